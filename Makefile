@@ -1,0 +1,55 @@
+# make run    set everything up, judge the samples, serve on http://127.0.0.1:$(PORT)
+# make test   lint and the whole test suite
+# make lint   only the lint
+# make setup  only the environment
+
+# Settings come from the command line or the environment, then from .env, then from here.
+from_env = $(shell sed -n 's/^$(1)=//p' .env 2>/dev/null)
+PORT ?= $(or $(call from_env,PORT),8000)
+DATA_DIR ?= $(or $(call from_env,DATA_DIR),data)
+export PORT DATA_DIR
+
+BIN := .venv/bin
+SCANNED := $(DATA_DIR)/.samples-scanned
+MIGRATED := $(DATA_DIR)/.migrated
+
+.PHONY: run setup test lint force
+
+run: setup $(MIGRATED) $(SCANNED)
+	@exec $(BIN)/gunicorn --config gunicorn.conf.py
+
+setup: .venv/.requirements
+
+test: .venv/.requirements-dev lint
+	$(BIN)/pytest
+
+lint: .venv/.requirements-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/bin/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+			&& exec $$python -m venv .venv; \
+	done; \
+	echo "Python 3.11 or newer with its venv module is needed; name one with PYTHON=<path>."; \
+	exit 1
+
+.venv/.requirements: requirements.txt | .venv/bin/python
+	@echo "Installing into .venv; the first time takes a few minutes."
+	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements.txt
+	@touch $@
+
+.venv/.requirements-dev: requirements-dev.txt .venv/.requirements
+	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@
+
+# Somebody may have removed the records and left the stamp.
+$(MIGRATED): $(wildcard detection/migrations/*.py) .venv/.requirements \
+		$(if $(wildcard $(DATA_DIR)/db.sqlite3),,force)
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@touch $@
+
+$(SCANNED): $(wildcard samples/*) | $(MIGRATED)
+	@$(BIN)/python manage.py scan_folder samples
+	@touch $@

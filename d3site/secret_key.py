@@ -1,0 +1,28 @@
+"""The secret key of a project that nobody has configured yet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from django.core.management.utils import get_random_secret_key
+
+
+def kept_secret_key(path: Path) -> str:
+    """The key in the file ``path``; made on the first call, readable by its owner only."""
+    if not path.exists():
+        _create(path, get_random_secret_key())
+    return path.read_text().strip()
+
+
+def _create(path: Path, key: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Linked into place in one step: of two processes that start at once, both read the same key.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret_key-") as draft:
+        draft.write(key)
+        draft.flush()
+        try:
+            os.link(draft.name, path)
+        except FileExistsError:
+            return

@@ -1,0 +1,129 @@
+"""One envelope for every error: ``{"success": false, "error": sentence, "code": word}``."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import JsonResponse, UnreadablePostError
+from rest_framework.exceptions import APIException
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from detection.d3.errors import (
+    D3Error,
+    ImageError,
+    ImageTooLargeError,
+    TooManyPixelsError,
+    UnsupportedImageError,
+)
+from detection.services import UnavailableError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 5
+
+SENTENCES = {
+    400: "The request could not be understood.",
+    403: "You have no access to this.",
+    404: "There is nothing at this address.",
+    405: "This address does not take that method.",
+    413: "The request is too large.",
+    500: "Something went wrong on our side; the error has been logged.",
+}
+
+# Status, sentence and code by class: the first that fits decides. None: the error's own.
+KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
+    (UnsupportedImageError, 415, None, None),
+    (ImageTooLargeError, 413, None, None),
+    (TooManyPixelsError, 413, None, None),
+    (ImageError, 400, None, None),
+    (UnavailableError, 503, None, None),
+    (D3Error, 503, "The detector is not available.", "detector_unavailable"),
+    (RequestDataTooBig, 413, SENTENCES[413], "request_too_large"),
+    (SuspiciousOperation, 400, SENTENCES[400], "bad_request"),
+    (UnreadablePostError, 400, "The request ended before its body did.", "upload_interrupted"),
+    (Exception, 500, SENTENCES[500], "internal_server_error"),
+]
+
+
+class MissingImageError(APIException):
+    status_code = 400
+    default_code = "missing_image"
+    default_detail = 'Send the image as a file in a multipart field called "image".'
+
+
+class TooManyImagesError(APIException):
+    status_code = 400
+    default_code = "too_many_images"
+    default_detail = "Send one image at a time."
+
+
+class NotAFormError(APIException):
+    status_code = 415
+    default_code = "unsupported_media_type"
+    default_detail = 'Send a multipart/form-data request with the image in its field "image".'
+
+
+class RequestTooLargeError(APIException):
+    status_code = 413
+    default_code = "request_too_large"
+    default_detail = SENTENCES[413]
+
+
+class LengthRequiredError(APIException):
+    status_code = 411
+    default_code = "length_required"
+    default_detail = "Send the request with a Content-Length header, not in chunks."
+
+
+def envelope(sentence: str, code: str) -> dict:
+    return {"success": False, "error": sentence, "code": code}
+
+
+def error_response(status: int, sentence: str | None = None, code: str | None = None):
+    """The envelope for code outside of REST framework; by default what the status says."""
+    standard = HTTPStatus(status)
+    body = envelope(
+        sentence or SENTENCES.get(status, f"{standard.phrase}."), code or standard.name.lower()
+    )
+    return JsonResponse(body, status=status, headers=_headers(status))
+
+
+def exception_handler(error: Exception, context: dict) -> Response:
+    """REST framework's hook: each exception of a view becomes the envelope, none a traceback."""
+    response = drf_exception_handler(error, context) or _known_error(error, context["request"])
+    if not isinstance(response.data, dict) or "success" not in response.data:
+        response.data = envelope(*_sentence_and_code(response.data))
+    return response
+
+
+def _known_error(error: Exception, request) -> Response:
+    status, sentence, code = next(
+        (status, sentence or str(error), code or error.code)
+        for error_class, status, sentence, code in KNOWN_ERRORS
+        if isinstance(error, error_class)
+    )
+    if status >= 500:
+        logger.error("%s %s failed.", request.method, request.path, exc_info=error)
+    return Response(envelope(sentence, code), status=status, headers=_headers(status))
+
+
+def _headers(status: int) -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+
+
+def _sentence_and_code(data: dict | list) -> tuple[str, str]:
+    """REST framework gives one detail, or messages by field; people read one sentence."""
+    if isinstance(data, dict) and "detail" in data:
+        return str(data["detail"]), data["detail"].code
+    return _sentence(data), "invalid"
+
+
+def _sentence(data: dict | list | str) -> str:
+    if isinstance(data, dict):
+        return " ".join(f"{field}: {_sentence(messages)}" for field, messages in data.items())
+    if isinstance(data, list):
+        return " ".join(_sentence(message) for message in data)
+    return str(data)

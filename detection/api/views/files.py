@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from django.core.files.storage import default_storage
+from django.http import FileResponse, HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+
+from detection.api.errors import error_response
+from detection.storage import LinkError, verify_link
+
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".webp": "image/webp",
+    ".tif": "image/tiff",
+    ".avif": "image/avif",
+    ".heic": "image/heic",
+}
+
+
+@csrf_exempt  # a POST is refused for its method, not for a missing token
+@require_safe
+def stored_file(request: HttpRequest, name: str) -> HttpResponseBase:
+    """A file of the embedded default, for whoever holds a link that ``storage.url`` signed."""
+    expires, signature = request.GET.get("expires", ""), request.GET.get("signature", "")
+    try:
+        verify_link(name=name, expires=expires, signature=signature)
+    except LinkError as error:
+        return error_response(403, str(error), error.code)
+    try:
+        file = default_storage.open(name)
+    except FileNotFoundError:
+        return error_response(404, "This file has been deleted.", "file_not_found")
+    except OSError:
+        return error_response(503, "The file storage cannot be reached.", "storage_unavailable")
+    path = PurePosixPath(name)
+    return FileResponse(
+        file,
+        filename=path.name,
+        content_type=CONTENT_TYPES.get(path.suffix, "application/octet-stream"),
+        headers={
+            "Cache-Control": "private, max-age=3600",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

@@ -1,0 +1,55 @@
+"""Misconfiguration is found when the project starts, not at the first request."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from detection.d3.checkpoint_header import describe
+from detection.d3.errors import CheckpointError
+
+
+@register()
+def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
+    """The file of MODEL_CHECKPOINT_PATH must be there and begin like a checkpoint."""
+    problem = _checkpoint_problem(Path(settings.MODEL_CHECKPOINT_PATH))
+    if problem is None:
+        return []
+    hint = "Set MODEL_CHECKPOINT_PATH to a detector checkpoint."
+    return [Error(problem, hint=hint, id="detection.E001")]
+
+
+@register()
+def check_device(**kwargs) -> list[CheckMessage]:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", settings.DEVICE):
+        return []
+    hint = "Set DEVICE to auto, cpu, cuda or cuda:0."
+    return [Error(f"The device {settings.DEVICE!r} is not known.", hint=hint, id="detection.E003")]
+
+
+@register()
+def check_upload_limits(**kwargs) -> list[CheckMessage]:
+    """A limit of zero would refuse every image."""
+    return [
+        Error(
+            f"{name} is {getattr(settings, name)}; no image could ever pass.",
+            hint=f"Set {name} to a positive number.",
+            id="detection.E002",
+        )
+        for name in ("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS")
+        if getattr(settings, name) <= 0
+    ]
+
+
+def _checkpoint_problem(path: Path) -> str | None:
+    """What is wrong with the checkpoint, in one sentence, without loading its weights."""
+    if not path.exists():
+        return f"There is no checkpoint at {path}."
+    try:
+        describe(path)
+    except CheckpointError as error:
+        return str(error)
+    return None

@@ -1,0 +1,47 @@
+"""The D³ detector: PyTorch and Pillow only, usable without Django.
+
+    from detection.d3 import Detector
+    detector = Detector.from_checkpoint("checkpoints/d3-tiny.safetensors")
+    detector.detect(["photo.jpg"])
+
+The errors are imported at once, the rest when it is first asked for, since PyTorch takes seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    CheckpointError,
+    D3Error,
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    TooManyPixelsError,
+    TruncatedImageError,
+    UnsupportedImageError,
+)
+
+if TYPE_CHECKING:
+    from .detector import Detector, DetectorInfo, Verdict
+
+__all__ = [
+    "CheckpointError",
+    "D3Error",
+    "Detector",
+    "DetectorInfo",
+    "EmptyImageError",
+    "ImageError",
+    "ImageTooLargeError",
+    "TooManyPixelsError",
+    "TruncatedImageError",
+    "UnsupportedImageError",
+    "Verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Detector", "DetectorInfo", "Verdict"):
+        return getattr(import_module(".detector", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

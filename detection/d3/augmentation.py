@@ -1,0 +1,85 @@
+"""What training does to a picture before the network sees it.
+
+Two recipes. ``clip_augmentation`` is the published one for the large tower: resize to 256, random
+224 crop, flip, blur, JPEG. ``residual_augmentation`` is for small towers at native resolution:
+they learn traces at one scale by heart from few pictures, so pictures are also rescaled, and blur
+and JPEG stay in a range that leaves traces to learn.
+
+Each takes a picture (PIL, RGB) and a random generator, and returns a picture. The same generator
+state gives the same change, so a real picture and the fake made from it can share it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from random import Random
+
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+Augmentation = Callable[[Image.Image, Random], Image.Image]
+
+FILTERS = (
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.LANCZOS,
+    Image.Resampling.BOX,
+)
+
+
+def clip_augmentation(image: Image.Image, random: Random) -> Image.Image:
+    """Yang et al. (CVPR 2025): resize 256, crop 224, flip, blur σ 0–3, JPEG quality 30–100."""
+    image = image.resize((256, 256), Image.Resampling.BILINEAR)
+    image = random_crop(image, 224, random)
+    image = _random_flip(image, random)
+    if random.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 3)))
+    if random.random() < 0.5:
+        image = recompress(image, random.randint(30, 100))
+    return image
+
+
+def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256) -> Image.Image:
+    """Rescale, tone, blur, JPEG, crop and flip, each with a probability of its own."""
+    if random.random() < 0.45:
+        image = _rescale(image, random.uniform(0.5, 1.25), random.choice(FILTERS))
+    if random.random() < 0.3:
+        image = ImageEnhance.Brightness(image).enhance(random.uniform(0.7, 1.3))
+        image = ImageEnhance.Contrast(image).enhance(random.uniform(0.7, 1.3))
+    if random.random() < 0.2:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.5)))
+    if random.random() < 0.5:
+        image = recompress(image, random.randint(50, 98), subsampling=random.choice((0, 2)))
+    image = random_crop(image, size, random)
+    image = _random_flip(image, random)
+    return ImageOps.flip(image) if random.random() < 0.5 else image
+
+
+def recompress(image: Image.Image, quality: int, *, subsampling: int = 2) -> Image.Image:
+    """The picture after one JPEG round trip."""
+    data = jpeg_bytes(image, quality, subsampling=subsampling)
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def jpeg_bytes(image: Image.Image, quality: int, *, subsampling: int = 2) -> bytes:
+    """The picture as a JPEG file; subsampling 2 is 4:2:0, 0 is 4:4:4."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality, subsampling=subsampling)
+    return stream.getvalue()
+
+
+def _rescale(image: Image.Image, factor: float, resample: Image.Resampling) -> Image.Image:
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), resample)
+
+
+def random_crop(image: Image.Image, size: int, random: Random) -> Image.Image:
+    """At most size × size pixels; a shorter side stays whole."""
+    width, height = min(size, image.width), min(size, image.height)
+    left = random.randint(0, image.width - width)
+    top = random.randint(0, image.height - height)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _random_flip(image: Image.Image, random: Random) -> Image.Image:
+    return ImageOps.mirror(image) if random.random() < 0.5 else image

@@ -1,0 +1,223 @@
+"""The detector: images in, verdicts out, the same ones each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .checkpoints import Checkpoint, build_network, load
+from .decoding import decode_image, upright_rgb
+from .errors import D3Error
+
+ImageSource = Image.Image | bytes | str | Path
+
+GPU_VIEWS = 64  # views of one pass on a GPU: enough to keep it busy, little memory
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the detector says of one image.
+
+    ``fake_score`` is the calibrated probability of FAKE, ``confidence`` that of the label given.
+    ``uncertain`` verdicts should be looked at by a person.
+    """
+
+    label: Literal["REAL", "FAKE"]
+    fake_score: float
+    confidence: float
+    threshold: float
+    uncertain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorInfo:
+    """What a detector is and where it runs. ``version`` is a hash of the weights."""
+
+    name: str
+    version: str
+    architecture: dict[str, Any]
+    parameters: int
+    threshold: float
+    device: str
+    precision: str
+    preprocessing: dict[str, Any]
+
+
+class Detector:
+    """A loaded checkpoint. Deterministic, without state, safe to call from several threads."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
+        network = build_network(checkpoint).to(device)
+        self._network = network
+        self._device = device
+        self._dtype = _DTYPES[precision]
+        self._preprocess = checkpoint.preprocessing
+        self._permutations = torch.tensor(checkpoint.permutation_lists(), device=device)
+        self._temperature = checkpoint.temperature
+        self._uncertain = checkpoint.uncertain
+        self.info = DetectorInfo(
+            name=checkpoint.name,
+            version=checkpoint.version,
+            architecture=checkpoint.architecture.as_dict(),
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            threshold=checkpoint.threshold,
+            device=str(device),
+            precision=precision,
+            preprocessing=checkpoint.preprocessing.as_dict(),
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        clip_weights: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> Detector:
+        """Load a checkpoint of ours or of a published layout.
+
+        ``clip_weights`` is the CLIP tower of a published head: a file, a URL with ``#sha256=``, or
+        "openai". ``device`` is "auto", "cpu", "cuda" or "cuda:n"; ``precision`` is "auto" (fp32
+        on the CPU, fp16 on a GPU), "fp32", "fp16" or "bf16". The head always runs in fp32.
+
+        Raises CheckpointError for weights that cannot be used, and D3Error for a device or a
+        precision that is not there.
+        """
+        place = find_device(device)
+        precision = _choose_precision(precision, place)
+        checkpoint = load(path, clip_weights=clip_weights)
+        return cls(checkpoint, device=place, precision=precision)
+
+    def logits(
+        self,
+        images: Iterable[ImageSource],
+        permutations: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    ) -> np.ndarray:
+        """Logits of FAKE before temperature, float32 (N,), averaged over crops and permutations.
+
+        ``images`` are PIL images (RGB ones are used as they are), bytes or paths. ``permutations``
+        overrides the checkpoint's: one index list, or several, for all the images. Of heads with
+        two logits the first one counts.
+
+        On the CPU each image goes through the network by itself: in fp32 it gets the same bits
+        alone, in any company and in any process. A GPU gets them in groups.
+
+        Raises ImageError for the first image that cannot be used.
+        """
+        shuffles = self._permutations if permutations is None else self._checked(permutations)
+        groups = self._groups(images, len(shuffles))
+        logits = [logit for group in groups for logit in self._judge(group, shuffles)]
+        return np.array(logits, dtype=np.float32)
+
+    def detect(
+        self, images: Iterable[ImageSource], threshold: float | None = None
+    ) -> list[Verdict]:
+        """One verdict per image: FAKE where the fake score is above the threshold.
+
+        A threshold (0..1) of the caller's own does not move the checkpoint's uncertain band, which
+        says where the evidence is weak. It widens the band up to itself, so that a label against
+        the evidence is never given as certain.
+        """
+        threshold = self.info.threshold if threshold is None else threshold
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"The threshold must lie between 0 and 1, not at {threshold}.")
+        logits = torch.from_numpy(self.logits(images)).double()
+        scores = (logits / self._temperature).sigmoid().tolist()
+        return [self._verdict(score, threshold) for score in scores]
+
+    def _verdict(self, score: float, threshold: float) -> Verdict:
+        fake = score > threshold
+        low, high = self._uncertain
+        return Verdict(
+            label="FAKE" if fake else "REAL",
+            fake_score=score,
+            confidence=score if fake else 1 - score,
+            threshold=threshold,
+            uncertain=min(low, threshold) <= score <= max(high, threshold),
+        )
+
+    def _groups(self, images: Iterable[ImageSource], shuffles: int) -> Iterator[list[Tensor]]:
+        """The images' crops in the groups that share a pass, each (crops, 3, S, S)."""
+        if isinstance(images, ImageSource):
+            raise TypeError("The images must come in a list, even a single one.")
+        limit = GPU_VIEWS if self._device.type == "cuda" else 1
+        group: list[Tensor] = []
+        for image in images:
+            group.append(self._preprocess(_rgb(image)))
+            if sum(map(len, group)) * (1 + shuffles) >= limit:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    @torch.inference_mode()
+    def _judge(self, group: list[Tensor], shuffles: Tensor) -> list[float]:
+        """The mean logit of each image of a group."""
+        crops = torch.cat(group).to(self._device)
+        with self._autocast():
+            features = self._network.features(crops, shuffles)
+        logits = self._network.classify(*features)[..., 0].mean(dim=0).cpu()  # (crops,)
+        if not logits.isfinite().all():
+            raise D3Error(
+                f"The network gave no finite number in {self.info.precision}; fp32 may help."
+            )
+        return [part.mean().item() for part in logits.split([len(part) for part in group])]
+
+    def _autocast(self) -> AbstractContextManager:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._dtype)
+
+    def _checked(self, permutations: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        patches = self._permutations.shape[1]
+        try:
+            table = np.atleast_2d(np.asarray(permutations))
+        except ValueError:  # lists of different lengths
+            table = np.empty((0, 0))
+        valid = table.ndim == 2 and table.shape[1] == patches and table.dtype.kind in "iu"
+        if not (valid and len(table) and (np.sort(table) == np.arange(patches)).all()):
+            raise ValueError(f"Each permutation must hold each number of 0..{patches - 1} once.")
+        return torch.from_numpy(table.astype(np.int64)).to(self._device)
+
+
+def _rgb(source: ImageSource) -> Image.Image:
+    if not isinstance(source, ImageSource):
+        raise TypeError(f"An image must be a PIL image, bytes or a path, not {type(source)}.")
+    if not isinstance(source, Image.Image):
+        return decode_image(source).pixels
+    return source if source.mode == "RGB" and 0 not in source.size else upright_rgb(source)
+
+
+def find_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name if name != "auto" else _best_device())
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise D3Error(f"The device must be auto, cpu, cuda or cuda:n, not {name!r}.")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise D3Error(f"The device {name} was asked for, but PyTorch finds no such GPU here.")
+    return torch.device("cuda", device.index or 0)
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _choose_precision(name: str, device: torch.device) -> str:
+    if name == "auto":
+        return "fp16" if device.type == "cuda" else "fp32"
+    if name not in _DTYPES:
+        raise D3Error(f"The precision must be auto, fp32, fp16 or bf16, not {name!r}.")
+    return name

@@ -1,0 +1,116 @@
+"""Checkpoints in the layouts of the published D³ code, told apart by their keys.
+
+A head alone (8 tensors, bare or under ``attention_head.``), which needs CLIP's weights beside it,
+or a whole model (``model.`` and ``attention_head.``), with or without DataParallel's ``module.``
+and a training checkpoint's wrapping. They carry no settings: threshold 0.5, one permutation, and
+the published preprocessing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checkpoints import Checkpoint
+from .clip_weights import ClipTower, contains_clip, find_clip_file, read_clip_tower
+from .errors import CheckpointError
+from .network import Architecture, AttentionHead, ClipTowerConfig
+from .preprocessing import Preprocessing
+from .weight_files import fitting_weights, read_entries
+
+_PARALLEL, _HEAD = "module.", "attention_head."
+_BARE_HEAD = {"query", "key", "value", "fc"}
+
+
+def load_foreign(
+    path: Path, *, clip_weights: str | Path | None, trust_torchscript: bool
+) -> Checkpoint:
+    """``clip_weights`` is not looked at where the file brings its own tower, which its head was
+    trained with. Raises CheckpointError."""
+    entries = read_entries(path, trust_torchscript=trust_torchscript)
+    prefix, head = _split_head(entries)
+    if not head:
+        raise CheckpointError(f"The checkpoint {path} has no attention head of a D³ detector.")
+    head_weights = _read_head(path, head, prefix)
+    tower_file, tower = path, None
+    if contains_clip(entries):
+        tower = read_clip_tower(path, entries)
+    elif clip_weights is None:
+        raise CheckpointError(
+            f"The checkpoint {path} is an attention head alone, and the CLIP weights that belong "
+            "to it are not given."
+        )
+    else:
+        tower_file = find_clip_file(clip_weights)
+        found = read_entries(tower_file, trust_torchscript=trust_torchscript)
+        tower = read_clip_tower(tower_file, found)
+    return _checkpoint(path, head_weights, tower_file, tower)
+
+
+def _split_head(entries: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What stands before the names of the head, and its entries without that."""
+    parallel = _PARALLEL if all(name.startswith(_PARALLEL) for name in entries) else ""
+    prefix = parallel + _HEAD
+    if not any(name.startswith(prefix) for name in entries):
+        prefix = parallel
+        if not any(name.removeprefix(prefix).partition(".")[0] in _BARE_HEAD for name in entries):
+            return prefix, {}
+    return prefix, {
+        name.removeprefix(prefix): value
+        for name, value in entries.items()
+        if name.startswith(prefix)
+    }
+
+
+def _read_head(path: Path, found: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    width, outputs = (_rows(found.get(f"{name}.weight")) for name in ("query", "fc"))
+    with torch.device("meta"):
+        expected = AttentionHead(width, min(outputs, 2)).state_dict()
+    return fitting_weights(path, expected, found, prefix=prefix)
+
+
+def _rows(tensor: Any) -> int:
+    """The first axis; 1 where there is none, so that the comparison names what is wrong."""
+    return tensor.shape[0] if isinstance(tensor, Tensor) and tensor.ndim and len(tensor) else 1
+
+
+def _checkpoint(
+    path: Path, head: dict[str, Tensor], tower_file: Path, tower: ClipTower
+) -> Checkpoint:
+    width = len(head["query.weight"])
+    if width != tower.config.width:
+        raise CheckpointError(
+            f"The head in {path} is for features of {width} values, but the vision tower in "
+            f"{tower_file} gives {tower.config.width}."
+        )
+    weights = {f"tower.{name}": tensor for name, tensor in tower.weights.items()}
+    weights |= {f"{_HEAD}{name}": tensor for name, tensor in head.items()}
+    return Checkpoint(
+        name=_name(tower.config),
+        architecture=Architecture(
+            tower=tower.config,
+            image_size=tower.image_size,
+            shuffle_patch=tower.config.patch_size,
+            outputs=len(head["fc.weight"]),
+        ),
+        preprocessing=Preprocessing(size=tower.image_size),
+        weights=weights,
+        training={"imported_from": path.name, "clip_weights": tower_file.name},
+    )
+
+
+def _name(config: ClipTowerConfig) -> str:
+    if config == ClipTowerConfig():
+        return "d3-clip-vit-l-14"
+    return f"d3-clip-w{config.width}-l{config.layers}"
+
+
+def untrained_head(clip_weights: str | Path, *, seed: int) -> Checkpoint:
+    """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError."""
+    file = find_clip_file(clip_weights)
+    tower = read_clip_tower(file, read_entries(file))
+    torch.manual_seed(seed)
+    return _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)

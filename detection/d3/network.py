@@ -1,0 +1,288 @@
+"""The D³ network, top to bottom: patch shuffle, one shared tower, attention head.
+
+Yang et al., "D³: Scaling Up Deepfake Detection by Learning from Discrepancy", CVPR 2025
+(arXiv 2404.04584). A tower sees an image and a copy of it whose patches are shuffled. Content does
+not survive the shuffle, a generator's traces do, and a small self-attention head over the two
+feature vectors gives one logit.
+
+Letters in the shape comments: N images, K permutations, C feature channels, S image side,
+P patches of an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .clip import build_clip_tower
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTowerConfig:
+    """CLIP's vision transformer. The defaults are ViT-L/14."""
+
+    width: int = 1024
+    layers: int = 24
+    patch_size: int = 14
+    kind: str = "clip"
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualTowerConfig:
+    """A small tower that sees noise residuals in space and in frequency."""
+
+    width: int = 128
+    residuals: int = 12  # high-pass filters of the stem
+    spatial: tuple[int, ...] = (24, 48, 96)  # channels after each halving of the picture
+    spectra: int = 3  # mixed residual maps whose spectrum is looked at
+    spectral: tuple[int, ...] = (16, 32, 64)  # channels after each halving of the spectrum
+    kind: str = "residual"
+
+
+TowerConfig = ClipTowerConfig | ResidualTowerConfig
+TOWERS: dict[str, type[TowerConfig]] = {"clip": ClipTowerConfig, "residual": ResidualTowerConfig}
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything that decides the shapes of the weights."""
+
+    tower: TowerConfig = field(default_factory=ClipTowerConfig)
+    image_size: int = 224
+    shuffle_patch: int = 14  # side of the patches that the shuffle moves, in pixels
+    outputs: int = 1  # two-logit heads keep their second, unused row
+
+    @property
+    def patches(self) -> int:
+        return (self.image_size // self.shuffle_patch) ** 2
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        tower = dict(values["tower"])
+        config = TOWERS[tower["kind"]]
+        tower = {key: tuple(v) if isinstance(v, list) else v for key, v in tower.items()}
+        return cls(**{**values, "tower": config(**tower)})
+
+
+ARCHITECTURES = {
+    "tiny": Architecture(tower=ResidualTowerConfig(), image_size=256, shuffle_patch=32),
+    "vit-l-14": Architecture(),
+}
+
+
+def shuffle_patches(images: Tensor, permutation: Tensor, patch: int) -> Tensor:
+    """Put patch ``permutation[p]`` of each image at position ``p``; patches count row by row.
+
+    images (N, 3, S, S), permutation (P,) of 0..P-1 → (N, 3, S, S)
+    """
+    n, channels, height, width = images.shape
+    rows, columns = height // patch, width // patch
+    grid = images.reshape(n, channels, rows, patch, columns, patch)
+    grid = grid.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, channels, patch, patch)
+    grid = grid[:, permutation].reshape(n, rows, columns, channels, patch, patch)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(n, channels, height, width)
+
+
+class ResidualTower(nn.Module):
+    """Noise residuals, seen twice: by a small CNN in space and by another in frequency.
+
+    A decoder's up-sampling repeats itself every 2, 4 or 8 pixels: invisible in any one place, a
+    sharp peak in the spectrum of the whole picture once strong edges are cut off (Zhang et al.,
+    "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019, on the peaks; Fridrich and
+    Kodovský, "Rich Models for Steganalysis", TIFS 2012, on truncated residuals).
+    """
+
+    def __init__(self, config: ResidualTowerConfig, image_size: int) -> None:
+        super().__init__()
+        self.stem = HighPass(config.residuals)
+        self.spatial = SpatialBranch(config.residuals, config.spatial)
+        self.spectral = SpectralBranch(
+            config.residuals, config.spectra, config.spectral, image_size
+        )
+        self.project = nn.Linear(self.spatial.width + self.spectral.width, config.width)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
+        residuals = self.stem(images)  # (N, R, S, S)
+        seen = torch.cat([self.spatial(residuals), self.spectral(residuals)], dim=1)
+        return self.norm(self.project(seen))  # (N, C)
+
+
+class HighPass(nn.Module):
+    """Learned 5×5 filters whose weights sum to zero per colour, with a soft truncation.
+
+    They begin as the higher functions of the discrete cosine transform on luminance.
+    """
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+        luminance = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
+        noise = 0.02 * torch.randn(filters, 3, 5, 5)
+        self.weight = nn.Parameter(_cosine_filters(5)[:filters, None] * luminance + noise)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
+        weight = self.weight - self.weight.mean(dim=(2, 3), keepdim=True)
+        return torch.tanh(F.conv2d(images, weight, padding=2))  # (N, R, S, S)
+
+
+def _cosine_filters(side: int) -> Tensor:
+    """Two-dimensional DCT functions from the middle frequencies up, (filters, side, side)."""
+    index = torch.arange(side)
+    rows = torch.cos(torch.pi / side * (index + 0.5) * index[:, None])
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    orders = sorted(
+        ((i, j) for i in range(side) for j in range(side) if i + j >= side - 1), key=sum
+    )
+    return torch.stack([torch.outer(rows[i], rows[j]) for i, j in orders])
+
+
+class SpatialBranch(nn.Module):
+    """Strided convolutions, then the mean and the spread of each channel over the picture."""
+
+    def __init__(self, residuals: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        widths = (residuals, *channels)
+        halvings = [_convolution(a, b, stride=2) for a, b in pairwise(widths)]
+        self.layers = nn.Sequential(*halvings, _convolution(channels[-1], channels[-1]))
+        self.width = 2 * channels[-1]
+
+    def forward(self, residuals: Tensor) -> Tensor:
+        maps = self.layers(residuals).float()  # (N, D, S', S')
+        return torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))], dim=1)  # (N, 2D)
+
+
+class SpectralBranch(nn.Module):
+    """A CNN over the log power spectra of mixed residuals and of their magnitudes.
+
+    Magnitudes show what the residuals themselves hide: interpolation makes their variance, not
+    their mean, periodic (Gallagher, "Detection of linear and cubic interpolation in JPEG
+    compressed images", CRV 2005).
+    """
+
+    width = 128
+
+    def __init__(
+        self, residuals: int, spectra: int, channels: tuple[int, ...], image_size: int
+    ) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(residuals, spectra, 1, bias=False)
+        taper = (2 * torch.hann_window(image_size)).clamp(max=1)  # flat in its middle half
+        self.register_buffer("taper", taper[:, None] * taper, persistent=False)
+        widths = (2 * spectra, *channels)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(2 * spectra),
+            *(_convolution(a, b, stride=2) for a, b in pairwise(widths)),
+            nn.AdaptiveMaxPool2d((8, 4)),
+            nn.Flatten(),
+        )
+        self.project = nn.Sequential(nn.Linear(32 * channels[-1], self.width), nn.ReLU())
+
+    def forward(self, residuals: Tensor) -> Tensor:  # (N, R, S, S)
+        maps = self.mix(residuals)
+        maps = torch.cat([maps, maps.abs()], dim=1)  # (N, 2M, S, S)
+        return self.project(self.layers(self.log_power(maps.float())))  # (N, 128)
+
+    def log_power(self, maps: Tensor) -> Tensor:
+        """(N, 2M, S, S) → (N, 2M, S, S/2 + 1), zero frequency in the middle of the left edge."""
+        with torch.autocast(maps.device.type, enabled=False):
+            maps = (maps - maps.mean(dim=(2, 3), keepdim=True)) * self.taper
+            return torch.fft.fftshift((PowerSpectrum.apply(maps) + 1e-4).log(), dim=2)
+
+
+class PowerSpectrum(torch.autograd.Function):
+    """Squared magnitude of the real 2-D Fourier transform, (…, S, S) → (…, S, S/2 + 1), S even.
+
+    Its own backward pass takes one real transform where autograd would take a full complex one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(maps, norm="ortho")
+        ctx.save_for_backward(spectrum)
+        return torch.view_as_real(spectrum).square().sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (spectrum,) = ctx.saved_tensors
+        weighted = spectrum * gradient
+        weighted[..., 0] *= 2  # the columns that have no mirrored twin in the other half plane
+        weighted[..., -1] *= 2
+        return torch.fft.irfft2(weighted, norm="ortho")
+
+
+def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+class AttentionHead(nn.Module):
+    """Single-head self-attention over the two views, flattened into one linear layer.
+
+    The softmax runs over the *query* index, so each column of the attention matrix sums to one:
+    that is how the published weights were trained.
+    """
+
+    def __init__(self, width: int, outputs: int = 1, views: int = 2) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.fc = nn.Linear(views * width, outputs)
+        self.scale = width**-0.5
+
+    def forward(self, features: Tensor) -> Tensor:  # (N, 2, C), shuffled first
+        scores = self.query(features) @ self.key(features).transpose(1, 2) * self.scale
+        attended = scores.softmax(dim=1) @ self.value(features)  # (N, 2, C)
+        return self.fc(attended.flatten(1))  # (N, outputs)
+
+
+class D3Network(nn.Module):
+    """Shuffle, tower and head.
+
+    ``forward(images, permutations)`` maps (N, 3, S, S) and (K, P) to logits (K, N, outputs).
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.tower = _build_tower(architecture)
+        self.attention_head = AttentionHead(architecture.tower.width, architecture.outputs)
+
+    def forward(self, images: Tensor, permutations: Tensor) -> Tensor:
+        return self.classify(*self.features(images, permutations))
+
+    def features(self, images: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
+        patch = self.architecture.shuffle_patch
+        views = [shuffle_patches(images, permutation, patch) for permutation in permutations]
+        features = self.tower(torch.cat([*views, images])).float()
+        features = features.unflatten(0, (len(permutations) + 1, len(images)))
+        return features[:-1], features[-1]
+
+    def classify(self, shuffled: Tensor, original: Tensor) -> Tensor:
+        """Logits (K, N, outputs) of features (K, N, C) and (N, C)."""
+        pairs = torch.stack([shuffled, original.expand_as(shuffled)], dim=2)  # (K, N, 2, C)
+        return self.attention_head(pairs.flatten(0, 1)).unflatten(0, shuffled.shape[:2])
+
+
+def _build_tower(architecture: Architecture) -> nn.Module:
+    config = architecture.tower
+    if isinstance(config, ResidualTowerConfig):
+        return ResidualTower(config, architecture.image_size)
+    return build_clip_tower(
+        image_size=architecture.image_size,
+        patch_size=config.patch_size,
+        width=config.width,
+        layers=config.layers,
+    )

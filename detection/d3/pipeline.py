@@ -1,0 +1,52 @@
+"""Running a step in other threads, a little ahead of the one who takes the results."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_ahead(
+    executor: Executor,
+    step: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    ahead: int,
+    undo: Callable[[Result], None] | None = None,
+) -> Iterator[Result]:
+    """The results of ``step`` in the order of ``items``, at most ``ahead`` of them not yet taken.
+
+    ``items`` is advanced by the taking thread only. When the taker stops early, or a step or
+    ``items`` raises, the results that nobody took are given to ``undo``.
+    """
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(step, item))
+            if len(pending) >= ahead:
+                yield _first(pending)
+        while pending:
+            yield _first(pending)
+    finally:
+        for future in pending:
+            if not future.cancel() and undo and future.exception() is None:
+                undo(future.result())
+
+
+def _first(pending: deque[Future[Result]]) -> Result:
+    result = pending[0].result()  # an interrupt while waiting must not lose it
+    pending.popleft()
+    return result
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
+        yield group

@@ -1,0 +1,109 @@
+"""From an RGB picture to the normalised views that the network sees; part of every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Kind = Literal["resize", "crops"]
+ResizeOrder = Literal["pillow", "horizontal-first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """Maps a picture to float32 views of ``size`` × ``size`` pixels, (crops, 3, size, size).
+
+    ``resize`` squeezes the whole picture into one view with Pillow's antialiased bilinear filter
+    on the 8-bit pixels. ``crops`` takes up to ``max_crops`` views at native resolution, evenly
+    spread; a side shorter than ``size`` is continued by mirroring. Values are scaled to 0..1, then
+    normalised with ``mean`` and ``std`` per channel.
+
+    Pillow 13 filters some portraits vertically first, where earlier versions always began
+    horizontally, and rounds in between. ``resize_order`` "pillow" takes the installed version's
+    order, "horizontal-first" gives the same bytes under each.
+    """
+
+    kind: Kind = "resize"
+    size: int = 224
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    max_crops: int = 1
+    resize_order: ResizeOrder = "pillow"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"The preprocessing kind {self.kind!r} is not known.")
+        if self.resize_order not in get_args(ResizeOrder):
+            raise ValueError(f"The resize order {self.resize_order!r} is not known.")
+        if self.size < 1 or self.max_crops < 1:
+            raise ValueError("The size and the number of crops must be at least 1.")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError("Normalisation needs three means and three positive deviations.")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        pixels = self._resized(image) if self.kind == "resize" else self._crops(image)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        views = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (crops, 3, S, S)
+        return ((views.float() / 255 - mean) / std).contiguous()
+
+    def _resized(self, image: Image.Image) -> np.ndarray:
+        if self.resize_order == "horizontal-first":
+            image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)
+        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return np.array(image)[None]  # (1, S, S, 3)
+
+    def _crops(self, image: Image.Image) -> np.ndarray:
+        boxes = crop_boxes(image.width, image.height, self.size, self.max_crops)
+        return np.stack([self._crop(image, left, top) for left, top in boxes])
+
+    def _crop(self, image: Image.Image, left: int, top: int) -> np.ndarray:
+        right, bottom = min(left + self.size, image.width), min(top + self.size, image.height)
+        pixels = np.array(image.crop((left, top, right, bottom)))
+        height, width = pixels.shape[:2]
+        missing = ((0, self.size - height), (0, self.size - width), (0, 0))
+        return np.pad(pixels, missing, mode="reflect")
+
+
+def crop_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple[int, int]]:
+    """Left and top corners of at most ``max_crops`` crops of ``size`` × ``size``, evenly spread.
+
+    As many as it takes to cover the picture, if that is not too many; the first and the last of
+    an axis touch its ends, a single one lies in the middle.
+    """
+    columns, rows = -(-width // size), -(-height // size)
+    while columns * rows > max_crops:
+        if columns >= rows:
+            columns -= 1
+        else:
+            rows -= 1
+    tops, lefts = _starts(height, size, rows), _starts(width, size, columns)
+    return [(left, top) for top, left in product(tops, lefts)]
+
+
+def _starts(side: int, size: int, count: int) -> list[int]:
+    spare = max(side - size, 0)
+    if count == 1:
+        return [spare // 2]
+    return [spare * i // (count - 1) for i in range(count)]
+
+
+PREPROCESSINGS = {
+    "tiny": Preprocessing(kind="crops", size=256, mean=(0.5,) * 3, std=(4 / 255,) * 3, max_crops=9),
+    "vit-l-14": Preprocessing(),
+}

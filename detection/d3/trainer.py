@@ -1,0 +1,258 @@
+"""The training loop: batches in, the best weights out, its progress written to a run folder.
+
+The schedule is that of the published code: AdamW, binary cross entropy on the logit, the mean
+validation accuracy watched, the learning rate divided by ten when it stops rising, an early stop
+when that no longer helps, and the best weights kept rather than the last.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import ctypes
+import random
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from .dataset import Sample
+
+MIN_LEARNING_RATE = 1e-6
+EMA_DECAY = 0.995
+
+Batch = tuple[tuple[Tensor, ...], Tensor]  # what the network takes, labels (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to learn. ``patience`` counts epochs without a better validation."""
+
+    epochs: int
+    learning_rate: float
+    patience: int = 3
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochMetrics:
+    """One line of ``metrics.csv``. Accuracy and AUC are means over the validation sources."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    val_auc: float
+
+
+class Trainer:
+    """Fits ``module`` to batches and keeps the run folder.
+
+    ``module`` maps a batch's inputs to logits (N,). Weights are averaged exponentially over the
+    steps; the average is what is validated and kept. ``state.pt`` holds everything that
+    ``resume`` needs to go on after an interruption as if there had been none.
+    """
+
+    def __init__(
+        self, module: nn.Module, schedule: Schedule, folder: Path, device: torch.device
+    ) -> None:
+        self.module = module.to(device)
+        self.average = AveragedModel(
+            module, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
+        )
+        self.schedule = schedule
+        self.folder = folder
+        self.device = device
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters,
+            lr=schedule.learning_rate,
+            betas=schedule.betas,
+            weight_decay=schedule.weight_decay,
+        )
+        self.history: list[EpochMetrics] = []
+        self.best_weights = copy.deepcopy(module.state_dict())
+
+    @property
+    def best(self) -> EpochMetrics | None:
+        return max(self.history, key=lambda metrics: metrics.val_accuracy, default=None)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def fit(
+        self,
+        training: Callable[[int], Iterable[Batch]],
+        validation: Callable[[], Iterable[Batch]],
+        samples: list[Sample],
+    ) -> None:
+        """Train until the schedule ends. ``samples`` are the validation's, in its order."""
+        while not self.finished():
+            epoch = len(self.history)
+            torch.manual_seed(self.schedule.seed * 1_000_003 + epoch)
+            rate, loss = self.learning_rate, self._train(training(epoch), epoch)
+            logits = self.predict(validation())
+            metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
+            self.history.append(metrics)
+            if self.best is metrics:
+                self.best_weights = copy.deepcopy(self.average.module.state_dict())
+            elif self._stale_epochs() % self.schedule.patience == 0:
+                self._slow_down()
+            self._write(metrics)
+
+    def finished(self) -> bool:
+        return len(self.history) >= self.schedule.epochs or self.learning_rate < MIN_LEARNING_RATE
+
+    def predict(self, batches: Iterable[Batch]) -> np.ndarray:
+        """Logits of the averaged weights, float32 (N,)."""
+        self.average.eval()
+        with torch.inference_mode(), self._autocast():
+            logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in batches]
+        return torch.cat(logits).numpy()
+
+    def resume(self) -> bool:
+        """Go on where ``state.pt`` stopped; False when there is none."""
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best_weights = state["best_weights"]
+        self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+        return True
+
+    def _train(self, batches: Iterable[Batch], epoch: int) -> float:
+        self.module.train()
+        losses = []
+        progress = tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False)
+        for inputs, labels in progress:
+            with self._autocast():
+                logits = self.module(*self._move(inputs))
+            loss = F.binary_cross_entropy_with_logits(logits.float(), labels.to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+            self.optimizer.step()
+            self.average.update_parameters(self.module)
+            losses.append(loss.item())
+            progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
+        return float(np.mean(losses))
+
+    def _move(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        return [tensor.to(self.device, non_blocking=True) for tensor in inputs]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _stale_epochs(self) -> int:
+        return self.history[-1].epoch - self.best.epoch
+
+    def _slow_down(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] /= 10
+
+    def _write(self, metrics: EpochMetrics) -> None:
+        _append_csv(self.folder / "metrics.csv", metrics, first=len(self.history) == 1)
+        draw_curves(self.history, self.folder / "curves.png")
+        state = {
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "history": [asdict(metrics) for metrics in self.history],
+        }
+        partial = self.folder / "state.pt.partial"
+        torch.save(state, partial)
+        partial.replace(self.folder / "state.pt")
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep large blocks for the next step instead of giving each back to the system.
+
+    Training on a CPU otherwise spends much of its time in page faults. Elsewhere it does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(parameter, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
+def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[list[int]]:
+    """Shuffle the samples into batches of indices, a fake beside the real picture it came from."""
+    pairs: dict[tuple[str, str], list[int]] = {}
+    for index, sample in enumerate(samples):
+        pairs.setdefault(sample.pair, []).append(index)
+    groups = list(pairs.values())
+    random.Random(seed).shuffle(groups)
+    order = [index for group in groups for index in group]
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def source_means(
+    metric: Callable[[np.ndarray, np.ndarray], float], samples: list[Sample], scores: np.ndarray
+) -> float:
+    """Mean over the sources of ``metric(labels, scores)``; one-class sources count as one."""
+    labels = np.array([sample.label for sample in samples])
+    sources = np.array([sample.source for sample in samples])
+    members = [sources == source for source in sorted(set(sources))]
+    members = [m for m in members if len(set(labels[m])) == 2] or [np.ones(len(labels), bool)]
+    return float(np.mean([metric(labels[m], scores[m]) for m in members]))
+
+
+def accuracy(labels: np.ndarray, logits: np.ndarray) -> float:
+    return float(np.mean((logits > 0) == labels))
+
+
+def draw_curves(history: list[EpochMetrics], path: Path) -> None:
+    """Losses and validation figures by epoch, as PNG."""
+    from matplotlib.figure import Figure  # slow to import, and needed by training alone
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    loss, quality = figure.subplots(1, 2)
+    epochs = [metrics.epoch + 1 for metrics in history]
+    for axes, names in ((loss, ("train_loss", "val_loss")), (quality, ("val_accuracy", "val_auc"))):
+        for name in names:
+            axes.plot(epochs, [getattr(metrics, name) for metrics in history], label=name)
+        axes.set_xlabel("epoch")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def _epoch_metrics(
+    epoch: int, learning_rate: float, loss: float, logits: np.ndarray, samples: list[Sample]
+) -> EpochMetrics:
+    labels = np.array([sample.label for sample in samples])
+    return EpochMetrics(
+        epoch=epoch,
+        learning_rate=learning_rate,
+        train_loss=loss,
+        val_loss=float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()),
+        val_accuracy=source_means(accuracy, samples, logits),
+        val_auc=source_means(roc_auc_score, samples, logits),
+    )
+
+
+def _append_csv(path: Path, metrics: EpochMetrics, *, first: bool) -> None:
+    with path.open("w" if first else "a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(asdict(metrics)))
+        if first:
+            writer.writeheader()
+        writer.writerow(asdict(metrics))

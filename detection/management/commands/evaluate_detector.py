@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from tqdm import tqdm
+
+from detection.d3.errors import D3Error
+
+if TYPE_CHECKING:
+    from detection.d3 import Detector
+    from detection.d3.evaluation import Evaluation
+
+
+class Command(BaseCommand):
+    help = "Measures a detector on labelled images, as they are and after perturbations."
+    requires_system_checks = []  # needs neither the database nor the configured checkpoint
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "dataset",
+            type=Path,
+            help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
+        )
+        parser.add_argument("--split", default="test", help="default: test")
+        parser.add_argument(
+            "--perturb",
+            nargs="+",
+            default=[],
+            metavar="KIND=AMOUNTS",
+            help="for example jpeg=90,70,50 blur=1,2 resize=0.5,0.75",
+        )
+        parser.add_argument(
+            "--checkpoint", type=Path, help="default: the one of MODEL_CHECKPOINT_PATH"
+        )
+        parser.add_argument(
+            "--output", type=Path, help="folder of the report; default: runs/evaluation-TIME"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._evaluate(**options)
+        except D3Error as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted; no report was written.", returncode=130) from None
+
+    def _evaluate(
+        self,
+        *,
+        dataset: Path,
+        split: str,
+        perturb: list[str],
+        checkpoint: Path | None,
+        output: Path | None,
+        **options: Any,
+    ) -> None:
+        # Imported here: PyTorch and matplotlib take seconds, and --help needs neither.
+        from detection.d3.dataset import scan_dataset
+        from detection.d3.evaluation import evaluate
+        from detection.d3.perturbation import parse_perturbations
+        from detection.d3.report import HTML_NAME, Occasion, write_report
+
+        perturbations = parse_perturbations(perturb)
+        samples = scan_dataset(dataset, split)
+        detector = _load_detector(checkpoint or settings.MODEL_CHECKPOINT_PATH)
+        folder = output or Path("runs", f"evaluation-{timezone.now():%Y%m%d-%H%M%S}")
+        _make_folder(folder)
+
+        start = time.perf_counter()
+        evaluation = evaluate(
+            detector=detector,
+            samples=tqdm(samples, unit="image", disable=not self.stderr.isatty()),
+            perturbations=perturbations,
+        )
+        occasion = Occasion(
+            dataset=dataset,
+            split=split,
+            command=_command(dataset, split, perturb, checkpoint, output),
+            finished_at=timezone.now(),
+            seconds=time.perf_counter() - start,
+        )
+        write_report(evaluation=evaluation, occasion=occasion, folder=folder)
+        self._print(evaluation)
+        self.stdout.write(f"\nReport: {folder / HTML_NAME}")
+
+    def _print(self, evaluation: Evaluation) -> None:
+        from detection.d3.report import metrics_table, robustness_table
+
+        for each in evaluation.unreadable:
+            self.stderr.write(f"{each.sample.path}: {each.reason}")
+        self.stdout.write(metrics_table(evaluation.clean))
+        if len(evaluation.conditions) > 1:
+            self.stdout.write(f"\n{robustness_table(evaluation.conditions)}")
+
+
+def _load_detector(checkpoint: Path) -> Detector:
+    from detection.d3 import Detector
+
+    try:
+        return Detector.from_checkpoint(
+            checkpoint, clip_weights=settings.CLIP_WEIGHTS, device=settings.DEVICE
+        )
+    except ValueError as error:  # a word that DEVICE does not know
+        raise CommandError(str(error)) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Before the work rather than after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"The folder {folder} cannot be made: {error.strerror.lower()}."
+        ) from error
+
+
+def _command(
+    dataset: Path, split: str, perturb: list[str], checkpoint: Path | None, output: Path | None
+) -> str:
+    words = ["python", "manage.py", "evaluate_detector", str(dataset), "--split", split]
+    words += ["--perturb", *perturb] if perturb else []
+    words += ["--checkpoint", str(checkpoint)] if checkpoint else []
+    words += ["--output", str(output)] if output else []
+    return shlex.join(words)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.d3.checkpoint_header import MAX_PERMUTATIONS
+from detection.d3.errors import CheckpointError
+
+
+class Command(BaseCommand):
+    help = "Converts a published D³ checkpoint into one safetensors file that needs nothing else."
+    requires_system_checks = []  # needs neither the database nor the configured checkpoint
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "source",
+            type=Path,
+            help="an attention head, or a whole model with its CLIP tower",
+        )
+        parser.add_argument(
+            "--clip-weights",
+            default=settings.CLIP_WEIGHTS,
+            metavar="W",
+            help="CLIP for an attention head: a file, an address with #sha256=, or the word openai "
+            "to download it; default: CLIP_WEIGHTS",
+        )
+        parser.add_argument("--output", type=Path, required=True, metavar="F")
+        parser.add_argument(
+            "--trust-torchscript",
+            action="store_true",
+            help="open TorchScript archives, which are programs, other than the one of OpenAI",
+        )
+        parser.add_argument(
+            "--permutations",
+            type=_permutations,
+            default=1,
+            metavar="N",
+            help="how many shuffles of each image are averaged; default: 1",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._import(**options)
+        except CheckpointError as error:
+            raise CommandError(str(error)) from error
+
+    def _import(
+        self,
+        *,
+        source: Path,
+        clip_weights: str | None,
+        output: Path,
+        trust_torchscript: bool,
+        permutations: int,
+        **options: Any,
+    ) -> None:
+        from detection.d3.checkpoints import load, save
+
+        checkpoint = load(source, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
+        checkpoint = replace(checkpoint, permutations=permutations)
+        save(checkpoint, output)
+        parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
+        self.stdout.write(
+            f"{output}: {checkpoint.name}, version {checkpoint.version}, {parameters:,} "
+            f"parameters, permutations averaged: {permutations}, "
+            f"{output.stat().st_size / 2**20:,.1f} MiB"
+        )
+
+
+def _permutations(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= MAX_PERMUTATIONS):
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_PERMUTATIONS}")
+    return int(text)

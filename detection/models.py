@@ -1,0 +1,175 @@
+"""The two records: what was said about one image, and a run over many.
+
+Both live in SQLite and MongoDB alike: string primary keys, no transactions, no row locks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from ulid import ULID
+
+
+def new_id() -> str:
+    """A ULID: 26 characters that sort by time and are safe in URLs and file names."""
+    return str(ULID())
+
+
+def now() -> datetime:
+    """This moment in whole milliseconds: MongoDB keeps no more."""
+    moment = timezone.now()
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+class Label(models.TextChoices):
+    REAL = "REAL", "Real"
+    FAKE = "FAKE", "Fake"
+
+
+class Source(models.TextChoices):
+    API = "api", "API"
+    BATCH = "batch", "Batch"
+    SCAN = "scan", "Folder scan"
+    PAGE = "page", "Page"
+
+
+class PredictionBatch(models.Model):
+    """A run over several images, kept current while it runs."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+
+    batch_id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    total_images = models.PositiveIntegerField()
+    successful = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    errors = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="One object per refused image: index, filename, error, code",
+    )
+    source = models.CharField(max_length=10, choices=Source)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="prediction_batches",
+    )
+    created_at = models.DateTimeField(default=now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "prediction_batches"
+        ordering = ["-created_at"]
+        verbose_name_plural = "prediction batches"
+        indexes = [models.Index(fields=["-created_at"], name="batch_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.batch_id} ({self.successful + self.failed} of {self.total_images})"
+
+
+class Prediction(models.Model):
+    """The verdict on one image, with its files and what a reviewer made of it."""
+
+    class Review(models.TextChoices):
+        UNREVIEWED = "unreviewed", "Unreviewed"
+        CONFIRMED = "confirmed", "Confirmed"
+        OVERTURNED = "overturned", "Overturned"
+
+    id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
+    batch = models.ForeignKey(
+        PredictionBatch,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="predictions",
+        db_index=False,  # the index below leads with it
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="predictions",
+    )
+    source = models.CharField(max_length=10, choices=Source)
+
+    original_filename = models.CharField(max_length=255)
+    result_filename = models.CharField(max_length=255)
+    result_image = models.FileField(max_length=255)
+    original_image = models.FileField(max_length=255, blank=True)
+    heatmap_image = models.FileField(max_length=255, blank=True)
+
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.PositiveBigIntegerField()
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    image_format = models.CharField(max_length=10)
+
+    label = models.CharField(max_length=4, choices=Label)
+    fake_score = models.FloatField(help_text="0 is surely real, 1 is surely fake")
+    threshold = models.FloatField(help_text="Above this score, the label is FAKE")
+    uncertain = models.BooleanField()
+    model_name = models.CharField(max_length=100)
+    model_version = models.CharField(max_length=64)
+    duration_ms = models.PositiveIntegerField(help_text="Decoding and detection, in milliseconds")
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    review_status = models.CharField(max_length=10, choices=Review, default=Review.UNREVIEWED)
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="reviewed_predictions",
+    )
+    reviewed_at = models.DateTimeField(null=True, blank=True)
+    review_note = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "predictions"
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="prediction_newest"),
+            models.Index(fields=["label", "-created_at"], name="prediction_label"),
+            models.Index(fields=["review_status", "-created_at"], name="prediction_review"),
+            models.Index(fields=["batch", "-created_at"], name="prediction_batch"),
+            models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.original_filename}: {self.label} {self.confidence:.0%}"
+
+    @property
+    def is_fake(self) -> bool:
+        return self.label == Label.FAKE
+
+    @property
+    def real_score(self) -> float:
+        return 1 - self.fake_score
+
+    @property
+    def confidence(self) -> float:
+        """The score of the label given, 0 to 1."""
+        return self.fake_score if self.is_fake else self.real_score
+
+    @property
+    def label_in_force(self) -> str:
+        """The reviewer's label where there is one, else the model's."""
+        if self.review_status != self.Review.OVERTURNED:
+            return self.label
+        return Label.REAL if self.is_fake else Label.FAKE
+
+    @property
+    def file_keys(self) -> list[str]:
+        """Storage keys of every file that belongs to this record."""
+        files = (self.result_image, self.original_image, self.heatmap_image)
+        return [file.name for file in files if file]

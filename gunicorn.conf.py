@@ -1,0 +1,59 @@
+"""One worker process, so that the weights are in memory once, with threads for the requests."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+
+from gunicorn.arbiter import Arbiter
+
+from d3site.settings import env
+
+HOST = env.str("LISTEN_HOST", "127.0.0.1")
+PORT = env.int("PORT", default=8000)
+
+wsgi_app = "d3site.wsgi:application"
+bind = f"{HOST}:{PORT}"
+workers = 1
+threads = 8
+timeout = 120  # a large tower on a slow disk takes its time to load
+graceful_timeout = 30
+control_socket_disable = True
+
+
+def on_starting(server) -> None:
+    """Without this, gunicorn tries a busy port for five seconds."""
+    family = socket.AF_INET6 if ":" in HOST else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, PORT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sys.exit(f"Port {PORT} is in use by another program; choose one with PORT=<number>.")
+
+
+def post_worker_init(worker) -> None:
+    """The detector is loaded after the fork: PyTorch's threads do not survive one."""
+    from django.core.checks import run_checks
+
+    from detection.apps import get_detector
+    from detection.d3.errors import D3Error
+
+    problems = [problem.msg for problem in run_checks() if problem.is_serious()]
+    if problems:
+        _give_up(worker, problems)
+    try:
+        info = get_detector().info
+    except D3Error as error:
+        _give_up(worker, [str(error)])
+    worker.log.info("%s on %s answers at http://%s", info.name, info.device, bind)
+
+
+def _give_up(worker, problems: list[str]) -> None:
+    """Ends the master too: starting the worker again would not help."""
+    for problem in problems:
+        worker.log.error("%s", problem)
+    sys.exit(Arbiter.APP_LOAD_ERROR)

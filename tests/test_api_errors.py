@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from django.http import Http404
+from django.test import RequestFactory
+from rest_framework.exceptions import Throttled, ValidationError
+
+from detection.api.errors import exception_handler
+
+
+def handled(error: Exception):
+    return exception_handler(error, {"request": RequestFactory().get("/predict")})
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api/nothing/", "/files"])
+def test_an_unknown_address_gets_the_envelope(client, path):
+    response = client.get(path)
+
+    assert response.status_code == 404
+    assert response.json() == {
+        "success": False,
+        "error": "There is nothing at this address.",
+        "code": "not_found",
+    }
+
+
+def test_the_pages_of_debug_do_not_reach_a_client(client, settings):
+    settings.DEBUG = True
+
+    response = client.get("/nothing")
+
+    assert response.json()["code"] == "not_found"
+
+
+def test_a_wrong_host_gets_the_envelope(client):
+    response = client.get("/health/live", HTTP_HOST="evil.example")
+
+    assert response.status_code == 400
+    assert response.json()["code"] == "bad_request"
+
+
+def test_a_bug_is_logged_and_not_shown(caplog):
+    response = handled(KeyError("secret detail"))
+
+    assert response.status_code == 500
+    assert response.data["code"] == "internal_server_error"
+    assert "secret detail" not in str(response.data)
+    assert "secret detail" in caplog.text
+
+
+def test_messages_by_field_become_one_sentence():
+    response = handled(ValidationError({"limit": ["Must be at most 100."]}))
+
+    assert response.data == {
+        "success": False,
+        "error": "limit: Must be at most 100.",
+        "code": "invalid",
+    }
+
+
+def test_djangos_not_found_has_its_code():
+    assert handled(Http404()).data["code"] == "not_found"
+
+
+def test_who_asks_too_often_learns_when_to_come_back():
+    response = handled(Throttled(wait=7))
+
+    assert response.headers["Retry-After"] == "7"
+    assert response.data["code"] == "throttled"
+
+
+@pytest.mark.django_db
+def test_the_admin_keeps_its_own_pages(client):
+    response = client.get("/admin/nothing/", follow=True)
+
+    assert response.headers["Content-Type"].startswith("text/html")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from detection.checks import check_device, check_model_checkpoint, check_upload_limits
+
+
+def only_message(settings, path) -> str:
+    settings.MODEL_CHECKPOINT_PATH = path
+    [error] = check_model_checkpoint()
+    assert error.id == "detection.E001"
+    return error.msg
+
+
+def test_a_good_checkpoint_passes(settings, tiny_checkpoint):
+    settings.MODEL_CHECKPOINT_PATH = tiny_checkpoint
+
+    assert check_model_checkpoint() == []
+
+
+def test_a_missing_checkpoint_is_named(settings, tmp_path):
+    path = tmp_path / "missing.safetensors"
+
+    assert only_message(settings, path) == f"There is no checkpoint at {path}."
+
+
+def test_a_folder_is_no_checkpoint(settings, tmp_path):
+    assert (
+        only_message(settings, tmp_path) == f"The checkpoint {tmp_path} is a directory, not a file."
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"just some text\n", b"\x10\0\0\0\0\0\0\0{"])
+def test_a_file_that_is_no_checkpoint_is_named(settings, tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+
+    assert path.name in only_message(settings, path)
+
+
+def test_limits_that_refuse_everything_are_errors(settings):
+    settings.MAX_UPLOAD_BYTES = 0
+
+    [error] = check_upload_limits()
+
+    assert "MAX_UPLOAD_BYTES" in error.msg
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_a_device_that_may_exist_passes(settings, device):
+    settings.DEVICE = device
+
+    assert check_device() == []
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:one"])
+def test_a_word_that_is_no_device_is_an_error(settings, device):
+    settings.DEVICE = device
+
+    [error] = check_device()
+
+    assert repr(device) in error.msg

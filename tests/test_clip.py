@@ -1,0 +1,76 @@
+"""What imports what: each case in a process of its own, since imports cannot be undone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_open_clip_builds_a_tower_whatever_torchvision_is_installed():
+    shape = run(
+        "import torch\n"
+        "from detection.d3.clip import build_clip_tower\n"
+        "tower = build_clip_tower(image_size=28, patch_size=14, width=64, layers=1)\n"
+        "print(tuple(tower(torch.zeros(1, 3, 28, 28)).shape))"
+    )
+    assert shape == "(1, 64)"
+
+
+def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
+    """A stand-in for torchvision fails as the CUDA build does beside a CPU torch."""
+    output = run(
+        "import sys, types, importlib.abc, importlib.machinery, torch\n"
+        "class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):\n"
+        "    tried = 0\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'open_clip':\n"
+        "            return importlib.machinery.ModuleSpec(name, self)\n"
+        "    def exec_module(self, module):\n"
+        "        Finder.tried += 1\n"
+        "        torch.library.register_fake('torchvision::nms')(lambda boxes, scores, iou: boxes)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from detection.d3.clip import import_open_clip\n"
+        "print(import_open_clip().__name__, Finder.tried)"
+    )
+    assert output == "open_clip 2"
+
+
+def test_the_engine_imports_nothing_of_django():
+    loaded = run(
+        "import sys, pkgutil, importlib, detection.d3\n"
+        "for module in pkgutil.iter_modules(detection.d3.__path__):\n"
+        "    importlib.import_module(f'detection.d3.{module.name}')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('django', 'd3site')])"
+    )
+    assert loaded == "[]"
+
+
+def test_the_public_face_costs_nothing_before_it_is_used():
+    loaded = run(
+        "import sys, detection.d3, detection.d3.decoding, detection.d3.checkpoint_header\n"
+        "heavy = {'torch', 'torchvision', 'open_clip', 'django'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert loaded == "[]"
+
+
+def test_a_small_tower_needs_no_open_clip():
+    loaded = run(
+        "import sys\n"
+        "from detection.d3 import Detector\n"
+        "from detection.d3.network import ARCHITECTURES, D3Network\n"
+        "D3Network(ARCHITECTURES['tiny'])\n"
+        "print(sorted({'torchvision', 'open_clip'} & set(sys.modules)))"
+    )
+    assert loaded == "[]"

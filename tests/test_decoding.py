@@ -1,0 +1,627 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import struct
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+
+from detection.d3.containers import FORMAT_NAMES, image_format
+from detection.d3.decoding import ImageLimits, decode_image, upright_rgb
+from detection.d3.errors import (
+    D3Error,
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    TooManyPixelsError,
+    TruncatedImageError,
+    UnsupportedImageError,
+)
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
+
+
+def picture(width: int = 64, height: int = 48) -> Image.Image:
+    """Smooth colours, different in every corner, so that any turn shows after any codec."""
+    corners = np.array([[[230, 20, 20], [20, 200, 20]], [[20, 20, 220], [240, 240, 60]]], np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, name: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    if name == "HEIC":
+        pillow_heif.from_pillow(image).save(buffer, quality=90, **options)
+    else:
+        image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return np.asarray(decode_image(data).pixels).astype(int)
+
+
+def close(left, right, tolerance: int = 12) -> bool:
+    return np.abs(np.asarray(left).astype(int) - np.asarray(right).astype(int)).mean() < tolerance
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: tuple) -> bytes:
+    """A PNG of a depth that Pillow does not write; ``rows`` have their filter bytes."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def tiff_grey(samples: np.ndarray, bits: int, photometric: int) -> bytes:
+    """A little-endian TIFF of one strip, for variants that Pillow does not write."""
+    height, width = samples.shape
+    body = samples.tobytes() if bits == 16 else _packed_12_bit(samples)
+    entries = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: 1, 278: height}
+    start = 8 + 2 + 12 * (len(entries) + 2) + 4
+    entries |= {273: start, 279: len(body)}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, v) for tag, v in sorted(entries.items()))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory + b"\0" * 4 + body
+
+
+def _packed_12_bit(samples: np.ndarray) -> bytes:
+    """Two samples in three bytes; the width must be even."""
+    first, second = samples.ravel()[::2].astype(int), samples.ravel()[1::2].astype(int)
+    triple = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1)
+    return triple.astype(np.uint8).tobytes()
+
+
+SAMPLES = {name: encoded(picture(), name) for name in FORMAT_NAMES} | {
+    "progressive JPEG": encoded(picture(), "JPEG", progressive=True),
+    "lossless WEBP": encoded(picture(), "WEBP", lossless=True),
+    "LZW TIFF": encoded(picture(), "TIFF", compression="tiff_lzw"),
+    "fax TIFF": encoded(picture().convert("1"), "TIFF", compression="group4"),
+    "animated GIF": encoded(
+        picture(), "GIF", save_all=True, append_images=[Image.new("RGB", (64, 48))]
+    ),
+}
+# Pillow warns about odd metadata; here the refusal is what matters.
+noisy = pytest.mark.filterwarnings("ignore::UserWarning")
+each_sample = pytest.mark.parametrize("sample", SAMPLES)
+
+
+# What is read
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_every_type_is_decoded_to_the_picture_that_was_saved(name):
+    image = decode_image(SAMPLES[name])
+
+    assert image.format == name
+    assert (image.width, image.height) == image.pixels.size == (64, 48)
+    assert image.pixels.mode == "RGB"
+    assert close(image.pixels, picture())
+
+
+@each_sample
+def test_facts_are_those_of_the_original_bytes(sample):
+    data = SAMPLES[sample]
+    image = decode_image(data)
+    assert image.size_bytes == len(data)
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_an_ordinary_jpeg_has_the_values_that_pillow_gives():
+    data = SAMPLES["JPEG"]
+    assert (decoded(data) == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()
+
+
+def test_the_content_counts_and_not_the_name(tmp_path):
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(SAMPLES["PNG"])
+    assert decode_image(path).format == decode_image(str(path)).format == "PNG"
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "AVIF", "TIFF", "PNG"])
+def test_the_first_frame_or_page_is_read(name):
+    second = Image.new("RGB", (64, 48), "black")
+    data = encoded(picture(), name, save_all=True, append_images=[second])
+    assert close(decode_image(data).pixels, picture())
+
+
+def test_the_primary_picture_of_a_heic_is_read():
+    heif = pillow_heif.from_pillow(Image.new("RGB", (64, 48)))
+    heif.add_from_pillow(picture())
+    buffer = io.BytesIO()
+    heif.save(buffer, primary_index=1)
+    assert close(decode_image(buffer.getvalue()).pixels, picture())
+
+
+def test_a_jpeg_with_further_pictures_behind_it_is_a_jpeg():
+    data = encoded(picture(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48))])
+    assert decode_image(data).format == "JPEG"
+    assert close(decode_image(data).pixels, picture())
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
+def test_bytes_appended_behind_the_image_do_not_matter(name):
+    assert (decoded(SAMPLES[name] + b"trailer" * 9) == decoded(SAMPLES[name])).all()
+
+
+def test_a_mif1_file_is_told_by_its_other_brands():
+    for name in ("AVIF", "HEIC"):
+        data = SAMPLES[name]
+        assert image_format(data[:8] + b"mif1" + data[12:]) == name
+
+
+def test_decoding_is_the_same_from_many_threads():
+    jobs = list(SAMPLES.values()) * 4
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda data: decode_image(data).pixels.tobytes(), jobs))
+    assert together == [decode_image(data).pixels.tobytes() for data in jobs]
+
+
+# Modes and depths
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
+def test_alpha_is_composited_on_white(name):
+    image = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    image.paste((200, 0, 0, 255), (0, 0, 16, 32))
+    pixels = decoded(encoded(image, name))
+    assert close(pixels[:, :14], [200, 0, 0], 6)
+    assert close(pixels[:, 18:], WHITE, 3)
+
+
+def test_half_transparency_is_blended():
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert np.abs(decoded(encoded(image, "PNG")) - 127).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBa"])
+def test_every_mode_with_alpha_is_composited_on_white(mode):
+    rgba = Image.new("RGBA", (4, 2), (0, 0, 0, 255))
+    rgba.putpixel((0, 0), (0, 0, 0, 0))
+    image = rgba.convert("LA").convert(mode) if mode == "La" else rgba.convert(mode)
+    pixels = upright_rgb(image)
+    assert pixels.getpixel((0, 0)) == WHITE
+    assert pixels.getpixel((1, 0)) == (0, 0, 0)
+
+
+def test_a_transparent_palette_entry_becomes_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((1, 0), 1)
+    for transparency in (1, bytes([255, 0])):
+        pixels = decoded(encoded(image, "PNG", transparency=transparency))
+        assert pixels.tolist() == [[[*RED], [*WHITE]]]
+    assert decoded(encoded(image, "GIF", transparency=1)).tolist() == [[[*RED], [*WHITE]]]
+
+
+def test_partly_transparent_palette_entries_are_blended():
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, *BLUE])
+    pixels = decoded(encoded(image, "PNG", transparency=bytes([128, 255])))
+    assert abs(pixels[0, 0, 0] - 127) <= 1
+
+
+def test_the_transparent_colour_of_a_true_colour_png_becomes_white():
+    image = Image.new("RGB", (2, 1), RED)
+    image.putpixel((1, 0), GREEN)
+    pixels = decoded(encoded(image, "PNG", transparency=GREEN))
+    assert pixels.tolist() == [[[*RED], [*WHITE]]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "key", "greys"),
+    [
+        (1, b"\x40", 0, [255, 255]),
+        (2, b"\x60", 1, [255, 170]),
+        (4, b"\x3a", 3, [255, 170]),
+        (8, b"\x05\x99", 5, [255, 0x99]),
+        (16, b"\x01\x02\x80\x80", 0x0102, [255, 128]),
+    ],
+)
+def test_the_transparent_grey_of_a_png_becomes_white_at_every_depth(depth, row, key, greys):
+    data = png(2, 1, depth, 0, b"\0" + row, (b"tRNS", struct.pack(">H", key)))
+    assert decoded(data)[0, :, 0].tolist() == greys
+
+
+def test_the_transparent_colour_of_a_16_bit_png_becomes_white():
+    row = struct.pack(">6H", 0x1234, 0, 0, 0x5678, 0, 0)
+    data = png(2, 1, 16, 2, b"\0" + row, (b"tRNS", struct.pack(">3H", 0x1234, 0, 0)))
+    assert decoded(data).tolist() == [[[*WHITE], [0x56, 0, 0]]]
+
+
+GREY_16 = np.array([[0, 257, 32768], [40000, 65278, 65535]], np.uint16)
+GREY_8 = [[0, 1, 128], [156, 254, 255]]
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled_and_not_clipped(name):
+    assert decoded(encoded(Image.fromarray(GREY_16), name))[..., 0].tolist() == GREY_8
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "<i4"])
+def test_16_bit_grey_is_scaled_in_every_mode(kind):
+    image = Image.fromarray(GREY_16.astype(kind))
+    assert np.asarray(upright_rgb(image))[..., 1].tolist() == GREY_8
+
+
+def test_a_big_endian_or_compressed_16_bit_tiff_is_scaled():
+    big_endian = Image.frombytes("I;16B", (3, 2), GREY_16.astype(">u2").tobytes())
+    assert decoded(encoded(big_endian, "TIFF"))[..., 0].tolist() == GREY_8
+    compressed = encoded(Image.fromarray(GREY_16), "TIFF", compression="tiff_lzw")
+    assert decoded(compressed)[..., 0].tolist() == GREY_8
+
+
+def test_16_bit_grey_whose_white_is_zero_is_inverted():
+    assert decoded(tiff_grey(GREY_16, 16, 0))[..., 0].tolist() == (255 - np.array(GREY_8)).tolist()
+
+
+def test_12_bit_grey_is_scaled_to_its_own_white():
+    samples = np.array([[0, 2048, 4095, 16]], np.uint16)
+    assert decoded(tiff_grey(samples, 12, 1))[0, :, 0].tolist() == [0, 128, 255, 1]
+
+
+def test_16_bit_colour_keeps_its_brightness():
+    row = struct.pack(">6H", 65535, 32768, 0, 257, 65278, 0)
+    assert close(decoded(png(2, 1, 16, 2, b"\0" + row)), [[[255, 128, 0], [1, 254, 0]]], 1)
+
+
+def test_floats_from_0_to_1_are_scaled():
+    data = encoded(Image.fromarray(np.array([[0, 0.5, 1]], np.float32)), "TIFF")
+    assert decoded(data)[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.array([[0, 200]], np.float32),
+        np.array([[0, np.nan]], np.float32),
+        np.array([[0, 70000]], np.int32),
+        np.array([[-1, 7]], np.int32),
+    ],
+)
+def test_samples_without_a_known_white_are_refused(samples):
+    with pytest.raises(ImageError, match="brightness cannot be told"):
+        decode_image(encoded(Image.fromarray(samples), "TIFF"))
+
+
+@pytest.mark.parametrize("name", ["PNG", "GIF", "BMP", "TIFF"])
+def test_one_bit_pictures_are_black_and_white(name):
+    image = Image.new("1", (9, 1))
+    image.putpixel((8, 0), 1)
+    assert decoded(encoded(image, name))[0, :, 2].tolist() == [0] * 8 + [255]
+
+
+@pytest.mark.parametrize("name", ["PNG", "GIF", "BMP", "TIFF"])
+def test_palettes_give_their_colours(name):
+    image = Image.new("P", (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.putdata([2, 0, 1])
+    assert decoded(encoded(image, name)).tolist() == [[[*BLUE], [*RED], [*GREEN]]]
+
+
+def test_cmyk_jpegs_have_the_right_colours():
+    """Pillow writes what Adobe does: inverted values with an Adobe marker."""
+    data = encoded(picture().convert("CMYK"), "JPEG", quality=95)
+    assert b"Adobe" in data
+    assert close(decode_image(data).pixels, picture(), 6)
+
+
+@pytest.mark.parametrize(
+    ("stored", "colour"), [((0, 128, 128, 255), WHITE), ((179, 171, 0, 255), RED)]
+)
+def test_ycck_jpegs_have_the_right_colours(stored, colour):
+    """Pillow writes no YCCK, but solid components and the Adobe transform flag make one."""
+    inverted = tuple(255 - value for value in stored)
+    data = bytearray(encoded(Image.new("CMYK", (16, 16), inverted), "JPEG", quality=100))
+    data[data.index(b"Adobe") + 11] = 2
+    assert close(decoded(bytes(data)), colour, 3)
+
+
+def test_cmyk_tiffs_have_the_right_colours():
+    assert close(decode_image(encoded(picture().convert("CMYK"), "TIFF")).pixels, picture(), 3)
+
+
+def test_lab_tiffs_have_the_right_colours():
+    lab = ImageCms.profileToProfile(
+        picture(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert close(decode_image(encoded(lab, "TIFF")).pixels, picture(), 3)
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV"])
+def test_other_colour_models_handed_in_have_the_right_colours(mode):
+    assert close(upright_rgb(picture().convert(mode)), picture(), 4)
+
+
+def test_ycbcr_tiffs_have_the_right_colours():
+    data = encoded(picture(), "TIFF", compression="jpeg")
+    assert close(decode_image(data).pixels, picture(), 4)
+
+
+def test_a_bmp_whose_fourth_byte_is_unused_is_not_invisible():
+    image = Image.new("RGBA", (2, 2), (10, 20, 30, 0))
+    assert decoded(encoded(image, "BMP")).tolist() == [[[10, 20, 30]] * 2] * 2
+
+
+def test_colour_profiles_are_ignored():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert (decoded(encoded(picture(), "PNG", icc_profile=profile)) == np.asarray(picture())).all()
+
+
+# Orientation
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = orientation
+    return tags.tobytes()
+
+
+def oriented(name: str, orientation: int) -> tuple[bytes, Image.Image]:
+    """A file of the picture as a camera would store it, and what it should look like."""
+    tagged = Image.open(io.BytesIO(encoded(picture(), "JPEG", quality=95, exif=exif(orientation))))
+    expected = ImageOps.exif_transpose(tagged).convert("RGB")
+    return encoded(picture(), name, exif=exif(orientation)), expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
+def test_the_orientation_is_applied_once(name, orientation):
+    data, expected = oriented(name, orientation)
+    image = decode_image(data)
+    assert (image.width, image.height) == expected.size
+    assert close(image.pixels, expected)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "TIFF"])
+def test_a_decoded_picture_is_not_turned_a_second_time(name):
+    pixels = decode_image(oriented(name, 6)[0]).pixels
+    assert upright_rgb(pixels).tobytes() == pixels.tobytes()
+
+
+def test_a_picture_handed_in_is_turned_and_left_as_it_is():
+    data, expected = oriented("PNG", 8)
+    image = Image.open(io.BytesIO(data))
+    upright = upright_rgb(image)
+    assert upright.size == expected.size
+    assert image.size == (64, 48)
+    assert upright_rgb(ImageOps.exif_transpose(image)).tobytes() == upright.tobytes()
+
+
+@noisy
+@pytest.mark.parametrize("rubbish", [b"Exif\0\0rubbish", b"Exif\0\0MM\0*\xff\xff\xff\xff"])
+def test_damaged_exif_does_not_cost_the_picture(rubbish):
+    data = encoded(picture(), "JPEG", exif=rubbish)
+    assert (decoded(data) == decoded(SAMPLES["JPEG"])).all()
+
+
+# What is refused
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "empty.png").touch()
+    for source in (b"", tmp_path / "empty.png"):
+        with pytest.raises(EmptyImageError):
+            decode_image(source)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello, this is a letter",
+        b"BMW is not a bitmap, although it begins as one",
+        b"\xff\xfe\x00\x00" * 9,
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+        b"%PDF-1.7\n%\xe2\xe3\xcf\xd3",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"8BPS\x00\x01" + bytes(30),
+        b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41",
+        encoded(picture(), "ICO"),
+        encoded(picture(), "PPM"),
+        encoded(picture(), "TGA"),
+        encoded(picture(), "JPEG2000"),
+        encoded(picture(), "PDF"),
+        encoded(picture(), "EPS"),
+        random.Random(7).randbytes(2000),
+    ],
+    ids=lambda data: repr(data[:8]),
+)
+def test_anything_else_is_unsupported_whatever_its_name(data, tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    for source in (data, path):
+        with pytest.raises(UnsupportedImageError):
+            decode_image(source)
+
+
+def test_too_many_bytes_are_refused_before_the_file_is_read(tmp_path):
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # sparse: reading it would not fit into memory
+    with pytest.raises(ImageTooLargeError, match="25 MiB"):
+        decode_image(path)
+
+
+def test_the_limit_on_bytes_is_the_largest_that_passes():
+    data = SAMPLES["PNG"]
+    assert decode_image(data, ImageLimits(max_bytes=len(data)))
+    with pytest.raises(ImageTooLargeError):
+        decode_image(data, ImageLimits(max_bytes=len(data) - 1))
+
+
+@each_sample
+def test_the_limit_on_pixels_is_the_largest_that_passes(sample):
+    assert decode_image(SAMPLES[sample], ImageLimits(max_pixels=64 * 48))
+    with pytest.raises(TooManyPixelsError, match="64 × 48"):
+        decode_image(SAMPLES[sample], ImageLimits(max_pixels=64 * 48 - 1))
+
+
+def bomb(name: str) -> bytes:
+    """A small file whose header promises far more than any limit."""
+    data = bytearray(SAMPLES[name])
+    if name == "PNG":
+        return png(60000, 60000, 8, 2, b"\0" * 60000)
+    if name == "JPEG":
+        frame = data.index(b"\xff\xc0")
+        data[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
+    elif name == "GIF":
+        data[6:10] = struct.pack("<HH", 60000, 60000)
+    elif name == "BMP":
+        data[18:26] = struct.pack("<ii", 60000, 60000)
+    elif name == "WEBP":
+        extended = b"VP8X" + struct.pack("<I", 10) + b"\0" * 4 + b"\x5f\xea\0" * 2
+        return b"RIFF" + struct.pack("<I", len(data) - 8 + 18) + b"WEBP" + extended + data[12:]
+    elif name == "TIFF":
+        return tiff_grey(np.zeros((1, 60000), np.uint16), 16, 1).replace(
+            struct.pack("<HHII", 257, 4, 1, 1), struct.pack("<HHII", 257, 4, 1, 60000)
+        )
+    else:
+        data = bytearray(encoded(picture(64, 64), name))
+        sizes = data.index(b"ispe") + 8
+        data[sizes : sizes + 8] = struct.pack(">II", 16000, 16000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_a_decompression_bomb_is_refused_by_its_header(name):
+    with pytest.raises(TooManyPixelsError):
+        decode_image(bomb(name))
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = SAMPLES["progressive JPEG"]
+    scan = data.index(b"\xff\xda")
+    length = 2 + struct.unpack_from(">H", data, scan + 2)[0]
+    with pytest.raises(ImageError, match="scans"):
+        decode_image(data[:scan] + data[scan : scan + length] * 1000 + data[scan:])
+
+
+@noisy
+@each_sample
+def test_a_file_cut_anywhere_is_refused(sample):
+    data = SAMPLES[sample]
+    step = max(1, len(data) // 150)
+    for length in {*range(1, len(data), step), *range(len(data) - 20, len(data))}:
+        with pytest.raises(ImageError):
+            decode_image(data[:length])
+
+
+@noisy
+@each_sample
+def test_a_file_cut_in_the_middle_is_called_truncated(sample):
+    data = SAMPLES[sample]
+    with pytest.raises(TruncatedImageError, match="ends too early"):
+        decode_image(data[: len(data) // 2])
+
+
+@noisy
+@each_sample
+def test_a_cut_file_is_refused_although_another_library_lets_pillow_guess(sample, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = SAMPLES[sample]
+    with pytest.raises(TruncatedImageError):
+        decode_image(data[: len(data) * 3 // 4])
+
+
+def test_a_jpeg_without_its_end_marker_is_refused():
+    with pytest.raises(TruncatedImageError):
+        decode_image(SAMPLES["JPEG"][:-2])
+
+
+def test_a_jpeg_whose_thumbnail_alone_has_an_end_is_refused():
+    thumbnail = encoded(picture(8, 8), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    data = SAMPLES["JPEG"][:2] + segment + SAMPLES["JPEG"][2:]
+    assert (decoded(data) == decoded(SAMPLES["JPEG"])).all()
+    with pytest.raises(TruncatedImageError):
+        decode_image(data[:-200])
+
+
+def test_a_big_tiff_that_points_beyond_all_memory_is_refused():
+    with pytest.raises(TruncatedImageError):
+        decode_image(b"II+\0\x08\0\0\0" + b"\xff" * 8)
+
+
+def test_a_png_with_a_flipped_bit_is_refused():
+    data = bytearray(SAMPLES["PNG"])
+    data[len(data) // 2] ^= 16
+    with pytest.raises(ImageError, match="damaged"):
+        decode_image(bytes(data))
+
+
+def test_a_file_that_cannot_be_opened_is_refused_with_its_name(tmp_path):
+    with pytest.raises(ImageError, match=r"'gone\.jpg' cannot be read"):
+        decode_image(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError, match="is not a file"):
+        decode_image(tmp_path)
+    with pytest.raises(ImageError, match="cannot be read"):
+        decode_image("a\0b.jpg")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are made differently there")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="is not a file"):
+        decode_image(tmp_path / "pipe.jpg")
+
+
+def test_a_cut_picture_handed_in_is_refused_as_well():
+    data = SAMPLES["JPEG"]
+    with pytest.raises(TruncatedImageError):
+        upright_rgb(Image.open(io.BytesIO(data[: len(data) - 200])))
+
+
+def test_a_picture_without_pixels_is_refused():
+    with pytest.raises(ImageError, match="no pixels"):
+        upright_rgb(Image.new("RGB", (0, 5)))
+
+
+def test_every_refusal_is_one_plain_sentence():
+    sources = [b"", b"text", SAMPLES["PNG"][:99], bomb("JPEG"), bomb("HEIC"), "gone.jpg"]
+    for source in sources:
+        with pytest.raises(ImageError) as refusal:
+            decode_image(source)
+        sentence = str(refusal.value)
+        assert sentence.endswith(".")
+        assert sentence[0].isupper()
+        assert "\n" not in sentence
+        assert refusal.value.code.isidentifier()
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    damaged = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 8))):
+        position = chance.randrange(len(damaged))
+        match chance.randrange(4):
+            case 0:
+                damaged[position] = chance.randrange(256)
+            case 1:
+                damaged[position] ^= 1 << chance.randrange(8)
+            case 2:
+                damaged[position : position + 4] = chance.choice((b"\0" * 4, b"\xff" * 4))
+            case _:
+                del damaged[position : position + chance.randrange(1, 9)]
+    return bytes(damaged)
+
+
+@noisy
+@each_sample
+def test_damaged_bytes_give_a_picture_or_one_of_our_errors(sample):
+    chance = random.Random(sample)
+    refused = 0
+    limits = ImageLimits(max_pixels=10**6)
+    for _ in range(300):
+        try:
+            image = decode_image(mutated(SAMPLES[sample], chance), limits)
+            assert image.pixels.mode == "RGB"
+        except D3Error:
+            refused += 1
+    assert refused > 10

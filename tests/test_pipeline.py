@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from detection.d3.pipeline import in_groups, run_ahead
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+def test_results_come_in_the_order_of_the_items(threads):
+    assert list(run_ahead(threads, str, range(20), ahead=4)) == [str(n) for n in range(20)]
+
+
+def test_items_are_taken_only_a_little_ahead(threads):
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    with closing(run_ahead(threads, str, items(), ahead=4)) as results:
+        next(results)
+        assert taken == [0, 1, 2, 3]
+
+
+def test_what_nobody_took_is_undone_when_the_taker_leaves(threads):
+    done, undone = [], []
+
+    def step(number: int) -> int:
+        done.append(number)
+        return number
+
+    with closing(run_ahead(threads, step, range(100), ahead=6, undo=undone.append)) as results:
+        first = next(results)
+
+    assert sorted([first, *undone]) == sorted(done)
+
+
+def test_a_failing_step_undoes_the_others(threads):
+    undone = []
+
+    def step(number: int) -> int:
+        if number == 0:
+            raise OSError("the disk is full")
+        return number
+
+    with pytest.raises(OSError, match="full"):
+        list(run_ahead(threads, step, range(3), ahead=3, undo=undone.append))
+
+    assert set(undone) <= {1, 2}
+    threads.shutdown()
+
+
+def test_groups_have_the_given_size_and_the_last_the_rest():
+    assert list(in_groups(range(5), 2)) == [[0, 1], [2, 3], [4]]

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection.d3 import DetectorInfo
+from detection.d3.dataset import scan_dataset
+from detection.d3.evaluation import Condition, Evaluation, Unreadable, source_name
+from detection.d3.metrics import measure
+from detection.d3.report import (
+    Occasion,
+    metrics_table,
+    render_html,
+    robustness_table,
+    worst_mistakes,
+    write_report,
+)
+from tests.image_sets import labelled_images
+
+VOID = {"meta", "img", "link", "br"}
+
+
+class Page(HTMLParser):
+    """Elements of a page that closes each one it opens, and its text without style sheets."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def an_evaluation(
+    root: Path, scores: dict[str, list[float]], *, unreadable: tuple[Unreadable, ...] = ()
+) -> Evaluation:
+    """Of the images below ``root``, in the order of their paths; one list of scores a condition."""
+    samples = scan_dataset(root, "test")
+    detector = DetectorInfo(
+        name="d3-test",
+        version="0123456789abcdef",
+        architecture={"tower": {"kind": "residual"}},
+        parameters=1234,
+        threshold=0.5,
+        device="cpu",
+        precision="fp32",
+        preprocessing={"kind": "crops", "size": 64},
+    )
+    conditions = tuple(
+        Condition(
+            name=name,
+            scores=np.array(own),
+            measurement=measure(
+                scores=own,
+                labels=[sample.label for sample in samples],
+                sources=[source_name(sample) for sample in samples],
+                threshold=detector.threshold,
+                draws=20,
+            ),
+        )
+        for name, own in scores.items()
+    )
+    return Evaluation(detector, tuple(samples), unreadable, conditions)
+
+
+def an_occasion(root: Path) -> Occasion:
+    return Occasion(
+        dataset=root,
+        split="test",
+        command="python manage.py evaluate_detector pictures",
+        finished_at=datetime(2026, 11, 23, 12, tzinfo=UTC),
+        seconds=1.5,
+    )
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """Four images: 0_real/0.png, 0_real/1.png, 1_fake/0.png, 1_fake/1.png."""
+    return labelled_images(tmp_path / "pictures", images=2)
+
+
+def test_the_worst_mistakes_come_first_and_right_verdicts_not_at_all(root):
+    evaluation = an_evaluation(root, {"clean": [0.6, 0.9, 0.2, 0.7]})
+
+    mistakes = worst_mistakes(evaluation, an_occasion(root))
+
+    assert {
+        title: [(each.path, each.score) for each in own] for title, own in mistakes.items()
+    } == {
+        "Real images called fake": [("test/0_real/1.png", 0.9), ("test/0_real/0.png", 0.6)],
+        "Fakes called real": [("test/1_fake/0.png", 0.2)],
+    }
+
+
+def test_the_json_file_holds_every_score_and_metric(root, tmp_path):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.2, 0.8, 0.9], "blur=1": [0.4] * 4})
+
+    write_report(evaluation=evaluation, occasion=an_occasion(root), folder=tmp_path / "a/report")
+
+    document = json.loads((tmp_path / "a/report/evaluation.json").read_text(encoding="utf-8"))
+    assert document["images"][2] == {
+        "path": "test/1_fake/0.png",
+        "source": "all",
+        "label": "fake",
+        "scores": {"clean": 0.8, "blur=1": 0.4},
+    }
+    assert document["detector"]["version"] == "0123456789abcdef"
+    assert document["conditions"]["clean"]["mean"]["auc"]["value"] == 1
+    [source] = document["conditions"]["blur=1"]["sources"]
+    assert (source["real"], source["fake"]) == (2, 2)
+    assert source["metrics"]["auc"]["value"] == 0.5
+
+
+def test_the_page_shows_metrics_plots_mistakes_model_and_command(root):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7], "jpeg=70": [0.4] * 4})
+
+    page = Page(render_html(evaluation, an_occasion(root)))
+
+    for words in (
+        "Accuracy",
+        "0.750",
+        "fake score 0.900 test/0_real/1.png",
+        "d3-test",
+        "1,234 parameters",
+        "evaluate_detector pictures",
+    ):
+        assert words in page.text
+    plots = [attributes for attributes in page.all("div") if attributes.get("role") == "img"]
+    assert len(plots) == len(page.all("svg")) == 4
+    assert plots[1]["aria-label"] == "AUC, mean over sources: clean 0.500; jpeg=70 0.500."
+
+
+def test_the_page_needs_no_other_file(root):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
+
+    html = render_html(evaluation, an_occasion(root))
+
+    page = Page(html)
+    assert not page.all("script")
+    assert not page.all("link")
+    assert all(image["src"].startswith("data:image/jpeg;base64,") for image in page.all("img"))
+    assert not re.search(r'(?:src|href)="(?!data:|#)', html)
+    assert "@import" not in html
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+
+
+def test_tables_and_pictures_can_be_read_aloud(root):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
+
+    page = Page(render_html(evaluation, an_occasion(root)))
+
+    assert page.all("html") == [{"lang": "en"}]
+    assert {header["scope"] for header in page.all("th")} == {"row", "col"}
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert [image["alt"] for image in page.all("img")] == ["real image with fake score 0.900"]
+
+
+def test_plots_take_their_ink_from_the_page(root):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
+
+    plots = "".join(re.findall(r"<svg.*?</svg>", render_html(evaluation, an_occasion(root)), re.S))
+
+    assert "currentColor" in plots
+    assert "#010203" not in plots
+    assert "<g id=" not in plots
+
+
+def test_names_of_files_and_folders_cannot_inject_markup(tmp_path):
+    source = "<script>alert(1)<&$x^2$"
+    root = labelled_images(tmp_path / "<b>pictures", sources=[source], images=1)
+    evaluation = an_evaluation(root, {"clean": [0.9, 0.1]})
+    [bad, _] = evaluation.samples
+    evaluation = an_evaluation(
+        root, {"clean": [0.9, 0.1]}, unreadable=(Unreadable(bad, "<i>broken"),)
+    )
+
+    page = Page(render_html(evaluation, an_occasion(root)))
+
+    assert not page.all("script")
+    assert not page.all("b")
+    assert not page.all("i")
+    assert f"test/{source}/0_real/0.png: <i>broken" in page.text
+    assert f"{source}, AUC 0.000" in page.text
+
+
+def test_a_file_name_that_is_not_text_does_not_sink_the_report(root, tmp_path):
+    (root / "test/0_real/1.png").rename(root / os.fsdecode(b"test/0_real/\xff.png"))
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
+
+    write_report(evaluation=evaluation, occasion=an_occasion(root), folder=tmp_path)
+
+    assert "test/0_real/?.png" in (tmp_path / "evaluation.html").read_text(encoding="utf-8")
+
+
+def test_a_data_set_of_one_class_has_a_report_without_a_roc_curve(tmp_path):
+    root = labelled_images(tmp_path, images=2)
+    for path in (root / "test/1_fake").iterdir():
+        path.unlink()
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9], "blur=1": [0.1, 0.2]})
+
+    page = Page(render_html(evaluation, an_occasion(root)))
+
+    assert len(page.all("svg")) == 2
+    assert "ROC" not in page.text
+
+
+def test_the_terminal_table_has_a_line_of_values_and_a_line_of_intervals(tmp_path):
+    root = labelled_images(tmp_path, sources=["a", "b"], images=1)
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.9, 0.1]})
+
+    lines = metrics_table(evaluation.clean).splitlines()
+
+    assert lines[0].split()[:4] == ["Source", "Images", "AP", "AUC"]
+    assert [line.split()[:4] for line in lines[1::2]] == [
+        ["a", "2", "1.000", "1.000"],
+        ["b", "2", "0.500", "0.000"],
+        ["mean", "4", "0.750", "0.500"],
+    ]
+    assert lines[2].split()[1] == "1.000–1.000"
+
+
+def test_the_robustness_table_has_one_column_per_condition(root):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.2, 0.8, 0.9], "jpeg=50": [0.4] * 4})
+
+    header, values, _ = robustness_table(evaluation.conditions).splitlines()
+
+    assert header.split() == ["AUC", "Images", "clean", "jpeg=50"]
+    assert values.split() == ["all", "4", "1.000", "0.500"]
