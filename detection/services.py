@@ -26,9 +26,9 @@ from django.db import InterfaceError, OperationalError
 from detection.apps import get_detector
 from detection.d3.decoding import DecodedImage, ImageLimits, decode_image
 from detection.d3.errors import ImageError
+from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.models import Prediction, PredictionBatch, now
-from detection.d3.pipeline import in_groups, run_ahead
 from detection.rendering import draw_result
 
 if TYPE_CHECKING:

@@ -103,13 +103,16 @@ def test_the_small_tower_cannot_see_brightness():
     assert torch.allclose(seen[..., 2:-2, 2:-2], brighter[..., 2:-2, 2:-2], atol=1e-4)
 
 
-def test_every_weight_learns():
+def test_every_weight_learns_but_one():
+    """The bias of the queries moves all scores of a column alike, and the softmax forgets it."""
     network = small_network().train()
     network(torch.randn(2, 3, 64, 64), torch.randperm(16)[None]).sum().backward()
-    for name, parameter in network.named_parameters():
-        if name != "attention_head.key.bias":  # moves all scores of a column alike
-            assert parameter.grad is not None
-            assert parameter.grad.isfinite().all(), name
+    idle = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or parameter.grad.abs().max() < 1e-7
+    ]
+    assert idle == ["attention_head.query.bias"]
 
 
 def test_the_clip_tower_gives_the_normalised_class_token():

@@ -15,6 +15,7 @@ import io
 from collections.abc import Callable
 from random import Random
 
+import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 Augmentation = Callable[[Image.Image, Random], Image.Image]
@@ -40,7 +41,11 @@ def clip_augmentation(image: Image.Image, random: Random) -> Image.Image:
 
 
 def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256) -> Image.Image:
-    """Rescale, tone, blur, JPEG, crop and flip, each with a probability of its own."""
+    """Rescale, tone, blur, noise, JPEG, crop and flip, each with a probability of its own.
+
+    Rescaling is by 0.5–1.25, blur has σ 0–1.5, noise a deviation of 1–5 grey levels, as of a
+    sensor, JPEG a quality of 50–98.
+    """
     if random.random() < 0.45:
         image = _rescale(image, random.uniform(0.5, 1.25), random.choice(FILTERS))
     if random.random() < 0.3:
@@ -48,6 +53,8 @@ def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256
         image = ImageEnhance.Contrast(image).enhance(random.uniform(0.7, 1.3))
     if random.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.5)))
+    if random.random() < 0.15:
+        image = _add_noise(image, random.uniform(1, 5), random)
     if random.random() < 0.5:
         image = recompress(image, random.randint(50, 98), subsampling=random.choice((0, 2)))
     image = random_crop(image, size, random)
@@ -71,6 +78,13 @@ def jpeg_bytes(image: Image.Image, quality: int, *, subsampling: int = 2) -> byt
 def _rescale(image: Image.Image, factor: float, resample: Image.Resampling) -> Image.Image:
     width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height), resample)
+
+
+def _add_noise(image: Image.Image, deviation: float, random: Random) -> Image.Image:
+    """Gaussian noise, ``deviation`` in grey levels."""
+    pixels = np.asarray(image, np.float32)
+    noise = np.random.default_rng(random.getrandbits(64)).standard_normal(pixels.shape, np.float32)
+    return Image.fromarray(np.clip(pixels + deviation * noise, 0, 255).round().astype(np.uint8))
 
 
 def random_crop(image: Image.Image, size: int, random: Random) -> Image.Image:

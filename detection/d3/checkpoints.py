@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -98,7 +99,8 @@ def save(checkpoint: Checkpoint, path: str | Path) -> None:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(f"The checkpoint {path} cannot be written: {reason}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def load(

@@ -6,23 +6,20 @@ under any prefix. Whatever the file says, the tower runs with QuickGELU, as Open
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .clip import HEAD_WIDTH, build_clip_tower, import_open_clip
+from .clip import HEAD_WIDTH, build_clip_tower
 from .errors import CheckpointError
 from .network import ClipTowerConfig
-from .weight_files import fitting_weights, sha256_of
+from .weight_files import fitting_weights
 
 _OPENAI_STEM, _HUGGING_FACE_STEM = "conv1.weight", "embeddings.patch_embedding.weight"
 _STEMS = (_OPENAI_STEM, _HUGGING_FACE_STEM)  # what no other entry ends with
@@ -49,19 +46,6 @@ class ClipTower:
     config: ClipTowerConfig
     image_size: int
     weights: dict[str, Tensor]
-
-
-def find_clip_file(source: str | Path) -> Path:
-    """The file that ``clip_weights`` means, downloaded into the cache where that is needed.
-
-    ``source`` is a path, "openai", or an address ``https://…#sha256=<64 digits>``.
-    Raises CheckpointError.
-    """
-    if source == "openai":
-        return _download_openai()
-    if str(source).startswith(("http://", "https://")):
-        return _download(str(source))
-    return Path(source)
 
 
 def contains_clip(entries: dict[str, Any]) -> bool:
@@ -167,45 +151,3 @@ def _shape(path: Path, found: dict[str, Any], name: str, prefix: str) -> torch.S
     if not isinstance(found[name], Tensor):
         raise CheckpointError(f"The entry '{prefix}{name}' of {path} is not a tensor.")
     return found[name].shape
-
-
-def _download_openai() -> Path:
-    import_open_clip()
-    pretrained = importlib.import_module("open_clip.pretrained")
-    source = pretrained.get_pretrained_cfg("ViT-L-14", "openai")
-    try:
-        try:
-            return Path(pretrained.download_pretrained(source))
-        except OSError:  # Hugging Face's mirror is not there; OpenAI's own server may be
-            return Path(pretrained.download_pretrained(source, prefer_hf_hub=False))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"OpenAI's CLIP weights cannot be downloaded: {_reason(error)}."
-        ) from error
-
-
-def _reason(error: Exception) -> object:
-    return getattr(error, "reason", None) or error
-
-
-def _download(url: str) -> Path:
-    """Into torch.hub's cache, unless a file with the right checksum is there already."""
-    address, _, checksum = url.partition("#sha256=")
-    if not re.fullmatch(r"[0-9a-f]{64}", checksum):
-        raise CheckpointError(
-            f"The address {address} of the CLIP weights needs their checksum: #sha256=<64 digits>."
-        )
-    name = PurePosixPath(address).name
-    target = Path(torch.hub.get_dir()) / "checkpoints" / f"{checksum[:16]}-{name}"
-    if target.is_file() and sha256_of(target) == checksum:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(
-            address, str(target), hash_prefix=checksum, progress=sys.stderr.isatty()
-        )
-    except (OSError, ValueError, HTTPException) as error:
-        raise CheckpointError(f"{address} cannot be downloaded: {_reason(error)}.") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"What {address} sends has another checksum.") from error
-    return target

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .checkpoints import Checkpoint, build_network, load
 from .decoding import decode_image, upright_rgb
-from .errors import D3Error
+from .errors import D3Error, ImageError
 
 ImageSource = Image.Image | bytes | str | Path
 
@@ -56,10 +56,13 @@ class Detector:
     """A loaded checkpoint. Deterministic, without state, safe to call from several threads."""
 
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
+        if device.type == "cuda" and precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # convolutions would keep only 10 bits
         network = build_network(checkpoint).to(device)
         self._network = network
         self._device = device
         self._dtype = _DTYPES[precision]
+        self._views_per_pass = GPU_VIEWS if device.type == "cuda" else 1
         self._preprocess = checkpoint.preprocessing
         self._permutations = torch.tensor(checkpoint.permutation_lists(), device=device)
         self._temperature = checkpoint.temperature
@@ -149,11 +152,10 @@ class Detector:
         """The images' crops in the groups that share a pass, each (crops, 3, S, S)."""
         if isinstance(images, ImageSource):
             raise TypeError("The images must come in a list, even a single one.")
-        limit = GPU_VIEWS if self._device.type == "cuda" else 1
         group: list[Tensor] = []
         for image in images:
             group.append(self._preprocess(_rgb(image)))
-            if sum(map(len, group)) * (1 + shuffles) >= limit:
+            if sum(map(len, group)) * (1 + shuffles) >= self._views_per_pass:
                 yield group
                 group = []
         if group:
@@ -194,10 +196,17 @@ def _rgb(source: ImageSource) -> Image.Image:
         raise TypeError(f"An image must be a PIL image, bytes or a path, not {type(source)}.")
     if not isinstance(source, Image.Image):
         return decode_image(source).pixels
-    return source if source.mode == "RGB" and 0 not in source.size else upright_rgb(source)
+    if source.mode != "RGB" or 0 in source.size:
+        return upright_rgb(source)
+    try:
+        source.load()
+    except Exception as error:  # a lazily opened file, with whatever its decoder raises
+        raise ImageError("The pixels of the image cannot be read.") from error
+    return source
 
 
 def find_device(name: str) -> torch.device:
+    """The device called "auto", "cpu", "cuda" or "cuda:n". Raises D3Error if it is not there."""
     try:
         device = torch.device(name if name != "auto" else _best_device())
     except RuntimeError:

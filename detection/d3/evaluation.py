@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .pipeline import in_groups, run_ahead
-
 from .dataset import Sample
 from .decoding import decode_image
 from .errors import D3Error, ImageError
 from .metrics import DRAWS, Measurement, measure
 from .perturbation import Perturbation
+from .pipeline import in_groups, run_ahead
 
 if TYPE_CHECKING:
     from .detector import Detector, DetectorInfo

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .checkpoints import Checkpoint
-from .clip_weights import ClipTower, contains_clip, find_clip_file, read_clip_tower
+from .clip_sources import find_clip_file
+from .clip_weights import ClipTower, contains_clip, read_clip_tower
 from .errors import CheckpointError
 from .network import Architecture, AttentionHead, ClipTowerConfig
 from .preprocessing import Preprocessing

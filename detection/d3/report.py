@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from .dataset import FAKE, REAL, Sample
-from .decoding import decode_image
 from .evaluation import Condition, Evaluation, source_name
 from .figures import draw_figures
 from .metrics import Estimate, Metrics
+from .pages import TEMPLATES, thumbnail
 
 JSON_NAME, HTML_NAME = "evaluation.json", "evaluation.html"
 CLASS_NAMES = {REAL: "real", FAKE: "fake"}
@@ -34,7 +31,6 @@ COLUMNS = {
     "calibration_error": "ECE",
 }
 MISTAKES_SHOWN = 12  # of each kind
-THUMBNAIL = (192, 192)  # pixels at most
 
 _Row = tuple[str, int, list[Estimate | None]]  # source, images, one value per column
 
@@ -103,7 +99,7 @@ def as_document(evaluation: Evaluation, occasion: Occasion) -> dict[str, Any]:
 def render_html(evaluation: Evaluation, occasion: Occasion) -> str:
     """One page that needs no other file."""
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -137,7 +133,7 @@ def worst_mistakes(evaluation: Evaluation, occasion: Occasion) -> dict[str, list
                 path=occasion.relative(sample),
                 truth=CLASS_NAMES[sample.label],
                 score=float(scores[i]),
-                thumbnail=_thumbnail(sample.path),
+                thumbnail=thumbnail(sample.path),
             )
             for i in indices[:MISTAKES_SHOWN]
             for sample in [evaluation.samples[i]]
@@ -213,11 +209,3 @@ def _interval(estimate: Estimate | None) -> str:
 def _write(path: Path, text: str) -> None:
     # Names of files may hold bytes that are no text.
     path.write_text(text, encoding="utf-8", errors="replace")
-
-
-def _thumbnail(path: Path) -> str:
-    image = decode_image(path).pixels
-    image.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -21,7 +21,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from .dataset import Sample
@@ -68,9 +68,7 @@ class Trainer:
         self, module: nn.Module, schedule: Schedule, folder: Path, device: torch.device
     ) -> None:
         self.module = module.to(device)
-        self.average = AveragedModel(
-            module, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
-        )
+        self.average = AveragedModel(module, multi_avg_fn=_moving_average, use_buffers=True)
         self.schedule = schedule
         self.folder = folder
         self.device = device
@@ -99,6 +97,18 @@ class Trainer:
         samples: list[Sample],
     ) -> None:
         """Train until the schedule ends. ``samples`` are the validation's, in its order."""
+        try:
+            self._fit(training, validation, samples)
+        finally:
+            if self.history:
+                draw_curves(self.history, self.folder / "curves.png")
+
+    def _fit(
+        self,
+        training: Callable[[int], Iterable[Batch]],
+        validation: Callable[[], Iterable[Batch]],
+        samples: list[Sample],
+    ) -> None:
         while not self.finished():
             epoch = len(self.history)
             torch.manual_seed(self.schedule.seed * 1_000_003 + epoch)
@@ -167,7 +177,6 @@ class Trainer:
 
     def _write(self, metrics: EpochMetrics) -> None:
         _append_csv(self.folder / "metrics.csv", metrics, first=len(self.history) == 1)
-        draw_curves(self.history, self.folder / "curves.png")
         state = {
             "module": self.module.state_dict(),
             "average": self.average.state_dict(),
@@ -203,6 +212,16 @@ def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[li
     random.Random(seed).shuffle(groups)
     order = [index for group in groups for index in group]
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+@torch.no_grad()
+def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
+    """Exponential, over few steps at first so that random weights are soon forgotten."""
+    decay = min(EMA_DECAY, (1 + steps.item()) / (10 + steps.item()))
+    if averages[0].is_floating_point():
+        torch._foreach_lerp_(averages, values, 1 - decay)
+    else:  # counters of batches
+        torch._foreach_copy_(averages, values)
 
 
 def source_means(

@@ -80,7 +80,8 @@ def _fitting(name: str, tensor: Any, like: Tensor) -> Tensor:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     read_safetensors_header(path)  # its refusals are plainer
     try:
-        return load_file(path)
+        # Copied out of the mapped file: whoever overwrites it later must not change our weights.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path) from error
 

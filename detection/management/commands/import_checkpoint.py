@@ -38,9 +38,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--permutations",
             type=_permutations,
-            default=1,
             metavar="N",
-            help="how many shuffles of each image are averaged; default: 1",
+            help="how many shuffles of each image are averaged; default: as before, and 1 for "
+            "published checkpoints",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -56,18 +56,19 @@ class Command(BaseCommand):
         clip_weights: str | None,
         output: Path,
         trust_torchscript: bool,
-        permutations: int,
+        permutations: int | None,
         **options: Any,
     ) -> None:
         from detection.d3.checkpoints import load, save
 
         checkpoint = load(source, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
-        checkpoint = replace(checkpoint, permutations=permutations)
+        if permutations:
+            checkpoint = replace(checkpoint, permutations=permutations)
         save(checkpoint, output)
         parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
         self.stdout.write(
             f"{output}: {checkpoint.name}, version {checkpoint.version}, {parameters:,} "
-            f"parameters, permutations averaged: {permutations}, "
+            f"parameters, permutations averaged: {checkpoint.permutations}, "
             f"{output.stat().st_size / 2**20:,.1f} MiB"
         )
 

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
+
+from detection.apps import get_detector
+from detection.d3.errors import D3Error
+from detection.folders import Listing, list_images
+from detection.interrupts import StopSignals
+from detection.models import PredictionBatch, Source
+from detection.rendering import percentage
+from detection.scan_report import Report, ReportError, Row, Scan, check_output, open_report
+from detection.services import (
+    DEFAULT_BATCH_SIZE,
+    Outcome,
+    UnavailableError,
+    Upload,
+    close_batch,
+    open_batch,
+    predict_images,
+)
+
+SOME_UNREADABLE = 2  # exit code
+INTERRUPTED_BY = 128  # exit code of signal 0; shells add the signal's number
+LINE = "{:<7}  {:>10}  {:<10}  {}"
+
+
+class Command(BaseCommand):
+    help = (
+        "Judges the images of a folder: which are real photographs, and which are fakes? "
+        "Hidden files are left out. Files that neither hold an image nor are named like one "
+        "(notes.txt) are only counted; every other file that cannot be read is listed with the "
+        "reason. Exit code: 0 when all images were read, 2 when some could not be, 130 after "
+        "Ctrl-C, 1 after any other error."
+    )
+    requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("path", type=Path, help="a folder, or a single image")
+        parser.add_argument("--recursive", action="store_true", help="with all its subfolders")
+        parser.add_argument(
+            "--output",
+            type=Path,
+            metavar="F",
+            help="write a report: F ends in .csv, .json or .html (with thumbnails)",
+        )
+        parser.add_argument(
+            "--threshold",
+            type=float,
+            metavar="T",
+            help="call an image FAKE above this score, 0 to 1; default: the checkpoint's",
+        )
+        parser.add_argument(
+            "--batch-size",
+            type=int,
+            default=DEFAULT_BATCH_SIZE,
+            metavar="N",
+            help=f"images judged together; default: {DEFAULT_BATCH_SIZE}",
+        )
+        parser.add_argument(
+            "--no-store",
+            action="store_false",
+            dest="store",
+            help="keep no records and no files of the images",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._scan(**options)
+        except (D3Error, ReportError) as error:
+            raise CommandError(str(error)) from error
+        except UnavailableError as error:
+            reason = str(error.__cause__).partition("\n")[0]
+            raise CommandError(f"{str(error).rstrip('.')}: {reason}.") from error
+        except OSError as error:
+            raise CommandError(f"The scan broke off: {_reason(error)}.") from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted before the first image.", returncode=130) from None
+
+    def _scan(
+        self,
+        *,
+        path: Path,
+        recursive: bool,
+        output: Path | None,
+        threshold: float | None,
+        batch_size: int,
+        store: bool,
+        **options: Any,
+    ) -> None:
+        _check_options(output=output, threshold=threshold, batch_size=batch_size)
+        listing = _list(path, recursive=recursive)
+        detector = get_detector().info
+        scan = Scan(
+            path=path,
+            images=len(listing.images),
+            others=listing.others,
+            closed=listing.closed,
+            model_name=detector.name,
+            model_version=detector.version,
+            threshold=detector.threshold if threshold is None else threshold,
+        )
+        with StopSignals() as stop:
+            with open_report(output, scan) as report, _recorded(scan, store=store) as batch:
+                outcomes = predict_images(
+                    uploads=_uploads(listing.images),
+                    source=Source.SCAN,
+                    batch=batch,
+                    threshold=threshold,
+                    store=store,
+                    batch_size=batch_size,
+                )
+                self._follow(outcomes, scan=scan, report=report, stored=store, stop=stop)
+            self._print_summary(scan, output)
+        if not scan.is_complete:
+            raise CommandError(
+                f"Interrupted after {scan.tried} of {scan.images} images.",
+                returncode=INTERRUPTED_BY + stop.received,
+            )
+        if problem := _what_was_not_read(scan):
+            raise CommandError(problem, returncode=SOME_UNREADABLE)
+
+    def _follow(
+        self,
+        outcomes: Generator[Outcome],
+        *,
+        scan: Scan,
+        report: Report,
+        stored: bool,
+        stop: StopSignals,
+    ) -> None:
+        """Tells of each outcome, up to the last one or to a signal."""
+        if scan.images:
+            self._print(LINE.format("Verdict", "Fake score", "", "File"))
+        bar = tqdm(total=scan.images, unit="image", disable=not self.stderr.isatty())
+        start = time.perf_counter()
+        try:
+            with suppress(KeyboardInterrupt), bar, closing(outcomes):
+                for outcome in outcomes:
+                    row = Row.of(outcome, stored=stored)
+                    scan.add(row)
+                    report.add(row)
+                    self._print_row(row, scan)
+                    bar.update()
+                    if stop.received:
+                        stop.ignore()
+                        break
+        finally:
+            stop.ignore()
+            scan.seconds = time.perf_counter() - start
+
+    def _print_row(self, row: Row, scan: Scan) -> None:
+        name = scan.relative(row.path)
+        if row.error is not None:
+            self._print(LINE.format("-", "-", "unreadable", name))
+            return
+        mark = "uncertain" if row.uncertain else ""
+        self._print(LINE.format(row.label, percentage(row.fake_score), mark, name))
+
+    def _print_summary(self, scan: Scan, output: Path | None) -> None:
+        figures = {
+            "Images": scan.images,
+            "FAKE": scan.fake,
+            "REAL": scan.real,
+            "Uncertain": scan.uncertain,
+            "Unreadable": len(scan.unreadable),
+            "Other files": scan.others,
+            "Seconds": f"{scan.seconds:.1f}",
+            "Images/s": f"{scan.images_per_second:.1f}",
+        }
+        self._print("")
+        for name, figure in figures.items():
+            self._print(f"{name:<11}  {figure:>8}")
+        if scan.unreadable or scan.closed:
+            self._print("\nCould not be read:")
+        for row in scan.unreadable:
+            self._print(f"  {scan.relative(row.path)}: {row.error}")
+        for folder in scan.closed:
+            self._print(f"  {scan.relative(folder)}: This folder cannot be opened.")
+        if scan.batch_id:
+            self._print(f"\nBatch: {scan.batch_id}")
+        if output and (scan.tried or not scan.images):
+            self._print(f"Report: {output}")
+
+    def _print(self, line: str) -> None:
+        """A line at once, also into a pipe, and above the progress bar."""
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        # Names of files may hold anything, commands to the terminal included.
+        visible = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+        with tqdm.external_write_mode():
+            self.stdout.write(visible.encode(encoding, "backslashreplace").decode(encoding))
+            self.stdout.flush()
+
+
+def _check_options(*, output: Path | None, threshold: float | None, batch_size: int) -> None:
+    if output is not None:
+        check_output(output)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise CommandError(f"The threshold must lie between 0 and 1, not at {threshold}.")
+    if batch_size < 1:
+        raise CommandError(f"The batch size must be at least 1, not {batch_size}.")
+
+
+def _list(path: Path, *, recursive: bool) -> Listing:
+    try:
+        return list_images(path, recursive=recursive)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be opened: {_reason(error)}.") from error
+
+
+def _uploads(images: list[str]) -> Iterator[Upload]:
+    for path in map(Path, images):
+        yield Upload(filename=path.name, data=path)
+
+
+@contextmanager
+def _recorded(scan: Scan, *, store: bool) -> Iterator[PredictionBatch | None]:
+    """The batch of the scan, closed whatever happens; none where nothing is to be recorded."""
+    if not (store and scan.images):
+        yield None
+        return
+    batch = open_batch(total_images=scan.images, source=Source.SCAN)
+    scan.batch_id = batch.pk
+    try:
+        yield batch
+    finally:
+        status = PredictionBatch.Status
+        close_batch(batch=batch, status=status.DONE if scan.is_complete else status.FAILED)
+
+
+def _what_was_not_read(scan: Scan) -> str | None:
+    if scan.unreadable:
+        return f"{len(scan.unreadable)} of {scan.images} images could not be read."
+    if scan.closed:
+        return f"{len(scan.closed)} folders could not be opened."
+    return None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from detection.d3.dataset import Sample
+from detection.d3.trainer import Schedule, Trainer, paired_batches, source_means
+
+SAMPLES = [Sample(Path(f"{i}.png"), "gan", i % 2) for i in range(40)]
+
+
+class Line(nn.Module):
+    """Two numbers in, one logit out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.line = nn.Linear(2, 1)
+
+    def forward(self, points):
+        return self.line(points)[:, 0]
+
+
+def points(*, separable: bool = True):
+    """One batch: the label is the sign of the first number, or has nothing to do with it."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.tensor([float(sample.label) for sample in SAMPLES])
+    values = torch.randn(40, 2, generator=generator)
+    if separable:
+        values[:, 0] = labels * 2 - 1
+    return [((values,), labels)]
+
+
+def fit(folder: Path, *, epochs: int, separable: bool = True, resume: bool = False) -> Trainer:
+    schedule = Schedule(epochs=epochs, learning_rate=0.05, patience=2)
+    trainer = Trainer(Line(), schedule, folder, torch.device("cpu"))
+    if resume:
+        trainer.resume()
+    batches = points(separable=separable)
+    trainer.fit(lambda epoch: batches * 5, lambda: batches, SAMPLES)
+    return trainer
+
+
+def test_a_line_learns_what_a_line_can(tmp_path):
+    trainer = fit(tmp_path, epochs=20)
+    assert trainer.best.val_accuracy == 1
+    assert trainer.history[-1].train_loss < trainer.history[0].train_loss
+
+
+def test_the_learning_rate_falls_until_training_stops_early(tmp_path):
+    trainer = fit(tmp_path, epochs=500, separable=False)
+    assert len(trainer.history) < 500
+    assert trainer.learning_rate < 1e-6
+    assert {round(np.log10(m.learning_rate / 0.05)) for m in trainer.history} >= {0, -1, -2}
+
+
+def test_the_best_weights_are_kept_rather_than_the_last(tmp_path):
+    trainer = fit(tmp_path, epochs=30, separable=False)
+    module = Line()
+    module.load_state_dict(trainer.best_weights)
+    logits = module(*points(separable=False)[0][0]).detach().numpy()
+    accuracy = np.mean((logits > 0) == [sample.label for sample in SAMPLES])
+    assert accuracy == pytest.approx(trainer.best.val_accuracy)
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    uninterrupted = fit(whole, epochs=6)
+    fit(parts, epochs=3)
+    resumed = fit(parts, epochs=6, resume=True)
+    assert resumed.history == uninterrupted.history
+    for name, tensor in uninterrupted.module.state_dict().items():
+        assert torch.equal(resumed.module.state_dict()[name], tensor)
+
+
+def test_the_run_folder_has_metrics_and_curves(tmp_path):
+    fit(tmp_path, epochs=3)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pair_shares_a_batch():
+    batches = paired_batches(
+        [Sample(Path(f"{i}.png"), "gan", label) for label in (0, 1) for i in range(8)], 4, seed=3
+    )
+    assert sorted(index for batch in batches for index in batch) == list(range(16))
+    for batch in batches:
+        assert {index % 8 for index in batch if index < 8} == {i % 8 for i in batch if i >= 8}
+
+
+def test_each_source_counts_the_same():
+    samples = [Sample(Path("x"), "large", 0)] * 6 + [Sample(Path("x"), "large", 1)] * 2
+    samples += [Sample(Path("x"), "small", 0), Sample(Path("x"), "small", 1)]
+    scores = np.array([-1.0] * 8 + [-1.0, 1.0])
+    mean = source_means(lambda labels, s: float(np.mean((s > 0) == labels)), samples, scores)
+    assert mean == pytest.approx((0.75 + 1.0) / 2)
