@@ -250,6 +250,7 @@ BLOCK = "transformer__resblocks__1__"
         (changed_clip(**{f"{BLOCK}ln_1__bias": None}), "lacks .+resblocks.1.ln_1.bias'"),
         (changed_clip(conv1__weight=None), "no vision tower"),
         (changed_clip(conv1__weight=torch.zeros(128, 3, 14, 7)), "cut images into squares"),
+        (changed_clip(conv1__weight=torch.zeros(128, 3, 0, 0)), "cut images into squares"),
         (changed_clip(conv1__weight=torch.zeros(96, 3, 14, 14)), "96 wide"),
         (changed_clip(conv1__weight=torch.zeros(64, 3, 14, 14)), "have shape"),
         (changed_clip(positional_embedding=torch.zeros(256, 128)), "not for square images"),

@@ -157,3 +157,11 @@ def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp
     for checkpoint in (short, long):
         same = {n for n, t in checkpoint.weights.items() if torch.equal(t, untrained.weights[n])}
         assert same == {name for name in checkpoint.weights if name.startswith("tower.")}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--epochs", "0"), ("--batch-size", "-1"), ("--learning-rate", "nan")]
+)
+def test_numbers_that_make_no_sense_are_refused(dataset, option, value):
+    with pytest.raises(CommandError, match=option):
+        call_command("train_detector", str(dataset), "--output=x.safetensors", option, value)

@@ -131,12 +131,12 @@ def _sizes(
     """The tower's sizes and the side of its images, read from shapes."""
     names = [*parts("conv1.weight"), *parts("positional_embedding")]
     patches, positions = (_shape(path, found, name, prefix) for name in names)
-    if len(patches) != 4 or len(positions) != 2 or patches[2] != patches[3]:
+    if len(patches) != 4 or len(positions) != 2 or patches[2] != patches[3] or 0 in patches:
         raise CheckpointError(f"The vision tower of {path} does not cut images into squares.")
     width, side = patches[0], math.isqrt(max(positions[0] - 1, 0))
     if side == 0 or side**2 + 1 != positions[0]:
         raise CheckpointError(f"The vision tower of {path} is not for square images.")
-    if width == 0 or width % HEAD_WIDTH:
+    if width % HEAD_WIDTH:
         raise CheckpointError(
             f"The vision tower of {path} is {width} wide, which is no multiple of {HEAD_WIDTH}."
         )

@@ -23,12 +23,20 @@ from torch.nn import functional as F
 from .augmentation import FILTERS, jpeg_bytes, random_crop
 from .dataset import CLASS_FOLDERS, REAL, scan_dataset
 from .decoding import decode_image
+from .errors import D3Error
 
 UPSAMPLERS = ("nearest", "bilinear", "transposed-4", "transposed-2", "pixel-shuffle")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU}
 TRAINING_PICTURES = 1000  # that a generator learns from, if there are so many
 CROP = 64  # side of the pictures that a generator learns from, in pixels
+MAX_ERROR = 0.1  # mean error, of values 0..1, that a trained generator may have
 BORDER = 8  # pixels cut off a reconstruction, where padding shows
+
+
+class GeneratorError(D3Error):
+    """A generator that did not learn; some random designs diverge."""
+
+    code = "bad_generator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,10 @@ def train_generator(
     seed: int,
     batch_size: int = 8,
 ) -> Generator:
-    """Fit a generator to random crops of the pictures by their mean error."""
+    """Fit a generator to random crops of the pictures by their mean error.
+
+    Raises GeneratorError when it has not learned in so many steps.
+    """
     torch.manual_seed(seed)
     random = Random(seed)
     generator = Generator(config).to(memory_format=torch.channels_last)
@@ -156,6 +167,8 @@ def train_generator(
         loss.backward()
         optimizer.step()
         schedule.step()
+    if (remaining := error.abs().mean().item()) > MAX_ERROR:
+        raise GeneratorError(f"The generator still errs by {remaining:.2f} of the value range.")
     return generator.eval()
 
 
@@ -164,7 +177,8 @@ def write_pairs(
 ) -> GeneratorConfig:
     """Train generator ``index`` on the real pictures of a train split and write ``count`` pairs.
 
-    They go to ``output/train/own-NN-UPSAMPLER/{0_real,1_fake}``. Raises DatasetError.
+    They go to ``output/train/own-NN-UPSAMPLER/{0_real,1_fake}``. Raises DatasetError and
+    GeneratorError.
     """
     random = Random(f"{seed} {index}")
     config = GeneratorConfig.draw(index, random)

@@ -9,7 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from detection.d3.dataset import DatasetError
 from detection.d3.errors import D3Error
+from detection.management.arguments import positive_int
 
 
 class Command(BaseCommand):
@@ -22,25 +24,33 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("dataset", type=Path)
         parser.add_argument("output", type=Path)
-        parser.add_argument("--generators", type=int, default=16)
-        parser.add_argument("--pictures", type=int, default=120, help="pairs per generator")
-        parser.add_argument("--steps", type=int, default=1000, help="training steps per generator")
+        parser.add_argument("--generators", type=positive_int, default=16)
+        parser.add_argument(
+            "--pictures", type=positive_int, default=120, help="pairs per generator"
+        )
+        parser.add_argument(
+            "--steps", type=positive_int, default=1000, help="training steps per generator"
+        )
         parser.add_argument("--seed", type=int, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        progress = tqdm(range(options["generators"]), desc="generators", unit="generator")
+        for index in progress:
+            try:
+                self.stdout.write(f"own-{index:02d}: {self._write_pairs(index, options)}")
+            except DatasetError as error:
+                raise CommandError(str(error)) from error
+            except D3Error as error:
+                self.stderr.write(f"own-{index:02d} is left out. {error}")
+
+    def _write_pairs(self, index: int, options: dict[str, Any]) -> Any:
         from detection.d3.generators import write_pairs
 
-        progress = tqdm(range(options["generators"]), desc="generators", unit="generator")
-        try:
-            for index in progress:
-                config = write_pairs(
-                    options["dataset"],
-                    options["output"],
-                    index=index,
-                    count=options["pictures"],
-                    steps=options["steps"],
-                    seed=options["seed"],
-                )
-                self.stdout.write(f"own-{index:02d}: {config}")
-        except D3Error as error:
-            raise CommandError(str(error)) from error
+        return write_pairs(
+            options["dataset"],
+            options["output"],
+            index=index,
+            count=options["pictures"],
+            steps=options["steps"],
+            seed=options["seed"],
+        )

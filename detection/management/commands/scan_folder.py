@@ -136,9 +136,9 @@ class Command(BaseCommand):
         stop: StopSignals,
     ) -> None:
         """Tells of each outcome, up to the last one or to a signal."""
-        if scan.images:
-            self._print(LINE.format("Verdict", "Fake score", "", "File"))
-        bar = tqdm(total=scan.images, unit="image", disable=not self.stderr.isatty())
+        none = f"There are no images in {scan.path}."
+        self._print(LINE.format("Verdict", "Fake score", "", "File") if scan.images else none)
+        bar = tqdm(total=scan.images, unit="image", leave=False, disable=not self.stderr.isatty())
         start = time.perf_counter()
         try:
             with suppress(KeyboardInterrupt), bar, closing(outcomes):

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.d3.errors import D3Error
+from detection.management.arguments import positive_float, positive_int
 
 # (batch size, learning rate): the paper's for the large tower; a small one learns faster
 DEFAULTS = {"tiny": (32, 2e-3), "vit-l-14": (64, 1e-4)}
@@ -27,9 +28,9 @@ class Command(BaseCommand):
         parser.add_argument("--architecture", choices=sorted(DEFAULTS), default="tiny")
         parser.add_argument("--clip-weights", help="CLIP tower of vit-l-14: a file, URL or openai")
         parser.add_argument("--init-from", type=Path, help="checkpoint to start from")
-        parser.add_argument("--epochs", type=int, default=40)
-        parser.add_argument("--batch-size", type=int)
-        parser.add_argument("--learning-rate", type=float)
+        parser.add_argument("--epochs", type=positive_int, default=40)
+        parser.add_argument("--batch-size", type=positive_int)
+        parser.add_argument("--learning-rate", type=positive_float)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", default="auto")
         parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")

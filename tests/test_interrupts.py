@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from detection.interrupts import StopSignals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_kept_and_the_second_interrupts(number):
+    with StopSignals() as stop:
+        signal.raise_signal(number)
+        assert stop.received == number
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+
+
+def test_nothing_interrupts_the_cleaning_up():
+    with StopSignals() as stop:
+        stop.ignore()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert stop.received is None
+
+
+def test_afterwards_signals_do_what_they_did_before():
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    with StopSignals() as stop:
+        stop.ignore()
+
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
