@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
+MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 
@@ -267,14 +268,25 @@ def _store_files(job: _Job) -> None:
     prediction.original_image = _key(prediction, "originals", f"{Path(name).stem}.{extension}")
     try:
         default_storage.save(prediction.result_image.name, ContentFile(result))
-        with job.upload.open() as original:
+        with _open(job.upload) as original:
             default_storage.save(prediction.original_image.name, File(original))
     except BaseException as error:
         _delete_files(prediction.file_keys)
+        if isinstance(error, ImageError):
+            job.prediction, job.error = None, error
+            return
         if not isinstance(error, Exception):
             raise
         # Storage backends have no error in common: whatever one raises, the file is not there.
         raise StorageUnavailableError("The file storage cannot be reached.") from error
+
+
+def _open(upload: Upload) -> BinaryIO:
+    """Raises ImageError when the file has gone since it was decoded."""
+    try:
+        return upload.open()
+    except OSError as error:
+        raise ImageError(f"The file {upload.filename} can no longer be read.") from error
 
 
 def _key(prediction: Prediction, folder: str, filename: str) -> str:
@@ -299,8 +311,12 @@ def _create_record(prediction: Prediction) -> None:
 def _count(*, batch: PredictionBatch, index: int, job: _Job) -> None:
     if job.error is None:
         batch.successful += 1
-    else:
-        batch.failed += 1
+        batch.save(update_fields=["successful"])
+        return
+    batch.failed += 1
+    fields = ["failed"]
+    if len(batch.errors) < MAX_BATCH_ERRORS:
+        fields.append("errors")
         batch.errors.append(
             {
                 "index": index,
@@ -309,7 +325,7 @@ def _count(*, batch: PredictionBatch, index: int, job: _Job) -> None:
                 "code": job.error.code,
             }
         )
-    batch.save(update_fields=["successful", "failed", "errors"])
+    batch.save(update_fields=fields)
 
 
 def _discard(job: _Job) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from detection.d3.errors import ImageError, TruncatedImageError
 from detection.models import Prediction, PredictionBatch, Source
+from detection.rendering import draw_result
 from detection.services import (
     DatabaseUnavailableError,
     StorageUnavailableError,
@@ -219,3 +220,30 @@ def test_keys_hold_the_record_id_and_only_safe_characters():
         assert prediction.pk in key
         assert default_storage.exists(key)
         assert Path(key).name.isascii()
+
+
+def test_a_file_that_vanishes_after_decoding_is_that_images_error(
+    tmp_path, monkeypatch, stored_files
+):
+    path = tmp_path / "short-lived.jpg"
+    path.write_bytes(image_bytes())
+
+    def draw_and_delete(*args, **kwargs) -> bytes:
+        path.unlink()
+        return draw_result(*args, **kwargs)
+
+    monkeypatch.setattr("detection.services.draw_result", draw_and_delete)
+    with pytest.raises(ImageError, match=r"short-lived\.jpg can no longer be read"):
+        predict_image(upload=Upload(filename=path.name, data=path), source=Source.SCAN)
+    assert not stored_files()
+    assert not Prediction.objects.exists()
+
+
+def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
+    monkeypatch.setattr("detection.services.MAX_BATCH_ERRORS", 2)
+    batch = open_batch(total_images=3, source=Source.API)
+    uploads = [an_upload(filename=f"{i}.jpg", data=b"text") for i in range(3)]
+    outcomes = list(predict_images(uploads=uploads, source=Source.API, batch=batch))
+    batch.refresh_from_db()
+    assert all(outcome.error for outcome in outcomes)
+    assert (batch.failed, [error["index"] for error in batch.errors]) == (3, [0, 1])
