@@ -46,16 +46,16 @@ def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256
     Rescaling is by 0.5–1.25, blur has σ 0–1.5, noise a deviation of 1–5 grey levels, as of a
     sensor, JPEG a quality of 50–98.
     """
-    if random.random() < 0.45:
+    if random.random() < 0.35:
         image = _rescale(image, random.uniform(0.5, 1.25), random.choice(FILTERS))
     if random.random() < 0.3:
         image = ImageEnhance.Brightness(image).enhance(random.uniform(0.7, 1.3))
         image = ImageEnhance.Contrast(image).enhance(random.uniform(0.7, 1.3))
-    if random.random() < 0.2:
-        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.5)))
     if random.random() < 0.15:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.5)))
+    if random.random() < 0.1:
         image = _add_noise(image, random.uniform(1, 5), random)
-    if random.random() < 0.5:
+    if random.random() < 0.4:
         image = recompress(image, random.randint(50, 98), subsampling=random.choice((0, 2)))
     image = random_crop(image, size, random)
     image = _random_flip(image, random)

@@ -119,7 +119,7 @@ class ResidualTower(nn.Module):
 class HighPass(nn.Module):
     """Learned 5×5 filters whose weights sum to zero per colour, with a soft truncation.
 
-    They begin as the higher functions of the discrete cosine transform on luminance.
+    They begin as functions of the discrete cosine transform on luminance.
     """
 
     def __init__(self, filters: int) -> None:
@@ -134,13 +134,11 @@ class HighPass(nn.Module):
 
 
 def _cosine_filters(side: int) -> Tensor:
-    """Two-dimensional DCT functions from the middle frequencies up, (filters, side, side)."""
+    """Two-dimensional DCT functions without the lowest, by frequency, (filters, side, side)."""
     index = torch.arange(side)
     rows = torch.cos(torch.pi / side * (index + 0.5) * index[:, None])
     rows = rows / rows.norm(dim=1, keepdim=True)
-    orders = sorted(
-        ((i, j) for i in range(side) for j in range(side) if i + j >= side - 1), key=sum
-    )
+    orders = sorted(((i, j) for i in range(side) for j in range(side) if i + j > 1), key=sum)
     return torch.stack([torch.outer(rows[i], rows[j]) for i, j in orders])
 
 
@@ -160,14 +158,15 @@ class SpatialBranch(nn.Module):
 
 
 class SpectralBranch(nn.Module):
-    """A CNN over the log power spectra of mixed residuals and of their magnitudes.
+    """Log power spectra of mixed residuals and of their magnitudes, read in two ways.
+
+    Up-sampling by a power of two repeats itself exactly: ``harmonics`` looks at the single
+    frequencies where that shows. Rescaling moves those peaks: a CNN looks for them anywhere.
 
     Magnitudes show what the residuals themselves hide: interpolation makes their variance, not
     their mean, periodic (Gallagher, "Detection of linear and cubic interpolation in JPEG
     compressed images", CRV 2005).
     """
-
-    width = 128
 
     def __init__(
         self, residuals: int, spectra: int, channels: tuple[int, ...], image_size: int
@@ -177,24 +176,47 @@ class SpectralBranch(nn.Module):
         taper = (2 * torch.hann_window(image_size)).clamp(max=1)  # flat in its middle half
         self.register_buffer("taper", taper[:, None] * taper, persistent=False)
         widths = (2 * spectra, *channels)
-        self.layers = nn.Sequential(
+        self.anywhere = nn.Sequential(
             nn.BatchNorm2d(2 * spectra),
             *(_convolution(a, b, stride=2) for a, b in pairwise(widths)),
             nn.AdaptiveMaxPool2d((8, 4)),
             nn.Flatten(),
+            nn.Linear(32 * channels[-1], 128),
+            nn.ReLU(),
         )
-        self.project = nn.Sequential(nn.Linear(32 * channels[-1], self.width), nn.ReLU())
+        peaks = 2 * spectra * HARMONICS * (HARMONICS // 2 + 1)
+        self.exactly = nn.Sequential(
+            nn.Flatten(), nn.BatchNorm1d(peaks), nn.Linear(peaks, 64), nn.ReLU()
+        )
+        self.width = 128 + 64
 
     def forward(self, residuals: Tensor) -> Tensor:  # (N, R, S, S)
         maps = self.mix(residuals)
         maps = torch.cat([maps, maps.abs()], dim=1)  # (N, 2M, S, S)
-        return self.project(self.layers(self.log_power(maps.float())))  # (N, 128)
+        power = self.log_power(maps.float())
+        return torch.cat([self.anywhere(power), self.exactly(harmonics(power))], dim=1)
 
     def log_power(self, maps: Tensor) -> Tensor:
         """(N, 2M, S, S) → (N, 2M, S, S/2 + 1), zero frequency in the middle of the left edge."""
         with torch.autocast(maps.device.type, enabled=False):
             maps = (maps - maps.mean(dim=(2, 3), keepdim=True)) * self.taper
             return torch.fft.fftshift((PowerSpectrum.apply(maps) + 1e-4).log(), dim=2)
+
+
+HARMONICS = 16  # multiples of 1/16 cycles per pixel: the period of four doublings
+
+
+def harmonics(power: Tensor) -> Tensor:
+    """Height of the log power above its surroundings at multiples of 1/16 cycles per pixel.
+
+    (N, M, S, S/2 + 1) with the zero frequency at row S/2 → (N, M, 16, 9)
+    """
+    step = power.shape[2] // HARMONICS
+    reach = step // 4
+    around = F.pad(power, (reach, reach, 0, 0), mode="reflect")  # a real picture's symmetry
+    around = F.pad(around, (0, 0, reach, reach), mode="circular")
+    around = F.avg_pool2d(around, 2 * reach + 1, stride=step)
+    return power[:, :, ::step, ::step] - around
 
 
 class PowerSpectrum(torch.autograd.Function):
