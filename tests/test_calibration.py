@@ -20,14 +20,30 @@ def test_the_temperature_undoes_overconfidence(logits_and_labels):
     assert calibrate(*logits_and_labels).temperature == pytest.approx(3, rel=0.05)
 
 
-def test_three_in_a_hundred_real_pictures_exceed_the_threshold(logits_and_labels):
-    logits, labels = logits_and_labels
+@pytest.fixture
+def hard_to_tell():
+    """Scores of real pictures reach far above one half."""
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 5000)
+    return random.normal(labels, 2), labels
+
+
+def test_three_in_a_hundred_real_pictures_exceed_the_threshold(hard_to_tell):
+    logits, labels = hard_to_tell
     fitted = calibrate(logits, labels)
     scores = expit(logits[labels == 0] / fitted.temperature)
     assert np.mean(scores > fitted.threshold) == pytest.approx(0.03, abs=0.001)
 
 
-def test_the_threshold_lies_in_the_uncertain_band(logits_and_labels):
-    fitted = calibrate(*logits_and_labels)
+def test_the_threshold_lies_in_the_uncertain_band(hard_to_tell):
+    fitted = calibrate(*hard_to_tell)
     low, high = fitted.uncertain
-    assert 0 < low < fitted.threshold < high < 1
+    assert 0.5 < low < fitted.threshold < high < 1
+
+
+def test_a_split_without_mistakes_leaves_the_usual_threshold():
+    labels = np.repeat([0, 1], 50)
+    fitted = calibrate(np.where(labels == 1, 6.0, -6.0), labels)
+    assert fitted.threshold == 0.5
+    assert fitted.uncertain == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert fitted.temperature >= 0.5

@@ -22,7 +22,7 @@ def test_the_source_level_may_be_missing(tmp_path):
 def test_a_fake_and_the_real_picture_of_its_name_are_a_pair(tmp_path):
     labelled_images(tmp_path, split="train", sources=("gan",), images=1)
     real, fake = scan_dataset(tmp_path, "train")
-    assert real.pair == fake.pair
+    assert real.pair == fake.pair == f"{tmp_path.name}/gan/0"
 
 
 def test_hidden_files_are_no_pictures(tmp_path):

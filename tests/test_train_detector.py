@@ -14,7 +14,7 @@ from detection.d3.features import VARIANTS
 from detection.d3.foreign import untrained_head
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from tests.published_layouts import CLIP
+from tests.published_layouts import CLIP, openai_archive, read
 
 
 def striped_pictures(root: Path, *, split: str, pairs: int) -> None:
@@ -22,7 +22,7 @@ def striped_pictures(root: Path, *, split: str, pairs: int) -> None:
     for number in range(pairs):
         random = np.random.default_rng([number, len(split)])
         real = random.normal(128, 25, (64, 64, 3))
-        fake = real + 20 * np.cos(np.pi / 2 * np.arange(64))[:, None, None]
+        fake = real + 40 * np.cos(np.pi / 2 * np.arange(64))[:, None, None]
         for name, pixels in (("0_real", real), ("1_fake", fake)):
             folder = root / split / "stripes" / name
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,12 @@ def train(dataset: Path, start: Path, *, epochs: int, **options) -> Path:
 
 
 def test_a_small_tower_learns_to_see_an_up_samplers_pattern(dataset, small_start, work_folder):
-    output = train(dataset, small_start, epochs=8)
+    output = train(dataset, small_start, epochs=10)
     checkpoint = load(output)
     assert checkpoint.name == "trained"
     assert checkpoint.metrics["val"]["auc"] > 0.9
     assert checkpoint.training["train_pictures"] == 32
-    assert "train_detector" in checkpoint.training["command"]
+    assert checkpoint.training["started_from"]["version"] == load(small_start).version
     run = work_folder / "runs" / "trained"
     names = {path.name for path in run.iterdir()}
     assert names >= {"metrics.csv", "curves.png", "command.txt", "state.pt"}
@@ -120,8 +120,15 @@ def test_a_set_without_fakes_is_refused(dataset, small_start):
 
 
 def test_a_missing_set_is_named(tmp_path, small_start):
-    with pytest.raises(CommandError, match="nowhere"):
+    with pytest.raises(CommandError, match="nowhere is no image set"):
         train(tmp_path / "nowhere", small_start, epochs=1)
+
+
+def test_a_mistyped_second_set_is_named(dataset, small_start):
+    with pytest.raises(CommandError, match="typo is no image set"):
+        call_command(
+            "train_detector", str(dataset), "typo", output=Path("x"), init_from=small_start
+        )
 
 
 def test_the_large_architecture_asks_for_its_tower(dataset, tmp_path):
@@ -165,3 +172,17 @@ def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp
 def test_numbers_that_make_no_sense_are_refused(dataset, option, value):
     with pytest.raises(CommandError, match=option):
         call_command("train_detector", str(dataset), "--output=x.safetensors", option, value)
+
+
+def test_options_that_contradict_each_other_are_refused(dataset, small_start):
+    with pytest.raises(CommandError, match="leave --architecture out"):
+        train(dataset, small_start, epochs=1, architecture="tiny")
+    with pytest.raises(CommandError, match="--clip-weights are for"):
+        call_command("train_detector", str(dataset), output=Path("x"), clip_weights="openai")
+
+
+def test_a_strangers_torchscript_archive_needs_trust(dataset, tmp_path):
+    archive = openai_archive(read(CLIP), tmp_path / "clip.pt")
+    options = {"output": Path("x"), "architecture": "vit-l-14", "clip_weights": str(archive)}
+    with pytest.raises(CommandError, match="--trust-torchscript"):
+        call_command("train_detector", str(dataset), **options)

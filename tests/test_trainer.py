@@ -9,7 +9,15 @@ import torch
 from torch import nn
 
 from detection.d3.dataset import Sample
-from detection.d3.trainer import Schedule, Trainer, paired_batches, source_means
+from detection.d3.trainer import (
+    Schedule,
+    Trainer,
+    TrainingError,
+    accuracy,
+    auc,
+    paired_batches,
+    source_means,
+)
 
 SAMPLES = [Sample(Path(f"{i}.png"), "gan", i % 2) for i in range(40)]
 
@@ -36,9 +44,16 @@ def points(*, separable: bool = True):
     return [((values,), labels)]
 
 
-def fit(folder: Path, *, epochs: int, separable: bool = True, resume: bool = False) -> Trainer:
+def fit(
+    folder: Path,
+    *,
+    epochs: int,
+    separable: bool = True,
+    resume: bool = False,
+    run: str = "lines",
+) -> Trainer:
     schedule = Schedule(epochs=epochs, learning_rate=0.05, patience=2)
-    trainer = Trainer(Line(), schedule, folder, torch.device("cpu"))
+    trainer = Trainer(Line(), schedule, folder, torch.device("cpu"), run)
     if resume:
         trainer.resume()
     batches = points(separable=separable)
@@ -88,9 +103,36 @@ def test_the_run_folder_has_metrics_and_curves(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_another_runs_state_is_not_taken(tmp_path):
+    fit(tmp_path, epochs=1)
+    with pytest.raises(TrainingError, match="other options"):
+        fit(tmp_path, epochs=2, resume=True, run="other lines")
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(TrainingError, match="no interrupted run"):
+        fit(tmp_path, epochs=1, resume=True)
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 not a state")
+    with pytest.raises(TrainingError, match="damaged"):
+        fit(tmp_path, epochs=1, resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
+    trainer = Trainer(Line(), Schedule(2, 0.1), tmp_path, torch.device("cpu"), "lines")
+    [(_, labels)] = points()
+    nowhere = [((torch.full((40, 2), float("nan")),), labels)]
+    with pytest.raises(TrainingError, match="no longer finite"):
+        trainer.fit(lambda epoch: nowhere, points, SAMPLES)
+
+
 def test_a_pair_shares_a_batch():
     batches = paired_batches(
-        [Sample(Path(f"{i}.png"), "gan", label) for label in (0, 1) for i in range(8)], 4, seed=3
+        [Sample(Path(f"{i}.png"), "gan", y, pair=str(i)) for y in (0, 1) for i in range(8)],
+        4,
+        seed=3,
     )
     assert sorted(index for batch in batches for index in batch) == list(range(16))
     for batch in batches:
@@ -103,3 +145,11 @@ def test_each_source_counts_the_same():
     scores = np.array([-1.0] * 8 + [-1.0, 1.0])
     mean = source_means(lambda labels, s: float(np.mean((s > 0) == labels)), samples, scores)
     assert mean == pytest.approx((0.75 + 1.0) / 2)
+
+
+def test_a_source_of_fakes_alone_counts_for_accuracy_and_not_for_auc():
+    samples = [Sample(Path("x"), "pairs", 0), Sample(Path("x"), "pairs", 1)]
+    samples += [Sample(Path("x"), "fakes", 1)] * 2
+    scores = np.array([-1.0, 1.0, -1.0, -1.0])
+    assert source_means(accuracy, samples, scores) == pytest.approx(0.5)
+    assert source_means(auc, samples, scores) == 1

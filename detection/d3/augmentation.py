@@ -28,10 +28,14 @@ FILTERS = (
 )
 
 
-def clip_augmentation(image: Image.Image, random: Random) -> Image.Image:
+BORDER = 16  # pixels by which the JPEG grid can be shifted against the final crop
+
+
+def clip_augmentation(image: Image.Image, random: Random, *, size: int = 224) -> Image.Image:
     """Yang et al. (CVPR 2025): resize 256, crop 224, flip, blur σ 0–3, JPEG quality 30–100."""
-    image = image.resize((256, 256), Image.Resampling.BILINEAR)
-    image = random_crop(image, 224, random)
+    whole = round(size * 256 / 224)
+    image = image.resize((whole, whole), Image.Resampling.BILINEAR)
+    image = random_crop(image, size, random)
     image = _random_flip(image, random)
     if random.random() < 0.5:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 3)))
@@ -46,8 +50,9 @@ def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256
     Rescaling is by 0.5–1.25, blur has σ 0–1.5, noise a deviation of 1–5 grey levels, as of a
     sensor, JPEG a quality of 50–98.
     """
+    image = random_crop(image, 2 * size + BORDER, random)  # as much as the rescaling can use
     if random.random() < 0.35:
-        image = _rescale(image, random.uniform(0.5, 1.25), random.choice(FILTERS))
+        image = rescale(image, random.uniform(0.5, 1.25), random.choice(FILTERS))
     if random.random() < 0.3:
         image = ImageEnhance.Brightness(image).enhance(random.uniform(0.7, 1.3))
         image = ImageEnhance.Contrast(image).enhance(random.uniform(0.7, 1.3))
@@ -75,7 +80,8 @@ def jpeg_bytes(image: Image.Image, quality: int, *, subsampling: int = 2) -> byt
     return stream.getvalue()
 
 
-def _rescale(image: Image.Image, factor: float, resample: Image.Resampling) -> Image.Image:
+def rescale(image: Image.Image, factor: float, resample: Image.Resampling) -> Image.Image:
+    """The picture with both sides times ``factor``, at least one pixel."""
     width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height), resample)
 

@@ -29,11 +29,7 @@ class Sample:
     path: Path
     source: str
     label: int  # 0 real, 1 fake
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """A fake made from a real picture has its file name: both have this key."""
-        return self.source, self.path.stem
+    pair: str = ""  # the same for a real picture and the fake of its name, made from it
 
 
 def scan_dataset(root: Path | str, split: str) -> list[Sample]:
@@ -45,7 +41,7 @@ def scan_dataset(root: Path | str, split: str) -> list[Sample]:
     if not folder.is_dir():
         raise DatasetError(f"{root} has no folder {split!r}: expected {split}/SOURCE/0_real/….")
     samples = [
-        Sample(path=path, source=source, label=label)
+        Sample(path, source, label, pair=_pair(root, source, path, parent / name))
         for source, parent in _sources(folder)
         for name, label in CLASS_FOLDERS.items()
         for path in sorted((parent / name).rglob("*"))
@@ -54,6 +50,10 @@ def scan_dataset(root: Path | str, split: str) -> list[Sample]:
     if not samples:
         raise DatasetError(f"{folder} holds no pictures in folders 0_real and 1_fake.")
     return samples
+
+
+def _pair(root: Path | str, source: str, path: Path, folder: Path) -> str:
+    return f"{Path(root).name}/{source}/{path.relative_to(folder).with_suffix('')}"
 
 
 def _sources(folder: Path) -> Iterable[tuple[str, Path]]:

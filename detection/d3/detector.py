@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 
 from .checkpoints import Checkpoint, build_network, load
 from .decoding import decode_image, upright_rgb
-from .errors import D3Error, ImageError
+from .errors import D3Error
 
 ImageSource = Image.Image | bytes | str | Path
 
@@ -107,9 +108,9 @@ class Detector:
     ) -> np.ndarray:
         """Logits of FAKE before temperature, float32 (N,), averaged over crops and permutations.
 
-        ``images`` are PIL images (RGB ones are used as they are), bytes or paths. ``permutations``
-        overrides the checkpoint's: one index list, or several, for all the images. Of heads with
-        two logits the first one counts.
+        ``images`` are PIL images (RGB ones made in memory are used as they are), bytes or paths.
+        ``permutations`` overrides the checkpoint's: one index list, or several that are averaged,
+        for all the images. Of heads with two logits the first one counts.
 
         On the CPU each image goes through the network by itself: in fp32 it gets the same bits
         alone, in any company and in any process. A GPU gets them in groups.
@@ -196,13 +197,10 @@ def _rgb(source: ImageSource) -> Image.Image:
         raise TypeError(f"An image must be a PIL image, bytes or a path, not {type(source)}.")
     if not isinstance(source, Image.Image):
         return decode_image(source).pixels
-    if source.mode != "RGB" or 0 in source.size:
-        return upright_rgb(source)
-    try:
-        source.load()
-    except Exception as error:  # a lazily opened file, with whatever its decoder raises
-        raise ImageError("The pixels of the image cannot be read.") from error
-    return source
+    in_memory = not isinstance(source, ImageFile)  # an opened file may have an orientation
+    if in_memory and source.mode == "RGB" and all(source.size):
+        return source
+    return upright_rgb(source)
 
 
 def find_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ stopped, and other runs with the same tower share the work.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from .augmentation import clip_augmentation
 from .checkpoints import Checkpoint, draw_permutations
 from .dataset import Sample
 from .decoding import DecodedImage, decode_image
-from .network import D3Network
+from .network import D3Network, shuffle_patches
 
 VARIANTS = 4
 RECIPE = 1  # raise it when augmentation or shuffle change, so that old files are not read
@@ -52,7 +53,7 @@ def cached_features(
     folder.mkdir(parents=True, exist_ok=True)
     views = [
         _load_or_compute(checkpoint, network, sample, folder=folder, augmented=augmented)
-        for sample in tqdm(samples, desc="features", unit="image")
+        for sample in tqdm(samples, desc="features", unit="image", disable=None)
     ]
     labels = torch.tensor([float(sample.label) for sample in samples])
     return Features(torch.from_numpy(np.stack(views)), labels)
@@ -76,13 +77,12 @@ def feature_batches(
 def _load_or_compute(
     checkpoint: Checkpoint, network: D3Network, sample: Sample, *, folder: Path, augmented: bool
 ) -> np.ndarray:
-    image = decode_image(sample.path)
-    kind = "augmented" if augmented else "plain"
-    path = folder / f"{image.sha256}-{kind}.npy"
+    digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
+    path = folder / f"{digest}-{'augmented' if augmented else 'plain'}.npy"
     if path.exists():
         return np.load(path)
-    views = _compute(checkpoint, network, image, augmented=augmented)
-    partial = path.with_suffix(".partial")
+    views = _compute(checkpoint, network, decode_image(sample.path), augmented=augmented)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.save(file, views)
     partial.replace(path)
@@ -93,14 +93,16 @@ def _load_or_compute(
 def _compute(
     checkpoint: Checkpoint, network: D3Network, image: DecodedImage, *, augmented: bool
 ) -> np.ndarray:
-    """(V, 2, C) float32, or (1, 2, C) of the plain picture under the checkpoint's first shuffle."""
-    device = next(network.parameters()).device
-    pairs = []
+    """(V, 2, C) float32; one plain variant has the checkpoint's first shuffle. In one pass."""
+    patch = checkpoint.architecture.shuffle_patch
+    originals, shuffled = [], []
     for picture, permutation in _variants(checkpoint, image, augmented=augmented):
-        view = checkpoint.preprocessing(picture).to(device)
-        shuffled, original = network.features(view, torch.tensor([permutation], device=device))
-        pairs.append(torch.stack([shuffled[0, 0], original[0]]))
-    return torch.stack(pairs).float().cpu().numpy()
+        view = checkpoint.preprocessing(picture)
+        originals.append(view)
+        shuffled.append(shuffle_patches(view, torch.tensor(permutation), patch))
+    views = torch.cat([*shuffled, *originals]).to(next(network.parameters()).device)
+    features = network.tower(views).float().cpu().numpy()  # (2V, C)
+    return features.reshape(2, len(originals), -1).swapaxes(0, 1)
 
 
 def _variants(checkpoint: Checkpoint, image: DecodedImage, *, augmented: bool) -> Iterable:
@@ -108,14 +110,17 @@ def _variants(checkpoint: Checkpoint, image: DecodedImage, *, augmented: bool) -
     if not augmented:
         return [(image.pixels, draw_permutations(checkpoint.permutation_seed, 1, patches)[0])]
     random = Random(image.sha256)
+    size = checkpoint.preprocessing.size
     return [
-        (clip_augmentation(image.pixels, random), random.sample(range(patches), patches))
+        (clip_augmentation(image.pixels, random, size=size), random.sample(range(patches), patches))
         for _ in range(VARIANTS)
     ]
 
 
 def _tower_key(checkpoint: Checkpoint) -> str:
-    digest = hashlib.sha256(f"{RECIPE} {checkpoint.preprocessing}".encode())
+    """Whatever the features depend on beside the picture."""
+    settings = (RECIPE, VARIANTS, checkpoint.preprocessing, checkpoint.permutation_seed)
+    digest = hashlib.sha256(f"{settings} {checkpoint.architecture}".encode())
     for name, tensor in sorted(checkpoint.weights.items()):
         if name.startswith("tower."):
             digest.update(name.encode())

@@ -109,9 +109,11 @@ def _name(config: ClipTowerConfig) -> str:
     return f"d3-clip-w{config.width}-l{config.layers}"
 
 
-def untrained_head(clip_weights: str | Path, *, seed: int) -> Checkpoint:
+def untrained_head(
+    clip_weights: str | Path, *, seed: int, trust_torchscript: bool = False
+) -> Checkpoint:
     """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError."""
     file = find_clip_file(clip_weights)
-    tower = read_clip_tower(file, read_entries(file))
+    tower = read_clip_tower(file, read_entries(file, trust_torchscript=trust_torchscript))
     torch.manual_seed(seed)
     return _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)

@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .augmentation import FILTERS, jpeg_bytes, random_crop
-from .dataset import CLASS_FOLDERS, REAL, scan_dataset
+from .dataset import CLASS_FOLDERS, REAL, DatasetError, scan_dataset
 from .decoding import decode_image
-from .errors import D3Error
+from .errors import D3Error, ImageError
 
 UPSAMPLERS = ("nearest", "bilinear", "transposed-4", "transposed-2", "pixel-shuffle")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU}
 TRAINING_PICTURES = 1000  # that a generator learns from, if there are so many
 CROP = 64  # side of the pictures that a generator learns from, in pixels
+LARGEST = 512  # side of the squares cut out of large pictures, in pixels
 MAX_ERROR = 0.1  # mean error, of values 0..1, that a trained generator may have
 BORDER = 8  # pixels cut off a reconstruction, where padding shows
 
@@ -167,7 +168,8 @@ def train_generator(
         loss.backward()
         optimizer.step()
         schedule.step()
-    if (remaining := error.abs().mean().item()) > MAX_ERROR:
+    remaining = error.abs().mean().item()
+    if not remaining <= MAX_ERROR:  # NaN neither
         raise GeneratorError(f"The generator still errs by {remaining:.2f} of the value range.")
     return generator.eval()
 
@@ -184,8 +186,9 @@ def write_pairs(
     config = GeneratorConfig.draw(index, random)
     paths = sorted({s.path for s in scan_dataset(dataset, "train") if s.label == REAL})
     chosen = random.sample(paths, min(len(paths), max(count, TRAINING_PICTURES)))
-    pictures = [decode_image(path).pixels for path in chosen]
-    pictures = [picture for picture in pictures if min(picture.size) >= 2 * CROP]
+    pictures = [picture for path in chosen if (picture := _square(path, random))]
+    if not pictures:
+        raise DatasetError(f"{dataset}/train has no readable real picture of {2 * CROP} pixels.")
     generator = train_generator(config, pictures, steps=steps, seed=seed + index)
     folder = output / "train" / f"own-{index:02d}-{config.upsampler}"
     for name in CLASS_FOLDERS:
@@ -197,16 +200,26 @@ def write_pairs(
     return config
 
 
+def _square(path: Path, random: Random) -> Image.Image | None:
+    """A square of bounded size out of a picture; None for one too small or unreadable."""
+    try:
+        picture = decode_image(path).pixels
+    except ImageError:
+        return None
+    side = min(*picture.size, LARGEST)
+    return random_crop(picture, side, random) if side >= 2 * CROP else None
+
+
 @torch.inference_mode()
 def make_pair(generator: Generator, picture: Image.Image, random: Random) -> tuple[bytes, bytes]:
-    """(real, fake): a picture and its reconstruction as JPEG files, treated alike.
+    """(real, fake): a square picture and its reconstruction as JPEG files, treated alike.
 
     The picture is made smaller first, which removes the 8×8 grid of an earlier JPEG compression:
     the reconstruction would have lost it. The fake's radial spectrum is drawn towards the real
     one's by a random share, so that softness alone does not give it away.
     """
     scale = random.uniform(0.7, 0.97)
-    side = int(min(picture.size) * scale) // 8 * 8
+    side = int(picture.width * scale) // 8 * 8
     picture = picture.resize((side, side), random.choice(FILTERS))
     pixels = np.asarray(picture)
     values = torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from PIL import Image, ImageFilter
 
+from .augmentation import recompress, rescale
 from .errors import D3Error, ImageError
 
 
@@ -66,9 +66,7 @@ def _parse_amount(name: str, text: str) -> float:
 
 
 def _jpeg(image: Image.Image, quality: float) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=int(quality))  # Pillow's own chroma and tables
-    return Image.open(buffer, formats=["JPEG"]).convert("RGB")
+    return recompress(image, int(quality))
 
 
 def _blur(image: Image.Image, sigma: float) -> Image.Image:
@@ -76,8 +74,7 @@ def _blur(image: Image.Image, sigma: float) -> Image.Image:
 
 
 def _resize(image: Image.Image, factor: float) -> Image.Image:
-    width, height = (max(1, round(side * factor)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return rescale(image, factor, Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from .augmentation import Augmentation
 from .dataset import Sample
@@ -18,7 +20,10 @@ from .preprocessing import Preprocessing
 
 
 class Pictures(Dataset):
-    """Sample → (view (3, S, S), label). Augmented pictures depend on (seed, epoch, pair) alone."""
+    """Sample → (view (3, S, S), label); the view lies in the middle where nothing augments.
+
+    Augmentation depends on the seed and the sample's pair alone.
+    """
 
     def __init__(
         self,
@@ -29,7 +34,7 @@ class Pictures(Dataset):
         seed: int = 0,
     ) -> None:
         self.samples = samples
-        self.preprocessing = preprocessing
+        self.preprocessing = replace(preprocessing, max_crops=1)
         self.augmentation = augmentation
         self.seed = seed
 
@@ -41,8 +46,7 @@ class Pictures(Dataset):
         image = decode_image(sample.path).pixels
         if self.augmentation is not None:
             image = self.augmentation(image, Random(f"{self.seed} {sample.pair}"))
-        crops = self.preprocessing(image)
-        return crops[len(crops) // 2], float(sample.label)
+        return self.preprocessing(image)[0], float(sample.label)
 
 
 def picture_batches(
@@ -69,7 +73,9 @@ def readable(samples: list[Sample]) -> tuple[list[Sample], list[tuple[Sample, Im
         return None
 
     with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(problem, samples))
+        checked = pool.map(problem, samples)
+        progress = tqdm(checked, "checking", len(samples), unit="image", disable=None)
+        problems = list(progress)
     good = [sample for sample, error in zip(samples, problems, strict=True) if error is None]
     bad = [(sample, error) for sample, error in zip(samples, problems, strict=True) if error]
     return good, bad

@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from .dataset import Sample
+from .errors import D3Error
 
 MIN_LEARNING_RATE = 1e-6
 EMA_DECAY = 0.995
@@ -56,17 +57,25 @@ class EpochMetrics:
     val_auc: float
 
 
+class TrainingError(D3Error):
+    """A run that cannot begin, be resumed, or go on."""
+
+    code = "training_failed"
+
+
 class Trainer:
     """Fits ``module`` to batches and keeps the run folder.
 
     ``module`` maps a batch's inputs to logits (N,). Weights are averaged exponentially over the
     steps; the average is what is validated and kept. ``state.pt`` holds everything that
-    ``resume`` needs to go on after an interruption as if there had been none.
+    ``resume`` needs to go on after an interruption as if there had been none; ``run`` says what
+    is trained on what, so that no other run's state is taken for it.
     """
 
     def __init__(
-        self, module: nn.Module, schedule: Schedule, folder: Path, device: torch.device
+        self, module: nn.Module, schedule: Schedule, folder: Path, device: torch.device, run: str
     ) -> None:
+        self.run = run
         self.module = module.to(device)
         self.average = AveragedModel(module, multi_avg_fn=_moving_average, use_buffers=True)
         self.schedule = schedule
@@ -83,6 +92,10 @@ class Trainer:
         self.best_weights = copy.deepcopy(module.state_dict())
 
     @property
+    def state_path(self) -> Path:
+        return self.folder / "state.pt"
+
+    @property
     def best(self) -> EpochMetrics | None:
         return max(self.history, key=lambda metrics: metrics.val_accuracy, default=None)
 
@@ -95,32 +108,37 @@ class Trainer:
         training: Callable[[int], Iterable[Batch]],
         validation: Callable[[], Iterable[Batch]],
         samples: list[Sample],
+        on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
     ) -> None:
-        """Train until the schedule ends. ``samples`` are the validation's, in its order."""
+        """Train until the schedule ends. ``samples`` are the validation's, in its order.
+
+        Raises TrainingError when the loss is no longer finite.
+        """
         try:
-            self._fit(training, validation, samples)
+            while not self.finished():
+                on_epoch(self._epoch(training, validation, samples))
         finally:
             if self.history:
                 draw_curves(self.history, self.folder / "curves.png")
 
-    def _fit(
+    def _epoch(
         self,
         training: Callable[[int], Iterable[Batch]],
         validation: Callable[[], Iterable[Batch]],
         samples: list[Sample],
-    ) -> None:
-        while not self.finished():
-            epoch = len(self.history)
-            torch.manual_seed(self.schedule.seed * 1_000_003 + epoch)
-            rate, loss = self.learning_rate, self._train(training(epoch), epoch)
-            logits = self.predict(validation())
-            metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
-            self.history.append(metrics)
-            if self.best is metrics:
-                self.best_weights = copy.deepcopy(self.average.module.state_dict())
-            elif self._stale_epochs() % self.schedule.patience == 0:
-                self._slow_down()
-            self._write(metrics)
+    ) -> EpochMetrics:
+        epoch = len(self.history)
+        torch.manual_seed(epoch_seed(self.schedule.seed, epoch))
+        rate, loss = self.learning_rate, self._train(training(epoch), epoch)
+        logits = self.predict(validation())
+        metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
+        self.history.append(metrics)
+        if self.best is metrics:
+            self.best_weights = copy.deepcopy(self.average.module.state_dict())
+        elif self._stale_epochs() % self.schedule.patience == 0:
+            self._slow_down()
+        self._write(metrics)
+        return metrics
 
     def finished(self) -> bool:
         return len(self.history) >= self.schedule.epochs or self.learning_rate < MIN_LEARNING_RATE
@@ -128,27 +146,35 @@ class Trainer:
     def predict(self, batches: Iterable[Batch]) -> np.ndarray:
         """Logits of the averaged weights, float32 (N,)."""
         self.average.eval()
+        progress = tqdm(batches, desc="validation", unit="batch", leave=False, disable=None)
         with torch.inference_mode(), self._autocast():
-            logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in batches]
+            logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in progress]
         return torch.cat(logits).numpy()
 
-    def resume(self) -> bool:
-        """Go on where ``state.pt`` stopped; False when there is none."""
-        path = self.folder / "state.pt"
-        if not path.exists():
-            return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
+    def start_anew(self) -> None:
+        """Forget an earlier run in the same folder."""
+        self.state_path.unlink(missing_ok=True)
+
+    def resume(self) -> None:
+        """Go on where ``state.pt`` stopped. Raises TrainingError when it is not of this run."""
+        try:
+            state = torch.load(self.state_path, map_location=self.device, weights_only=True)
+        except FileNotFoundError as error:
+            raise TrainingError(f"There is no interrupted run in {self.folder}.") from error
+        except Exception as error:  # whatever a damaged file makes PyTorch raise
+            raise TrainingError(f"The state in {self.state_path} is damaged.") from error
+        if state["run"] != self.run:
+            raise TrainingError(f"The run in {self.folder} had other options or other pictures.")
         self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best_weights = state["best_weights"]
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
-        return True
 
     def _train(self, batches: Iterable[Batch], epoch: int) -> float:
         self.module.train()
         losses = []
-        progress = tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False)
+        progress = tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False, disable=None)
         for inputs, labels in progress:
             with self._autocast():
                 logits = self.module(*self._move(inputs))
@@ -159,6 +185,8 @@ class Trainer:
             self.optimizer.step()
             self.average.update_parameters(self.module)
             losses.append(loss.item())
+            if not np.isfinite(losses[-1]):
+                raise TrainingError("The loss is no longer finite; try a lower learning rate.")
             progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         return float(np.mean(losses))
 
@@ -178,15 +206,21 @@ class Trainer:
     def _write(self, metrics: EpochMetrics) -> None:
         _append_csv(self.folder / "metrics.csv", metrics, first=len(self.history) == 1)
         state = {
+            "run": self.run,
             "module": self.module.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best_weights": self.best_weights,
             "history": [asdict(metrics) for metrics in self.history],
         }
-        partial = self.folder / "state.pt.partial"
+        partial = self.state_path.with_suffix(".partial")
         torch.save(state, partial)
-        partial.replace(self.folder / "state.pt")
+        partial.replace(self.state_path)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for each epoch of each run."""
+    return seed * 1_000_003 + epoch
 
 
 def keep_freed_memory() -> None:
@@ -205,7 +239,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[list[int]]:
     """Shuffle the samples into batches of indices, a fake beside the real picture it came from."""
-    pairs: dict[tuple[str, str], list[int]] = {}
+    pairs: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         pairs.setdefault(sample.pair, []).append(index)
     groups = list(pairs.values())
@@ -227,16 +261,20 @@ def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor)
 def source_means(
     metric: Callable[[np.ndarray, np.ndarray], float], samples: list[Sample], scores: np.ndarray
 ) -> float:
-    """Mean over the sources of ``metric(labels, scores)``; one-class sources count as one."""
+    """Mean over the sources of ``metric(labels, scores)``; what is NaN for a source is left out."""
     labels = np.array([sample.label for sample in samples])
     sources = np.array([sample.source for sample in samples])
     members = [sources == source for source in sorted(set(sources))]
-    members = [m for m in members if len(set(labels[m])) == 2] or [np.ones(len(labels), bool)]
-    return float(np.mean([metric(labels[m], scores[m]) for m in members]))
+    return float(np.nanmean([metric(labels[m], scores[m]) for m in members]))
 
 
 def accuracy(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(np.mean((logits > 0) == labels))
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve; NaN where a class is missing."""
+    return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else float("nan")
 
 
 def draw_curves(history: list[EpochMetrics], path: Path) -> None:
@@ -265,7 +303,7 @@ def _epoch_metrics(
         train_loss=loss,
         val_loss=float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()),
         val_accuracy=source_means(accuracy, samples, logits),
-        val_auc=source_means(roc_auc_score, samples, logits),
+        val_auc=source_means(auc, samples, logits),
     )
 
 

@@ -7,29 +7,40 @@ frozen, as in the paper: the features of its two views are computed once and kep
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from .augmentation import residual_augmentation
 from .calibration import calibrate
 from .checkpoints import Checkpoint, build_network, save
-from .dataset import DatasetError, Sample, scan_dataset
+from .dataset import SPLITS, DatasetError, Sample, scan_dataset
 from .detector import Detector, find_device
 from .errors import ImageError
 from .features import cached_features, feature_batches
 from .network import ARCHITECTURES, ClipTowerConfig, D3Network
 from .pictures import Pictures, picture_batches, readable
 from .preprocessing import PREPROCESSINGS
-from .trainer import Batch, Schedule, Trainer, keep_freed_memory, paired_batches, source_means
+from .trainer import (
+    Batch,
+    EpochMetrics,
+    Schedule,
+    Trainer,
+    auc,
+    epoch_seed,
+    keep_freed_memory,
+    paired_batches,
+    source_means,
+)
 
 PERMUTATIONS = 1  # averaged at inference; the model card has what more of them would bring
 
@@ -67,39 +78,56 @@ def train_detector(
     command: str,
     device: str = "auto",
     resume: bool = False,
+    on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
 ) -> TrainingResult:
     """Train ``start`` on the train splits of ``roots``, calibrate it, and save it to ``output``.
 
     The validation splits are those that the roots have; at least one must. ``folder`` is the run
-    folder: metrics.csv, curves.png, command.txt, unreadable.txt, state.pt. Raises DatasetError.
+    folder: metrics.csv, curves.png, command.txt, unreadable.txt, state.pt.
+
+    Raises DatasetError, TrainingError, and D3Error for a device that is not there.
     """
+    place = find_device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "command.txt").write_text(command + "\n")
+    commands = _record(folder / "command.txt", command, anew=not resume)
     train, broken = readable(_collect(roots, "train"))
     val, broken_val = readable(_collect(roots, "val"))
     unreadable = broken + broken_val
-    _write_unreadable(folder / "unreadable.txt", unreadable)
+    _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
     for split, samples in (("train", train), ("val", val)):
         _check_classes(split, samples)
 
-    place = find_device(device)
     keep_freed_memory()
     if isinstance(start.architecture.tower, ClipTowerConfig):
         cache = folder.parent / "features"
         data = HeadOnlyData(start, train, val, batch_size, schedule.seed, cache, place)
     else:
-        data = WholeNetworkData(start, train, val, batch_size, schedule.seed)
-    trainer = Trainer(data.module, schedule, folder, place)
+        data = WholeNetworkData(start, train, val, batch_size, schedule.seed, place)
+    run = _identity(start, schedule, batch_size, train, val)
+    trainer = Trainer(data.module, schedule, folder, place, run)
     if resume:
         trainer.resume()
-    trainer.fit(data.training, data.validation, val)
+    else:
+        trainer.start_anew()
+    trainer.fit(data.training, data.validation, val, on_epoch)
 
     trained = replace(
         start,
         weights=data.weights(trainer.best_weights),
-        training=_provenance(trainer, roots, train, val, schedule, batch_size, command),
+        training={
+            "commands": commands,
+            "started_from": {"version": start.version, **start.training},
+            "datasets": [root.name for root in roots],
+            "train_pictures": len(train),
+            "val_pictures": len(val),
+            "schedule": asdict(schedule),
+            "batch_size": batch_size,
+            "epochs": len(trainer.history),
+            "best_epoch": trainer.best.epoch + 1,
+            "torch": torch.__version__,
+        },
     )
-    checkpoint = _calibrated(trained, val, place)
+    checkpoint = _calibrated(trained, val, data.logits(trained))
     save(checkpoint, output)
     return TrainingResult(checkpoint, unreadable, len(trainer.history))
 
@@ -126,19 +154,31 @@ class HeadOnly(nn.Module):
         return self.attention_head(torch.stack([shuffled, original], dim=1))[:, 0]
 
 
+def _trainable(start: Checkpoint) -> D3Network:
+    """The network with copies of the weights: learning must not change the checkpoint."""
+    copies = {name: tensor.clone() for name, tensor in start.weights.items()}
+    return build_network(replace(start, weights=copies)).train().requires_grad_()
+
+
 class WholeNetworkData:
     """Augmented pictures for training, plain ones for validation."""
 
     def __init__(
-        self, start: Checkpoint, train: list[Sample], val: list[Sample], batch_size: int, seed: int
+        self,
+        start: Checkpoint,
+        train: list[Sample],
+        val: list[Sample],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self.module = WholeNetwork(build_network(start).train().requires_grad_())
+        self.module = WholeNetwork(_trainable(start))
         self.start, self.train, self.val = start, train, val
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.device = batch_size, seed, device
         self.workers = max(1, (os.cpu_count() or 1) - 1)
 
     def training(self, epoch: int) -> Iterable[Batch]:
-        seed = _epoch_seed(self.seed, epoch)
+        seed = epoch_seed(self.seed, epoch)
         pictures = Pictures(
             self.train, self.start.preprocessing, augmentation=residual_augmentation, seed=seed
         )
@@ -152,6 +192,11 @@ class WholeNetworkData:
 
     def weights(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
+
+    def logits(self, trained: Checkpoint) -> np.ndarray:
+        detector = Detector(trained, device=self.device, precision="fp32")
+        progress = tqdm(self.val, desc="calibration", unit="image", disable=None)
+        return detector.logits(sample.path for sample in progress)
 
     def _batches(self, pictures: Pictures, batches: list[list[int]]) -> Iterable[Batch]:
         patches = self.start.architecture.patches
@@ -171,15 +216,15 @@ class HeadOnlyData:
         cache: Path,
         device: torch.device,
     ) -> None:
-        self.network = build_network(start)
-        self.module = HeadOnly(self.network).train().requires_grad_()
+        self.network = _trainable(start)
+        self.module = HeadOnly(self.network)
         cached = partial(cached_features, start, self.network.to(device).eval(), folder=cache)
         self.train = cached(train, augmented=True)
         self.val = cached(val, augmented=False)
         self.batch_size, self.seed = batch_size, seed
 
     def training(self, epoch: int) -> Iterable[Batch]:
-        return feature_batches(self.train, self.batch_size, seed=_epoch_seed(self.seed, epoch))
+        return feature_batches(self.train, self.batch_size, seed=epoch_seed(self.seed, epoch))
 
     def validation(self) -> Iterable[Batch]:
         return feature_batches(self.val, self.batch_size)
@@ -188,24 +233,30 @@ class HeadOnlyData:
         state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
         return {**state, **{name: tensor.cpu() for name, tensor in best.items()}}
 
+    @torch.inference_mode()
+    def logits(self, trained: Checkpoint) -> np.ndarray:
+        """Of the plain views under the first shuffle, without going through the tower again."""
+        shuffled, original = self.val.views[:, 0].unbind(dim=1)
+        return build_network(trained).classify(shuffled[None], original)[0, :, 0].numpy()
 
-def _calibrated(checkpoint: Checkpoint, val: list[Sample], device: torch.device) -> Checkpoint:
-    """Fit threshold, band and temperature on what the detector itself says of the split."""
-    detector = Detector(checkpoint, device=device, precision="fp32")
-    logits = detector.logits(sample.path for sample in val)
-    labels = np.array([sample.label for sample in val])
-    fitted = calibrate(logits, labels)
+
+def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -> Checkpoint:
+    """Threshold, band and temperature from what the detector says of the validation split."""
+    fitted = calibrate(logits, np.array([sample.label for sample in val]))
     return replace(
         checkpoint,
         temperature=fitted.temperature,
         threshold=fitted.threshold,
         uncertain=fitted.uncertain,
-        metrics={"val": {"auc": source_means(roc_auc_score, val, logits), "pictures": len(val)}},
+        metrics={"val": {"auc": source_means(auc, val, logits), "pictures": len(val)}},
     )
 
 
 def _collect(roots: list[Path], split: str) -> list[Sample]:
-    """The split of every root that has it; the first one's error when none has."""
+    """The split of every root that has it. Raises DatasetError when none has, or for a typo."""
+    for root in roots:
+        if not any((root / name).is_dir() for name in SPLITS):
+            raise DatasetError(f"{root} is no image set: it has none of {', '.join(SPLITS)}.")
     having = [root for root in roots if (root / split).is_dir()] or roots[:1]
     return [sample for root in having for sample in scan_dataset(root, split)]
 
@@ -216,31 +267,25 @@ def _check_classes(split: str, samples: list[Sample]) -> None:
         raise DatasetError(f"The {split} split needs readable pictures of both 0_real and 1_fake.")
 
 
-def _write_unreadable(path: Path, unreadable: list[tuple[Sample, ImageError]]) -> None:
-    path.write_text("".join(f"{sample.path}\t{error}\n" for sample, error in unreadable))
+def _record(path: Path, command: str, *, anew: bool) -> list[str]:
+    """Add the command to those of the run, and give them all."""
+    earlier = [] if anew or not path.exists() else path.read_text(encoding="utf-8").splitlines()
+    commands = [*earlier, command]
+    _write_lines(path, commands)
+    return commands
 
 
-def _provenance(
-    trainer: Trainer,
-    roots: list[Path],
-    train: list[Sample],
-    val: list[Sample],
-    schedule: Schedule,
-    batch_size: int,
-    command: str,
-) -> dict[str, Any]:
-    return {
-        "command": command,
-        "datasets": [root.name for root in roots],
-        "train_pictures": len(train),
-        "val_pictures": len(val),
-        "schedule": asdict(schedule),
-        "batch_size": batch_size,
-        "epochs": len(trainer.history),
-        "best_epoch": trainer.best.epoch + 1 if trainer.best else None,
-        "torch": torch.__version__,
-    }
+def _write_lines(path: Path, lines: list[str]) -> None:
+    """File names need not be valid Unicode; a list of them must not fail for it."""
+    text = "".join(f"{line}\n" for line in lines)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 1_000_003 + epoch
+def _identity(
+    start: Checkpoint, schedule: Schedule, batch_size: int, train: list[Sample], val: list[Sample]
+) -> str:
+    """What must be the same for a run to be resumed; it may be given more epochs."""
+    options = {**asdict(schedule), "epochs": None, "batch_size": batch_size}
+    pictures = [f"{sample.pair} {sample.label}" for sample in (*train, *val)]
+    digest = hashlib.sha256("\n".join(pictures).encode(errors="backslashreplace")).hexdigest()
+    return json.dumps({"start": start.version, **options, "pictures": digest})

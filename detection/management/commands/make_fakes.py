@@ -34,12 +34,16 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        progress = tqdm(range(options["generators"]), desc="generators", unit="generator")
+        progress = tqdm(
+            range(options["generators"]), desc="generators", unit="generator", disable=None
+        )
         for index in progress:
             try:
                 self.stdout.write(f"own-{index:02d}: {self._write_pairs(index, options)}")
             except DatasetError as error:
                 raise CommandError(str(error)) from error
+            except KeyboardInterrupt:
+                raise CommandError("Interrupted.", returncode=130) from None
             except D3Error as error:
                 self.stderr.write(f"own-{index:02d} is left out. {error}")
 

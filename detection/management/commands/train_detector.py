@@ -7,63 +7,88 @@ import sys
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.d3.errors import D3Error
 from detection.management.arguments import positive_float, positive_int
 
-# (batch size, learning rate): the paper's for the large tower; a small one learns faster
-DEFAULTS = {"tiny": (32, 2e-3), "vit-l-14": (64, 1e-4)}
+if TYPE_CHECKING:
+    from detection.d3.checkpoints import Checkpoint
+    from detection.d3.trainer import EpochMetrics, Schedule
+    from detection.d3.training import TrainingResult
+
+# (batch size, learning rate) by kind of tower: the paper's for CLIP; a small one learns faster
+DEFAULTS = {"residual": (32, 2e-3), "clip": (64, 1e-4)}
+INTERRUPTED = 130  # exit code
 
 
 class Command(BaseCommand):
-    help = "Train a detector on folders {train,val}/{source}/{0_real,1_fake} of pictures."
+    help = (
+        "Train a detector on folders {train,val}/{source}/{0_real,1_fake} of pictures, the source "
+        "level being optional. The run folder is runs/NAME, after the name of the output."
+    )
     requires_system_checks = []  # it makes the checkpoint that the checks would miss
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("dataset", nargs="+", type=Path, help="train splits are joined")
+        parser.add_argument("dataset", nargs="+", type=Path, help="several are joined")
         parser.add_argument("--output", required=True, type=Path, help="the checkpoint to write")
-        parser.add_argument("--architecture", choices=sorted(DEFAULTS), default="tiny")
-        parser.add_argument("--clip-weights", help="CLIP tower of vit-l-14: a file, URL or openai")
+        parser.add_argument(
+            "--architecture", choices=("tiny", "vit-l-14"), help="of a new detector; default: tiny"
+        )
+        parser.add_argument(
+            "--clip-weights", help="frozen tower of vit-l-14: a file, an address or openai"
+        )
+        parser.add_argument(
+            "--trust-torchscript",
+            action="store_true",
+            help="take CLIP weights in a TorchScript archive that OpenAI did not publish",
+        )
         parser.add_argument("--init-from", type=Path, help="checkpoint to start from")
-        parser.add_argument("--epochs", type=positive_int, default=40)
-        parser.add_argument("--batch-size", type=positive_int)
-        parser.add_argument("--learning-rate", type=positive_float)
+        parser.add_argument("--epochs", type=positive_int, default=40, help="at most; default: 40")
+        parser.add_argument("--batch-size", type=positive_int, help="default: 32; vit-l-14: 64")
+        parser.add_argument(
+            "--learning-rate", type=positive_float, help="default: 0.002; vit-l-14: 0.0001"
+        )
         parser.add_argument("--seed", type=int, default=0)
-        parser.add_argument("--device", default="auto")
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
         parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from detection.d3.trainer import Schedule
         from detection.d3.training import train_detector
 
-        architecture = options["architecture"]
-        batch_size, learning_rate = DEFAULTS[architecture]
-        schedule = Schedule(
-            epochs=options["epochs"],
-            learning_rate=options["learning_rate"] or learning_rate,
-            seed=options["seed"],
-        )
-        output = options["output"]
-        folder = Path("runs") / output.stem
+        folder = Path("runs") / options["output"].stem
         try:
+            start = replace(_start(options), name=options["output"].stem)
+            batch_size, schedule = _schedule(options, start)
             result = train_detector(
                 roots=options["dataset"],
-                start=replace(self._start(options), name=output.stem),
-                output=output,
+                start=start,
+                output=options["output"],
                 folder=folder,
                 schedule=schedule,
-                batch_size=options["batch_size"] or batch_size,
+                batch_size=batch_size,
                 command=shlex.join(["manage.py", *sys.argv[1:]]),
                 device=options["device"],
                 resume=options["resume"],
+                on_epoch=self._print_epoch,
             )
         except D3Error as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            raise CommandError(f"Interrupted; --resume goes on from {folder}.") from None
+            sentence = f"Interrupted; --resume goes on with the run in {folder}."
+            raise CommandError(sentence, returncode=INTERRUPTED) from None
+        self._print_result(result, options["output"], folder)
+
+    def _print_epoch(self, metrics: EpochMetrics) -> None:
+        self.stdout.write(
+            f"epoch {metrics.epoch + 1}: loss {metrics.train_loss:.3f}; validation: loss "
+            f"{metrics.val_loss:.3f}, accuracy {metrics.val_accuracy:.3f}, "
+            f"AUC {metrics.val_auc:.3f}"
+        )
+
+    def _print_result(self, result: TrainingResult, output: Path, folder: Path) -> None:
         for sample, error in result.unreadable:
             self.stderr.write(f"skipped {sample.path}: {error}")
         checkpoint = result.checkpoint
@@ -73,15 +98,36 @@ class Command(BaseCommand):
             f"threshold {checkpoint.threshold:.3f}. The run is in {folder}."
         )
 
-    def _start(self, options: dict[str, Any]) -> Any:
-        from detection.d3.checkpoints import load
-        from detection.d3.foreign import untrained_head
-        from detection.d3.training import untrained
 
-        if options["init_from"]:
-            return load(options["init_from"], clip_weights=options["clip_weights"])
-        if options["architecture"] == "tiny":
-            return untrained("tiny", seed=options["seed"])
-        if not options["clip_weights"]:
+def _start(options: dict[str, Any]) -> Checkpoint:
+    """The weights to begin with. Raises CheckpointError and CommandError."""
+    from detection.d3.checkpoints import load
+    from detection.d3.foreign import untrained_head
+    from detection.d3.training import untrained
+
+    source, clip_weights = options["init_from"], options["clip_weights"]
+    trust = options["trust_torchscript"]
+    if source:
+        if options["architecture"]:
+            raise CommandError("--init-from brings its own architecture; leave --architecture out.")
+        return load(source, clip_weights=clip_weights, trust_torchscript=trust)
+    if options["architecture"] == "vit-l-14":
+        if not clip_weights:
             raise CommandError("The architecture vit-l-14 needs --clip-weights or --init-from.")
-        return untrained_head(options["clip_weights"], seed=options["seed"])
+        return untrained_head(clip_weights, seed=options["seed"], trust_torchscript=trust)
+    if clip_weights:
+        raise CommandError("--clip-weights are for --architecture vit-l-14 or --init-from.")
+    return untrained("tiny", seed=options["seed"])
+
+
+def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:
+    """Batch size and schedule."""
+    from detection.d3.trainer import Schedule
+
+    batch_size, learning_rate = DEFAULTS[start.architecture.tower.kind]
+    schedule = Schedule(
+        epochs=options["epochs"],
+        learning_rate=options["learning_rate"] or learning_rate,
+        seed=options["seed"],
+    )
+    return options["batch_size"] or batch_size, schedule
