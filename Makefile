@@ -44,12 +44,13 @@ lint: .venv/.requirements-dev
 	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	@touch $@
 
-# Somebody may have removed the records and left the stamp.
-$(MIGRATED): $(wildcard detection/migrations/*.py) .venv/.requirements \
-		$(if $(wildcard $(DATA_DIR)/db.sqlite3),,force)
+# Somebody may have removed the records and left the stamps.
+NO_RECORDS := $(if $(wildcard $(DATA_DIR)/db.sqlite3),,force)
+
+$(MIGRATED): $(wildcard detection/migrations/*.py) .venv/.requirements $(NO_RECORDS)
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@touch $@
 
-$(SCANNED): $(wildcard samples/*) | $(MIGRATED)
+$(SCANNED): $(wildcard samples/*) $(NO_RECORDS) | $(MIGRATED)
 	@$(BIN)/python manage.py scan_folder samples
 	@touch $@

@@ -102,12 +102,9 @@ class Command(BaseCommand):
 def _load_detector(checkpoint: Path) -> Detector:
     from detection.d3 import Detector
 
-    try:
-        return Detector.from_checkpoint(
-            checkpoint, clip_weights=settings.CLIP_WEIGHTS, device=settings.DEVICE
-        )
-    except ValueError as error:  # a word that DEVICE does not know
-        raise CommandError(str(error)) from error
+    return Detector.from_checkpoint(
+        checkpoint, clip_weights=settings.CLIP_WEIGHTS, device=settings.DEVICE
+    )
 
 
 def _make_folder(folder: Path) -> None:
