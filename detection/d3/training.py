@@ -90,12 +90,10 @@ def train_detector(
     place = find_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     commands = _record(folder / "command.txt", command, anew=not resume)
-    train, broken = readable(_collect(roots, "train"))
-    val, broken_val = readable(_collect(roots, "val"))
+    train, broken = _read_split(roots, "train")
+    val, broken_val = _read_split(roots, "val")
     unreadable = broken + broken_val
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
-    for split, samples in (("train", train), ("val", val)):
-        _check_classes(split, samples)
 
     keep_freed_memory()
     if isinstance(start.architecture.tower, ClipTowerConfig):
@@ -261,10 +259,14 @@ def _collect(roots: list[Path], split: str) -> list[Sample]:
     return [sample for root in having for sample in scan_dataset(root, split)]
 
 
-def _check_classes(split: str, samples: list[Sample]) -> None:
-    labels = {sample.label for sample in samples}
-    if len(labels) < 2:
+def _read_split(
+    roots: list[Path], split: str
+) -> tuple[list[Sample], list[tuple[Sample, ImageError]]]:
+    """The readable samples, of both classes, and the others with the reason."""
+    samples, unreadable = readable(_collect(roots, split))
+    if len({sample.label for sample in samples}) < 2:
         raise DatasetError(f"The {split} split needs readable pictures of both 0_real and 1_fake.")
+    return samples, unreadable
 
 
 def _record(path: Path, command: str, *, anew: bool) -> list[str]:
