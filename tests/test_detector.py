@@ -15,7 +15,12 @@ from PIL import Image
 from detection.d3 import Detector
 from detection.d3.checkpoints import load, save
 from detection.d3.decoding import upright_rgb
-from detection.d3.errors import CheckpointError, D3Error, ImageError, UnsupportedImageError
+from detection.d3.errors import (
+    CheckpointError,
+    D3Error,
+    TruncatedImageError,
+    UnsupportedImageError,
+)
 from tests.factories import image_bytes, noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import a_checkpoint
@@ -151,8 +156,17 @@ def test_an_unreadable_image_is_a_typed_error(detector):
 
 def test_a_lazily_opened_image_that_is_cut_is_a_typed_error(detector):
     cut = Image.open(io.BytesIO(image_bytes(size=(200, 200))[:-4000]))
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(TruncatedImageError, match="ends too early"):
         detector.detect([cut])
+
+
+def test_an_opened_file_is_turned_upright_like_its_path(detector, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    noise_image(size=(90, 70)).save(path, exif=exif, quality=95)
+    with Image.open(path) as opened:
+        assert detector.logits([opened]) == detector.logits([path])
 
 
 @pytest.mark.parametrize("single", ["photo.jpg", b"data", Path("photo.jpg"), noise_image()])
