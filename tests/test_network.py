@@ -10,6 +10,7 @@ from detection.d3.network import (
     D3Network,
     PowerSpectrum,
     ResidualTowerConfig,
+    harmonics,
     shuffle_patches,
 )
 
@@ -101,6 +102,20 @@ def test_the_small_tower_cannot_see_brightness():
     image = torch.randn(1, 3, 64, 64)
     seen, brighter = stem(image), stem(image + 3)
     assert torch.allclose(seen[..., 2:-2, 2:-2], brighter[..., 2:-2, 2:-2], atol=1e-4)
+
+
+@pytest.mark.parametrize(("period", "row"), [(2, 0), (4, 4), (8, 6), (16, 7)])
+def test_harmonics_see_what_repeats_every_few_pixels(period, row):
+    """Rows of harmonics run from -1/2 to 7/16 cycles per pixel, columns from 0 to 1/2."""
+    branch = small_network().tower.spectral
+    torch.manual_seed(1)
+    noise = torch.randn(1, 1, 64, 64)
+    stripes = torch.cos(2 * torch.pi / period * torch.arange(64))[:, None].expand(64, 64)
+    found = harmonics(branch.log_power(noise + stripes))[0, 0]
+    assert found.shape == (16, 9)
+    height = found.max().item()
+    assert height > 2
+    assert found[row, 0] == pytest.approx(height, abs=0.5)  # its mirror image is as high
 
 
 def test_every_weight_learns_but_one():
