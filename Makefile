@@ -4,7 +4,7 @@
 # make setup  only the environment
 
 # Settings come from the command line or the environment, then from .env, then from here.
-from_env = $(shell sed -n 's/^$(1)=//p' .env 2>/dev/null)
+from_env = $(shell sed -nE 's/^$(1)=["'\'']?([^"'\''\#]*[^"'\''\# ]).*/\1/p' .env 2>/dev/null)
 PORT ?= $(or $(call from_env,PORT),8000)
 DATA_DIR ?= $(or $(call from_env,DATA_DIR),data)
 export PORT DATA_DIR

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
 
 from detection.d3.checkpoint_header import describe
 from detection.d3.errors import CheckpointError
@@ -20,6 +21,30 @@ def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
         return []
     hint = "Set MODEL_CHECKPOINT_PATH to a detector checkpoint."
     return [Error(problem, hint=hint, id="detection.E001")]
+
+
+@register()
+def check_production(**kwargs) -> list[CheckMessage]:
+    """Without DEBUG, nothing has a default that would let strangers in, or everybody out."""
+    if settings.DEBUG:
+        return []
+    problems = []
+    try:
+        settings.SECRET_KEY  # noqa: B018  an empty one raises when it is looked at
+    except ImproperlyConfigured:
+        hint = "Set SECRET_KEY to a long random string."
+        problems.append(
+            Error("DEBUG is off and there is no SECRET_KEY.", hint=hint, id="detection.E004")
+        )
+    if not settings.ALLOWED_HOSTS:
+        problems.append(
+            Error(
+                "DEBUG is off and ALLOWED_HOSTS is empty; every request would be refused.",
+                hint="Set ALLOWED_HOSTS to the host names that clients use, comma-separated.",
+                id="detection.E005",
+            )
+        )
+    return problems
 
 
 @register()

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from detection.checks import check_device, check_model_checkpoint, check_upload_limits
+from detection.checks import (
+    check_device,
+    check_model_checkpoint,
+    check_production,
+    check_upload_limits,
+)
 
 
 def only_message(settings, path) -> str:
@@ -60,3 +65,16 @@ def test_a_word_that_is_no_device_is_an_error(settings, device):
     [error] = check_device()
 
     assert repr(device) in error.msg
+
+
+def test_production_needs_a_key_and_host_names(settings):
+    assert check_production() == []
+    settings.SECRET_KEY = ""
+    settings.ALLOWED_HOSTS = []
+    assert [error.id for error in check_production()] == ["detection.E004", "detection.E005"]
+
+
+def test_the_embedded_default_needs_neither(settings):
+    settings.DEBUG = True
+    settings.ALLOWED_HOSTS = []
+    assert check_production() == []

@@ -59,13 +59,13 @@ class Command(BaseCommand):
         permutations: int | None,
         **options: Any,
     ) -> None:
-        from detection.d3.checkpoints import load, save
+        from detection.d3.checkpoints import build_network, load, save
 
         checkpoint = load(source, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
         if permutations:
             checkpoint = replace(checkpoint, permutations=permutations)
         save(checkpoint, output)
-        parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
+        parameters = sum(weights.numel() for weights in build_network(checkpoint).parameters())
         self.stdout.write(
             f"{output}: {checkpoint.name}, version {checkpoint.version}, {parameters:,} "
             f"parameters, permutations averaged: {checkpoint.permutations}, "

@@ -17,7 +17,7 @@ from detection.management.arguments import positive_int
 class Command(BaseCommand):
     help = (
         "Train small autoencoders of random design on the real pictures of DATASET/train, and "
-        "write their reconstructions beside the originals to OUTPUT/train/own-NN."
+        "write their reconstructions beside the originals to OUTPUT/train/own-NN-UPSAMPLER."
     )
     requires_system_checks = []
 

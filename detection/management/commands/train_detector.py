@@ -33,7 +33,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("dataset", nargs="+", type=Path, help="several are joined")
-        parser.add_argument("--output", required=True, type=Path, help="the checkpoint to write")
+        parser.add_argument(
+            "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
+        )
         parser.add_argument(
             "--architecture", choices=("tiny", "vit-l-14"), help="of a new detector; default: tiny"
         )
@@ -93,8 +95,8 @@ class Command(BaseCommand):
             self.stderr.write(f"skipped {sample.path}: {error}")
         checkpoint = result.checkpoint
         self.stdout.write(
-            f"{output}: {checkpoint.name} {checkpoint.version} after {result.epochs} epochs, "
-            f"validation AUC {checkpoint.metrics['val']['auc']:.3f}, "
+            f"{output}: {checkpoint.name} {checkpoint.version}, the best of {result.epochs} "
+            f"epoch(s), in fp32 on all crops: AUC {checkpoint.metrics['val']['auc']:.3f}, "
             f"threshold {checkpoint.threshold:.3f}. The run is in {folder}."
         )
 
