@@ -18,7 +18,6 @@ from torch import Tensor
 
 from .checkpoint_header import (
     FORMAT,
-    describe,
     file_kind,
     read_metadata,
     read_safetensors_header,
@@ -29,7 +28,7 @@ from .network import Architecture, ClipTowerConfig, D3Network
 from .preprocessing import Preprocessing
 from .weight_files import fitting_weights, read_entries
 
-__all__ = ["Checkpoint", "build_network", "describe", "draw_permutations", "load", "save"]
+__all__ = ["Checkpoint", "build_network", "draw_permutations", "load", "save"]
 
 
 @dataclass(frozen=True)
