@@ -11,10 +11,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from detection.d3.checkpoint_header import describe
 from detection.d3.checkpoints import (
     Checkpoint,
     build_network,
-    describe,
     draw_permutations,
     load,
     save,
