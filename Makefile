@@ -22,6 +22,7 @@ setup: .venv/.requirements
 
 test: .venv/.requirements-dev lint
 	$(BIN)/pytest
+	TEST_PAIR=mongodb-s3 $(BIN)/pytest
 
 lint: .venv/.requirements-dev
 	$(BIN)/ruff check .

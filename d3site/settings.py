@@ -6,6 +6,7 @@ a secret key of its own, on this computer only. ``.env.example`` lists all varia
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -35,6 +36,33 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 if DEBUG and not SECRET_KEY:
     SECRET_KEY = kept_secret_key(DATA_DIR / "secret_key")
 
+# Behind a TLS proxy: production answers over https only, and says so for 30 days.
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics$"]  # asked for by machines beside us
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 30 * 24 * 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=not DEBUG)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=not DEBUG)
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+# Proxies between the clients and us whose X-Forwarded headers are believed
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "style-src": ["'self'", "'unsafe-inline'"],  # Swagger UI styles its elements one by one
+        "object-src": ["'none'"],
+        "base-uri": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    },
+}
+
 # Application
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -44,16 +72,22 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "corsheaders",
+    "csp",
     "rest_framework",
+    "knox",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "detection",
 ]
 
 MIDDLEWARE = [
-    "detection.api.middleware.json_errors",
+    "detection.api.middleware.request_record",
+    "detection.api.middleware.JsonErrors",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -96,6 +130,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 # Records
+MONGODB_URI = env.str("MONGODB_URI", "")
+MIGRATION_MODULES = {"knox": None}  # its one model is swapped for ours; nothing to create
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -110,6 +146,28 @@ DATABASES = {
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if MONGODB_URI:
+    DATABASES["default"] = {
+        "ENGINE": "django_mongodb_backend",
+        "HOST": MONGODB_URI,
+        "NAME": env.str("MONGODB_DATABASE", "") or "d3",
+        # A lost database is an answer within seconds, not a thread that waits.
+        "OPTIONS": {
+            "serverSelectionTimeoutMS": 5_000,
+            "connectTimeoutMS": 5_000,
+            "socketTimeoutMS": 20_000,
+        },
+    }
+    DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
+    # Django's own apps count their records; there they get MongoDB's object ids instead.
+    MIGRATION_MODULES |= {
+        app: f"d3site.mongodb.{app}_migrations" for app in ("admin", "auth", "contenttypes")
+    }
+    INSTALLED_APPS[:3] = [
+        "d3site.mongodb.apps.MongoAdminConfig",
+        "d3site.mongodb.apps.MongoAuthConfig",
+        "d3site.mongodb.apps.MongoContentTypesConfig",
+    ]
 
 # Files
 STORAGES = {
@@ -120,6 +178,19 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 RESULT_URL_EXPIRY = env.int("RESULT_URL_EXPIRY", default=7 * 24 * 3600)  # seconds
+MINIO_ENDPOINT = env.str("MINIO_ENDPOINT", "")
+if MINIO_ENDPOINT:
+    STORAGES["default"] = {
+        "BACKEND": "detection.storage.PresignedS3Storage",
+        "OPTIONS": {
+            "endpoint": MINIO_ENDPOINT,
+            "public_endpoint": env.str("MINIO_PUBLIC_ENDPOINT", ""),
+            "secure": env.bool("MINIO_SECURE", default=True),
+            "access_key": env.str("MINIO_ACCESS_KEY", ""),
+            "secret_key": env.str("MINIO_SECRET_KEY", ""),
+            "bucket_name": env.str("MINIO_BUCKET", "") or "d3",
+        },
+    }
 
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
@@ -132,12 +203,41 @@ DEVICE = env.str("DEVICE", "auto")
 # Uploads
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=25 * 2**20)
 MAX_IMAGE_PIXELS = env.int("MAX_IMAGE_PIXELS", default=50_000_000)
+MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=100 * 2**20)
+MAX_BATCH_IMAGES = 50  # in one request
+DATA_UPLOAD_MAX_NUMBER_FILES = 2 * MAX_BATCH_IMAGES  # room for a refusal that counts them
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
+
+# Cache, where requests are counted: of this process, or shared by several (redis://…)
+CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
+if CACHES["default"]["BACKEND"].endswith("LocMemCache"):
+    CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": 100_000}
 
 # API
+API_ACCESS = env.str("API_ACCESS", "open" if DEBUG else "token")
+THROTTLE_PREDICT = env.str("THROTTLE_PREDICT", "" if DEBUG else "60/min")
+THROTTLE_READ = env.str("THROTTLE_READ", "" if DEBUG else "600/min")
+KNOX_TOKEN_MODEL = "detection.AccessToken"
+REST_KNOX = {
+    "AUTH_HEADER_PREFIX": "Bearer",
+    "SECURE_HASH_ALGORITHM": "hashlib.sha512",
+    "TOKEN_TTL": timedelta(days=365),
+    "TOKEN_PREFIX": "d3_",
+}
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "URL_FORMAT_OVERRIDE": None,  # "format" is a parameter that does not exist, like any other
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "detection.api.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["detection.api.permissions.MayUseApi"],
+    "DEFAULT_THROTTLE_CLASSES": ["detection.api.throttling.ReadThrottle"],
+    "NUM_PROXIES": TRUSTED_PROXIES,
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "detection.api.negotiation.JsonWhenInDoubt",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "detection.api.errors.exception_handler",
@@ -148,16 +248,44 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "PREPROCESSING_HOOKS": ["detection.api.schema.canonical_endpoints"],
+    "ENUM_NAME_OVERRIDES": {
+        "BatchStatusEnum": "detection.models.PredictionBatch.Status",
+        "ReviewStatusEnum": "detection.models.Prediction.Review",
+        "HealthStatusEnum": ["ok", "unavailable"],
+        "LiveStatusEnum": ["ok"],
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# Logging
+# Logging: one line per request and event, JSON where programs read it
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "detection.request_id.RequestIdFilter"}},
+    "formatters": {
+        "line": {
+            "format": "{asctime} {levelname} {name} [{request_id}] {message}",
+            "style": "{",
+        },
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "{asctime}{levelname}{name}{request_id}{message}",
+            "style": "{",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line" if DEBUG else "json",
+            "filters": ["request_id"],
+        },
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        # Its lines for 4xx and 5xx would repeat those of the requests.
+        "django.request": {"level": "CRITICAL"},
+    },
 }

@@ -1,6 +1,6 @@
-"""The two records: what was said about one image, and a run over many.
+"""The records: what was said about one image, a run over many, and who may ask for either.
 
-Both live in SQLite and MongoDB alike: string primary keys, no transactions, no row locks.
+They live in SQLite and MongoDB alike: string primary keys, no transactions, no row locks.
 """
 
 from __future__ import annotations
@@ -10,12 +10,18 @@ from datetime import datetime
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from knox.models import AbstractAuthToken
 from ulid import ULID
 
+from detection.d3.errors import ImageError
+from detection.filenames import clean_filename
 
-def new_id() -> str:
+MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
+
+
+def new_id(moment: datetime | None = None) -> str:
     """A ULID: 26 characters that sort by time and are safe in URLs and file names."""
-    return str(ULID())
+    return str(ULID.from_datetime(moment) if moment else ULID())
 
 
 def now() -> datetime:
@@ -75,6 +81,24 @@ class PredictionBatch(models.Model):
     def __str__(self) -> str:
         return f"{self.batch_id} ({self.successful + self.failed} of {self.total_images})"
 
+    def count(self, *, index: int, filename: str, error: ImageError | None) -> list[str]:
+        """One more image is done; returns the names of the fields that changed."""
+        if error is None:
+            self.successful += 1
+            return ["successful"]
+        self.failed += 1
+        if len(self.errors) >= MAX_BATCH_ERRORS:
+            return ["failed"]
+        self.errors.append(
+            {
+                "index": index,
+                "filename": clean_filename(filename),
+                "error": str(error),
+                "code": error.code,
+            }
+        )
+        return ["failed", "errors"]
+
 
 class Prediction(models.Model):
     """The verdict on one image, with its files and what a reviewer made of it."""
@@ -91,7 +115,10 @@ class Prediction(models.Model):
         null=True,
         blank=True,
         related_name="predictions",
-        db_index=False,  # the index below leads with it
+        db_index=False,  # an index below leads with it
+    )
+    batch_index = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Place of the image in its batch, from 0"
     )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -99,8 +126,14 @@ class Prediction(models.Model):
         null=True,
         blank=True,
         related_name="predictions",
+        db_index=False,  # an index below leads with it
     )
     source = models.CharField(max_length=10, choices=Source)
+    duplicate_of = models.CharField(
+        max_length=26,
+        blank=True,
+        help_text="The earlier prediction on the same bytes whose score was used again",
+    )
 
     original_filename = models.CharField(max_length=255)
     result_filename = models.CharField(max_length=255)
@@ -137,12 +170,18 @@ class Prediction(models.Model):
     class Meta:
         db_table = "predictions"
         ordering = ["-created_at", "-id"]
+        # Each filter of the history, in its order; what is rarer is filtered on the way.
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="prediction_newest"),
-            models.Index(fields=["label", "-created_at"], name="prediction_label"),
-            models.Index(fields=["review_status", "-created_at"], name="prediction_review"),
-            models.Index(fields=["batch", "-created_at"], name="prediction_batch"),
+            models.Index(fields=["owner", "-created_at", "-id"], name="prediction_owner"),
+            models.Index(fields=["label", "-created_at", "-id"], name="prediction_label"),
+            models.Index(fields=["review_status", "-created_at", "-id"], name="prediction_review"),
+            models.Index(fields=["uncertain", "-created_at", "-id"], name="prediction_uncertain"),
+            models.Index(fields=["batch", "-created_at", "-id"], name="prediction_batch"),
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
+            models.Index(
+                fields=["label", "uncertain", "owner", "fake_score"], name="prediction_statistics"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -169,7 +208,25 @@ class Prediction(models.Model):
         return Label.REAL if self.is_fake else Label.FAKE
 
     @property
+    def updated_at(self) -> datetime:
+        """A record changes only when it is reviewed."""
+        return self.reviewed_at or self.created_at
+
+    @property
     def file_keys(self) -> list[str]:
         """Storage keys of every file that belongs to this record."""
         files = (self.result_image, self.original_image, self.heatmap_image)
         return [file.name for file in files if file]
+
+
+class AccessToken(AbstractAuthToken):
+    """Lets a program use the API as a user. Only a hash of it is kept; deleting it revokes it."""
+
+    name = models.CharField(max_length=100, help_text="What uses it, for example: newsroom CMS")
+
+    class Meta:
+        db_table = "access_tokens"
+        ordering = ["-created"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.token_key[:8]}…)"

@@ -2,18 +2,17 @@
 
 An image goes through the same steps wherever it came from: decode, detect, draw the result,
 store the files, write the record. No file stays without its record: files are stored first, and
-deleted again when anything after them fails.
+taken back when anything after them fails.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,39 +20,27 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import InterfaceError, OperationalError
 
+from detection import metrics
 from detection.apps import get_detector
 from detection.d3.decoding import DecodedImage, ImageLimits, decode_image
 from detection.d3.errors import ImageError
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
-from detection.models import Prediction, PredictionBatch, now
+from detection.leftovers import delete_files, take_back
+from detection.models import Prediction, PredictionBatch, new_id, now
 from detection.rendering import draw_result
+from detection.selectors import Judged, find_judged
+from detection.unavailable import UnavailableError, database_errors, storage_errors
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
-logger = logging.getLogger(__name__)
-
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
-MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
+AHEAD = 8  # images that they may be ahead
+GROUP_PIXELS = 100_000_000  # decoded at the same time for one inference: 300 MB
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
-
-
-class UnavailableError(Exception):
-    """Something that we depend on is down; the same request may succeed later."""
-
-    code = "unavailable"
-
-
-class DatabaseUnavailableError(UnavailableError):
-    code = "database_unavailable"
-
-
-class StorageUnavailableError(UnavailableError):
-    code = "storage_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,52 +97,74 @@ def predict_images(
 ) -> Iterator[Outcome]:
     """One outcome per upload, in order; ``batch`` is kept current with each.
 
-    ``uploads`` is read lazily, so that only about three times ``batch_size`` images are in
-    memory. Other threads decode, draw and store while this one infers; only this one touches
-    the database. An image that cannot be used is an outcome; UnavailableError and
-    D3Error end the iteration. Close the iterator (``contextlib.closing``) when leaving
-    it early: files of images that have no record yet are then deleted.
+    ``batch_size`` images are judged together, or fewer where they are large. ``uploads`` is read
+    lazily, so that only these and a few more are in memory. Other threads decode, draw and store
+    while this one infers; only this one touches the database. An image that cannot be used is an
+    outcome; UnavailableError and D3Error end the iteration. Close the iterator
+    (``contextlib.closing``) when leaving it early: files of images that have no record yet are
+    then deleted.
+
+    Bytes that were judged before by the same model keep their score, and are not judged again.
     """
     run = _Run(source=source, owner=owner, batch=batch, threshold=threshold, store=store)
+    jobs = (_Job(index, upload) for index, upload in enumerate(uploads))
+    ahead = min(AHEAD, batch_size)
     with (
         ThreadPoolExecutor(WORKERS) as threads,
-        closing(run_ahead(threads, _decode, uploads, ahead=batch_size)) as decoded,
-        closing(run.detect(in_groups(decoded, batch_size))) as detected,
+        closing(run_ahead(threads, _decode, jobs, ahead=ahead)) as decoded,
+        closing(run.detect(in_groups(decoded, batch_size, _pixels, GROUP_PIXELS))) as detected,
         closing(
-            run_ahead(threads, run.store_files, detected, ahead=batch_size, undo=_discard)
+            run_ahead(threads, run.store_files, detected, ahead=ahead, undo=_discard)
         ) as stored,
     ):
-        for index, job in enumerate(stored):
-            run.record(index, job)
+        for job in stored:
+            run.record(job)
             yield Outcome(upload=job.upload, prediction=job.prediction, error=job.error)
 
 
 def delete_prediction(*, prediction: Prediction) -> None:
-    """Removes a record and its files."""
-    keys = prediction.file_keys
-    with _database():
-        prediction.delete()
-    _delete_files(keys)
+    """Removes a record and its files; files that cannot be deleted now are deleted later.
+
+    Raises UnavailableError without a database; the deletion is then completed when it is back.
+    """
+    pk, keys = prediction.pk, prediction.file_keys
+    try:
+        with database_errors():
+            prediction.delete()
+    except UnavailableError:
+        take_back(predictions=[pk], files=keys)
+        raise
+    delete_files(keys)
 
 
 def open_batch(
-    *, total_images: int, source: str, owner: AbstractUser | None = None
+    *,
+    total_images: int,
+    source: str,
+    owner: AbstractUser | None = None,
+    status: PredictionBatch.Status = PredictionBatch.Status.RUNNING,
 ) -> PredictionBatch:
-    """The record of a run that starts now."""
-    with _database():
-        return PredictionBatch.objects.create(
-            total_images=total_images,
-            source=source,
-            owner=owner,
-            status=PredictionBatch.Status.RUNNING,
-        )
+    """The record of a run that starts now, or that is ``queued``."""
+    batch = PredictionBatch(
+        total_images=total_images,
+        source=source,
+        owner=owner,
+        status=status,
+    )
+    try:
+        with database_errors():
+            batch.save(force_insert=True)
+    except UnavailableError:
+        take_back(batches=[batch.pk])
+        raise
+    return batch
 
 
 def close_batch(
     *, batch: PredictionBatch, status: PredictionBatch.Status = PredictionBatch.Status.DONE
 ) -> None:
     """The run has ended: ``done`` when each image was tried, ``failed`` when it broke off."""
-    with _database():
+    with database_errors():
         # Counted again: an interrupt may have fallen between a record and its count.
         batch.successful = batch.predictions.count()
         batch.status = status
@@ -167,6 +176,7 @@ def close_batch(
 class _Job:
     """An upload on its way: ``image`` or ``error`` after decoding, then ``prediction``."""
 
+    index: int
     upload: Upload
     image: DecodedImage | None = None
     error: ImageError | None = None
@@ -192,32 +202,61 @@ class _Run:
             yield from group
 
     def _detect_group(self, jobs: list[_Job]) -> None:
-        detector = get_detector()
-        start = time.perf_counter()
-        verdicts = detector.detect([job.image.pixels for job in jobs], threshold=self.threshold)
-        share = (time.perf_counter() - start) / len(jobs)
-        for job, verdict in zip(jobs, verdicts, strict=True):
-            filename, created_at = clean_filename(job.upload.filename), now()
-            job.prediction = Prediction(
-                batch=self.batch,
-                owner=self.owner,
-                source=self.source,
-                original_filename=filename,
-                result_filename=result_filename(original=filename, moment=created_at),
-                sha256=job.image.sha256,
-                size_bytes=job.image.size_bytes,
-                width=job.image.width,
-                height=job.image.height,
-                image_format=job.image.format,
-                label=verdict.label,
-                fake_score=verdict.fake_score,
-                threshold=verdict.threshold,
-                uncertain=verdict.uncertain,
-                model_name=detector.info.name,
-                model_version=detector.info.version,
-                duration_ms=round((job.decoding_seconds + share) * 1000),
-                created_at=created_at,
+        images = {job.image.sha256: job.image for job in jobs}
+        judged, seconds = self._judge(images)
+        for job in jobs:
+            earlier = judged[job.image.sha256]
+            job.prediction = self._prediction(job, earlier, seconds / len(jobs))
+            # The same bytes once more in this group are duplicates of these.
+            judged[job.image.sha256] = replace(
+                earlier, prediction_id=earlier.prediction_id or job.prediction.pk
             )
+
+    def _judge(self, images: dict[str, DecodedImage]) -> tuple[dict[str, Judged], float]:
+        """Scores by sha256, old ones where there are any, and the seconds that the model took."""
+        detector = get_detector()
+        judged: dict[str, Judged] = {}
+        if self.store:
+            with database_errors():
+                judged = find_judged(
+                    sha256s=images, model_version=detector.info.version, user=self.owner
+                )
+        new = [sha256 for sha256 in images if sha256 not in judged]
+        start = time.perf_counter()
+        scores = detector.scores([images[sha256].pixels for sha256 in new]) if new else []
+        seconds = time.perf_counter() - start
+        if new:
+            metrics.MODEL_SECONDS.observe(seconds)
+            metrics.MODEL_IMAGES.inc(len(new))
+        return judged | dict(zip(new, map(Judged, scores), strict=True)), seconds
+
+    def _prediction(self, job: _Job, judged: Judged, seconds: float) -> Prediction:
+        detector = get_detector()
+        verdict = detector.verdict(judged.fake_score, self.threshold)
+        filename, created_at = clean_filename(job.upload.filename), now()
+        return Prediction(
+            id=new_id(created_at),
+            batch=self.batch,
+            batch_index=job.index if self.batch else None,
+            owner=self.owner,
+            source=self.source,
+            duplicate_of=judged.prediction_id,
+            original_filename=filename,
+            result_filename=result_filename(original=filename, moment=created_at),
+            sha256=job.image.sha256,
+            size_bytes=job.image.size_bytes,
+            width=job.image.width,
+            height=job.image.height,
+            image_format=job.image.format,
+            label=verdict.label,
+            fake_score=verdict.fake_score,
+            threshold=verdict.threshold,
+            uncertain=verdict.uncertain,
+            model_name=detector.info.name,
+            model_version=detector.info.version,
+            duration_ms=round((job.decoding_seconds + seconds) * 1000),
+            created_at=created_at,
+        )
 
     def store_files(self, job: _Job) -> _Job:
         if self.store and job.prediction:
@@ -225,28 +264,30 @@ class _Run:
         job.image = None  # waiting for its turn to be recorded, it needs no pixels
         return job
 
-    def record(self, index: int, job: _Job) -> None:
-        with _database():
+    def record(self, job: _Job) -> None:
+        with database_errors():
             if self.store and job.prediction:
                 _create_record(job.prediction)
             if self.batch:
-                _count(batch=self.batch, index=index, job=job)
+                changed = self.batch.count(
+                    index=job.index, filename=job.upload.filename, error=job.error
+                )
+                self.batch.save(update_fields=changed)
+        if job.prediction:
+            metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
+        else:
+            metrics.REFUSED_IMAGES.labels(job.error.code, self.source).inc()
 
 
-@contextmanager
-def _database() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailableError("The database cannot be reached.") from error
+def _pixels(job: _Job) -> int:
+    return job.image.width * job.image.height if job.image else 0
 
 
-def _decode(upload: Upload) -> _Job:
+def _decode(job: _Job) -> _Job:
     limits = ImageLimits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS)
-    job = _Job(upload)
     start = time.perf_counter()
     try:
-        job.image = decode_image(upload.data, limits)
+        job.image = decode_image(job.upload.data, limits)
     except ImageError as error:
         job.error = error
     job.decoding_seconds = time.perf_counter() - start
@@ -267,18 +308,14 @@ def _store_files(job: _Job) -> None:
     prediction.result_image = _key(prediction, "results", prediction.result_filename)
     prediction.original_image = _key(prediction, "originals", f"{Path(name).stem}.{extension}")
     try:
-        default_storage.save(prediction.result_image.name, ContentFile(result))
-        with _open(job.upload) as original:
+        with _open(job.upload) as original, storage_errors():
+            default_storage.save(prediction.result_image.name, ContentFile(result))
             default_storage.save(prediction.original_image.name, File(original))
-    except BaseException as error:
-        _delete_files(prediction.file_keys)
-        if isinstance(error, ImageError):
-            job.prediction, job.error = None, error
-            return
-        if not isinstance(error, Exception):
-            raise
-        # Storage backends have no error in common: whatever one raises, the file is not there.
-        raise StorageUnavailableError("The file storage cannot be reached.") from error
+    except ImageError as error:
+        job.prediction, job.error = None, error
+    except BaseException:
+        take_back(files=prediction.file_keys)
+        raise
 
 
 def _open(upload: Upload) -> BinaryIO:
@@ -301,42 +338,12 @@ def _key(prediction: Prediction, folder: str, filename: str) -> str:
 def _create_record(prediction: Prediction) -> None:
     try:
         prediction.save(force_insert=True)
-    except BaseException as error:
-        if not isinstance(error, Exception):  # an interrupt may come just after the record
-            Prediction.objects.filter(pk=prediction.pk).delete()
-        _delete_files(prediction.file_keys)
+    except BaseException:  # the record may have been written all the same
+        take_back(predictions=[prediction.pk], files=prediction.file_keys)
         raise
-
-
-def _count(*, batch: PredictionBatch, index: int, job: _Job) -> None:
-    if job.error is None:
-        batch.successful += 1
-        batch.save(update_fields=["successful"])
-        return
-    batch.failed += 1
-    fields = ["failed"]
-    if len(batch.errors) < MAX_BATCH_ERRORS:
-        fields.append("errors")
-        batch.errors.append(
-            {
-                "index": index,
-                "filename": clean_filename(job.upload.filename),
-                "error": str(job.error),
-                "code": job.error.code,
-            }
-        )
-    batch.save(update_fields=fields)
 
 
 def _discard(job: _Job) -> None:
     """Undoes the storing of an image that will get no record."""
     if job.prediction:
-        _delete_files(job.prediction.file_keys)
-
-
-def _delete_files(keys: list[str]) -> None:
-    for key in keys:
-        try:
-            default_storage.delete(key)
-        except Exception:  # the failure that brought us here is the one to report
-            logger.exception("The file %s could not be deleted.", key)
+        take_back(files=job.prediction.file_keys)

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import posixpath
+from itertools import count
 from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.files.storage import default_storage
 from django.db import connection
+
+from tests.settings import MONGO, ON_SERVERS, S3
+
+_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -32,21 +39,41 @@ def tiny_checkpoint() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def storage_folder(settings, tmp_path) -> Path:
-    """Each test stores its files in a folder of its own."""
-    folder = tmp_path / "files"
-    default = {**settings.STORAGES["default"], "OPTIONS": {"location": folder}}
+def storage(settings, tmp_path):
+    """Each test stores its files in a folder or a bucket of its own."""
+    if ON_SERVERS:
+        options = {"bucket_name": f"test-{next(_numbers)}"}
+    else:
+        options = {"location": tmp_path / "files"}
+    default = settings.STORAGES["default"]
+    default = {**default, "OPTIONS": {**default["OPTIONS"], **options}}
     settings.STORAGES = {**settings.STORAGES, "default": default}
+    return default_storage
+
+
+@pytest.fixture
+def storage_folder(settings, tmp_path) -> Path:
+    """Files in a folder, whatever the others are stored in."""
+    folder = tmp_path / "folder"
+    backend = "detection.storage.SignedFileSystemStorage"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {"BACKEND": backend, "OPTIONS": {"location": folder}},
+    }
     return folder
 
 
 @pytest.fixture
-def stored_files(storage_folder):
+def stored_files(storage):
     """Asks for the names of all files that are stored now."""
 
-    def names() -> list[str]:
-        files = (path for path in storage_folder.rglob("*") if path.is_file())
-        return sorted(str(path.relative_to(storage_folder)) for path in files)
+    def names(folder: str = "") -> list[str]:
+        try:
+            folders, files = default_storage.listdir(folder)
+        except FileNotFoundError:
+            return []
+        deeper = [name for each in folders for name in names(posixpath.join(folder, each))]
+        return sorted([*(posixpath.join(folder, file) for file in files), *deeper])
 
     return names
 
@@ -54,6 +81,11 @@ def stored_files(storage_folder):
 @pytest.fixture
 def lost_database(transactional_db):
     """A database that fails at each query about predictions, until the test is over."""
+    if ON_SERVERS:
+        MONGO.kill()
+        yield
+        MONGO.start()
+        return
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE predictions RENAME TO lost_predictions")
     yield
@@ -62,7 +94,12 @@ def lost_database(transactional_db):
 
 
 @pytest.fixture
-def lost_storage(storage_folder) -> Path:
-    """A storage folder that cannot be written to, even by root: it is a file."""
-    storage_folder.write_text("not a folder")
-    return storage_folder
+def lost_storage(storage, tmp_path):
+    """A storage that takes nothing, until the test is over."""
+    if ON_SERVERS:
+        S3.kill()
+        yield
+        S3.start()
+        return
+    (tmp_path / "files").write_text("not a folder")  # so that even root cannot write into it
+    yield

@@ -16,7 +16,7 @@ def test_every_part_reports(client, path):
     assert body["device"] == "cpu"
     assert body["model"]["name"] == get_detector().info.name
     assert body["model"]["version"] == get_detector().info.version
-    assert body["queue"]["mode"] == "in the request"
+    assert body["queue"]["mode"] == "in the process"
     for part in ("model", "database", "storage", "queue"):
         assert body[part]["ok"] is True
         assert body[part]["latency_ms"] >= 0

@@ -5,9 +5,6 @@ import io
 import json
 import os
 import signal
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +12,9 @@ from django.core.management import CommandError, call_command
 
 from detection.models import Prediction, PredictionBatch
 from tests.factories import image_bytes
+from tests.installation import Installation
 from tests.pages import Page
 
-ROOT = Path(__file__).parent.parent
 COLUMNS = (
     "path label fake_score confidence uncertain threshold width height format sha256 id error code"
 )
@@ -250,44 +247,6 @@ def test_without_storage_the_batch_has_failed_and_nothing_is_reported(folder, tm
     assert PredictionBatch.objects.get().status == "failed"
     assert not Prediction.objects.exists()
     assert not (tmp_path / "report.csv").exists()
-
-
-class Installation:
-    """The project as a user runs it, with records and files of its own."""
-
-    def __init__(self, data: Path, checkpoint: Path) -> None:
-        self.data = data
-        self.environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": "d3site.settings",
-            "DATA_DIR": str(data),
-            "MODEL_CHECKPOINT_PATH": str(checkpoint),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "manage.py", *map(str, arguments)],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-
-    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
-        with self.start(*arguments) as process:
-            printed, complaints = process.communicate()
-        return process.returncode, printed, complaints
-
-    def query(self, statement: str) -> list[tuple]:
-        with sqlite3.connect(self.data / "db.sqlite3") as database:
-            return database.execute(statement).fetchall()
-
-    @property
-    def files(self) -> set[str]:
-        folder = self.data / "files"
-        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")

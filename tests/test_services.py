@@ -12,8 +12,6 @@ from detection.d3.errors import ImageError, TruncatedImageError
 from detection.models import Prediction, PredictionBatch, Source
 from detection.rendering import draw_result
 from detection.services import (
-    DatabaseUnavailableError,
-    StorageUnavailableError,
     Upload,
     close_batch,
     delete_prediction,
@@ -21,6 +19,7 @@ from detection.services import (
     predict_image,
     predict_images,
 )
+from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
 from tests.factories import an_upload, image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -240,7 +239,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
 
 
 def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
-    monkeypatch.setattr("detection.services.MAX_BATCH_ERRORS", 2)
+    monkeypatch.setattr("detection.models.MAX_BATCH_ERRORS", 2)
     batch = open_batch(total_images=3, source=Source.API)
     uploads = [an_upload(filename=f"{i}.jpg", data=b"text") for i in range(3)]
     outcomes = list(predict_images(uploads=uploads, source=Source.API, batch=batch))

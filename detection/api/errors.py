@@ -5,7 +5,12 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.http import JsonResponse, UnreadablePostError
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
@@ -18,7 +23,11 @@ from detection.d3.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from detection.services import UnavailableError
+from detection.unavailable import (
+    DatabaseUnavailableError,
+    UnavailableError,
+    database_errors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +35,7 @@ RETRY_AFTER_SECONDS = 5
 
 SENTENCES = {
     400: "The request could not be understood.",
+    401: "Sign in, or send a token.",
     403: "You have no access to this.",
     404: "There is nothing at this address.",
     405: "This address does not take that method.",
@@ -41,6 +51,8 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (ImageError, 400, None, None),
     (UnavailableError, 503, None, None),
     (D3Error, 503, "The detector is not available.", "detector_unavailable"),
+    (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),
+    (TooManyFieldsSent, 400, "The request has too many fields.", "too_many_fields"),
     (RequestDataTooBig, 413, SENTENCES[413], "request_too_large"),
     (SuspiciousOperation, 400, SENTENCES[400], "bad_request"),
     (UnreadablePostError, 400, "The request ended before its body did.", "upload_interrupted"),
@@ -51,19 +63,17 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
 class MissingImageError(APIException):
     status_code = 400
     default_code = "missing_image"
-    default_detail = 'Send the image as a file in a multipart field called "image".'
 
 
 class TooManyImagesError(APIException):
     status_code = 400
     default_code = "too_many_images"
-    default_detail = "Send one image at a time."
 
 
 class NotAFormError(APIException):
     status_code = 415
     default_code = "unsupported_media_type"
-    default_detail = 'Send a multipart/form-data request with the image in its field "image".'
+    default_detail = "Send a multipart/form-data request."
 
 
 class RequestTooLargeError(APIException):
@@ -82,7 +92,9 @@ def envelope(sentence: str, code: str) -> dict:
     return {"success": False, "error": sentence, "code": code}
 
 
-def error_response(status: int, sentence: str | None = None, code: str | None = None):
+def error_response(
+    status: int, sentence: str | None = None, code: str | None = None
+) -> JsonResponse:
     """The envelope for code outside of REST framework; by default what the status says."""
     standard = HTTPStatus(status)
     body = envelope(
@@ -93,10 +105,22 @@ def error_response(status: int, sentence: str | None = None, code: str | None = 
 
 def exception_handler(error: Exception, context: dict) -> Response:
     """REST framework's hook: each exception of a view becomes the envelope, none a traceback."""
+    error = as_ours(error)
     response = drf_exception_handler(error, context) or _known_error(error, context["request"])
     if not isinstance(response.data, dict) or "success" not in response.data:
         response.data = envelope(*_sentence_and_code(response.data))
     return response
+
+
+def as_ours(error: Exception) -> Exception:
+    """A lost database fails wherever it is asked first: it may be while telling who asks."""
+    try:
+        with database_errors():
+            raise error
+    except DatabaseUnavailableError as unavailable:
+        return unavailable
+    except Exception:
+        return error
 
 
 def _known_error(error: Exception, request) -> Response:

@@ -1,32 +1,122 @@
-"""The envelope for errors that Django raises by itself, before or instead of REST framework."""
+"""Around every request: its record in the log and the metrics, and errors in one envelope."""
 
 from __future__ import annotations
 
+import json
+import logging
+import re
+import time
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from detection.api.errors import error_response
+from detection import metrics
+from detection.api.errors import RequestTooLargeError, as_ours, error_response
+from detection.api.uploads import check_body_size
+from detection.models import new_id
+from detection.request_id import request_id
+from detection.unavailable import UnavailableError
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
+logger = logging.getLogger("detection.requests")
 
-def json_errors(get_response: GetResponse) -> GetResponse:
-    """Replaces Django's error pages, those of DEBUG included, by the envelope.
+GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-    The admin is left alone: people read its pages.
+
+def request_record(get_response: GetResponse) -> GetResponse:
+    """One line in the log for each request, with an id that the client gets as well.
+
+    Only the path is logged: the query of a link to a file is a key to it.
     """
-    admin = reverse("admin:index")
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        is_page = not response.headers.get("Content-Type", "").startswith("application/json")
-        if response.status_code < 400 or not is_page or request.path.startswith(admin):
-            return response
-        envelope = error_response(response.status_code)
-        if "Allow" in response.headers:
-            envelope.headers["Allow"] = response.headers["Allow"]
-        return envelope
+        given = request.headers.get("X-Request-ID", "")
+        request_id.set(given if GIVEN_ID.fullmatch(given) else new_id())
+        start = time.perf_counter()
+        with metrics.REQUESTS_IN_PROGRESS.track_inprogress():
+            response = get_response(request)
+        _record(request, response, seconds=time.perf_counter() - start)
+        response.headers["X-Request-ID"] = request_id.get()
+        return response
 
     return middleware
+
+
+def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
+    method, route = request.method or "", _route(request)
+    code = _error_code(response)
+    metrics.REQUESTS.labels(method, route, response.status_code).inc()
+    metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
+    if code:
+        metrics.ERRORS.labels(code).inc()
+    logger.info(
+        "%s %s %s",
+        method,
+        request.path,
+        response.status_code,
+        extra={
+            "method": method,
+            "path": request.path,
+            "route": route,
+            "status": response.status_code,
+            "duration_ms": round(seconds * 1000, 1),
+            "code": code,
+            "address": request.META.get("REMOTE_ADDR"),
+        },
+    )
+
+
+def _route(request: HttpRequest) -> str:
+    """The pattern of the address, so that there are few; unknown addresses are one."""
+    match = request.resolver_match
+    return match.route if match else "unknown"
+
+
+def _error_code(response: HttpResponse) -> str | None:
+    if response.status_code < 400 or not _is_json(response):
+        return None
+    return json.loads(response.content).get("code")
+
+
+def _is_json(response: HttpResponse) -> bool:
+    return response.headers.get("Content-Type", "").startswith("application/json")
+
+
+class JsonErrors:
+    """Replaces Django's error pages, those of DEBUG included, by the envelope.
+
+    Pages that people read are left alone: the admin's and those of the browsable API. A body that
+    is too large for any request is refused before anything reads it, forms of the admin included.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+        self._admin = reverse("admin:index")
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            check_body_size(request)
+        except RequestTooLargeError as error:
+            return error_response(413, str(error.detail), error.default_code)
+        response = self._get_response(request)
+        if response.status_code < 400 or _is_json(response) or self._is_page(request, response):
+            return response
+        envelope = error_response(response.status_code)
+        for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+            if name in response.headers:
+                envelope.headers[name] = response.headers[name]
+        return envelope
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """A lost database outside of REST framework: in the admin, at the login."""
+        error = as_ours(error)
+        if not isinstance(error, UnavailableError):
+            return None
+        logger.error("%s %s failed.", request.method, request.path, exc_info=error)
+        return error_response(503, str(error), error.code)
+
+    def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:
+        browsable = getattr(response, "accepted_renderer", None)
+        return request.path.startswith(self._admin) or browsable is not None

@@ -1,6 +1,165 @@
+"""What the OpenAPI document says beside the serializers: errors, examples, one path a view."""
+
 from __future__ import annotations
+
+import re
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+
+from detection.api.serializers import ErrorSerializer
+
+CANONICAL = r"/(api/(?!db/)|health/(live/)?$)"
+ERROR_DESCRIPTIONS = {
+    400: "A field or a parameter is missing or not understood, or an image cannot be decoded",
+    401: "A token is needed, or the one that was sent is not valid (any more)",
+    403: "It belongs to somebody else, or the CSRF token of a signed-in page is missing",
+    404: "There is no such record, or it belongs to somebody else",
+    411: "The request has no Content-Length",
+    413: "Too many bytes, or too many pixels",
+    415: "No multipart form, or no image of a type that can be read",
+    429: "Too many requests; Retry-After says in how many seconds to come back",
+    500: "A mistake of ours; it has been logged",
+    503: "The database, the file storage or the detector is down; nothing was stored. "
+    "Retry-After says in how many seconds to try again",
+}
+ERROR_EXAMPLES = {
+    400: ("truncated_image", "This JPEG file ends too early: a part of the image is missing."),
+    401: ("not_authenticated", "Authentication credentials were not provided."),
+    403: ("permission_denied", "Only its owner or staff can delete this prediction."),
+    404: ("not_found", "There is nothing at this address."),
+    411: ("length_required", "Send the request with a Content-Length header, not in chunks."),
+    413: ("image_too_large", "The file is larger than the limit of 25 MiB."),
+    415: (
+        "unsupported_image_type",
+        "This file is not an image of a type that can be read "
+        "(JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC).",
+    ),
+    429: ("throttled", "Request was throttled. Expected available in 7 seconds."),
+    500: ("internal_server_error", "Something went wrong on our side; the error has been logged."),
+    503: ("database_unavailable", "The database cannot be reached."),
+}
+READING_ERRORS = (400, 401, 429, 500, 503)
+SENDING_ERRORS = (400, 401, 403, 411, 413, 415, 429, 500, 503)
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """Responses for ``extend_schema``, each with its meaning and an example."""
+    return {status: _error(status) for status in sorted(statuses)}
+
+
+def _error(status: int) -> OpenApiResponse:
+    code, sentence = ERROR_EXAMPLES[status]
+    example = OpenApiExample(
+        code, value={"success": False, "error": sentence, "code": code}, status_codes=[str(status)]
+    )
+    return OpenApiResponse(ErrorSerializer, ERROR_DESCRIPTIONS[status], examples=[example])
 
 
 def canonical_endpoints(endpoints: list[tuple]) -> list[tuple]:
     """Each view once: the old paths answer too, but are not what a new client should learn."""
-    return [endpoint for endpoint in endpoints if endpoint[0].startswith(("/api/", "/health"))]
+    return [endpoint for endpoint in endpoints if re.match(CANONICAL, endpoint[0])]
+
+
+VERDICT = {
+    "label": "FAKE",
+    "is_fake": True,
+    "confidence": 0.8756,
+    "uncertain": False,
+    "scores": {"real": 0.1244, "fake": 0.8756},
+}
+IMAGE_INFO = {
+    "width": 512,
+    "height": 512,
+    "format": "JPEG",
+    "size_bytes": 45678,
+    "sha256": "d79f2a5bde17249472c899c5556b22671831ae46f409f120e17c7630f1f9716e",
+}
+MODEL = {"name": "d3-clip-vit-l-14", "version": "e36a1815af53af6a", "threshold": 0.5}
+RESULT_URL = "https://files.example.org/d3/results/2026/11/…"
+RESULT_NAME = "result_20261122_120000_test.jpg"
+RECORD_ID = "01M84Q580AZZY3CNE3Y34WJ3B2"
+BATCH_ID = "01M84Q5FJ0SB8ETF0GZ9RRYV5H"
+
+PREDICTION = {
+    "success": True,
+    "id": RECORD_ID,
+    "filename": "test.jpg",
+    "duplicate_of": None,
+    "timestamp": "2026-11-22T12:00:00.000000Z",
+    "prediction": VERDICT,
+    "image_info": IMAGE_INFO,
+    "model": MODEL,
+    "result_image_url": RESULT_URL,
+    "result_filename": RESULT_NAME,
+    "duration_ms": 412,
+}
+RECORD = {
+    "id": RECORD_ID,
+    "filename": "test.jpg",
+    "source": "api",
+    "batch_id": None,
+    "duplicate_of": None,
+    "prediction": VERDICT,
+    "image_info": IMAGE_INFO,
+    "timestamps": {
+        "created_at": "2026-11-22T12:00:00.000000Z",
+        "updated_at": "2026-11-22T12:00:00.000000Z",
+    },
+    "storage": {
+        "minio_url": RESULT_URL,
+        "original_url": "https://files.example.org/d3/originals/2026/11/…",
+        "result_filename": RESULT_NAME,
+    },
+    "model": MODEL,
+    "review": {
+        "status": "unreviewed",
+        "label": "FAKE",
+        "reviewer": None,
+        "reviewed_at": None,
+        "note": "",
+    },
+}
+BATCH = {
+    "success": True,
+    "batch_id": BATCH_ID,
+    "status": "done",
+    "total_images": 2,
+    "successful": 1,
+    "failed": 1,
+    "created_at": "2026-11-22T12:00:00.000000Z",
+    "finished_at": "2026-11-22T12:00:01.500000Z",
+    "results": [
+        {
+            "index": 0,
+            "filename": "test.jpg",
+            "id": RECORD_ID,
+            "duplicate_of": None,
+            "prediction": VERDICT,
+            "result_image_url": RESULT_URL,
+            "result_filename": RESULT_NAME,
+        }
+    ],
+    "errors": [
+        {
+            "index": 1,
+            "filename": "notes.jpg",
+            "error": ERROR_EXAMPLES[415][1],
+            "code": "unsupported_image_type",
+        }
+    ],
+    "predictions_url": f"https://detect.example.org/api/predictions/?batch={BATCH_ID}",
+}
+STATISTICS = {
+    "success": True,
+    "total_predictions": 120,
+    "fake_count": 45,
+    "real_count": 75,
+    "uncertain_count": 9,
+    "fake_percentage": 37.5,
+    "real_percentage": 62.5,
+    "average_confidence": {"fake": 0.9312, "real": 0.8874},
+}
+
+
+def example(name: str, value: dict, *, status: int = 200) -> OpenApiExample:
+    return OpenApiExample(name, value=value, response_only=True, status_codes=[str(status)])

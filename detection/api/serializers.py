@@ -1,61 +1,240 @@
-"""The JSON of the HTTP contract, read off the records."""
+"""The JSON of the HTTP contract, read off the records; the context holds the request."""
 
 from __future__ import annotations
 
+from django.urls import reverse
+from django.utils.http import urlencode
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import ReturnDict
 
+from detection.api.fields import ScoreField
+from detection.models import Label, Prediction, PredictionBatch, Source
 
-class ScoreField(serializers.FloatField):
-    """A score to six decimals: the same bytes give the same digits."""
-
-    def to_representation(self, value: float) -> float:
-        return round(super().to_representation(value), 6)
+MOST_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 
 
 class ScoresSerializer(serializers.Serializer):
-    real = ScoreField(source="real_score")
-    fake = ScoreField(source="fake_score")
+    real = ScoreField(source="real_score", help_text="1 is surely a real photograph")
+    fake = ScoreField(source="fake_score", help_text="1 is surely made by a generator")
 
 
 class VerdictSerializer(serializers.Serializer):
-    label = serializers.ChoiceField(["REAL", "FAKE"])
-    is_fake = serializers.BooleanField()
+    label = serializers.ChoiceField(Label.choices, help_text="The label that the model gave")
+    is_fake = serializers.BooleanField(help_text="Whether the label is FAKE")
     confidence = ScoreField(help_text="The score of the label given")
-    uncertain = serializers.BooleanField()
-    scores = ScoresSerializer(source="*")
+    uncertain = serializers.BooleanField(help_text="Whether a person should look at it")
+    scores = ScoresSerializer(source="*", help_text="Both scores; they add up to 1")
 
 
 class ImageInfoSerializer(serializers.Serializer):
-    width = serializers.IntegerField()
-    height = serializers.IntegerField()
-    format = serializers.CharField(source="image_format")
-    size_bytes = serializers.IntegerField()
-    sha256 = serializers.CharField()
+    width = serializers.IntegerField(help_text="In pixels, upright")
+    height = serializers.IntegerField(help_text="In pixels, upright")
+    format = serializers.CharField(source="image_format", help_text="Told by the content")
+    size_bytes = serializers.IntegerField(help_text="Of the file that was sent")
+    sha256 = serializers.CharField(help_text="Of the file that was sent, hexadecimal")
 
 
 class ModelSerializer(serializers.Serializer):
-    name = serializers.CharField(source="model_name")
-    version = serializers.CharField(source="model_version")
-    threshold = serializers.FloatField()
+    name = serializers.CharField(source="model_name", help_text="Name of the checkpoint")
+    version = serializers.CharField(source="model_version", help_text="Hash of its weights")
+    threshold = serializers.FloatField(help_text="Above this fake score, the label is FAKE")
 
 
-class PredictionResultSerializer(serializers.Serializer):
-    """What ``POST /api/predict/`` answers about a Prediction; the context holds the request."""
+class SuccessField(serializers.BooleanField):
+    """True in every answer that is no error."""
 
-    success = serializers.SerializerMethodField()
-    id = serializers.CharField()
-    filename = serializers.CharField(source="original_filename")
-    timestamp = serializers.DateTimeField(source="created_at")
-    prediction = VerdictSerializer(source="*")
-    image_info = ImageInfoSerializer(source="*")
-    model = ModelSerializer(source="*")
-    result_image_url = serializers.SerializerMethodField()
-    result_filename = serializers.CharField()
-    duration_ms = serializers.IntegerField()
+    def __init__(self) -> None:
+        super().__init__(read_only=True, default=True, help_text="Whether the request succeeded")
 
-    def get_success(self, prediction) -> bool:
+    def get_attribute(self, instance: object) -> bool:
         return True
 
-    def get_result_image_url(self, prediction) -> str:
-        # Signed now: a stored link would expire.
-        return self.context["request"].build_absolute_uri(prediction.result_image.url)
+
+class FileUrlField(serializers.URLField):
+    """The link to a stored file, signed when it is read: a stored link would expire."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(read_only=True, allow_null=True, **options)
+
+    def to_representation(self, file) -> str | None:
+        return self.context["request"].build_absolute_uri(file.url) if file else None
+
+
+class BatchResultSerializer(serializers.Serializer):
+    """One image of a batch."""
+
+    index = serializers.IntegerField(source="batch_index", help_text="Place in the request, from 0")
+    filename = serializers.CharField(source="original_filename", help_text="As it was sent")
+    id = serializers.CharField(allow_null=True, help_text="Of the record; null: not stored")
+    duplicate_of = serializers.CharField(
+        allow_null=True,
+        help_text="The earlier prediction on the same bytes whose score was used again, or null",
+    )
+    prediction = VerdictSerializer(source="*", help_text="What the model said")
+    result_image_url = FileUrlField(
+        source="result_image", help_text="A picture with the verdict; null: not stored"
+    )
+    result_filename = serializers.CharField(
+        allow_null=True, help_text="Name of that picture; null: not stored"
+    )
+
+    def to_representation(self, prediction: Prediction) -> ReturnDict:
+        shown = super().to_representation(prediction)
+        shown["duplicate_of"] = shown["duplicate_of"] or None
+        if prediction._state.adding:  # it was never stored
+            shown["id"] = shown["result_filename"] = None
+        return shown
+
+
+class PredictionResultSerializer(BatchResultSerializer):
+    """The verdict on one image."""
+
+    success = SuccessField()
+    timestamp = serializers.DateTimeField(source="created_at", help_text="When it was judged")
+    image_info = ImageInfoSerializer(source="*", help_text="About the file")
+    model = ModelSerializer(source="*", help_text="Which model judged")
+    duration_ms = serializers.IntegerField(help_text="Decoding and detection, in milliseconds")
+    index = None
+
+
+class TimestampsSerializer(serializers.Serializer):
+    created_at = serializers.DateTimeField(help_text="When the image was judged")
+    updated_at = serializers.DateTimeField(help_text="When the record last changed")
+
+
+class StorageSerializer(serializers.Serializer):
+    """Links that expire; each answer has new ones."""
+
+    minio_url = FileUrlField(source="result_image", help_text="The picture with the verdict")
+    original_url = FileUrlField(source="original_image", help_text="The file that was sent")
+    result_filename = serializers.CharField(help_text="Name of the picture with the verdict")
+
+
+class ReviewSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(
+        Prediction.Review.choices, source="review_status", help_text="What a reviewer decided"
+    )
+    label = serializers.ChoiceField(
+        Label.choices, source="label_in_force", help_text="The reviewer's, else the model's"
+    )
+    reviewer = serializers.CharField(
+        source="reviewer.username", allow_null=True, default=None, help_text="Who decided"
+    )
+    reviewed_at = serializers.DateTimeField(allow_null=True, help_text="When it was decided")
+    note = serializers.CharField(source="review_note", help_text="The reviewer's remark")
+
+
+class RecordSerializer(serializers.Serializer):
+    """A stored prediction."""
+
+    id = serializers.CharField(help_text="26 characters, sortable by time")
+    filename = serializers.CharField(source="original_filename", help_text="As it was sent")
+    source = serializers.ChoiceField(Source.choices, help_text="How the image came here")
+    batch_id = serializers.CharField(allow_null=True, help_text="Its batch, where it has one")
+    duplicate_of = serializers.SerializerMethodField(
+        help_text="The earlier prediction on the same bytes whose score was used again, or null"
+    )
+    prediction = VerdictSerializer(source="*", help_text="What the model said")
+    image_info = ImageInfoSerializer(source="*", help_text="About the file")
+    timestamps = TimestampsSerializer(source="*", help_text="In UTC")
+    storage = StorageSerializer(source="*", help_text="Where its files can be fetched")
+    model = ModelSerializer(source="*", help_text="Which model judged")
+    review = ReviewSerializer(source="*", help_text="What people made of it")
+
+    def get_duplicate_of(self, prediction: Prediction) -> str | None:
+        return prediction.duplicate_of or None
+
+
+class StoredPredictionSerializer(RecordSerializer):
+    """One stored prediction."""
+
+    success = SuccessField()
+
+
+class HistorySerializer(serializers.Serializer):
+    """One page of the history."""
+
+    success = SuccessField()
+    count = serializers.IntegerField(help_text="Predictions on this page")
+    next = serializers.URLField(allow_null=True, help_text="The page with older ones")
+    previous = serializers.URLField(allow_null=True, help_text="The page with newer ones")
+    predictions = RecordSerializer(many=True, help_text="Newest first")
+
+
+class BatchErrorSerializer(serializers.Serializer):
+    """An image of a batch that could not be judged."""
+
+    index = serializers.IntegerField(help_text="Place in the request, from 0")
+    filename = serializers.CharField(help_text="As it was sent")
+    error = serializers.CharField(help_text="One plain sentence")
+    code = serializers.CharField(help_text="One word for programs")
+
+
+class BatchSerializer(serializers.Serializer):
+    """A batch, with the results so far. ``context["predictions"]`` are its predictions."""
+
+    success = SuccessField()
+    batch_id = serializers.CharField(allow_null=True, help_text="null: nothing was stored")
+    status = serializers.ChoiceField(
+        PredictionBatch.Status.choices, help_text="How far the batch is"
+    )
+    total_images = serializers.IntegerField(help_text="Images that were sent")
+    successful = serializers.IntegerField(help_text="Images judged so far")
+    failed = serializers.IntegerField(help_text="Images that could not be judged")
+    created_at = serializers.DateTimeField(help_text="When the batch was sent")
+    finished_at = serializers.DateTimeField(allow_null=True, help_text="null: not finished")
+    results = serializers.SerializerMethodField(
+        help_text=f"By index; the first {MOST_RESULTS} of a larger batch"
+    )
+    errors = serializers.SerializerMethodField(help_text="By index; null where there are none")
+    predictions_url = serializers.SerializerMethodField(
+        help_text="The history with this batch only; null: nothing was stored"
+    )
+
+    @extend_schema_field(BatchResultSerializer(many=True))
+    def get_results(self, batch: PredictionBatch) -> list[dict]:
+        predictions = self.context["predictions"]
+        return BatchResultSerializer(predictions, many=True, context=self.context).data
+
+    @extend_schema_field(BatchErrorSerializer(many=True, allow_null=True))
+    def get_errors(self, batch: PredictionBatch) -> list[dict] | None:
+        return batch.errors or None
+
+    def get_predictions_url(self, batch: PredictionBatch) -> str | None:
+        if batch._state.adding:
+            return None
+        path = f"{reverse('prediction-list')}?{urlencode({'batch': batch.pk})}"
+        return self.context["request"].build_absolute_uri(path)
+
+    def to_representation(self, batch: PredictionBatch) -> ReturnDict:
+        shown = super().to_representation(batch)
+        if batch._state.adding:  # it was never stored
+            shown["batch_id"] = None
+        return shown
+
+
+class MeanConfidenceSerializer(serializers.Serializer):
+    fake = ScoreField(help_text="Of the images labelled FAKE")
+    real = ScoreField(help_text="Of the images labelled REAL")
+
+
+class StatisticsSerializer(serializers.Serializer):
+    """Usage figures over all the predictions that the caller may see."""
+
+    success = SuccessField()
+    total_predictions = serializers.IntegerField(help_text="All of them")
+    fake_count = serializers.IntegerField(help_text="Labelled FAKE by the model")
+    real_count = serializers.IntegerField(help_text="Labelled REAL by the model")
+    uncertain_count = serializers.IntegerField(help_text="Marked for a person to look at")
+    fake_percentage = serializers.FloatField(help_text="0 to 100")
+    real_percentage = serializers.FloatField(help_text="0 to 100")
+    average_confidence = MeanConfidenceSerializer(help_text="Mean score of the label given")
+
+
+class ErrorSerializer(serializers.Serializer):
+    """Every error has this shape."""
+
+    success = serializers.BooleanField(default=False, help_text="Always false")
+    error = serializers.CharField(help_text="One plain sentence")
+    code = serializers.CharField(help_text="One word for programs")

@@ -1,10 +1,11 @@
-"""From a multipart request to an upload, refusing what is too large before it is read."""
+"""From a multipart request to uploads, refusing what is too large before it is read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.request import Request
 
 from detection.api.errors import (
@@ -16,29 +17,41 @@ from detection.api.errors import (
 )
 from detection.services import Upload
 
-FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its file: boundaries, names, fields
+FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
 CHUNK = 2**16
 
 
-def check_request(request: Request, *, images: int = 1) -> None:
+def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
+    """Refuses a body with more than so many images may have, or any request; call it before
+    reading any. Raises RequestTooLargeError.
+    """
+    header = request.headers.get("Content-Length", "")
+    size = int(header) if header.isdecimal() else 0
+    limit = settings.MAX_REQUEST_BYTES
+    if images is not None:
+        limit = min(limit, images * settings.MAX_UPLOAD_BYTES)
+    if size <= limit + FORM_OVERHEAD:
+        return
+    if size <= 4 * (limit + FORM_OVERHEAD):
+        _discard_body(request)
+    what = "an image" if images == 1 else "a request"
+    raise RequestTooLargeError(
+        f"The request has {_mebibytes(size)}; {what} may have {_mebibytes(limit)}."
+    )
+
+
+def check_form(request: Request, *, images: int) -> None:
     """Refuses a body that is no form, or too large for its images; call it before reading any."""
     if request.content_type and not request.content_type.startswith("multipart/form-data"):
         raise NotAFormError
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         raise LengthRequiredError
-    size = int(request.headers.get("Content-Length") or 0)
-    allowed = images * settings.MAX_UPLOAD_BYTES + FORM_OVERHEAD
-    if size <= allowed:
-        return
-    if size <= 4 * allowed:
-        _discard_body(request)
-    limit = _mebibytes(settings.MAX_UPLOAD_BYTES)
-    raise RequestTooLargeError(f"The request has {_mebibytes(size)}; an image may have {limit}.")
+    check_body_size(request, images=images)
 
 
-def _discard_body(request: Request) -> None:
+def _discard_body(request: HttpRequest) -> None:
     """Most clients read no answer before they have sent everything."""
-    while request.stream.read(CHUNK):
+    while request.read(CHUNK):
         pass
 
 
@@ -48,21 +61,36 @@ def _mebibytes(size: int) -> str:
 
 def single_image(request: Request) -> Upload:
     """The one file of the request, which must be in the field ``image``."""
-    files = request.FILES.getlist("image")
-    if not files:
-        raise MissingImageError(_what_came_instead(request))
+    files = _files(request, "image")
     if len(files) > 1:
-        raise TooManyImagesError
+        raise TooManyImagesError("Send one image at a time.")
     return _to_upload(files[0])
 
 
-def _what_came_instead(request: Request) -> str | None:
-    if "image" in request.data:
-        return 'The field "image" holds text; send the image there as a file.'
+def several_images(request: Request) -> list[Upload]:
+    """The files of the request, which must be in the field ``images``."""
+    files = _files(request, "images")
+    if len(files) > settings.MAX_BATCH_IMAGES:
+        raise TooManyImagesError(
+            f"The request has {len(files)} images; at most {settings.MAX_BATCH_IMAGES} are taken."
+        )
+    return [_to_upload(file) for file in files]
+
+
+def _files(request: Request, field: str) -> list:
+    files = request.FILES.getlist(field)
+    if not files:
+        raise MissingImageError(_what_is_missing(request, field))
+    return files
+
+
+def _what_is_missing(request: Request, field: str) -> str:
+    if field in request.data:
+        return f'The field "{field}" holds text; send files there.'
     if request.FILES:
-        fields = ", ".join(f'"{field}"' for field in request.FILES)
-        return f'Send the image in a field called "image"; the request has a file in {fields}.'
-    return None
+        others = ", ".join(f'"{name}"' for name in request.FILES)
+        return f'Send files in a field called "{field}"; the request has a file in {others}.'
+    return f'Send files in a multipart field called "{field}".'
 
 
 def _to_upload(file) -> Upload:

@@ -125,7 +125,16 @@ class Detector:
     def detect(
         self, images: Iterable[ImageSource], threshold: float | None = None
     ) -> list[Verdict]:
-        """One verdict per image: FAKE where the fake score is above the threshold.
+        """One verdict per image: FAKE where the fake score is above the threshold (0..1)."""
+        return [self.verdict(score, threshold) for score in self.scores(images)]
+
+    def scores(self, images: Iterable[ImageSource]) -> list[float]:
+        """The calibrated probability of FAKE of each image, 0..1."""
+        logits = torch.from_numpy(self.logits(images)).double()
+        return (logits / self._temperature).sigmoid().tolist()
+
+    def verdict(self, score: float, threshold: float | None = None) -> Verdict:
+        """What a fake ``score`` of this detector means.
 
         A threshold (0..1) of the caller's own does not move the checkpoint's uncertain band, which
         says where the evidence is weak. It widens the band up to itself, so that a label against
@@ -134,11 +143,6 @@ class Detector:
         threshold = self.info.threshold if threshold is None else threshold
         if not 0 <= threshold <= 1:
             raise ValueError(f"The threshold must lie between 0 and 1, not at {threshold}.")
-        logits = torch.from_numpy(self.logits(images)).double()
-        scores = (logits / self._temperature).sigmoid().tolist()
-        return [self._verdict(score, threshold) for score in scores]
-
-    def _verdict(self, score: float, threshold: float) -> Verdict:
         fake = score > threshold
         low, high = self._uncertain
         return Verdict(

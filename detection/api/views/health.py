@@ -5,35 +5,132 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from drf_spectacular.utils import extend_schema
+from django.db import connection
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from detection.api import schema
 from detection.api.errors import RETRY_AFTER_SECONDS, envelope
+from detection.api.serializers import ErrorSerializer, SuccessField
 from detection.apps import get_detector
+from detection.batches import waiting_batches
 from detection.models import Prediction, new_id
 
 logger = logging.getLogger(__name__)
 
+UP = {"ok": True, "latency_ms": 2.1}
+HEALTHY = {
+    "success": True,
+    "status": "ok",
+    "device": "cpu",
+    "model": {**UP, "name": "d3-tiny", "version": "e36a1815af53af6a"},
+    "database": UP,
+    "storage": UP,
+    "queue": {**UP, "mode": "in the process", "waiting": 0},
+}
+UNHEALTHY = {
+    **HEALTHY,
+    "success": False,
+    "error": "Not available: storage.",
+    "code": "unavailable",
+    "status": "unavailable",
+    "storage": {"ok": False, "latency_ms": 5000.4},
+}
 
-class LiveView(APIView):
+
+CHECK_SECONDS = 5.0  # then a part that has not answered is down
+
+# Few threads: parts that hang must not gather more of them with each question.
+_threads = ThreadPoolExecutor(8, thread_name_prefix="health")
+
+
+class PartSerializer(serializers.Serializer):
+    ok = serializers.BooleanField(help_text="Whether it works")
+    latency_ms = serializers.FloatField(help_text="How long it took to tell")
+
+
+class ModelPartSerializer(PartSerializer):
+    name = serializers.CharField(required=False, help_text="Name of the checkpoint")
+    version = serializers.CharField(required=False, help_text="Hash of its weights")
+
+
+class QueuePartSerializer(PartSerializer):
+    mode = serializers.CharField(required=False, help_text="Where batches wait")
+    waiting = serializers.IntegerField(required=False, help_text="Batches that are not finished")
+
+
+class LiveSerializer(serializers.Serializer):
+    success = SuccessField()
+    status = serializers.ChoiceField(["ok"], help_text="The process answers")
+
+
+class HealthSerializer(serializers.Serializer):
+    success = serializers.BooleanField(help_text="Whether every part works")
+    status = serializers.ChoiceField(["ok", "unavailable"], help_text="The same in a word")
+    device = serializers.CharField(allow_null=True, help_text="Where the model runs")
+    model = ModelPartSerializer(help_text="The detector")
+    database = PartSerializer(help_text="Where records are kept")
+    storage = PartSerializer(help_text="Where files are kept; a file is written and deleted")
+    queue = QueuePartSerializer(help_text="What batches with async=true wait in")
+
+
+class UnhealthySerializer(HealthSerializer, ErrorSerializer):
+    """The parts, and the error envelope."""
+
+
+class _OpenView(APIView):
+    """Machines beside us ask, whoever may use the API, even while the database is down."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    throttle_classes = []
+
+
+class LiveView(_OpenView):
     """The process answers; nothing else is touched."""
 
-    @extend_schema(responses={200: dict})
+    @extend_schema(
+        operation_id="health_live",
+        summary="Whether the process answers",
+        responses={
+            200: OpenApiResponse(
+                LiveSerializer,
+                "It does",
+                examples=[schema.example("live", {"success": True, "status": "ok"})],
+            )
+        },
+    )
     def get(self, request: Request) -> Response:
         return Response({"success": True, "status": "ok"})
 
 
-class HealthView(APIView):
+class HealthView(_OpenView):
     """Model, device, database, storage and queue; 503 when one of them is down."""
 
-    @extend_schema(responses={200: dict, 503: dict})
+    @extend_schema(
+        operation_id="health",
+        summary="Whether every part works",
+        responses={
+            200: OpenApiResponse(
+                HealthSerializer, "Every part works", examples=[schema.example("ok", HEALTHY)]
+            ),
+            503: OpenApiResponse(
+                UnhealthySerializer,
+                "A part is down; Retry-After says in how many seconds to ask again",
+                examples=[schema.example("storage is down", UNHEALTHY, status=503)],
+            ),
+        },
+    )
     def get(self, request: Request) -> Response:
-        parts = {name: _tried(name, check) for name, check in CHECKS.items()}
+        parts = _try_all()
         device = parts["model"].pop("device", None)
         down = [name for name, part in parts.items() if not part["ok"]]
         if not down:
@@ -46,13 +143,27 @@ class HealthView(APIView):
         )
 
 
+def _try_all() -> dict[str, dict]:
+    """All parts at the same time, none for longer than CHECK_SECONDS."""
+    start = time.perf_counter()
+    checks = {name: _threads.submit(_tried, name, check) for name, check in CHECKS.items()}
+    wait(checks.values(), timeout=CHECK_SECONDS)
+    seconds = round((time.perf_counter() - start) * 1000, 1)
+    return {
+        name: check.result() if check.done() else {"ok": False, "latency_ms": seconds}
+        for name, check in checks.items()
+    }
+
+
 def _tried(name: str, check: Callable[[], dict]) -> dict:
     start = time.perf_counter()
     try:
         result = {"ok": True, **check()}
-    except Exception:  # whatever it is, this part is down and the answer must say so
-        logger.exception("Health: %s is down.", name)
+    except Exception as error:  # whatever it is, this part is down and the answer must say so
+        logger.error("Health: %s is down: %s", name, error)
         result = {"ok": False}
+    finally:
+        connection.close()
     return {**result, "latency_ms": round((time.perf_counter() - start) * 1000, 1)}
 
 
@@ -74,7 +185,7 @@ def _check_storage() -> dict:
 
 
 def _check_queue() -> dict:
-    return {"mode": "in the request"}
+    return {"mode": "in the process", "waiting": waiting_batches()}
 
 
 CHECKS: dict[str, Callable[[], dict]] = {

@@ -1,28 +1,79 @@
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
+from detection.api import schema
+from detection.api.fields import ScoreField
 from detection.api.serializers import PredictionResultSerializer
-from detection.api.uploads import check_request, single_image
+from detection.api.throttling import PredictThrottle
+from detection.api.uploads import check_form, single_image
 from detection.models import Source
 from detection.services import predict_image
 
 
-class PredictView(APIView):
+@extend_schema_field(OpenApiTypes.BINARY)
+class ImageFileField(serializers.FileField):
+    """A file; what it holds is told by the engine."""
+
+
+class OptionsSerializer(serializers.Serializer):
+    """Form fields beside the images."""
+
+    threshold = ScoreField(
+        required=False, help_text="Call it FAKE above this score; default: the checkpoint's"
+    )
+    store = serializers.BooleanField(
+        default=True, help_text="false: the verdict only; no record and no file is kept"
+    )
+
+    @classmethod
+    def read(cls, request: Request) -> dict:
+        """The options of a form; raises ValidationError naming those that are wrong."""
+        # Without this step an unchecked box and a missing field would be the same.
+        given = {name: request.POST[name] for name in cls().fields if name in request.POST}
+        serializer = cls(data=given)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+
+class PredictViewSet(ViewSet):
     """Tells whether one image is a real photograph or made by a generator."""
 
     parser_classes = [MultiPartParser]
+    throttle_classes = [PredictThrottle]
 
-    class InputSerializer(serializers.Serializer):
-        image = serializers.ImageField()
+    class PredictFormSerializer(OptionsSerializer):
+        image = ImageFileField(
+            help_text="JPEG, PNG, GIF (first frame), BMP, WebP, TIFF (first page), AVIF or HEIC; "
+            "told by its content"
+        )
 
-    @extend_schema(request=InputSerializer, responses=PredictionResultSerializer)
-    def post(self, request: Request) -> Response:
-        check_request(request)
-        prediction = predict_image(upload=single_image(request), source=Source.API)
+    @extend_schema(
+        operation_id="predict",
+        summary="Judge one image",
+        request={"multipart/form-data": PredictFormSerializer},
+        responses={
+            200: OpenApiResponse(
+                PredictionResultSerializer,
+                "The verdict",
+                examples=[schema.example("verdict", schema.PREDICTION)],
+            ),
+            **schema.errors(*schema.SENDING_ERRORS),
+        },
+    )
+    def create(self, request: Request) -> Response:
+        check_form(request, images=1)
+        upload, options = single_image(request), OptionsSerializer.read(request)
+        prediction = predict_image(
+            upload=upload,
+            source=Source.API,
+            owner=request.user if request.user.is_authenticated else None,
+            **options,
+        )
         return Response(PredictionResultSerializer(prediction, context={"request": request}).data)

@@ -1,0 +1,61 @@
+"""How often one token, or one address without a token, may ask."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+logger = logging.getLogger(__name__)
+
+
+class _Throttle(SimpleRateThrottle):
+    """Counts in Django's cache. Without its cache it lets everybody through: a lost counter is no
+    reason to turn clients away."""
+
+    def get_rate(self) -> str | None:
+        return getattr(settings, f"THROTTLE_{self.scope.upper()}") or None
+
+    def get_cache_key(self, request: Request, view: APIView) -> str:
+        return f"throttle:{self.scope}:{self._caller(request)}"
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        try:
+            return super().allow_request(request, view)
+        except Exception:
+            logger.exception("The cache that counts requests cannot be reached.")
+            return True
+
+    def _caller(self, request: Request) -> str:
+        if request.auth:
+            return f"token:{request.auth.pk[:32]}"  # a part of its hash
+        if request.user.is_authenticated:
+            return f"user:{request.user.pk}"
+        return f"address:{self.get_ident(request)}"
+
+
+class ReadThrottle(_Throttle):
+    scope = "read"
+
+
+class PredictThrottle(_Throttle):
+    """Counts images, not requests."""
+
+    scope = "predict"
+
+    def charge(self, request: Request, view: APIView, images: int) -> None:
+        """Counts the further ``images`` of a request that was allowed as one."""
+        if self.rate is None or images < 1:
+            return
+        try:
+            key = self.get_cache_key(request, view)
+            history = self.cache.get(key, [])
+            self.cache.set(key, [self.timer()] * images + history, self.duration)
+        except Exception:
+            logger.exception("The cache that counts requests cannot be reached.")

@@ -1,0 +1,141 @@
+"""What a failed request leaves behind is taken back, even if what it wrote to is down just then.
+
+A write that failed may still have happened: the answer can get lost, and a slow server can carry
+it out long after we gave up. So everything that a failed request may have written is deleted at
+once, tried again until database and storage let it be deleted, and looked for a second time. The
+list is in memory; for a process that was killed there is ``manage.py verify_storage``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.core.files.storage import default_storage
+from django.db import connection
+
+from detection.models import Prediction, PredictionBatch
+from detection.unavailable import database_errors
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2.0
+SECOND_LOOK_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Leftover:
+    """Records by primary key and files by storage key; emptied as they are deleted."""
+
+    predictions: list[str]
+    batches: list[str]
+    files: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.predictions or self.batches or self.files)
+
+    def copy(self) -> _Leftover:
+        return _Leftover([*self.predictions], [*self.batches], [*self.files])
+
+    def delete(self) -> None:
+        """Deletes what can be deleted now; the rest stays listed."""
+        self.predictions = _delete_records(Prediction, self.predictions)
+        self.batches = _delete_records(PredictionBatch, self.batches)
+        self.files = [key for key in self.files if not _delete_file(key)]
+
+
+def take_back(
+    *, predictions: Iterable[str] = (), batches: Iterable[str] = (), files: Iterable[str] = ()
+) -> None:
+    """Deletes records and files that may have been written, now or as soon as it is possible."""
+    leftover = _Leftover([*predictions], [*batches], [*files])
+    if not leftover:
+        return
+    second_look = leftover.copy()
+    leftover.delete()
+    if leftover:
+        _waiting.add(leftover, after=RETRY_SECONDS)
+    _waiting.add(second_look, after=SECOND_LOOK_SECONDS)
+
+
+def delete_files(keys: Iterable[str]) -> None:
+    """Deletes files that are no longer wanted; those that cannot be deleted now, later."""
+    leftover = _Leftover([], [], [*keys])
+    leftover.delete()
+    if leftover:
+        _waiting.add(leftover, after=RETRY_SECONDS)
+
+
+def _delete_records(model: type[Prediction | PredictionBatch], keys: list[str]) -> list[str]:
+    """Those that could not be deleted."""
+    if not keys:
+        return []
+    try:
+        with database_errors():
+            model.objects.filter(pk__in=keys).delete()
+    except Exception as error:  # whatever it is, it must not hide the failure that led here
+        logger.warning("%s %s cannot be deleted yet: %s", model.__name__, keys, error)
+        return keys
+    return []
+
+
+def _delete_file(key: str) -> bool:
+    try:
+        default_storage.delete(key)
+    except Exception as error:
+        logger.warning("The file %s cannot be deleted yet: %s", key, error)
+        return False
+    return True
+
+
+class _Waiting:
+    """Leftovers with the time of their next try, and the thread that tries."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, _Leftover]] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, leftover: _Leftover, *, after: float) -> None:
+        with self._changed:
+            self._due.append((time.monotonic() + after, leftover))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="leftovers", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while leftover := self._next():
+            leftover.delete()
+            connection.close()
+            if leftover:
+                self.add(leftover, after=RETRY_SECONDS)
+
+    def _next(self) -> _Leftover | None:
+        """Waits for the next leftover that is due; None when there is no more."""
+        with self._changed:
+            while self._due:
+                self._due.sort(key=lambda entry: entry[0])
+                wait = self._due[0][0] - time.monotonic()
+                if wait <= 0:
+                    return self._due.pop(0)[1]
+                self._changed.wait(wait)
+            self._thread = None
+            return None
+
+    def settle(self) -> None:
+        """The last try, when the process ends."""
+        with self._changed:
+            due, self._due = self._due, []
+        for _, leftover in due:
+            leftover.delete()
+            if leftover:
+                logger.error("Left behind, see manage.py verify_storage: %s", leftover)
+
+
+_waiting = _Waiting()
+atexit.register(_waiting.settle)

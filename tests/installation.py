@@ -1,0 +1,118 @@
+"""The project as a user runs it: in processes of its own, with records and files of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+from tests.servers import MongoServer, S3Server, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTING_SECONDS = 60
+
+
+class Installation:
+    """By default embedded; ``mongo`` and ``s3`` make it one with servers."""
+
+    def __init__(
+        self,
+        data: Path,
+        checkpoint: Path,
+        *,
+        mongo: MongoServer | None = None,
+        s3: S3Server | None = None,
+        **environment: str,
+    ) -> None:
+        self.data = data
+        self.environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "d3site.settings",
+            "DATA_DIR": str(data),
+            "MODEL_CHECKPOINT_PATH": str(checkpoint),
+            "OMP_NUM_THREADS": "1",
+            "MONGODB_URI": mongo.uri if mongo else "",
+            "MINIO_ENDPOINT": s3.address if s3 else "",
+            "MINIO_ACCESS_KEY": S3Server.access_key,
+            "MINIO_SECRET_KEY": S3Server.secret_key,
+            "MINIO_SECURE": "false",
+            **environment,
+        }
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *map(str, arguments)],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Exit code, output, errors."""
+        with self.start(*arguments) as process:
+            printed, complaints = process.communicate()
+        return process.returncode, printed, complaints
+
+    def query(self, statement: str) -> list[tuple]:
+        """Rows of the embedded database."""
+        with sqlite3.connect(self.data / "db.sqlite3") as database:
+            return database.execute(statement).fetchall()
+
+    @property
+    def files(self) -> set[str]:
+        """Names of the files in the embedded storage."""
+        folder = self.data / "files"
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    @contextmanager
+    def served(self) -> Iterator[Service]:
+        """The service while it runs under gunicorn, as ``make run`` starts it."""
+        service = Service(self)
+        service.start()
+        try:
+            yield service
+        finally:
+            service.stop()
+
+
+class Service:
+    def __init__(self, installation: Installation) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = installation.data / "service.log"
+        self._environment = installation.environment | {"PORT": str(self.port)}
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [Path(sys.executable).parent / "gunicorn", "--config", "gunicorn.conf.py"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + STARTING_SECONDS
+        while not self._is_live():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"The service did not start:\n{self.log.read_text()}")
+            time.sleep(0.1)
+
+    def _is_live(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/live", timeout=5):
+                return True
+        except (URLError, OSError):
+            return False
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it; returns its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        return self._process.wait(60)
