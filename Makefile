@@ -1,5 +1,5 @@
 # make run    set everything up, judge the samples, serve on http://127.0.0.1:$(PORT)
-# make test   lint and the whole test suite
+# make test   lint and the whole test suite, on both pairs of database and storage
 # make lint   only the lint
 # make setup  only the environment
 
@@ -13,20 +13,35 @@ BIN := .venv/bin
 SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 
-.PHONY: run setup test lint force
+.PHONY: run setup test browser lint benchmark-records force
 
 run: setup $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
 
 setup: .venv/.requirements
 
-test: .venv/.requirements-dev lint
+# Once with SQLite and files in a folder, once with a MongoDB wire server and an S3 server.
+test: .venv/.requirements-dev lint browser
 	$(BIN)/pytest
-	TEST_PAIR=mongodb-s3 $(BIN)/pytest
+	TEST_PAIR=mongodb-s3 $(BIN)/pytest -m "not own_servers"
+
+# The tests of the pages need Chromium. Root on Debian and its like gets it here.
+browser:
+	@for name in chromium chromium-browser google-chrome; do \
+		command -v $$name >/dev/null && exit 0; \
+	done; \
+	echo "Installing Chromium for the tests of the pages."; \
+	{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "No Chromium could be had: the tests of the pages are skipped, and fail in CI."
 
 lint: .venv/.requirements-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Answers at 1000 and at 100 000 records, on both databases.
+benchmark-records: .venv/.requirements-dev
+	$(BIN)/python -m tests.benchmark_records
+	TEST_PAIR=mongodb-s3 $(BIN)/python -m tests.benchmark_records
 
 .venv/bin/python:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \

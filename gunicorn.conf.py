@@ -18,7 +18,9 @@ bind = f"{HOST}:{PORT}"
 workers = 1
 threads = 8
 timeout = 120  # a large tower on a slow disk takes its time to load
-graceful_timeout = 30
+graceful_timeout = 120  # requests and batches that were accepted are finished
+keepalive = 5
+limit_request_line = 8190  # a search in any script, percent-encoded
 control_socket_disable = True
 
 
@@ -50,6 +52,12 @@ def post_worker_init(worker) -> None:
     except D3Error as error:
         _give_up(worker, [str(error)])
     worker.log.info("%s on %s answers at http://%s", info.name, info.device, bind)
+
+
+def worker_exit(server, worker) -> None:
+    from detection.batches import finish_batches
+
+    finish_batches()
 
 
 def _give_up(worker, problems: list[str]) -> None:

@@ -148,14 +148,18 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if MONGODB_URI:
     DATABASES["default"] = {
-        "ENGINE": "django_mongodb_backend",
+        "ENGINE": "d3site.mongodb",
         "HOST": MONGODB_URI,
         "NAME": env.str("MONGODB_DATABASE", "") or "d3",
-        # A lost database is an answer within seconds, not a thread that waits.
+        # A lost database is an answer within seconds, not a thread that waits. The URI may differ.
         "OPTIONS": {
-            "serverSelectionTimeoutMS": 5_000,
-            "connectTimeoutMS": 5_000,
-            "socketTimeoutMS": 20_000,
+            option: milliseconds
+            for option, milliseconds in (
+                ("serverSelectionTimeoutMS", 5_000),
+                ("connectTimeoutMS", 5_000),
+                ("socketTimeoutMS", 20_000),
+            )
+            if f"{option}=" not in MONGODB_URI
         },
     }
     DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
@@ -188,7 +192,7 @@ if MINIO_ENDPOINT:
             "secure": env.bool("MINIO_SECURE", default=True),
             "access_key": env.str("MINIO_ACCESS_KEY", ""),
             "secret_key": env.str("MINIO_SECRET_KEY", ""),
-            "bucket_name": env.str("MINIO_BUCKET", "") or "d3",
+            "bucket_name": env.str("MINIO_BUCKET", "") or "d3-files",
         },
     }
 
@@ -211,8 +215,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
 
 # Cache, where requests are counted: of this process, or shared by several (redis://…)
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
+REDIS_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}  # seconds
 if CACHES["default"]["BACKEND"].endswith("LocMemCache"):
     CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": 100_000}
+if CACHES["default"]["BACKEND"].endswith("RedisCache"):
+    CACHES["default"]["OPTIONS"] = REDIS_OPTIONS | CACHES["default"].get("OPTIONS", {})
 
 # API
 API_ACCESS = env.str("API_ACCESS", "open" if DEBUG else "token")

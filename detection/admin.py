@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from datetime import timedelta
+
+from django import forms
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from detection.models import Prediction, PredictionBatch
+from detection.models import AccessToken, Prediction, PredictionBatch
 from detection.services import delete_prediction
+from detection.tokens import MAX_DAYS, create_token
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -37,3 +41,55 @@ class PredictionBatchAdmin(ReadOnlyAdmin):
     list_display = ["batch_id", "status", "total_images", "successful", "failed", "created_at"]
     list_filter = ["status", "source"]
     search_fields = ["batch_id"]
+
+
+class AccessTokenForm(forms.ModelForm):
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, initial=365, label="Days")
+
+    class Meta:
+        model = AccessToken
+        fields = ["user", "name"]
+
+    def save(self, commit: bool = True) -> AccessToken:  # noqa: FBT001, FBT002  Django's signature
+        token, self.text = create_token(
+            user=self.cleaned_data["user"],
+            name=self.cleaned_data["name"],
+            lifetime=timedelta(days=self.cleaned_data["days"]),
+        )
+        return token
+
+    def save_m2m(self) -> None:
+        """There is nothing of the kind; the admin calls it."""
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(admin.ModelAdmin):
+    """Tokens are made and revoked here, never changed."""
+
+    form = AccessTokenForm
+    list_display = ["name", "user", "begins_with", "created", "expiry"]
+    search_fields = ["name", "token_key"]
+    raw_id_fields = ["user"]
+
+    @admin.display(description="begins with")
+    def begins_with(self, token: AccessToken) -> str:
+        return f"{token.token_key[:8]}…"
+
+    def has_change_permission(self, request: HttpRequest, obj=None) -> bool:
+        return False
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
+        """One by one: MongoDB deletes nothing through the join with the users in the list."""
+        for token in queryset:
+            token.delete()
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: AccessToken,
+        form: AccessTokenForm,
+        change: bool,  # noqa: FBT001  Django's signature
+    ) -> None:
+        """The form has saved it already."""
+        text = f"The token is {form.text}. Copy it now, it cannot be shown again."
+        messages.warning(request, text)

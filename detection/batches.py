@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,8 @@ def predict_batch(
         ):
             outcomes.append(outcome)
         close_batch(batch=batch)
-    except BaseException:
-        _take_back(batch, outcomes)
+    except BaseException as error:
+        _take_back(batch, outcomes, cause=error)
         raise
     return batch, outcomes
 
@@ -84,9 +85,10 @@ def _unstored_batch(
     return batch, outcomes
 
 
-def _take_back(batch: PredictionBatch, outcomes: list[Outcome]) -> None:
+def _take_back(batch: PredictionBatch, outcomes: list[Outcome], *, cause: BaseException) -> None:
     predictions = [outcome.prediction for outcome in outcomes if outcome.prediction]
     take_back(
+        cause=cause,
         predictions=[prediction.pk for prediction in predictions],
         batches=[batch.pk],
         files=[key for prediction in predictions for key in prediction.file_keys],
@@ -106,16 +108,25 @@ def queue_batch(
     """
     _queue.take_place()
     try:
+        # The files of a request go away with it.
+        kept = [_in_memory(upload) for upload in uploads]
         batch = open_batch(
             total_images=len(uploads), source=source, owner=owner, status=Status.QUEUED
         )
-        # The files of a request go away with it.
-        kept = [_in_memory(upload) for upload in uploads]
     except BaseException:
         _queue.leave_place()
         raise
-    _queue.threads.submit(_run_queued, batch, kept, threshold)
+    # A copy: the caller shows the batch as it is now, while its images are judged already.
+    _queue.threads.submit(_run_queued, deepcopy(batch), kept, threshold)
     return batch
+
+
+def finish_batches() -> None:
+    """Waits for the batches that were accepted, and takes no more; for a process that ends.
+
+    To be called before the interpreter begins to: from then on no thread can be started.
+    """
+    _queue.threads.shutdown()
 
 
 def waiting_batches() -> int:

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from detection.d3.checkpoint_header import describe
 from detection.d3.errors import CheckpointError
+
+WEEK_SECONDS = 7 * 24 * 3600
 
 
 @register()
@@ -48,6 +50,62 @@ def check_production(**kwargs) -> list[CheckMessage]:
 
 
 @register()
+def check_api(**kwargs) -> list[CheckMessage]:
+    """Words of API_ACCESS and the rates of THROTTLE_PREDICT and THROTTLE_READ."""
+    problems = []
+    if settings.API_ACCESS not in ("open", "token"):
+        problems.append(
+            Error(
+                f"API_ACCESS is {settings.API_ACCESS!r}.",
+                hint="Set API_ACCESS to open or token.",
+                id="detection.E006",
+            )
+        )
+    problems += [
+        Error(
+            f"{name} is {getattr(settings, name)!r}, which is no rate.",
+            hint=f"Set {name} to a rate like 60/min, or to nothing for no limit.",
+            id="detection.E007",
+        )
+        for name in ("THROTTLE_PREDICT", "THROTTLE_READ")
+        if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", getattr(settings, name))
+    ]
+    return problems
+
+
+@register()
+def check_files(**kwargs) -> list[CheckMessage]:
+    """An S3 store needs its keys, and signs links for a week at most."""
+    problems = []
+    options = settings.STORAGES["default"]["OPTIONS"]
+    on_s3 = "endpoint" in options
+    if on_s3 and not (options["access_key"] and options["secret_key"]):
+        problems.append(
+            Error(
+                "MINIO_ENDPOINT is set without its keys.",
+                hint="Set MINIO_ACCESS_KEY and MINIO_SECRET_KEY.",
+                id="detection.E008",
+            )
+        )
+    longest = WEEK_SECONDS if on_s3 else None
+    expiry = settings.RESULT_URL_EXPIRY
+    if expiry <= 0 or (longest and expiry > longest):
+        hint = "Set RESULT_URL_EXPIRY to a positive number of seconds"
+        hint += f", {longest} at most with an S3 store." if longest else "."
+        problems.append(Error(f"RESULT_URL_EXPIRY is {expiry}.", hint=hint, id="detection.E009"))
+    return problems
+
+
+@register(Tags.security, deploy=True)
+def check_open_access(**kwargs) -> list[CheckMessage]:
+    if settings.API_ACCESS != "open":
+        return []
+    hint = "Set API_ACCESS=token, unless something before this service decides who may come in."
+    problem = "Everybody may use the API and see all predictions."
+    return [Warning(problem, hint=hint, id="detection.W001")]
+
+
+@register()
 def check_device(**kwargs) -> list[CheckMessage]:
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", settings.DEVICE):
         return []
@@ -64,7 +122,7 @@ def check_upload_limits(**kwargs) -> list[CheckMessage]:
             hint=f"Set {name} to a positive number.",
             id="detection.E002",
         )
-        for name in ("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS")
+        for name in ("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS", "MAX_REQUEST_BYTES")
         if getattr(settings, name) <= 0
     ]
 

@@ -19,7 +19,11 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from detection.models import Prediction, PredictionBatch
-from detection.unavailable import database_errors
+from detection.unavailable import (
+    DatabaseUnavailableError,
+    StorageUnavailableError,
+    database_errors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,22 +47,43 @@ class _Leftover:
 
     def delete(self) -> None:
         """Deletes what can be deleted now; the rest stays listed."""
+        self.delete_records()
+        self.delete_files()
+
+    def delete_records(self) -> None:
         self.predictions = _delete_records(Prediction, self.predictions)
         self.batches = _delete_records(PredictionBatch, self.batches)
-        self.files = [key for key in self.files if not _delete_file(key)]
+
+    def delete_files(self) -> None:
+        """Stops at the first failure, since the next would take as long; then begins elsewhere."""
+        while self.files:
+            key = self.files.pop(0)
+            if not _delete_file(key):
+                self.files.append(key)
+                return
 
 
 def take_back(
-    *, predictions: Iterable[str] = (), batches: Iterable[str] = (), files: Iterable[str] = ()
+    *,
+    cause: BaseException,
+    predictions: Iterable[str] = (),
+    batches: Iterable[str] = (),
+    files: Iterable[str] = (),
 ) -> None:
-    """Deletes records and files that may have been written, now or as soon as it is possible."""
+    """Deletes records and files that may have been written before ``cause`` was raised.
+
+    What the cause says to be down is left to another thread, so that nobody waits for it twice.
+    """
     leftover = _Leftover([*predictions], [*batches], [*files])
     if not leftover:
         return
     second_look = leftover.copy()
-    leftover.delete()
+    if not isinstance(cause, DatabaseUnavailableError):
+        leftover.delete_records()
+    if not isinstance(cause, StorageUnavailableError):
+        leftover.delete_files()
     if leftover:
-        _waiting.add(leftover, after=RETRY_SECONDS)
+        _waiting.add(leftover, after=0)
     _waiting.add(second_look, after=SECOND_LOOK_SECONDS)
 
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
 AHEAD = 8  # images that they may be ahead
+PURGE_STEP = 200  # predictions that are removed together
 GROUP_PIXELS = 100_000_000  # decoded at the same time for one inference: 300 MB
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
@@ -131,10 +133,31 @@ def delete_prediction(*, prediction: Prediction) -> None:
     try:
         with database_errors():
             prediction.delete()
-    except UnavailableError:
-        take_back(predictions=[pk], files=keys)
+    except UnavailableError as error:
+        take_back(cause=error, predictions=[pk], files=keys)
         raise
     delete_files(keys)
+
+
+def purge_predictions(*, before: datetime) -> Iterator[int]:
+    """Removes the predictions made before that moment with their files, and batches of that time
+    that have none left. Gives the number of predictions after each step.
+
+    Raises UnavailableError; what was removed until then is counted already.
+    """
+    old = Prediction.objects.filter(created_at__lt=before).order_by("created_at")
+    while True:
+        with database_errors():
+            predictions = list(old[:PURGE_STEP])
+            Prediction.objects.filter(pk__in=[each.pk for each in predictions]).delete()
+        if not predictions:
+            break
+        delete_files(key for prediction in predictions for key in prediction.file_keys)
+        yield len(predictions)
+    with database_errors():
+        for batch in PredictionBatch.objects.filter(created_at__lt=before).iterator():
+            if not batch.predictions.exists():
+                batch.delete()
 
 
 def open_batch(
@@ -154,8 +177,8 @@ def open_batch(
     try:
         with database_errors():
             batch.save(force_insert=True)
-    except UnavailableError:
-        take_back(batches=[batch.pk])
+    except UnavailableError as error:
+        take_back(cause=error, batches=[batch.pk])
         raise
     return batch
 
@@ -193,6 +216,8 @@ class _Run:
     batch: PredictionBatch | None
     threshold: float | None
     store: bool
+    # Scores by sha256 whose first record is still to be written
+    unrecorded: dict[str, Judged] = field(default_factory=dict)
 
     def detect(self, groups: Iterable[list[_Job]]) -> Iterator[_Job]:
         for group in groups:
@@ -207,19 +232,21 @@ class _Run:
         for job in jobs:
             earlier = judged[job.image.sha256]
             job.prediction = self._prediction(job, earlier, seconds / len(jobs))
-            # The same bytes once more in this group are duplicates of these.
-            judged[job.image.sha256] = replace(
-                earlier, prediction_id=earlier.prediction_id or job.prediction.pk
-            )
+            if self.store:  # the same bytes once more are duplicates of these
+                judged[job.image.sha256] = self.unrecorded[job.image.sha256] = replace(
+                    earlier, prediction_id=earlier.prediction_id or job.prediction.pk
+                )
 
     def _judge(self, images: dict[str, DecodedImage]) -> tuple[dict[str, Judged], float]:
         """Scores by sha256, old ones where there are any, and the seconds that the model took."""
         detector = get_detector()
-        judged: dict[str, Judged] = {}
+        judged = {sha256: self.unrecorded[sha256] for sha256 in images if sha256 in self.unrecorded}
         if self.store:
             with database_errors():
-                judged = find_judged(
-                    sha256s=images, model_version=detector.info.version, user=self.owner
+                judged |= find_judged(
+                    sha256s=[sha256 for sha256 in images if sha256 not in judged],
+                    model_version=detector.info.version,
+                    user=self.owner,
                 )
         new = [sha256 for sha256 in images if sha256 not in judged]
         start = time.perf_counter()
@@ -265,18 +292,29 @@ class _Run:
         return job
 
     def record(self, job: _Job) -> None:
-        with database_errors():
-            if self.store and job.prediction:
-                _create_record(job.prediction)
-            if self.batch:
-                changed = self.batch.count(
-                    index=job.index, filename=job.upload.filename, error=job.error
-                )
-                self.batch.save(update_fields=changed)
+        stored = [job.prediction] if self.store and job.prediction else []
+        try:
+            with database_errors():
+                for prediction in stored:
+                    prediction.save(force_insert=True)
+                self._count(job)
+        except BaseException as error:  # the record may have been written all the same
+            for prediction in stored:
+                take_back(cause=error, predictions=[prediction.pk], files=prediction.file_keys)
+            raise
+        for prediction in stored:
+            self.unrecorded.pop(prediction.sha256, None)
         if job.prediction:
             metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
         else:
             metrics.REFUSED_IMAGES.labels(job.error.code, self.source).inc()
+
+    def _count(self, job: _Job) -> None:
+        if self.batch:
+            changed = self.batch.count(
+                index=job.index, filename=job.upload.filename, error=job.error
+            )
+            self.batch.save(update_fields=changed)
 
 
 def _pixels(job: _Job) -> int:
@@ -313,8 +351,8 @@ def _store_files(job: _Job) -> None:
             default_storage.save(prediction.original_image.name, File(original))
     except ImageError as error:
         job.prediction, job.error = None, error
-    except BaseException:
-        take_back(files=prediction.file_keys)
+    except BaseException as error:
+        take_back(cause=error, files=prediction.file_keys)
         raise
 
 
@@ -335,15 +373,7 @@ def _key(prediction: Prediction, folder: str, filename: str) -> str:
     )
 
 
-def _create_record(prediction: Prediction) -> None:
-    try:
-        prediction.save(force_insert=True)
-    except BaseException:  # the record may have been written all the same
-        take_back(predictions=[prediction.pk], files=prediction.file_keys)
-        raise
-
-
 def _discard(job: _Job) -> None:
     """Undoes the storing of an image that will get no record."""
     if job.prediction:
-        take_back(files=job.prediction.file_keys)
+        delete_files(job.prediction.file_keys)

@@ -64,7 +64,7 @@ S3_CONFIG = Config(
     s3={"addressing_style": "path"},  # look-alikes seldom have a host name for each bucket
     # A lost store is an answer within seconds, not a thread that waits.
     connect_timeout=3,
-    read_timeout=15,
+    read_timeout=10,
     retries={"total_max_attempts": 2, "mode": "standard"},
     max_pool_connections=32,
     # The checksums that boto3 adds by default are unknown to look-alikes.

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
 
+MAX_DAYS = 3650
+
+
 def create_token(
     *, user: AbstractUser, name: str, lifetime: timedelta | None
 ) -> tuple[AccessToken, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 
 import numpy as np
 from PIL import Image
 
+from detection.models import Label, Prediction, Source, new_id, now
 from detection.services import Upload
 
 
@@ -27,3 +29,36 @@ def image_bytes(
 
 def an_upload(*, filename: str = "test.jpg", data: bytes | None = None, seed: int = 0) -> Upload:
     return Upload(filename=filename, data=image_bytes(seed=seed) if data is None else data)
+
+
+def a_prediction(**fields) -> Prediction:
+    """A stored record of an image that was never there."""
+    prediction = unsaved_prediction(**fields)
+    prediction.save(force_insert=True)
+    return prediction
+
+
+def unsaved_prediction(
+    *, fake_score: float = 0.9, created_at: datetime | None = None, **fields
+) -> Prediction:
+    created_at = created_at or now()
+    standard = {
+        "id": new_id(created_at),
+        "source": Source.API,
+        "original_filename": "test.jpg",
+        "result_filename": "result_test.jpg",
+        "result_image": "results/test.jpg",
+        "original_image": "originals/test.jpg",
+        "sha256": "0" * 64,
+        "size_bytes": 1000,
+        "width": 64,
+        "height": 48,
+        "image_format": "JPEG",
+        "label": Label.FAKE if fake_score > 0.5 else Label.REAL,
+        "threshold": 0.5,
+        "uncertain": False,
+        "model_name": "d3-test",
+        "model_version": "1",
+        "duration_ms": 5,
+    }
+    return Prediction(fake_score=fake_score, created_at=created_at, **(standard | fields))

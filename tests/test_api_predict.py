@@ -6,36 +6,20 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
 
 from detection.models import Prediction
+from tests import api
+from tests.api import a_file, fetched
 from tests.factories import image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
-def a_file(name: str = "test.jpg", data: bytes | None = None) -> SimpleUploadedFile:
-    return SimpleUploadedFile(name, image_bytes() if data is None else data)
-
-
-def fetched(client, url: str) -> bytes:
-    """What a link to a stored file leads to: to us, or to the S3 server."""
-    if url.startswith("http://testserver/files/results/"):
-        return b"".join(client.get(url).streaming_content)
-    with urlopen(url) as response:
-        return response.read()
-
-
 def assert_refused(response, status: int, code: str) -> str:
-    """The response is the error envelope; returns its sentence."""
-    body = response.json()
-    assert response.status_code == status
-    assert set(body) == {"success", "error", "code"}
-    assert body["success"] is False
-    assert body["code"] == code
-    assert "Traceback" not in body["error"]
+    """The response is the error envelope, and nothing was stored; returns its sentence."""
+    sentence = api.assert_refused(response, status, code)
     assert not Prediction.objects.exists()
-    return body["error"]
+    return sentence
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/", "/api/predict", "/api/predict/"])

@@ -21,6 +21,7 @@ from detection.services import (
 )
 from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
 from tests.factories import an_upload, image_bytes
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -121,14 +122,14 @@ def test_without_storage_there_is_no_record():
     assert not Prediction.objects.exists()
 
 
-def test_when_the_second_file_fails_the_first_is_deleted(storage_folder, stored_files):
+def test_when_the_second_file_fails_the_first_is_deleted(stored_files, storage_folder):
     storage_folder.mkdir()
     (storage_folder / "originals").write_text("not a folder")
 
     with pytest.raises(StorageUnavailableError):
         predict_image(upload=an_upload(), source="api")
 
-    assert stored_files() == ["originals"]
+    assert eventually(lambda: stored_files() == ["originals"])
     assert not Prediction.objects.exists()
 
 

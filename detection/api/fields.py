@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, time, timedelta
 
+from django.http import QueryDict
 from django.utils.dateparse import parse_date
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -35,7 +35,29 @@ class RecordIdField(serializers.RegexField):
         super().__init__(r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", error_messages=message, **options)
 
 
-@extend_schema_field(OpenApiTypes.STR)
+def sent_once(given: QueryDict) -> dict[str, str]:
+    """The values by name; raises ValidationError naming those that were sent several times.
+
+    A plain dictionary: in a QueryDict, REST framework takes a missing flag for false.
+    """
+    repeated = [name for name, values in given.lists() if len(values) > 1]
+    if repeated:
+        raise serializers.ValidationError({name: ["Send this once."] for name in repeated})
+    return given.dict()
+
+
+class FlagField(serializers.BooleanField):
+    """true or false, in any case, and nothing else: a mistyped word must not mean either."""
+
+    def to_internal_value(self, data) -> bool:
+        if str(data).lower() not in ("true", "false"):
+            self.fail("invalid", input=data)
+        return str(data).lower() == "true"
+
+
+@extend_schema_field(
+    {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+)
 class MomentField(serializers.DateTimeField):
     """A date or a date with time (ISO 8601, UTC unless it says otherwise).
 

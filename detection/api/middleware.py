@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from rest_framework.throttling import BaseThrottle
 
 from detection import metrics
 from detection.api.errors import RequestTooLargeError, as_ours, error_response
@@ -63,7 +64,7 @@ def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> 
             "status": response.status_code,
             "duration_ms": round(seconds * 1000, 1),
             "code": code,
-            "address": request.META.get("REMOTE_ADDR"),
+            "address": BaseThrottle().get_ident(request),
         },
     )
 

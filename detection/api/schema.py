@@ -147,7 +147,7 @@ BATCH = {
             "code": "unsupported_image_type",
         }
     ],
-    "predictions_url": f"https://detect.example.org/api/predictions/?batch={BATCH_ID}",
+    "predictions_url": f"https://detect.example.org/api/predictions?batch={BATCH_ID}",
 }
 STATISTICS = {
     "success": True,

@@ -51,6 +51,12 @@ class SuccessField(serializers.BooleanField):
         return True
 
 
+class AnswerSerializer(serializers.Serializer):
+    """The base of what a request is answered."""
+
+    success = SuccessField()
+
+
 class FileUrlField(serializers.URLField):
     """The link to a stored file, signed when it is read: a stored link would expire."""
 
@@ -87,10 +93,9 @@ class BatchResultSerializer(serializers.Serializer):
         return shown
 
 
-class PredictionResultSerializer(BatchResultSerializer):
+class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer):
     """The verdict on one image."""
 
-    success = SuccessField()
     timestamp = serializers.DateTimeField(source="created_at", help_text="When it was judged")
     image_info = ImageInfoSerializer(source="*", help_text="About the file")
     model = ModelSerializer(source="*", help_text="Which model judged")
@@ -146,16 +151,13 @@ class RecordSerializer(serializers.Serializer):
         return prediction.duplicate_of or None
 
 
-class StoredPredictionSerializer(RecordSerializer):
+class StoredPredictionSerializer(AnswerSerializer, RecordSerializer):
     """One stored prediction."""
 
-    success = SuccessField()
 
-
-class HistorySerializer(serializers.Serializer):
+class HistorySerializer(AnswerSerializer):
     """One page of the history."""
 
-    success = SuccessField()
     count = serializers.IntegerField(help_text="Predictions on this page")
     next = serializers.URLField(allow_null=True, help_text="The page with older ones")
     previous = serializers.URLField(allow_null=True, help_text="The page with newer ones")
@@ -171,10 +173,9 @@ class BatchErrorSerializer(serializers.Serializer):
     code = serializers.CharField(help_text="One word for programs")
 
 
-class BatchSerializer(serializers.Serializer):
+class BatchSerializer(AnswerSerializer):
     """A batch, with the results so far. ``context["predictions"]`` are its predictions."""
 
-    success = SuccessField()
     batch_id = serializers.CharField(allow_null=True, help_text="null: nothing was stored")
     status = serializers.ChoiceField(
         PredictionBatch.Status.choices, help_text="How far the batch is"
@@ -219,10 +220,9 @@ class MeanConfidenceSerializer(serializers.Serializer):
     real = ScoreField(help_text="Of the images labelled REAL")
 
 
-class StatisticsSerializer(serializers.Serializer):
+class StatisticsSerializer(AnswerSerializer):
     """Usage figures over all the predictions that the caller may see."""
 
-    success = SuccessField()
     total_predictions = serializers.IntegerField(help_text="All of them")
     fake_count = serializers.IntegerField(help_text="Labelled FAKE by the model")
     real_count = serializers.IntegerField(help_text="Labelled REAL by the model")

@@ -32,6 +32,10 @@ class _Throttle(SimpleRateThrottle):
             logger.exception("The cache that counts requests cannot be reached.")
             return True
 
+    def wait(self) -> float:
+        """Seconds until a request is allowed, also where more were counted than are."""
+        return self.history[self.num_requests - 1] + self.duration - self.now
+
     def _caller(self, request: Request) -> str:
         if request.auth:
             return f"token:{request.auth.pk[:32]}"  # a part of its hash

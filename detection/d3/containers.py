@@ -8,12 +8,14 @@ is refused too, because the marker is the only proof that no rows are missing.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterator
 
-from .errors import ImageError, TruncatedImageError, UnsupportedImageError
+from .errors import ImageError, PolyglotImageError, TruncatedImageError, UnsupportedImageError
 
 FORMAT_NAMES = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC")
 
@@ -32,6 +34,12 @@ _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _BRANDS = dict.fromkeys((b"avif", b"avis"), "AVIF") | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"
 )
+
+# What other programs would run or unpack. Long enough that pixels do not hold them by chance.
+_MARKUP = (b"<script", b"<html", b"<!doctype html", b"<iframe", b"<?php ", b"<?php\n", b"<?php\r")
+_PDF = b"%PDF-"
+_PDF_REACH = 1024  # readers look for the header of a PDF up to here
+_ARCHIVES = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 
 # A marker with its fill bytes; FF00 and the restart markers belong to the compressed data.
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
@@ -53,6 +61,35 @@ def image_format(data: bytes) -> str:
         "This file is not an image of a type that can be read "
         "(JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC)."
     )
+
+
+def check_single(data: bytes) -> None:
+    """Raise ``PolyglotImageError`` where another program would take the file for its own.
+
+    A picture's trailer is no offence: phones append films and depth maps to photographs.
+    """
+    lower = data.lower()
+    if any(word in lower for word in _MARKUP):
+        raise _polyglot("a web page or a script")
+    if _PDF in data[:_PDF_REACH]:
+        raise _polyglot("a PDF document")
+    if any(signature in data for signature in _ARCHIVES) or _is_zip(data):
+        raise _polyglot("an archive")
+
+
+def _polyglot(what: str) -> PolyglotImageError:
+    return PolyglotImageError(f"This file is an image and {what} at the same time.")
+
+
+def _is_zip(data: bytes) -> bool:
+    """Archives are read from their end, so that anything may stand before them."""
+    if b"PK\x05\x06" not in data[-(2**16 + 22) :]:
+        return False
+    try:
+        zipfile.ZipFile(io.BytesIO(data)).close()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False
+    return True
 
 
 def check_whole(data: bytes, name: str) -> None:

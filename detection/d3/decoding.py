@@ -25,7 +25,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
-from .containers import check_whole, damaged, image_format, truncated, webp_size
+from .containers import check_single, check_whole, damaged, image_format, truncated, webp_size
 from .errors import D3Error, EmptyImageError, ImageError, ImageTooLargeError, TooManyPixelsError
 
 # The classes are opened directly: Image.open would consult whatever else the process registered.
@@ -93,11 +93,12 @@ def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMIT
     """Decode the bytes, or the file at the path; of several frames or pages, the first.
 
     Raises ``EmptyImageError``, ``ImageTooLargeError``, ``UnsupportedImageError``,
-    ``TooManyPixelsError``, ``TruncatedImageError``, or ``ImageError`` for damaged data and for
-    a file that cannot be opened.
+    ``PolyglotImageError``, ``TooManyPixelsError``, ``TruncatedImageError``, or ``ImageError`` for
+    damaged data and for a file that cannot be opened.
     """
     data = _read(source, limits.max_bytes)
     name = image_format(data)
+    check_single(data)
     pixels = _decode(data, name, limits.max_pixels)
     return DecodedImage(
         pixels=pixels,

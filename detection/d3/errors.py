@@ -33,6 +33,12 @@ class UnsupportedImageError(ImageError):
     code = "unsupported_image_type"
 
 
+class PolyglotImageError(UnsupportedImageError):
+    """The file is an image and something else at the same time: an archive, a page, a program."""
+
+    code = "polyglot_file"
+
+
 class ImageTooLargeError(ImageError):
     """The file has more bytes than the limit."""
 

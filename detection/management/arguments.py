@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
+from datetime import timedelta
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def positive_int(text: str) -> int:
@@ -21,3 +25,11 @@ def positive_float(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def duration(text: str) -> timedelta:
+    """A whole number and its unit: 30m, 12h, 90d or 4w."""
+    match = re.fullmatch(r"(\d{1,4})([mhdw])", text, re.ASCII)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is not a duration like 30m, 12h, 90d or 4w")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})

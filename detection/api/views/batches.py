@@ -11,6 +11,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
+from detection.api.fields import FlagField
 from detection.api.serializers import MOST_RESULTS, BatchSerializer
 from detection.api.throttling import PredictThrottle, ReadThrottle
 from detection.api.uploads import check_form, several_images
@@ -22,7 +23,7 @@ from detection.selectors import visible_batches
 
 class BatchOptionsSerializer(OptionsSerializer):
     def get_fields(self) -> dict[str, serializers.Field]:
-        later = serializers.BooleanField(
+        later = FlagField(
             default=False, help_text="true: answer at once with a batch to ask for again"
         )
         return {**super().get_fields(), "async": later}  # a name that Python reserves

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 from detection.api import schema
 from detection.api.errors import RETRY_AFTER_SECONDS, envelope
-from detection.api.serializers import ErrorSerializer, SuccessField
+from detection.api.serializers import AnswerSerializer, ErrorSerializer
 from detection.apps import get_detector
 from detection.batches import waiting_batches
 from detection.models import Prediction, new_id
@@ -67,8 +67,7 @@ class QueuePartSerializer(PartSerializer):
     waiting = serializers.IntegerField(required=False, help_text="Batches that are not finished")
 
 
-class LiveSerializer(serializers.Serializer):
-    success = SuccessField()
+class LiveSerializer(AnswerSerializer):
     status = serializers.ChoiceField(["ok"], help_text="The process answers")
 
 

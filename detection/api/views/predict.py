@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import ScoreField
+from detection.api.fields import FlagField, ScoreField, sent_once
 from detection.api.serializers import PredictionResultSerializer
 from detection.api.throttling import PredictThrottle
 from detection.api.uploads import check_form, single_image
@@ -28,16 +28,14 @@ class OptionsSerializer(serializers.Serializer):
     threshold = ScoreField(
         required=False, help_text="Call it FAKE above this score; default: the checkpoint's"
     )
-    store = serializers.BooleanField(
+    store = FlagField(
         default=True, help_text="false: the verdict only; no record and no file is kept"
     )
 
     @classmethod
     def read(cls, request: Request) -> dict:
         """The options of a form; raises ValidationError naming those that are wrong."""
-        # Without this step an unchecked box and a missing field would be the same.
-        given = {name: request.POST[name] for name in cls().fields if name in request.POST}
-        serializer = cls(data=given)
+        serializer = cls(data=sent_once(request.POST))
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 

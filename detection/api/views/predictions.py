@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,8 +12,14 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import MomentField, RecordIdField, ScoreField
-from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, NewestFirst
+from detection.api.fields import (
+    FlagField,
+    MomentField,
+    RecordIdField,
+    ScoreField,
+    sent_once,
+)
+from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
 from detection.api.permissions import MayDelete
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
 from detection.models import Label, Prediction
@@ -53,18 +60,14 @@ class HistoryQuerySerializer(serializers.Serializer):
     review_status = serializers.ChoiceField(
         Prediction.Review.choices, required=False, help_text="What a reviewer decided"
     )
-    uncertain = serializers.BooleanField(
-        required=False, help_text="true: only those that a person should look at"
-    )
+    uncertain = FlagField(required=False, help_text="true: only those that a person should look at")
     min_score = ScoreField(required=False, help_text="Lowest fake score, 0 to 1")
     max_score = ScoreField(required=False, help_text="Highest fake score, 0 to 1")
     batch = RecordIdField(required=False, help_text="Id of a batch")
     search = serializers.CharField(
         required=False, max_length=200, help_text="A part of the file name, in any case"
     )
-    cursor = serializers.CharField(
-        required=False, max_length=500, help_text="From the next or previous link of a page"
-    )
+    cursor = CursorField(required=False, help_text="From the next or previous link of a page")
     page_size = serializers.IntegerField(
         required=False,
         min_value=1,
@@ -112,7 +115,7 @@ class PredictionViewSet(ViewSet):
         parameters=[HistoryQuerySerializer],
         responses={
             200: OpenApiResponse(
-                HistorySerializer,
+                forced_singular_serializer(HistorySerializer),
                 "One page",
                 examples=[
                     schema.example(
@@ -132,15 +135,12 @@ class PredictionViewSet(ViewSet):
     )
     def list(self, request: Request, label: str | None = None) -> Response:
         query = _query(request, label=label)
-        paginator = NewestFirst()
-        paginator.page_size = query.get("page_size") or query.get("limit") or DEFAULT_LIMIT
-        predictions = paginator.paginate_queryset(_matching(request, query), request, view=self)
-        page = {
-            "count": len(predictions),
-            "next": paginator.get_next_link(),
-            "previous": paginator.get_previous_link(),
-            "predictions": predictions,
-        }
+        page = newest_first(
+            _matching(request, query),
+            request,
+            size=query.get("page_size") or query.get("limit") or DEFAULT_LIMIT,
+            cursor=query.get("cursor"),
+        )
         return Response(HistorySerializer(page, context={"request": request}).data)
 
     @extend_schema(
@@ -181,7 +181,7 @@ class PredictionViewSet(ViewSet):
 
 def _query(request: Request, *, label: str | None) -> dict[str, Any]:
     """What was asked for; ``label`` comes from the path. Raises ValidationError."""
-    given = request.query_params.dict()
+    given = sent_once(request.query_params)
     if label is not None:
         given["label"] = label
     serializer = HistoryQuerySerializer(data=given)

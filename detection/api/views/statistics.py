@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +19,7 @@ class StatisticsViewSet(ViewSet):
         summary="Usage figures",
         responses={
             200: OpenApiResponse(
-                StatisticsSerializer,
+                forced_singular_serializer(StatisticsSerializer),
                 "The figures",
                 examples=[schema.example("statistics", schema.STATISTICS)],
             ),

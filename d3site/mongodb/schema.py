@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from django.db.models import Field, Model
+from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
+from pymongo import ASCENDING
+
+
+class DatabaseSchemaEditor(MongoSchemaEditor):
+    def _add_field_unique(self, model: type[Model], field: Field, column_prefix: str = "") -> None:
+        """Where a field is never null, an index of all its values.
+
+        The backend leaves null out with a partial index. The server does not look a value up in
+        one, so that each question by primary key, session key or user name would read everything.
+        """
+        if field.null or column_prefix:
+            super()._add_field_unique(model, field, column_prefix=column_prefix)
+            return
+        table = model._meta.db_table
+        name = str(self._unique_constraint_name(table, [field.column]))
+        self.get_collection(table).create_index([(field.column, ASCENDING)], name=name, unique=True)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.management.arguments import positive_int
+from detection.tokens import MAX_DAYS, create_token
+from detection.unavailable import UnavailableError, database_errors
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes a token with which a program uses the API as USER, and prints it; it cannot be "
+        "shown again. Tokens are listed and revoked in the admin."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", help="name of an active user")
+        parser.add_argument("--name", default="command line", help="what uses it")
+        parser.add_argument(
+            "--days", type=positive_int, default=365, help="how long it works; default: 365"
+        )
+
+    def handle(self, *args: Any, user: str, name: str, days: int, **options: Any) -> None:
+        if days > MAX_DAYS:
+            raise CommandError(f"A token works for {MAX_DAYS} days at most.")
+        users = get_user_model().objects
+        try:
+            with database_errors():
+                owner = users.filter(username=user, is_active=True).first()
+                if owner is None:
+                    raise CommandError(f"There is no active user {user!r}.")
+                _, text = create_token(user=owner, name=name, lifetime=timedelta(days=days))
+        except UnavailableError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(text)

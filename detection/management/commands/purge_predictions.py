@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.management.arguments import duration
+from detection.models import Prediction, now
+from detection.services import purge_predictions
+from detection.unavailable import UnavailableError, database_errors
+
+
+class Command(BaseCommand):
+    help = "Removes old predictions, reviewed ones too, with their files."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--older-than", type=duration, required=True, metavar="T", help="for example 90d"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only count them")
+
+    def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
+        before = now() - older_than
+        try:
+            if dry_run:
+                with database_errors():
+                    count = Prediction.objects.filter(created_at__lt=before).count()
+                self.stdout.write(f"{count} predictions are older; nothing was removed.")
+                return
+            removed = sum(purge_predictions(before=before))
+        except UnavailableError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{removed} predictions and their files were removed.")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.management.arguments import duration
+from detection.unavailable import UnavailableError
+from detection.verification import find_discrepancies
+
+
+class Command(BaseCommand):
+    help = (
+        "Finds records without files and files without records. With --repair, such files are "
+        "deleted; a lost result is drawn again from the original; a record that lost both is "
+        "deleted. Exit code: 0 when everything fits or was repaired, 1 otherwise."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--repair", action="store_true", help="mend what is found")
+        parser.add_argument(
+            "--min-age",
+            type=duration,
+            default=timedelta(hours=1),
+            metavar="T",
+            help="leave younger files alone, their record may be on its way; default: 1h",
+        )
+
+    def handle(self, *args: Any, repair: bool, min_age: timedelta, **options: Any) -> None:
+        found = 0
+        try:
+            for discrepancy in find_discrepancies(min_age=min_age):
+                found += 1
+                self.stdout.write(str(discrepancy))
+                if repair:
+                    self.stdout.write(f"  {discrepancy.repair()}")
+        except UnavailableError as error:
+            raise CommandError(str(error)) from error
+        if not found:
+            self.stdout.write("Every record has its files, and every file its record.")
+        elif repair:
+            self.stdout.write(f"{found} repaired.")
+        else:
+            raise CommandError(f"{found} found; --repair mends them.")

@@ -1,0 +1,166 @@
+"""What is written about each request, and what never is."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from django.conf import settings as django_settings
+from prometheus_client.parser import text_string_to_metric_families
+from pythonjsonlogger.json import JsonFormatter
+
+from detection.models import Prediction
+from detection.request_id import RequestIdFilter
+from tests.api import a_client, a_file, a_token, a_user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+@pytest.fixture
+def lines(caplog):
+    """The lines of the requests so far, as production writes them."""
+    caplog.set_level(logging.INFO)
+    caplog.handler.addFilter(RequestIdFilter())
+    options = {**django_settings.LOGGING["formatters"]["json"]}
+    options["fmt"] = options.pop("format")
+    formatter = JsonFormatter(**{k: v for k, v in options.items() if k != "()"})
+
+    def read() -> list[dict]:
+        records = [each for each in caplog.records if each.name == "detection.requests"]
+        return [json.loads(formatter.format(record)) for record in records]
+
+    return read
+
+
+def test_each_request_is_one_line_with_what_operators_ask_for(client, lines):
+    client.post("/predict", {"image": a_file()})
+
+    [line] = lines()
+    assert line["level"] == "INFO"
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/predict", 200)
+    assert line["duration_ms"] > 0
+    assert line["address"] == "127.0.0.1"
+    assert line["code"] is None
+
+
+def test_an_error_has_its_code_in_the_line(client, lines):
+    client.post("/predict")
+    client.get("/nothing")
+
+    assert [line["code"] for line in lines()] == ["missing_image", "not_found"]
+
+
+def test_the_id_of_a_request_is_in_its_line_and_in_the_answer(client, lines):
+    response = client.get("/health/live")
+
+    assert lines()[0]["request_id"] == response.headers["X-Request-ID"]
+    assert len(response.headers["X-Request-ID"]) == 26
+
+
+def test_a_proxy_may_give_the_id(client):
+    response = client.get("/health/live", headers={"X-Request-ID": "trace-0af7651916cd43dd"})
+
+    assert response.headers["X-Request-ID"] == "trace-0af7651916cd43dd"
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "two words", "new\tline", "<b>"])
+def test_an_id_that_could_confuse_a_log_is_replaced(client, given):
+    response = client.get("/health/live", headers={"X-Request-ID": given})
+
+    assert response.headers["X-Request-ID"] != given
+    assert len(response.headers["X-Request-ID"]) == 26
+
+
+def test_no_token_no_signature_and_no_content_is_logged(client, caplog, settings):
+    caplog.set_level(logging.DEBUG, logger="detection")
+    caplog.set_level(logging.INFO)
+    settings.API_ACCESS = "token"
+    token = a_token(a_user())
+    program = a_client(token)
+
+    body = program.post("/predict", {"image": a_file("holiday.jpg")}).json()
+    link = body["result_image_url"]
+    client.get(link.removeprefix("http://testserver"))
+    program.get("/predictions", {"search": "holiday"})
+
+    everything = caplog.text + str([record.__dict__ for record in caplog.records])
+    for secret in (token, link.partition("?")[2], "search=holiday", "JFIF"):
+        assert secret not in everything
+
+
+def metric(client, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(client.get("/metrics").content.decode())
+    samples = [each for family in families for each in family.samples if each.name == name]
+    return sum(each.value for each in samples if labels.items() <= each.labels.items())
+
+
+def test_metrics_count_requests_verdicts_errors_and_the_models_time(client):
+    def read() -> dict[str, float]:
+        verdicts = metric(client, "d3_predictions_total", source="api")
+        return {
+            "requests": metric(client, "d3_http_requests_total", route="^predict/?$"),
+            "seconds": metric(client, "d3_http_request_seconds_count", route="^predict/?$"),
+            "verdicts": verdicts,
+            "refused": metric(client, "d3_refused_images_total", code="empty_image"),
+            "errors": metric(client, "d3_errors_total", code="empty_image"),
+            "model": metric(client, "d3_model_seconds_count"),
+            "images": metric(client, "d3_model_images_total"),
+        }
+
+    before = read()
+    client.post("/predict", {"image": a_file()})
+    client.post("/predict", {"image": a_file(data=b"")})
+    after = read()
+
+    label = Prediction.objects.get().label
+    assert metric(client, "d3_predictions_total", label=label) >= 1
+    assert {name: after[name] - before[name] for name in before} == {
+        "requests": 2,
+        "seconds": 2,
+        "verdicts": 1,
+        "refused": 1,
+        "errors": 1,
+        "model": 1,
+        "images": 1,
+    }
+
+
+def test_addresses_that_do_not_exist_make_no_metrics_of_their_own(client):
+    for number in range(3):
+        client.get(f"/nothing/{number}")
+
+    assert metric(client, "d3_http_requests_total", route="unknown", status="404") >= 3
+    assert "/nothing/1" not in client.get("/metrics").content.decode()
+
+
+def test_the_queue_is_measured(client):
+    assert metric(client, "d3_queued_batches") == 0
+
+
+@pytest.mark.parametrize("path", ["/predict", "/admin/login/", "/nothing"])
+def test_a_body_that_is_too_large_is_refused_everywhere(client, settings, path):
+    settings.MAX_REQUEST_BYTES = 1000
+
+    response = client.post(path, {"image": a_file(data=b"x" * 3_000_000)})
+
+    assert response.status_code == 413
+    assert response.json()["code"] == "request_too_large"
+
+
+def test_pages_say_what_may_run_in_them(client):
+    policy = client.get("/docs").headers["Content-Security-Policy"]
+
+    assert "default-src 'self'" in policy
+    assert "script-src" not in policy  # so that of default-src holds: no inline scripts
+    assert "frame-ancestors 'none'" in policy
+
+
+def test_without_database_a_page_of_the_admin_is_503_too(transactional_db, admin_client, request):
+    request.getfixturevalue("lost_database")
+
+    response = admin_client.get("/admin/detection/prediction/")
+
+    assert response.status_code == 503
+    assert response.json()["code"] == "database_unavailable"
+    assert response.headers["Retry-After"]
