@@ -104,7 +104,7 @@ class Service:
         deadline = time.monotonic() + STARTING_SECONDS
         while not self._is_live():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"The service did not start:\n{self.log.read_text()}")
+                raise RuntimeError(f"The service did not start:\n{self.log.read_text()[-2000:]}")
             time.sleep(0.1)
 
     def _is_live(self) -> bool:

@@ -109,6 +109,24 @@ def test_several_images_are_refused(client):
     assert_refused(response, 400, "too_many_images")
 
 
+def test_too_many_fields_are_refused(client):
+    response = client.post("/predict", {f"field{number}": "x" for number in range(101)})
+
+    assert_refused(response, 400, "too_many_fields")
+
+
+def test_too_many_files_are_refused(client):
+    response = client.post("/predict", {"image": [a_file(data=b"x") for _ in range(101)]})
+
+    assert_refused(response, 400, "too_many_images")
+
+
+def test_a_field_that_is_too_long_is_refused(client):
+    response = client.post("/predict", {"image": a_file(), "threshold": "0" * 2**21})
+
+    assert_refused(response, 413, "request_too_large")
+
+
 def test_json_instead_of_a_form_is_refused(client):
     response = client.post("/predict", {"image": "x"}, content_type="application/json")
 
