@@ -61,7 +61,8 @@ benchmark-records: .venv/.requirements-dev
 	@touch $@
 
 # Somebody may have removed the records and left the stamps.
-NO_RECORDS := $(if $(wildcard $(DATA_DIR)/db.sqlite3),,force)
+RECORDS := $(or $(MONGODB_URI),$(call from_env,MONGODB_URI),$(wildcard $(DATA_DIR)/db.sqlite3))
+NO_RECORDS := $(if $(RECORDS),,force)
 
 $(MIGRATED): $(wildcard detection/migrations/*.py) .venv/.requirements $(NO_RECORDS)
 	@$(BIN)/python manage.py migrate --verbosity 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 
@@ -39,6 +40,7 @@ def on_starting(server) -> None:
 
 def post_worker_init(worker) -> None:
     """The detector is loaded after the fork: PyTorch's threads do not survive one."""
+    from django.conf import settings
     from django.core.checks import run_checks
 
     from detection.apps import get_detector
@@ -52,12 +54,21 @@ def post_worker_init(worker) -> None:
     except D3Error as error:
         _give_up(worker, [str(error)])
     worker.log.info("%s on %s answers at http://%s", info.name, info.device, bind)
+    if settings.API_ACCESS == "open" and not _is_loopback(HOST):
+        worker.log.warning("Everybody who reaches this address may use the API; see API_ACCESS.")
 
 
 def worker_exit(server, worker) -> None:
     from detection.batches import finish_batches
 
+    # Ctrl-C reaches every process of the terminal, and the master passes it on once more.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     finish_batches()
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _give_up(worker, problems: list[str]) -> None:

@@ -6,7 +6,6 @@ a secret key of its own, on this computer only. ``.env.example`` lists all varia
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -88,6 +87,8 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "detection.api.middleware.limit_body",
+    "detection.api.middleware.throttle_logins",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -224,12 +225,12 @@ if CACHES["default"]["BACKEND"].endswith("RedisCache"):
 # API
 API_ACCESS = env.str("API_ACCESS", "open" if DEBUG else "token")
 THROTTLE_PREDICT = env.str("THROTTLE_PREDICT", "" if DEBUG else "60/min")
+THROTTLE_LOGIN = env.str("THROTTLE_LOGIN", "" if DEBUG else "10/min")
 THROTTLE_READ = env.str("THROTTLE_READ", "" if DEBUG else "600/min")
 KNOX_TOKEN_MODEL = "detection.AccessToken"
 REST_KNOX = {
     "AUTH_HEADER_PREFIX": "Bearer",
     "SECURE_HASH_ALGORITHM": "hashlib.sha512",
-    "TOKEN_TTL": timedelta(days=365),
     "TOKEN_PREFIX": "d3_",
 }
 REST_FRAMEWORK = {
@@ -269,7 +270,13 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "detection.request_id.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "detection.request_id.RequestIdFilter"},
+        "with_cause": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: bool(record.exc_info),
+        },
+    },
     "formatters": {
         "line": {
             "format": "{asctime} {levelname} {name} [{request_id}] {message}",
@@ -292,8 +299,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        # Its lines for 4xx and 5xx would repeat those of the requests.
-        "django.request": {"level": "CRITICAL"},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Without a cause, its lines for 4xx and 5xx would repeat those of the requests.
+        "django.request": {"level": "ERROR", "filters": ["with_cause"]},
     },
 }

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from detection.models import AccessToken, Prediction, PredictionBatch
 from detection.services import delete_prediction
-from detection.tokens import MAX_DAYS, create_token
+from detection.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -44,7 +44,7 @@ class PredictionBatchAdmin(ReadOnlyAdmin):
 
 
 class AccessTokenForm(forms.ModelForm):
-    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, initial=365, label="Days")
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, initial=DEFAULT_DAYS, label="Days")
 
     class Meta:
         model = AccessToken
@@ -69,7 +69,7 @@ class AccessTokenAdmin(admin.ModelAdmin):
     form = AccessTokenForm
     list_display = ["name", "user", "begins_with", "created", "expiry"]
     search_fields = ["name", "token_key"]
-    raw_id_fields = ["user"]
+    autocomplete_fields = ["user"]
 
     @admin.display(description="begins with")
     def begins_with(self, token: AccessToken) -> str:

@@ -116,8 +116,13 @@ def queue_batch(
     except BaseException:
         _queue.leave_place()
         raise
-    # A copy: the caller shows the batch as it is now, while its images are judged already.
-    _queue.threads.submit(_run_queued, deepcopy(batch), kept, threshold)
+    try:
+        # A copy: the caller shows the batch as it is now, while its images are judged already.
+        _queue.threads.submit(_run_queued, deepcopy(batch), kept, threshold)
+    except RuntimeError as error:  # no more threads: the process ends
+        _queue.leave_place()
+        take_back(cause=error, batches=[batch.pk])
+        raise QueueFullError("The service is stopping; try again.") from error
     return batch
 
 
@@ -130,7 +135,7 @@ def finish_batches() -> None:
 
 
 def waiting_batches() -> int:
-    """Batches of this process that are not finished, the running one included."""
+    """Batches that were accepted and are not finished, the running one included."""
     return _queue.taken
 
 

@@ -51,7 +51,7 @@ def check_production(**kwargs) -> list[CheckMessage]:
 
 @register()
 def check_api(**kwargs) -> list[CheckMessage]:
-    """Words of API_ACCESS and the rates of THROTTLE_PREDICT and THROTTLE_READ."""
+    """The word of API_ACCESS and the rates of THROTTLE_PREDICT, _READ and _LOGIN."""
     problems = []
     if settings.API_ACCESS not in ("open", "token"):
         problems.append(
@@ -67,7 +67,7 @@ def check_api(**kwargs) -> list[CheckMessage]:
             hint=f"Set {name} to a rate like 60/min, or to nothing for no limit.",
             id="detection.E007",
         )
-        for name in ("THROTTLE_PREDICT", "THROTTLE_READ")
+        for name in ("THROTTLE_PREDICT", "THROTTLE_READ", "THROTTLE_LOGIN")
         if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", getattr(settings, name))
     ]
     return problems

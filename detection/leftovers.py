@@ -124,6 +124,7 @@ class _Waiting:
         self._due: list[tuple[float, _Leftover]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._at_hand: _Leftover | None = None
 
     def add(self, leftover: _Leftover, *, after: float) -> None:
         with self._changed:
@@ -147,16 +148,20 @@ class _Waiting:
                 self._due.sort(key=lambda entry: entry[0])
                 wait = self._due[0][0] - time.monotonic()
                 if wait <= 0:
-                    return self._due.pop(0)[1]
+                    self._at_hand = self._due.pop(0)[1]
+                    return self._at_hand
                 self._changed.wait(wait)
-            self._thread = None
+            self._thread = self._at_hand = None
             return None
 
     def settle(self) -> None:
         """The last try, when the process ends."""
         with self._changed:
-            due, self._due = self._due, []
-        for _, leftover in due:
+            leftovers = [leftover for _, leftover in self._due]
+            self._due = []
+            if self._at_hand:
+                leftovers.append(self._at_hand.copy())
+        for leftover in leftovers:
             leftover.delete()
             if leftover:
                 logger.error("Left behind, see manage.py verify_storage: %s", leftover)

@@ -19,6 +19,9 @@ from detection.filenames import clean_filename
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 
 
+RECORD_ID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"  # a pattern: Crockford's base 32, 128 bits
+
+
 def new_id(moment: datetime | None = None) -> str:
     """A ULID: 26 characters that sort by time and are safe in URLs and file names."""
     return str(ULID.from_datetime(moment) if moment else ULID())
@@ -76,7 +79,11 @@ class PredictionBatch(models.Model):
         db_table = "prediction_batches"
         ordering = ["-created_at"]
         verbose_name_plural = "prediction batches"
-        indexes = [models.Index(fields=["-created_at"], name="batch_newest")]
+        indexes = [
+            models.Index(fields=["-created_at"], name="batch_newest"),
+            models.Index(fields=["status", "-created_at"], name="batch_status"),
+            models.Index(fields=["source", "-created_at"], name="batch_source"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.batch_id} ({self.successful + self.failed} of {self.total_images})"
@@ -132,7 +139,7 @@ class Prediction(models.Model):
     duplicate_of = models.CharField(
         max_length=26,
         blank=True,
-        help_text="The earlier prediction on the same bytes whose score was used again",
+        help_text="An earlier prediction on the same bytes, whose score was used again",
     )
 
     original_filename = models.CharField(max_length=255)
@@ -170,7 +177,7 @@ class Prediction(models.Model):
     class Meta:
         db_table = "predictions"
         ordering = ["-created_at", "-id"]
-        # Each filter of the history, in its order; what is rarer is filtered on the way.
+        # Each filter of the history and the admin, in their order; further ones on the way.
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="prediction_newest"),
             models.Index(fields=["owner", "-created_at", "-id"], name="prediction_owner"),
@@ -178,6 +185,9 @@ class Prediction(models.Model):
             models.Index(fields=["review_status", "-created_at", "-id"], name="prediction_review"),
             models.Index(fields=["uncertain", "-created_at", "-id"], name="prediction_uncertain"),
             models.Index(fields=["batch", "-created_at", "-id"], name="prediction_batch"),
+            models.Index(fields=["source", "-created_at", "-id"], name="prediction_source"),
+            models.Index(fields=["batch", "batch_index"], name="prediction_batch_index"),
+            models.Index(fields=["fake_score"], name="prediction_score"),
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
             models.Index(
                 fields=["label", "uncertain", "owner", "fake_score"], name="prediction_statistics"

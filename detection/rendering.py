@@ -49,7 +49,7 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
     (0..1) in words and as a bar, and a mark where the verdict is ``uncertain``. The longest edge
     is at most ``MAX_EDGE`` pixels.
     """
-    picture = _fitted(image)
+    picture = fitted(image)
     layout = Layout(max(picture.width, MIN_WIDTH, picture.height // MAX_HEIGHT_PER_WIDTH))
     canvas = Image.new("RGB", (layout.width, picture.height + layout.band_height), MARGIN)
     canvas.paste(picture, ((layout.width - picture.width) // 2, 0))
@@ -62,8 +62,11 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
     return buffer.getvalue()
 
 
-def _fitted(image: Image.Image) -> Image.Image:
-    """Small pictures enlarged with their pixels kept visible, large ones reduced to fit."""
+def fitted(image: Image.Image) -> Image.Image:
+    """Small pictures enlarged with their pixels kept visible, large ones reduced to fit.
+
+    A fitted picture fits: doing it again changes nothing.
+    """
     longest = max(image.size)
     if 2 * longest <= MIN_PICTURE_EDGE:
         factor = MIN_PICTURE_EDGE // longest

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A fake score, and the first prediction that it was given to (empty: it is new)."""
+    """A fake score, and an earlier prediction that it was given to (empty: it is new)."""
 
     fake_score: float
     prediction_id: str = ""
@@ -46,10 +46,8 @@ def find_judged(
     found = {}
     for sha256 in sha256s:
         # One at a time: of an image that was sent a thousand times, a single record is enough.
-        fields = earlier.filter(sha256=sha256).order_by().values("id", "duplicate_of", "fake_score")
-        for record in fields[:1]:
-            first = record["duplicate_of"] or record["id"]
-            found[sha256] = Judged(record["fake_score"], first)
+        for record in earlier.filter(sha256=sha256).order_by().values("id", "fake_score")[:1]:
+            found[sha256] = Judged(record["fake_score"], record["id"])
     return found
 
 

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, BinaryIO
 
 from django.conf import settings
@@ -30,18 +31,21 @@ from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.leftovers import delete_files, take_back
 from detection.models import Prediction, PredictionBatch, new_id, now
-from detection.rendering import draw_result
+from detection.rendering import draw_result, fitted
 from detection.selectors import Judged, find_judged
 from detection.unavailable import UnavailableError, database_errors, storage_errors
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
+    from PIL import Image
+    from torch import Tensor
 
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
 AHEAD = 8  # images that they may be ahead
 PURGE_STEP = 200  # predictions that are removed together
-GROUP_PIXELS = 100_000_000  # decoded at the same time for one inference: 300 MB
+# A picture of 50 million pixels takes several hundred megabytes while it is decoded.
+_decoding = BoundedSemaphore(2)
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 
@@ -99,8 +103,8 @@ def predict_images(
 ) -> Iterator[Outcome]:
     """One outcome per upload, in order; ``batch`` is kept current with each.
 
-    ``batch_size`` images are judged together, or fewer where they are large. ``uploads`` is read
-    lazily, so that only these and a few more are in memory. Other threads decode, draw and store
+    ``batch_size`` images are judged together. ``uploads`` is read lazily, and of each picture only
+    what the network sees and a reduced copy stay in memory. Other threads decode, draw and store
     while this one infers; only this one touches the database. An image that cannot be used is an
     outcome; UnavailableError and D3Error end the iteration. Close the iterator
     (``contextlib.closing``) when leaving it early: files of images that have no record yet are
@@ -113,8 +117,8 @@ def predict_images(
     ahead = min(AHEAD, batch_size)
     with (
         ThreadPoolExecutor(WORKERS) as threads,
-        closing(run_ahead(threads, _decode, jobs, ahead=ahead)) as decoded,
-        closing(run.detect(in_groups(decoded, batch_size, _pixels, GROUP_PIXELS))) as detected,
+        closing(run_ahead(threads, run.decode, jobs, ahead=ahead)) as decoded,
+        closing(run.detect(in_groups(decoded, batch_size))) as detected,
         closing(
             run_ahead(threads, run.store_files, detected, ahead=ahead, undo=_discard)
         ) as stored,
@@ -129,12 +133,17 @@ def delete_prediction(*, prediction: Prediction) -> None:
 
     Raises UnavailableError without a database; the deletion is then completed when it is back.
     """
-    pk, keys = prediction.pk, prediction.file_keys
+    _delete_predictions([prediction])
+
+
+def _delete_predictions(predictions: list[Prediction]) -> None:
+    ids = [prediction.pk for prediction in predictions]
+    keys = [key for prediction in predictions for key in prediction.file_keys]
     try:
         with database_errors():
-            prediction.delete()
+            Prediction.objects.filter(pk__in=ids).delete()
     except UnavailableError as error:
-        take_back(cause=error, predictions=[pk], files=keys)
+        take_back(cause=error, predictions=ids, files=keys)
         raise
     delete_files(keys)
 
@@ -149,13 +158,14 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
     while True:
         with database_errors():
             predictions = list(old[:PURGE_STEP])
-            Prediction.objects.filter(pk__in=[each.pk for each in predictions]).delete()
         if not predictions:
             break
-        delete_files(key for prediction in predictions for key in prediction.file_keys)
+        _delete_predictions(predictions)
         yield len(predictions)
     with database_errors():
-        for batch in PredictionBatch.objects.filter(created_at__lt=before).iterator():
+        for batch in PredictionBatch.objects.filter(
+            created_at__lt=before, finished_at__isnull=False
+        ).iterator():
             if not batch.predictions.exists():
                 batch.delete()
 
@@ -192,7 +202,20 @@ def close_batch(
         batch.successful = batch.predictions.count()
         batch.status = status
         batch.finished_at = now()
-        batch.save(update_fields=["successful", "status", "finished_at"])
+        batch.save(update_fields=["successful", "failed", "errors", "status", "finished_at"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What stays of a decoded image: its facts, what the network sees, what will be drawn."""
+
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+    views: Tensor
+    picture: Image.Image
 
 
 @dataclass(slots=True)
@@ -201,7 +224,7 @@ class _Job:
 
     index: int
     upload: Upload
-    image: DecodedImage | None = None
+    image: _Image | None = None
     error: ImageError | None = None
     decoding_seconds: float = 0
     prediction: Prediction | None = None
@@ -218,6 +241,19 @@ class _Run:
     store: bool
     # Scores by sha256 whose first record is still to be written
     unrecorded: dict[str, Judged] = field(default_factory=dict)
+
+    def decode(self, job: _Job) -> _Job:
+        limits = ImageLimits(
+            max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS
+        )
+        start = time.perf_counter()
+        try:
+            with _decoding:
+                job.image = _reduced(decode_image(job.upload.data, limits))
+        except ImageError as error:
+            job.error = error
+        job.decoding_seconds = time.perf_counter() - start
+        return job
 
     def detect(self, groups: Iterable[list[_Job]]) -> Iterator[_Job]:
         for group in groups:
@@ -237,7 +273,7 @@ class _Run:
                     earlier, prediction_id=earlier.prediction_id or job.prediction.pk
                 )
 
-    def _judge(self, images: dict[str, DecodedImage]) -> tuple[dict[str, Judged], float]:
+    def _judge(self, images: dict[str, _Image]) -> tuple[dict[str, Judged], float]:
         """Scores by sha256, old ones where there are any, and the seconds that the model took."""
         detector = get_detector()
         judged = {sha256: self.unrecorded[sha256] for sha256 in images if sha256 in self.unrecorded}
@@ -250,7 +286,7 @@ class _Run:
                 )
         new = [sha256 for sha256 in images if sha256 not in judged]
         start = time.perf_counter()
-        scores = detector.scores([images[sha256].pixels for sha256 in new]) if new else []
+        scores = detector.scores([images[sha256].views for sha256 in new]) if new else []
         seconds = time.perf_counter() - start
         if new:
             metrics.MODEL_SECONDS.observe(seconds)
@@ -317,26 +353,23 @@ class _Run:
             self.batch.save(update_fields=changed)
 
 
-def _pixels(job: _Job) -> int:
-    return job.image.width * job.image.height if job.image else 0
-
-
-def _decode(job: _Job) -> _Job:
-    limits = ImageLimits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS)
-    start = time.perf_counter()
-    try:
-        job.image = decode_image(job.upload.data, limits)
-    except ImageError as error:
-        job.error = error
-    job.decoding_seconds = time.perf_counter() - start
-    return job
+def _reduced(image: DecodedImage) -> _Image:
+    return _Image(
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        size_bytes=image.size_bytes,
+        sha256=image.sha256,
+        views=get_detector().prepare(image.pixels),
+        picture=fitted(image.pixels),
+    )
 
 
 def _store_files(job: _Job) -> None:
     """Both files of a prediction, or neither."""
     prediction = job.prediction
     result = draw_result(
-        job.image.pixels,
+        job.image.picture,
         label=prediction.label,
         score=prediction.fake_score,
         uncertain=prediction.uncertain,

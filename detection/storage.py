@@ -46,7 +46,7 @@ class SignedFileSystemStorage(FileSystemStorage):
 
 def verify_link(*, name: str, expires: str, signature: str) -> None:
     """Raises LinkError unless ``signature`` was made by us for this file and time."""
-    if not constant_time_compare(signature, _signature(name, expires)):
+    if not expires.isdecimal() or not constant_time_compare(signature, _signature(name, expires)):
         raise LinkError("This link was not made by this server, or it was changed.")
     if int(expires) < time.time():
         raise LinkExpiredError(
@@ -55,9 +55,12 @@ def verify_link(*, name: str, expires: str, signature: str) -> None:
 
 
 def _signature(name: str, expires: str) -> str:
-    return Signer(salt="detection.storage").signature(f"{expires}/{name}")
+    # A colon is in no time: the two cannot be cut in another place.
+    return Signer(salt="detection.storage").signature(f"{expires}:{name}")
 
 
+# Parts of an upload that broke off would stay in the store, where no listing shows them.
+ONE_PUT = TransferConfig(use_threads=False, multipart_threshold=2**30)
 BUCKET_IS_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 S3_CONFIG = Config(
     signature_version="s3v4",
@@ -88,7 +91,7 @@ class PresignedS3Storage(S3Storage):
             endpoint_url=_url(endpoint, secure=secure),
             client_config=S3_CONFIG,
             file_overwrite=True,  # keys are unique: no question before each upload
-            transfer_config=TransferConfig(use_threads=False),
+            transfer_config=ONE_PUT,
             **options,
         )
 
@@ -101,23 +104,22 @@ class PresignedS3Storage(S3Storage):
         )
 
     def listdir(self, name: str) -> tuple[list[str], list[str]]:
-        return self._with_bucket(lambda: super(PresignedS3Storage, self).listdir(name))
+        try:
+            return super().listdir(name)
+        except ClientError as error:
+            if not _is_missing_bucket(error):
+                raise
+            return [], []
 
     def _save(self, name: str, content: Any) -> str:
-        def save() -> str:
-            content.seek(0)
-            return super(PresignedS3Storage, self)._save(name, content)
-
-        return self._with_bucket(save)
-
-    def _with_bucket(self, action: Any) -> Any:
         try:
-            return action()
+            return super()._save(name, content)
         except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchBucket":
+            if not _is_missing_bucket(error):
                 raise
         self._create_bucket()
-        return action()
+        content.seek(0)
+        return super()._save(name, content)
 
     def _create_bucket(self) -> None:
         client = self.connection.meta.client
@@ -146,6 +148,10 @@ class PresignedS3Storage(S3Storage):
     def _place(self, url: str) -> dict[str, Any]:
         region = self._session.region_name or "us-east-1"  # AWS_DEFAULT_REGION, where it matters
         return {"endpoint_url": url, "region_name": region, "config": self.client_config}
+
+
+def _is_missing_bucket(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] == "NoSuchBucket"
 
 
 def _url(endpoint: str, *, secure: bool) -> str:

@@ -11,11 +11,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
 
-MAX_DAYS = 3650
+DEFAULT_DAYS, MAX_DAYS = 365, 3650
 
 
-def create_token(
-    *, user: AbstractUser, name: str, lifetime: timedelta | None
-) -> tuple[AccessToken, str]:
-    """A new token and its text, which cannot be told again; ``lifetime`` None: it never expires."""
+def create_token(*, user: AbstractUser, name: str, lifetime: timedelta) -> tuple[AccessToken, str]:
+    """A new token and its text, which cannot be told again."""
     return AccessToken.objects.create(user=user, name=name, expiry=lifetime)

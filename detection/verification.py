@@ -13,18 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from detection.d3.decoding import decode_image
+from detection.d3.decoding import ImageLimits, decode_image
+from detection.d3.errors import ImageError
 from detection.models import Prediction
 from detection.rendering import draw_result
 from detection.services import delete_prediction
 from detection.unavailable import database_errors, storage_errors
 
 FOLDERS = ("results", "originals", "heatmaps")
-MONTH = re.compile(r"(?:results|originals|heatmaps)/(\d{4})/(\d{2})")
+TEMPORARY = "health"  # a health check that breaks off may leave its file here
+MONTH = re.compile(r"(?:results|originals|heatmaps)/([0-9]{4})/(0[1-9]|1[0-2])")
 RECORD_ID = re.compile(r"([0-9A-Z]{26})_")
 FILE_FIELDS = ("result_image", "original_image", "heatmap_image")
 
@@ -71,11 +74,22 @@ Discrepancy = FileWithoutRecord | RecordWithoutFile
 def find_discrepancies(*, min_age: timedelta) -> Iterator[Discrepancy]:
     """What does not fit; files younger than ``min_age`` may still get their record.
 
-    Raises UnavailableError when database or storage is down.
+    Other folders than ours are none of our business: a bucket may be shared. Raises
+    UnavailableError when database or storage is down.
     """
     yield from _strays(min_age)
     for month in sorted(_months_of_files() | _months_of_records()):
         yield from _in_month(month, min_age)
+
+
+def is_plausible() -> bool:
+    """False where there are only records, or only files: then a setting names the wrong database,
+    bucket or folder, and repairing would delete all of what is right.
+    """
+    with database_errors():
+        has_records = Prediction.objects.exists()
+    has_files = any(_files(folder) for folder in _month_folders())
+    return has_records == has_files
 
 
 def _in_month(month: tuple[int, int], min_age: timedelta) -> Iterator[Discrepancy]:
@@ -143,24 +157,27 @@ def _months_of_records() -> set[tuple[int, int]]:
 
 
 def _months_of_files() -> set[tuple[int, int]]:
-    folders = (
+    matches = (MONTH.fullmatch(folder) for folder in _month_folders())
+    return {(int(match[1]), int(match[2])) for match in matches if match}
+
+
+def _month_folders() -> Iterator[str]:
+    return (
         posixpath.join(kind, year, month)
         for kind in FOLDERS
         for year in _folders(kind)
         for month in _folders(posixpath.join(kind, year))
     )
-    matches = (MONTH.fullmatch(folder) for folder in folders)
-    return {(int(match[1]), int(match[2])) for match in matches if match}
 
 
 def _strays(min_age: timedelta) -> Iterator[FileWithoutRecord]:
-    """Files at places where none belongs."""
-    waiting = [""]
+    """Files in our folders, at places where no key leads."""
+    waiting = [*FOLDERS, TEMPORARY]
     while waiting:
         folder = waiting.pop()
+        waiting += [posixpath.join(folder, name) for name in _folders(folder)]
         if MONTH.fullmatch(folder):
             continue
-        waiting += [posixpath.join(folder, name) for name in _folders(folder)]
         for name in _files(folder):
             key = posixpath.join(folder, name)
             if _is_orphan(key, min_age):
@@ -190,8 +207,12 @@ def _repair_result(prediction: Prediction) -> str:
     if data is None:
         delete_prediction(prediction=prediction)
         return "The original is lost too; the record was deleted."
+    try:
+        pixels = decode_image(data, ImageLimits(max_pixels=settings.MAX_IMAGE_PIXELS)).pixels
+    except ImageError as error:
+        return f"It cannot be drawn again: {error}"
     picture = draw_result(
-        decode_image(data).pixels,
+        pixels,
         label=prediction.label,
         score=prediction.fake_score,
         uncertain=prediction.uncertain,

@@ -24,7 +24,7 @@ def a_user(name: str = "ann", **fields):
     return get_user_model().objects.create_user(name, **fields)
 
 
-def a_token(user, *, lifetime: timedelta | None = None) -> str:
+def a_token(user, *, lifetime: timedelta = timedelta(days=1)) -> str:
     return create_token(user=user, name="a program", lifetime=lifetime)[1]
 
 

@@ -141,15 +141,6 @@ def test_the_same_bytes_twice_are_judged_once_and_both_come_back(client, stored_
     assert len(stored_files()) == 4
 
 
-def test_the_same_bytes_in_another_inference_of_the_batch_are_judged_once(client, monkeypatch):
-    monkeypatch.setattr("detection.services.GROUP_PIXELS", 1)  # so that each has its own
-    before = images_judged()
-    results = sent(client, a_file("a.jpg"), a_file("b.jpg"), a_file("c.jpg")).json()["results"]
-
-    assert images_judged() - before == 1
-    assert [result["duplicate_of"] for result in results] == [None, *[results[0]["id"]] * 2]
-
-
 def test_a_threshold_of_ones_own_holds_for_each_image(client):
     for threshold, label in (("0", "FAKE"), ("1", "REAL")):
         results = sent(client, *files(2), threshold=threshold).json()["results"]

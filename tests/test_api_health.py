@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 
+from detection.api.views import health
 from detection.apps import get_detector
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+@pytest.fixture(autouse=True)
+def checked_anew(monkeypatch):
+    monkeypatch.setattr(health, "_last_check", health._LastCheck())
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/", "/health/ready"])
@@ -57,3 +65,22 @@ def test_the_process_is_live_whatever_it_depends_on(client):
 
     assert response.status_code == 200
     assert response.json() == {"success": True, "status": "ok"}
+
+
+def test_who_asks_twice_in_a_moment_gets_the_same_answer(client, monkeypatch):
+    monkeypatch.setattr(health, "FRESH_SECONDS", 60)
+
+    first, second = (client.get("/health").json() for _ in range(2))
+
+    assert first == second
+
+
+def test_a_part_that_does_not_answer_in_time_is_down(client, monkeypatch):
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.2)
+    over = Event()
+    monkeypatch.setitem(health.CHECKS, "storage", lambda: {"waited": over.wait(20)})
+
+    response = client.get("/health")
+    over.set()
+
+    assert_down(response, "storage")

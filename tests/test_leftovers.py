@@ -66,6 +66,16 @@ def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_file
     assert eventually(lambda: stored_files() == [])
 
 
+def test_when_the_process_ends_what_waits_is_tried_once_more(stored_files):
+    waiting = leftovers._Waiting()
+    default_storage.save("results/a.jpg", ContentFile(b"a"))
+    waiting.add(leftovers._Leftover([], [], ["results/a.jpg"]), after=60)
+
+    waiting.settle()
+
+    assert stored_files() == []
+
+
 def test_nothing_to_take_back_is_no_work(stored_files):
     default_storage.save("results/a.jpg", ContentFile(b"a"))
 

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.cache import cache
 from prometheus_client.parser import text_string_to_metric_families
 from pythonjsonlogger.json import JsonFormatter
 
@@ -99,8 +100,8 @@ def test_metrics_count_requests_verdicts_errors_and_the_models_time(client):
     def read() -> dict[str, float]:
         verdicts = metric(client, "d3_predictions_total", source="api")
         return {
-            "requests": metric(client, "d3_http_requests_total", route="^predict/?$"),
-            "seconds": metric(client, "d3_http_request_seconds_count", route="^predict/?$"),
+            "requests": metric(client, "d3_http_requests_total", route="/predict/"),
+            "seconds": metric(client, "d3_http_request_seconds_count", route="/predict/"),
             "verdicts": verdicts,
             "refused": metric(client, "d3_refused_images_total", code="empty_image"),
             "errors": metric(client, "d3_errors_total", code="empty_image"),
@@ -132,6 +133,60 @@ def test_addresses_that_do_not_exist_make_no_metrics_of_their_own(client):
 
     assert metric(client, "d3_http_requests_total", route="unknown", status="404") >= 3
     assert "/nothing/1" not in client.get("/metrics").content.decode()
+
+
+def test_methods_that_somebody_made_up_make_no_metrics_of_their_own(client):
+    for number in range(3):
+        client.generic(f"MADEUP{number}", "/nothing")
+
+    assert metric(client, "d3_http_requests_total", method="other") >= 3
+    assert "MADEUP1" not in client.get("/metrics").content.decode()
+
+
+def test_a_mistake_of_ours_is_logged_with_its_cause(admin_client, caplog, monkeypatch):
+    def broken(*arguments: object) -> None:
+        raise KeyError("what went wrong")
+
+    monkeypatch.setattr("detection.admin.PredictionAdmin.get_queryset", broken)
+    admin_client.raise_request_exception = False
+
+    response = admin_client.get("/admin/detection/prediction/")
+
+    assert response.status_code == 500
+    causes = [record for record in caplog.records if record.exc_info]
+    assert "what went wrong" in str(causes[0].exc_info[1])
+    keeps = django_settings.LOGGING["filters"]["with_cause"]["callback"]
+    assert keeps(causes[0])
+
+
+def test_an_error_keeps_the_headers_of_the_answer_that_it_replaces(client, settings):
+    settings.CORS_ALLOWED_ORIGINS = ["https://newsroom.example.org"]
+
+    response = client.get("/nothing", headers={"Origin": "https://newsroom.example.org"})
+
+    assert response.json()["code"] == "not_found"
+    assert response.headers["Access-Control-Allow-Origin"] == "https://newsroom.example.org"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Content-Security-Policy" in response.headers
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/"])
+def test_passwords_cannot_be_tried_without_end(client, settings, path):
+    settings.THROTTLE_LOGIN = "3/min"
+    cache.clear()
+
+    statuses = [client.post(path, {"username": "ann"}).status_code for _ in range(4)]
+    refused = client.post(path, {"username": "ann"})
+
+    assert statuses == [200, 200, 200, 429]
+    assert refused.json()["code"] == "throttled"
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert client.get(path).status_code == 200
+    cache.clear()
+
+
+def test_the_front_leads_to_the_documentation(client):
+    assert client.get("/").headers["Location"] == "/docs"
 
 
 def test_the_queue_is_measured(client):

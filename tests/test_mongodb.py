@@ -55,6 +55,8 @@ def plan_of(queryset: QuerySet) -> dict:
         ({"label": "FAKE"}, "prediction_label"),
         ({"review_status": "unreviewed"}, "prediction_review"),
         ({"uncertain": True}, "prediction_uncertain"),
+        ({"source": "scan"}, "prediction_source"),
+        ({"fake_score__gte": 0.9}, "prediction_score"),
         ({"batch": "01JDABCDEFGHJKMNPQRSTVWXYZ"}, "prediction_batch"),
         ({"owner": "0123456789abcdef01234567"}, "prediction_owner"),
         ({"created_at__gte": MOMENT}, "prediction_newest"),
@@ -71,7 +73,8 @@ def test_every_filter_has_an_index(filters, index):
 
     plan = plan_of(Prediction.objects.filter(**filters).order_by("-created_at", "-pk")[:11])
 
-    assert (plan["stage"], plan["indexName"]) == ("IXSCAN", index)
+    assert plan["stage"] == "IXSCAN"
+    assert plan["indexName"].startswith(index)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,11 @@ def test_every_filter_of_the_history_is_sorted_by_the_rest_of_its_index():
     for name in ("label", "review_status", "uncertain", "batch", "owner"):
         assert [name, "-created_at", "-id"] in leading
     assert ["-created_at", "-id"] in leading
+
+
+def test_the_permissions_of_a_user_can_be_edited(admin_client, admin_user):
+    """Their list is sorted by fields of a joined collection."""
+    assert admin_client.get(f"/admin/auth/user/{admin_user.pk}/change/").status_code == 200
 
 
 def test_nothing_stands_between_filter_and_sort():
@@ -126,6 +134,7 @@ def test_nothing_stands_between_filter_and_sort():
             {"$and": [{"a": {"$lt": 2}}, {"a": {"$lt": 3}}]},
             {"$and": [{"a": {"$lt": 2}}, {"a": {"$lt": 3}}]},
         ),
+        ({"$and": [{"$expr": {"$gt": 1}}, {"$expr": {"$eq": 2}}]}, None),
         ({"$and": [{"$or": [1]}, {"$or": [2]}]}, {"$and": [{"$or": [1]}, {"$or": [2]}]}),
         (
             {"$and": [{"a": {"x": 1}}, {"a": {"y": 1}}]},
@@ -134,7 +143,7 @@ def test_nothing_stands_between_filter_and_sort():
     ],
 )
 def test_conditions_are_flattened_only_where_that_says_the_same(condition, simpler):
-    assert flattened(condition) == simpler
+    assert flattened(condition) == (simpler or condition)
 
 
 def pipelines_of(action) -> list[str]:

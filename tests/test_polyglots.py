@@ -50,6 +50,11 @@ def test_the_trailer_of_a_phones_photograph_is_no_offence():
     assert decode_image(image_bytes() + film).pixels.size == (64, 48)
 
 
+@pytest.mark.parametrize("words", [b"made with <html5> canvas", b"<scripting>", b"<?phpx"])
+def test_words_that_only_begin_like_markup_are_no_offence(words):
+    assert decode_image(image_bytes() + words).pixels.size == (64, 48)
+
+
 def test_two_letters_of_an_archive_are_no_archive():
     assert decode_image(image_bytes() + b"PK\x05\x06 but nothing more").pixels.size == (64, 48)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -35,7 +36,10 @@ def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
 def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_files):
     _, new = of_two_ages
 
-    assert purge() == "1 predictions and their files were removed.\n"
+    assert re.fullmatch(
+        r"1 predictions older than \d{4}-\d\d-\d\d \d\d:\d\d UTC were removed with their files\.\n",
+        purge(),
+    )
     assert list(Prediction.objects.all()) == [new]
     assert stored_files() == sorted(new.file_keys)
     assert not PredictionBatch.objects.exists()
@@ -44,7 +48,10 @@ def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_fi
 def test_a_dry_run_only_counts(of_two_ages, stored_files):
     before = stored_files()
 
-    assert purge("--dry-run") == "1 predictions are older; nothing was removed.\n"
+    printed = purge("--dry-run")
+
+    assert printed.startswith("1 predictions are older than ")
+    assert printed.endswith("; nothing was removed.\n")
     assert Prediction.objects.count() == 2
     assert stored_files() == before
 
@@ -54,7 +61,7 @@ def test_many_are_removed_step_by_step(of_two_ages):
         predict_image(upload=an_upload(seed=seed), source="api")
     Prediction.objects.update(created_at=now() - timedelta(days=91))
 
-    assert purge() == "7 predictions and their files were removed.\n"
+    assert purge().startswith("7 predictions older than ")
 
 
 def test_a_batch_that_still_has_predictions_stays(of_two_ages):
@@ -64,6 +71,15 @@ def test_a_batch_that_still_has_predictions_stays(of_two_ages):
     purge()
 
     assert PredictionBatch.objects.get().predictions.get() == old
+
+
+def test_a_batch_that_still_runs_stays():
+    open_batch(total_images=1, source="batch")
+    PredictionBatch.objects.update(created_at=now() - timedelta(days=100))
+
+    purge()
+
+    assert PredictionBatch.objects.exists()
 
 
 @pytest.mark.parametrize("text", ["90", "d", "-1d", "1y", "99999d", "٣d"])

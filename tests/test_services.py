@@ -13,6 +13,8 @@ from detection.models import Prediction, PredictionBatch, Source
 from detection.rendering import draw_result
 from detection.services import (
     Upload,
+    _Job,
+    _Run,
     close_batch,
     delete_prediction,
     open_batch,
@@ -20,6 +22,7 @@ from detection.services import (
     predict_images,
 )
 from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
+from tests.api import images_judged
 from tests.factories import an_upload, image_bytes
 from tests.waiting import eventually
 
@@ -143,6 +146,27 @@ def test_one_bad_image_does_not_sink_the_others():
     assert [index for index, outcome in enumerate(outcomes) if outcome.error] == [2]
     assert isinstance(outcomes[2].error, ImageError)
     assert Prediction.objects.count() == 4
+
+
+def test_the_same_bytes_in_another_group_of_a_run_are_judged_once():
+    before = images_judged()
+    items = [an_upload(filename=f"{number}.jpg") for number in range(3)]
+
+    outcomes = list(predict_images(uploads=items, source="scan", batch_size=1))
+
+    first = outcomes[0].prediction
+    assert images_judged() - before == 1
+    assert [each.prediction.duplicate_of for each in outcomes] == ["", first.pk, first.pk]
+
+
+def test_only_what_is_needed_of_a_large_picture_stays_in_memory():
+    run = _Run(source="scan", owner=None, batch=None, threshold=None, store=True)
+
+    job = run.decode(_Job(0, Upload("large.png", image_bytes(size=(3000, 2000)))))
+
+    assert (job.image.width, job.image.height) == (3000, 2000)
+    assert max(job.image.picture.size) <= 2048
+    assert job.image.views.numel() < 9 * 3 * 64 * 64 + 1
 
 
 def test_uploads_are_taken_lazily():

@@ -46,7 +46,8 @@ def test_a_link_for_another_file_is_refused(client, link):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"expires": "99999999999"}, {"expires": "soon"}, {"signature": "x"}]
+    "parameters",
+    [{"expires": "99999999999"}, {"expires": "soon"}, {"expires": "٣"}, {"signature": "x"}],
 )
 def test_a_changed_link_is_refused(client, link, parameters):
     response = client.get(changed(link, **parameters))
@@ -57,6 +58,17 @@ def test_a_changed_link_is_refused(client, link, parameters):
         "error": "This link was not made by this server, or it was changed.",
         "code": "link_invalid",
     }
+
+
+def test_a_link_whose_parts_are_cut_elsewhere_is_refused(client, link):
+    folder, _, rest = KEY.partition("/")
+    expires = parse_qs(urlsplit(link).query)["expires"][0]
+
+    response = client.get(
+        changed(f"/files/{rest}?{urlsplit(link).query}", expires=f"{expires}/{folder}")
+    )
+
+    assert response.status_code == 403
 
 
 def test_a_link_without_signature_is_refused(client, link):

@@ -52,7 +52,9 @@ def test_nothing_is_found_where_everything_fits(prediction):
         "results/2026/11/01JDABCDEFGHJKMNPQRSTVWXYZ_result_x.jpg",
         "originals/2019/01/whatever.jpg",
         "health/01JDABCDEFGHJKMNPQRSTVWXYZ",
-        "lost.txt",
+        "results/lost.txt",
+        "results/2026/13/01JDABCDEFGHJKMNPQRSTVWXYZ_result_x.jpg",
+        "originals/2026/11/deeper/x.jpg",
     ],
 )
 def test_a_file_without_record_is_found_and_deleted(prediction, key):
@@ -72,7 +74,7 @@ def test_a_second_file_of_a_record_that_it_does_not_name_is_found(prediction):
 
 
 def test_a_young_file_is_left_alone_since_its_record_may_be_on_its_way():
-    default_storage.save("lost.txt", ContentFile(b"new"))
+    default_storage.save("results/lost.txt", ContentFile(b"new"))
     printed = io.StringIO()
 
     call_command("verify_storage", stdout=printed)
@@ -103,13 +105,14 @@ def test_a_record_whose_original_is_lost_no_longer_names_it(prediction):
 
 
 def test_a_record_that_lost_both_files_is_deleted(prediction, stored_files):
+    other = predict_image(upload=an_upload(seed=1), source="api")
     for key in prediction.file_keys:
         default_storage.delete(key)
 
     assert len(found()) == 2
     assert "the record was deleted" in verify("--repair")
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
+    assert list(Prediction.objects.all()) == [other]
+    assert stored_files() == sorted(other.file_keys)
     assert verify() == FINE
 
 
@@ -125,6 +128,44 @@ def test_records_of_every_month_are_compared(prediction):
     assert sum(line.startswith("The record") for line in lines) == 2
     # Their keys tell another month than their records: those that are there belong to them still.
     assert not any(line.startswith("No record") for line in lines)
+
+
+def test_files_of_others_in_the_same_bucket_are_left_alone(prediction):
+    for key in ("invoice.pdf", "backups/2026/11/all.zip"):
+        default_storage.save(key, ContentFile(b"not ours"))
+
+    assert verify("--repair") == FINE
+    assert default_storage.exists("invoice.pdf")
+
+
+def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction):
+    for key in prediction.file_keys:
+        default_storage.delete(key)
+
+    with pytest.raises(CommandError, match="wrong database, bucket or folder"):
+        verify("--repair")
+    assert Prediction.objects.exists()
+
+
+def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction, stored_files):
+    Prediction.objects.all().delete()
+
+    with pytest.raises(CommandError, match="nothing was repaired"):
+        verify("--repair")
+    assert len(stored_files()) == 2
+
+
+def test_an_original_that_is_no_image_any_more_is_told_and_the_rest_goes_on(prediction):
+    other = predict_image(upload=an_upload(seed=1), source="api")
+    for each in (prediction, other):
+        default_storage.delete(each.result_image.name)
+    default_storage.delete(prediction.original_image.name)
+    default_storage.save(prediction.original_image.name, ContentFile(b"overwritten by somebody"))
+
+    printed = verify("--repair")
+
+    assert "It cannot be drawn again: This file is not an image" in printed
+    assert "The result was drawn again." in printed
 
 
 @pytest.mark.usefixtures("lost_storage")

@@ -24,10 +24,19 @@ class SQLCompiler(compiler.SQLCompiler):
         query = super().build_query(columns)
         if query.extra_fields:
             query.extra_fields = {
-                name: value for name, value in query.extra_fields.items() if value != f"${name}"
+                name: value
+                for name, value in query.extra_fields.items()
+                if not _is_itself(name, value)
             }
         query.match_mql = flattened(query.match_mql)
         return query
+
+
+def _is_itself(name: str, value: Any) -> bool:
+    """A field, or some fields of a joined collection."""
+    if isinstance(value, dict):
+        return all(part == f"${name}.{key}" for key, part in value.items())
+    return value == f"${name}"
 
 
 def flattened(condition: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +53,7 @@ def flattened(condition: dict[str, Any]) -> dict[str, Any]:
         for key, value in part.items():
             if key not in merged:
                 merged[key] = value
-            elif _are_operators(merged[key], value) and not merged[key].keys() & value.keys():
+            elif _can_be_joined(key, merged[key], value):
                 merged[key] = merged[key] | value
             else:
                 return condition
@@ -53,6 +62,8 @@ def flattened(condition: dict[str, Any]) -> dict[str, Any]:
 
 def _is_guarded_comparison(parts: list[dict[str, Any]]) -> bool:
     """``a < 1 and a is not null``: a comparison never finds null in the first place."""
+    if not parts[0]:
+        return False
     field, comparison = next(iter(parts[0].items()))
     guard = {"$and": [{field: {"$exists": True}}, {field: {"$ne": None}}]}
     return (
@@ -64,8 +75,11 @@ def _is_guarded_comparison(parts: list[dict[str, Any]]) -> bool:
     )
 
 
-def _are_operators(*values: Any) -> bool:
-    return all(
-        isinstance(value, dict) and value and all(str(key).startswith("$") for key in value)
-        for value in values
+def _can_be_joined(field: str, *conditions: Any) -> bool:
+    """Operators of a field, none of them twice."""
+    return (
+        not field.startswith("$")
+        and all(isinstance(each, dict) and each for each in conditions)
+        and all(str(key).startswith("$") for each in conditions for key in each)
+        and not set.intersection(*(set(each) for each in conditions))
     )

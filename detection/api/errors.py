@@ -11,8 +11,8 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.http import JsonResponse, UnreadablePostError
-from rest_framework.exceptions import APIException
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
@@ -106,6 +106,8 @@ def error_response(
 def exception_handler(error: Exception, context: dict) -> Response:
     """REST framework's hook: each exception of a view becomes the envelope, none a traceback."""
     error = as_ours(error)
+    if isinstance(error, Http404):  # Django's own sentence names our classes
+        error = NotFound(SENTENCES[404])
     response = drf_exception_handler(error, context) or _known_error(error, context["request"])
     if not isinstance(response.data, dict) or "success" not in response.data:
         response.data = envelope(*_sentence_and_code(response.data))
@@ -129,9 +131,17 @@ def _known_error(error: Exception, request) -> Response:
         for error_class, status, sentence, code in KNOWN_ERRORS
         if isinstance(error, error_class)
     )
-    if status >= 500:
+    if isinstance(error, UnavailableError):
+        log_unavailable(request, error)
+    elif status >= 500:
         logger.error("%s %s failed.", request.method, request.path, exc_info=error)
     return Response(envelope(sentence, code), status=status, headers=_headers(status))
+
+
+def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:
+    """One line, since there may be thousands while something is down."""
+    reason = str(error.__cause__ or error).partition("\n")[0]
+    logger.warning("%s %s: %s %s", request.method, request.path, error, reason)
 
 
 def _headers(status: int) -> dict[str, str]:

@@ -10,6 +10,8 @@ from django.utils.dateparse import parse_date
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from detection.models import RECORD_ID
+
 
 class ScoreField(serializers.FloatField):
     """A score from 0 to 1; shown to six decimals: the same bytes give the same digits."""
@@ -32,7 +34,7 @@ class RecordIdField(serializers.RegexField):
 
     def __init__(self, **options) -> None:
         message = {"invalid": "This is not the id of a record (26 characters)."}
-        super().__init__(r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", error_messages=message, **options)
+        super().__init__(f"^{RECORD_ID}$", error_messages=message, **options)
 
 
 def sent_once(given: QueryDict) -> dict[str, str]:

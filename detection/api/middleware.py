@@ -7,13 +7,21 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from math import ceil
 
+from django.contrib.admindocs.views import simplify_regex
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from rest_framework.throttling import BaseThrottle
 
 from detection import metrics
-from detection.api.errors import RequestTooLargeError, as_ours, error_response
+from detection.api.errors import (
+    RequestTooLargeError,
+    as_ours,
+    error_response,
+    log_unavailable,
+)
+from detection.api.throttling import LoginThrottle
 from detection.api.uploads import check_body_size
 from detection.models import new_id
 from detection.request_id import request_id
@@ -23,6 +31,8 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 logger = logging.getLogger("detection.requests")
 
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -46,7 +56,8 @@ def request_record(get_response: GetResponse) -> GetResponse:
 
 
 def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
-    method, route = request.method or "", _route(request)
+    method = request.method if request.method in METHODS else "other"
+    route = _route(request)
     code = _error_code(response)
     metrics.REQUESTS.labels(method, route, response.status_code).inc()
     metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
@@ -54,11 +65,11 @@ def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> 
         metrics.ERRORS.labels(code).inc()
     logger.info(
         "%s %s %s",
-        method,
+        request.method,
         request.path,
         response.status_code,
         extra={
-            "method": method,
+            "method": request.method,
             "path": request.path,
             "route": route,
             "status": response.status_code,
@@ -72,7 +83,7 @@ def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> 
 def _route(request: HttpRequest) -> str:
     """The pattern of the address, so that there are few; unknown addresses are one."""
     match = request.resolver_match
-    return match.route if match else "unknown"
+    return simplify_regex(match.route) if match else "unknown"
 
 
 def _error_code(response: HttpResponse) -> str | None:
@@ -88,8 +99,7 @@ def _is_json(response: HttpResponse) -> bool:
 class JsonErrors:
     """Replaces Django's error pages, those of DEBUG included, by the envelope.
 
-    Pages that people read are left alone: the admin's and those of the browsable API. A body that
-    is too large for any request is refused before anything reads it, forms of the admin included.
+    Pages that people read are left alone: the admin's and those of the browsable API.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -97,17 +107,13 @@ class JsonErrors:
         self._admin = reverse("admin:index")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        try:
-            check_body_size(request)
-        except RequestTooLargeError as error:
-            return error_response(413, str(error.detail), error.default_code)
         response = self._get_response(request)
         if response.status_code < 400 or _is_json(response) or self._is_page(request, response):
             return response
         envelope = error_response(response.status_code)
-        for name in ("Allow", "Retry-After", "WWW-Authenticate"):
-            if name in response.headers:
-                envelope.headers[name] = response.headers[name]
+        for name, value in response.headers.items():
+            if name.lower() not in CONTENT_HEADERS:
+                envelope.headers[name] = value
         return envelope
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
@@ -115,9 +121,39 @@ class JsonErrors:
         error = as_ours(error)
         if not isinstance(error, UnavailableError):
             return None
-        logger.error("%s %s failed.", request.method, request.path, exc_info=error)
+        log_unavailable(request, error)
         return error_response(503, str(error), error.code)
 
     def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:
         browsable = getattr(response, "accepted_renderer", None)
         return request.path.startswith(self._admin) or browsable is not None
+
+
+def limit_body(get_response: GetResponse) -> GetResponse:
+    """Refuses a body that is too large for any request, forms of the admin included, unread."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        try:
+            check_body_size(request)
+        except RequestTooLargeError as error:
+            return error_response(413, str(error.detail), error.default_code)
+        return get_response(request)
+
+    return middleware
+
+
+def throttle_logins(get_response: GetResponse) -> GetResponse:
+    """Guessing passwords is slow, and does not keep the service busy."""
+    pages = {reverse("admin:login"), reverse("rest_framework:login")}
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        throttle = LoginThrottle()
+        if request.method != "POST" or request.path not in pages:
+            return get_response(request)
+        if throttle.allow_request(request, None):
+            return get_response(request)
+        refusal = error_response(429, "Too many tries; wait a little.", "throttled")
+        refusal.headers["Retry-After"] = str(ceil(throttle.wait()))
+        return refusal
+
+    return middleware

@@ -75,7 +75,7 @@ class BatchResultSerializer(serializers.Serializer):
     id = serializers.CharField(allow_null=True, help_text="Of the record; null: not stored")
     duplicate_of = serializers.CharField(
         allow_null=True,
-        help_text="The earlier prediction on the same bytes whose score was used again, or null",
+        help_text="An earlier prediction on the same bytes, whose score was used again, or null",
     )
     prediction = VerdictSerializer(source="*", help_text="What the model said")
     result_image_url = FileUrlField(
@@ -138,7 +138,7 @@ class RecordSerializer(serializers.Serializer):
     source = serializers.ChoiceField(Source.choices, help_text="How the image came here")
     batch_id = serializers.CharField(allow_null=True, help_text="Its batch, where it has one")
     duplicate_of = serializers.SerializerMethodField(
-        help_text="The earlier prediction on the same bytes whose score was used again, or null"
+        help_text="An earlier prediction on the same bytes, whose score was used again, or null"
     )
     prediction = VerdictSerializer(source="*", help_text="What the model said")
     image_info = ImageInfoSerializer(source="*", help_text="About the file")

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
@@ -46,6 +47,15 @@ class _Throttle(SimpleRateThrottle):
 
 class ReadThrottle(_Throttle):
     scope = "read"
+
+
+class LoginThrottle(_Throttle):
+    """By address, since nobody is signed in yet."""
+
+    scope = "login"
+
+    def _caller(self, request: HttpRequest) -> str:
+        return f"address:{self.get_ident(request)}"
 
 
 class PredictThrottle(_Throttle):

@@ -19,6 +19,7 @@ from detection.services import Upload
 
 FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
 CHUNK = 2**16
+MOST_DISCARDED = 2**26  # bytes that are read for the sake of an answer
 
 
 def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
@@ -32,7 +33,7 @@ def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
         limit = min(limit, images * settings.MAX_UPLOAD_BYTES)
     if size <= limit + FORM_OVERHEAD:
         return
-    if size <= 4 * (limit + FORM_OVERHEAD):
+    if size <= MOST_DISCARDED:
         _discard_body(request)
     what = "an image" if images == 1 else "a request"
     raise RequestTooLargeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.renderers import JSONRenderer
 from rest_framework.routers import DefaultRouter
@@ -14,6 +15,7 @@ from detection.api.views.metrics import MetricsView
 from detection.api.views.predict import PredictViewSet
 from detection.api.views.predictions import PredictionViewSet
 from detection.api.views.statistics import StatisticsViewSet
+from detection.models import RECORD_ID
 
 router = DefaultRouter()
 router.trailing_slash = "/?"  # both are answered; its constructor takes one or the other
@@ -23,7 +25,7 @@ router.register("batches", BatchViewSet, basename="batch")
 router.register("predictions", PredictionViewSet, basename="prediction")
 router.register("statistics", StatisticsViewSet, basename="statistics")
 
-RECORD_ID = f"(?P<pk>{PredictionViewSet.lookup_value_regex})"
+PK = f"(?P<pk>{RECORD_ID})"
 
 # People's browsers are shown pages at /api/; here only programs ask.
 predict = PredictViewSet.as_view({"post": "create"}, renderer_classes=[JSONRenderer])
@@ -36,21 +38,25 @@ statistics = StatisticsViewSet.as_view({"get": "list"}, renderer_classes=[JSONRe
 swagger = SpectacularSwaggerSplitView.as_view()
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="docs")),
     path("api/", include(router.urls)),
     path("api/auth/", include("rest_framework.urls")),
     re_path(r"^predict/?$", predict),
-    re_path(r"^(?:predict/batch|batch_predict)/?$", batch),
+    re_path(r"^predict/batch/?$", batch),
+    re_path(r"^batch_predict/?$", batch),
     re_path(r"^predictions/?$", history),
-    re_path(rf"^predictions/{RECORD_ID}/?$", record),
+    re_path(rf"^predictions/{PK}/?$", record),
     re_path(r"^api/db/predictions/recent/?$", history),
     re_path(r"^api/db/predictions/by-label/(?P<label>[^/]+)/?$", history),
-    re_path(rf"^api/db/predictions/{RECORD_ID}/?$", record),
+    re_path(rf"^api/db/predictions/{PK}/?$", record),
     re_path(r"^api/db/statistics/?$", statistics),
     re_path(r"^health/?$", HealthView.as_view(), name="health"),
     re_path(r"^health/ready/?$", HealthView.as_view()),
     re_path(r"^health/live/?$", LiveView.as_view(), name="health-live"),
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^(?:docs|apidocs|api/docs)/?$", swagger, name="docs"),
+    re_path(r"^docs/?$", swagger, name="docs"),
+    re_path(r"^apidocs/?$", swagger),
+    re_path(r"^api/docs/?$", swagger),
     path("files/<path:name>", stored_file, name="stored-file"),
 ]

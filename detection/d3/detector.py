@@ -18,7 +18,7 @@ from .checkpoints import Checkpoint, build_network, load
 from .decoding import decode_image, upright_rgb
 from .errors import D3Error
 
-ImageSource = Image.Image | bytes | str | Path
+ImageSource = Image.Image | bytes | str | Path | Tensor
 
 GPU_VIEWS = 64  # views of one pass on a GPU: enough to keep it busy, little memory
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -101,6 +101,14 @@ class Detector:
         checkpoint = load(path, clip_weights=clip_weights)
         return cls(checkpoint, device=place, precision=precision)
 
+    def prepare(self, image: ImageSource) -> Tensor:
+        """What the network sees of an image: float32 (crops, 3, S, S), on the CPU.
+
+        It stands for the image wherever one is taken, and needs far less memory than its pixels.
+        Raises ImageError for an image that cannot be used.
+        """
+        return image if isinstance(image, Tensor) else self._preprocess(_rgb(image))
+
     def logits(
         self,
         images: Iterable[ImageSource],
@@ -108,7 +116,8 @@ class Detector:
     ) -> np.ndarray:
         """Logits of FAKE before temperature, float32 (N,), averaged over crops and permutations.
 
-        ``images`` are PIL images (RGB ones made in memory are used as they are), bytes or paths.
+        ``images`` are PIL images (RGB ones made in memory are used as they are), bytes, paths, or
+        what ``prepare`` made of them.
         ``permutations`` overrides the checkpoint's: one index list, or several that are averaged,
         for all the images. Of heads with two logits the first one counts.
 
@@ -159,7 +168,7 @@ class Detector:
             raise TypeError("The images must come in a list, even a single one.")
         group: list[Tensor] = []
         for image in images:
-            group.append(self._preprocess(_rgb(image)))
+            group.append(self.prepare(image))
             if sum(map(len, group)) * (1 + shuffles) >= self._views_per_pass:
                 yield group
                 group = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from math import inf
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -45,18 +45,8 @@ def _first(pending: deque[Future[Result]]) -> Result:
     return result
 
 
-def in_groups(
-    items: Iterable[Item],
-    size: int,
-    cost: Callable[[Item], float] = lambda item: 0,
-    budget: float = inf,
-) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter, and those that reach the ``budget``."""
-    group: list[Item] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size or sum(map(cost, group)) >= budget:
-            yield group
-            group = []
-    if group:
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
         yield group

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -17,8 +18,10 @@ from detection.api.throttling import PredictThrottle, ReadThrottle
 from detection.api.uploads import check_form, several_images
 from detection.api.views.predict import ImageFileField, OptionsSerializer
 from detection.batches import predict_batch, queue_batch
-from detection.models import Prediction, PredictionBatch, Source
+from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
 from detection.selectors import visible_batches
+
+MOST = settings.MAX_BATCH_IMAGES
 
 
 class BatchOptionsSerializer(OptionsSerializer):
@@ -40,12 +43,12 @@ class BatchViewSet(ViewSet):
     """Several images in one request. One bad file never sinks the others."""
 
     parser_classes = [MultiPartParser]
-    lookup_value_regex = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
+    lookup_value_regex = RECORD_ID
     lookup_url_kwarg = "batch_id"
 
     class BatchFormSerializer(BatchOptionsSerializer):
         images = serializers.ListField(
-            child=ImageFileField(), min_length=1, max_length=50, help_text="1 to 50 files"
+            child=ImageFileField(), min_length=1, max_length=MOST, help_text=f"1 to {MOST} files"
         )
 
     def get_throttles(self) -> list[BaseThrottle]:
@@ -53,7 +56,7 @@ class BatchViewSet(ViewSet):
 
     @extend_schema(
         operation_id="batch_create",
-        summary="Judge up to 50 images",
+        summary=f"Judge up to {MOST} images",
         request={"multipart/form-data": BatchFormSerializer},
         responses={
             200: OpenApiResponse(
@@ -82,7 +85,7 @@ class BatchViewSet(ViewSet):
         },
     )
     def create(self, request: Request) -> Response:
-        check_form(request, images=50)
+        check_form(request, images=MOST)
         uploads, options = several_images(request), BatchOptionsSerializer.read(request)
         [throttle] = self.get_throttles()
         throttle.charge(request, self, len(uploads) - 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from threading import Lock
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -22,7 +24,9 @@ from detection.api.errors import RETRY_AFTER_SECONDS, envelope
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
 from detection.apps import get_detector
 from detection.batches import waiting_batches
+from detection.leftovers import delete_files, take_back
 from detection.models import Prediction, new_id
+from detection.unavailable import StorageUnavailableError, storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ UNHEALTHY = {
 
 
 CHECK_SECONDS = 5.0  # then a part that has not answered is down
+FRESH_SECONDS = 1.0  # one answer serves everybody who asks meanwhile
 
 # Few threads: parts that hang must not gather more of them with each question.
 _threads = ThreadPoolExecutor(8, thread_name_prefix="health")
@@ -129,7 +134,7 @@ class HealthView(_OpenView):
         },
     )
     def get(self, request: Request) -> Response:
-        parts = _try_all()
+        parts = _last_check.parts()
         device = parts["model"].pop("device", None)
         down = [name for name, part in parts.items() if not part["ok"]]
         if not down:
@@ -142,16 +147,41 @@ class HealthView(_OpenView):
         )
 
 
+class _LastCheck:
+    """What was found a moment ago, so that questions cannot keep database and storage busy."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._time = float("-inf")
+        self._parts: dict[str, dict] = {}
+
+    def parts(self) -> dict[str, dict]:
+        with self._lock:
+            if time.monotonic() - self._time > FRESH_SECONDS:
+                self._parts = _try_all()
+                self._time = time.monotonic()
+            return {name: {**part} for name, part in self._parts.items()}
+
+
+_last_check = _LastCheck()
+
+
 def _try_all() -> dict[str, dict]:
     """All parts at the same time, none for longer than CHECK_SECONDS."""
-    start = time.perf_counter()
-    checks = {name: _threads.submit(_tried, name, check) for name, check in CHECKS.items()}
-    wait(checks.values(), timeout=CHECK_SECONDS)
-    seconds = round((time.perf_counter() - start) * 1000, 1)
-    return {
-        name: check.result() if check.done() else {"ok": False, "latency_ms": seconds}
-        for name, check in checks.items()
+    checks = {
+        name: _threads.submit(copy_context().run, _tried, name, check)
+        for name, check in CHECKS.items()
     }
+    wait(checks.values(), timeout=CHECK_SECONDS)
+    return {name: _result(name, check) for name, check in checks.items()}
+
+
+def _result(name: str, check: Future[dict]) -> dict:
+    if check.done():
+        return check.result()
+    check.cancel()
+    logger.error("Health: %s is down: no answer in %s seconds.", name, CHECK_SECONDS)
+    return {"ok": False, "latency_ms": CHECK_SECONDS * 1000}
 
 
 def _tried(name: str, check: Callable[[], dict]) -> dict:
@@ -159,7 +189,7 @@ def _tried(name: str, check: Callable[[], dict]) -> dict:
     try:
         result = {"ok": True, **check()}
     except Exception as error:  # whatever it is, this part is down and the answer must say so
-        logger.error("Health: %s is down: %s", name, error)
+        logger.error("Health: %s is down: %s", name, error.__cause__ or error)
         result = {"ok": False}
     finally:
         connection.close()
@@ -178,8 +208,14 @@ def _check_database() -> dict:
 
 def _check_storage() -> dict:
     """Writing is what a prediction needs: a full or read-only disk still lists its files."""
-    key = default_storage.save(f"health/{new_id()}", ContentFile(b"ok"))
-    default_storage.delete(key)
+    key = f"health/{new_id()}"
+    try:
+        with storage_errors():
+            default_storage.save(key, ContentFile(b"ok"))
+    except StorageUnavailableError as error:
+        take_back(cause=error, files=[key])
+        raise
+    delete_files([key])
     return {}
 
 

@@ -22,7 +22,7 @@ from detection.api.fields import (
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
 from detection.api.permissions import MayDelete
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
-from detection.models import Label, Prediction
+from detection.models import RECORD_ID, Label, Prediction
 from detection.selectors import visible_predictions
 from detection.services import delete_prediction
 
@@ -37,9 +37,9 @@ LOOKUPS = {
     "batch": "batch",
     "search": "original_filename__icontains",
 }
-RECORD_ID = OpenApiParameter(
+ID_PARAMETER = OpenApiParameter(
     "id",
-    {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
+    {"type": "string", "pattern": f"^{RECORD_ID}$"},
     OpenApiParameter.PATH,
     description="As the prediction was answered",
 )
@@ -107,7 +107,7 @@ class PredictionViewSet(ViewSet):
     """The history: every stored prediction that the caller may see."""
 
     permission_classes = [MayDelete]
-    lookup_value_regex = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
+    lookup_value_regex = RECORD_ID
 
     @extend_schema(
         operation_id="predictions_list",
@@ -146,7 +146,7 @@ class PredictionViewSet(ViewSet):
     @extend_schema(
         operation_id="predictions_retrieve",
         summary="One stored prediction",
-        parameters=[RECORD_ID],
+        parameters=[ID_PARAMETER],
         responses={
             200: OpenApiResponse(
                 StoredPredictionSerializer,
@@ -163,7 +163,7 @@ class PredictionViewSet(ViewSet):
     @extend_schema(
         operation_id="predictions_destroy",
         summary="Delete a prediction and its files",
-        parameters=[RECORD_ID],
+        parameters=[ID_PARAMETER],
         responses={
             204: OpenApiResponse(description="Record and files are gone"),
             **schema.errors(401, 403, 404, 429, 500, 503),

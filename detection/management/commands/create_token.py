@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import positive_int
-from detection.tokens import MAX_DAYS, create_token
+from detection.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 from detection.unavailable import UnavailableError, database_errors
 
 
@@ -21,7 +21,10 @@ class Command(BaseCommand):
         parser.add_argument("user", help="name of an active user")
         parser.add_argument("--name", default="command line", help="what uses it")
         parser.add_argument(
-            "--days", type=positive_int, default=365, help="how long it works; default: 365"
+            "--days",
+            type=positive_int,
+            default=DEFAULT_DAYS,
+            help=f"how long it works; default: {DEFAULT_DAYS}",
         )
 
     def handle(self, *args: Any, user: str, name: str, days: int, **options: Any) -> None:

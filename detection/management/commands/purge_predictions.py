@@ -22,13 +22,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         before = now() - older_than
+        older = f"older than {before:%Y-%m-%d %H:%M} UTC"
         try:
             if dry_run:
                 with database_errors():
                     count = Prediction.objects.filter(created_at__lt=before).count()
-                self.stdout.write(f"{count} predictions are older; nothing was removed.")
+                self.stdout.write(f"{count} predictions are {older}; nothing was removed.")
                 return
             removed = sum(purge_predictions(before=before))
         except UnavailableError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{removed} predictions and their files were removed.")
+        self.stdout.write(f"{removed} predictions {older} were removed with their files.")

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import duration
 from detection.unavailable import UnavailableError
-from detection.verification import find_discrepancies
+from detection.verification import find_discrepancies, is_plausible
 
 
 class Command(BaseCommand):
@@ -30,6 +30,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, repair: bool, min_age: timedelta, **options: Any) -> None:
         found = 0
         try:
+            if repair and not is_plausible():
+                raise CommandError(
+                    "There are only records, or only files. That looks like the wrong database, "
+                    "bucket or folder; nothing was repaired."
+                )
             for discrepancy in find_discrepancies(min_age=min_age):
                 found += 1
                 self.stdout.write(str(discrepancy))
@@ -40,6 +45,6 @@ class Command(BaseCommand):
         if not found:
             self.stdout.write("Every record has its files, and every file its record.")
         elif repair:
-            self.stdout.write(f"{found} repaired.")
+            self.stdout.write(f"{found} found; see above what became of them.")
         else:
             raise CommandError(f"{found} found; --repair mends them.")
