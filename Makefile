@@ -22,8 +22,8 @@ setup: .venv/.requirements
 
 # Once with SQLite and files in a folder, once with a MongoDB wire server and an S3 server.
 test: .venv/.requirements-dev lint browser
-	$(BIN)/pytest
-	TEST_PAIR=mongodb-s3 $(BIN)/pytest -m "not own_servers"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	TEST_PAIR=mongodb-s3 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not own_servers"
 
 # The tests of the pages need Chromium. Root on Debian and its like gets it here.
 browser:

@@ -246,13 +246,13 @@ class _Run:
         limits = ImageLimits(
             max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS
         )
-        start = time.perf_counter()
-        try:
-            with _decoding:
+        with _decoding:
+            start = time.perf_counter()
+            try:
                 job.image = _reduced(decode_image(job.upload.data, limits))
-        except ImageError as error:
-            job.error = error
-        job.decoding_seconds = time.perf_counter() - start
+            except ImageError as error:
+                job.error = error
+            job.decoding_seconds = time.perf_counter() - start
         return job
 
     def detect(self, groups: Iterable[list[_Job]]) -> Iterator[_Job]:

@@ -41,7 +41,8 @@ def test_records_and_files_are_taken_back_whatever_the_cause(cause, stored_files
     assert eventually(lambda: stored_files() == [])
 
 
-def test_what_is_written_late_is_found_by_the_second_look(stored_files):
+def test_what_is_written_late_is_found_by_the_second_look(stored_files, monkeypatch):
+    monkeypatch.setattr(leftovers, "SECOND_LOOK_SECONDS", 3)
     leftovers.take_back(cause=StorageUnavailableError("slow"), files=["results/late.jpg"])
     assert eventually(lambda: stored_files() == [])
 

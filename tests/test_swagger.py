@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import opened_page
 from tests.factories import image_bytes
@@ -24,13 +24,6 @@ def service(tmp_path_factory, tiny_checkpoint):
 def page():
     with opened_page() as page:
         yield page
-
-
-@pytest.fixture
-def image(tmp_path) -> Path:
-    path = tmp_path / "holiday.jpg"
-    path.write_bytes(image_bytes())
-    return path
 
 
 def complaints_and_hosts(page: Page, url: str) -> tuple[list[str], set[str]]:
@@ -53,16 +46,23 @@ def test_swagger_is_served_from_here_alone(service: Service, page: Page, path):
     expect(page.get_by_text("Judge one image")).to_be_visible()
 
 
-def test_try_it_out_judges_a_file(service: Service, page: Page, image):
-    said, _ = complaints_and_hosts(page, f"{service.url}/docs")
-    operation = page.locator("#operations-api-predict, .opblock").filter(has_text="Judge one image")
-
+def tried_out(page: Page, image: Path) -> Locator:
+    """The answer that Swagger shows after this file was sent to be judged."""
+    operation = page.locator(".opblock").filter(has_text="Judge one image")
     operation.locator(".opblock-summary").click()
     operation.get_by_role("button", name="Try it out").click()
     operation.locator('input[type="file"]').set_input_files(image)
     operation.get_by_role("button", name="Execute").click()
+    return operation.locator(".live-responses-table .response").first
 
-    answer = operation.locator(".live-responses-table .response").first
+
+def test_try_it_out_judges_a_file(service: Service, page: Page, tmp_path):
+    image = tmp_path / "holiday.jpg"
+    image.write_bytes(image_bytes())
+    said, _ = complaints_and_hosts(page, f"{service.url}/docs")
+
+    answer = tried_out(page, image)
+
     expect(answer.locator(".response-col_status")).to_contain_text("200")
     expect(answer).to_contain_text('"filename": "holiday.jpg"')
     expect(answer).to_contain_text('"label"')
@@ -70,17 +70,12 @@ def test_try_it_out_judges_a_file(service: Service, page: Page, image):
 
 
 def test_try_it_out_shows_the_error_of_a_file_that_is_no_image(service, page, tmp_path):
-    path = tmp_path / "notes.jpg"
-    path.write_bytes(b"just some text, long enough to be a file")
+    notes = tmp_path / "notes.jpg"
+    notes.write_bytes(b"just some text, long enough to be a file")
     page.goto(f"{service.url}/docs", wait_until="networkidle")
-    operation = page.locator(".opblock").filter(has_text="Judge one image")
 
-    operation.locator(".opblock-summary").click()
-    operation.get_by_role("button", name="Try it out").click()
-    operation.locator('input[type="file"]').set_input_files(path)
-    operation.get_by_role("button", name="Execute").click()
+    answer = tried_out(page, notes)
 
-    answer = operation.locator(".live-responses-table .response").first
     expect(answer.locator(".response-col_status")).to_contain_text("415")
     expect(answer).to_contain_text("unsupported_image_type")
 
