@@ -20,6 +20,8 @@ run: setup $(MIGRATED) $(SCANNED)
 
 setup: .venv/.requirements
 
+# Two processes share the work, each with one thread for the network.
+test: export OMP_NUM_THREADS := 1
 # Once with SQLite and files in a folder, once with a MongoDB wire server and an S3 server.
 test: .venv/.requirements-dev lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
