@@ -80,8 +80,8 @@ class Installation:
     def served(self) -> Iterator[Service]:
         """The service while it runs under gunicorn, as ``make run`` starts it."""
         service = Service(self)
-        service.start()
         try:
+            service.start()
             yield service
         finally:
             service.stop()
