@@ -47,7 +47,7 @@ def predict_batch(
     Raises UnavailableError or D3Error; then no record and no file of the batch is left.
     """
     if not store:
-        return _unstored_batch(uploads=uploads, source=source, threshold=threshold)
+        return _unstored_batch(uploads=uploads, source=source, owner=owner, threshold=threshold)
     batch = open_batch(total_images=len(uploads), source=source, owner=owner)
     outcomes: list[Outcome] = []
     try:
@@ -68,13 +68,14 @@ def predict_batch(
 
 
 def _unstored_batch(
-    *, uploads: list[Upload], source: str, threshold: float | None
+    *, uploads: list[Upload], source: str, owner: AbstractUser | None, threshold: float | None
 ) -> tuple[PredictionBatch, list[Outcome]]:
     batch = PredictionBatch(total_images=len(uploads), source=source, status=Status.DONE)
     outcomes = list(
         predict_images(
             uploads=uploads,
             source=source,
+            owner=owner,
             threshold=threshold,
             store=False,
             batch_size=len(uploads),

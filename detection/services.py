@@ -30,7 +30,7 @@ from detection.d3.errors import ImageError
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.leftovers import delete_files, take_back
-from detection.models import Prediction, PredictionBatch, new_id, now
+from detection.models import Prediction, PredictionBatch, Source, new_id, now
 from detection.rendering import draw_result, fitted
 from detection.selectors import Judged, find_judged
 from detection.unavailable import UnavailableError, database_errors, storage_errors
@@ -277,7 +277,7 @@ class _Run:
         """Scores by sha256, old ones where there are any, and the seconds that the model took."""
         detector = get_detector()
         judged = {sha256: self.unrecorded[sha256] for sha256 in images if sha256 in self.unrecorded}
-        if self.store:
+        if self.store or self.source != Source.SCAN:  # a scan that keeps nothing needs no database
             with database_errors():
                 judged |= find_judged(
                     sha256s=[sha256 for sha256 in images if sha256 not in judged],

@@ -86,6 +86,32 @@ def test_a_verdict_alone_is_judged_and_leaves_nothing(client, stored_files):
     assert predicted(client)["duplicate_of"] is None
 
 
+def test_a_verdict_alone_uses_the_stored_score_too(client, stored_files):
+    kept = predicted(client)
+    before, files = images_judged(), stored_files()
+
+    answer = predicted(client, store="false")
+
+    assert images_judged() == before
+    assert answer["prediction"] == kept["prediction"]
+    assert (answer["id"], answer["duplicate_of"]) == (None, kept["id"])
+    assert Prediction.objects.count() == 1
+    assert stored_files() == files
+
+
+def test_with_tokens_verdicts_alone_reveal_no_record_of_others(settings):
+    settings.API_ACCESS = "token"
+    ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
+    anns = predicted(ann)
+    form = {"images": a_file(), "store": "false"}
+
+    assert predicted(bob, store="false")["duplicate_of"] is None
+    [result] = bob.post("/api/batches/", form).json()["results"]
+    assert result["duplicate_of"] is None
+    [result] = ann.post("/api/batches/", {**form, "images": a_file()}).json()["results"]
+    assert result["duplicate_of"] == anns["id"]
+
+
 def test_with_tokens_the_records_of_others_are_neither_used_nor_revealed(settings):
     settings.API_ACCESS = "token"
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
