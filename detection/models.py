@@ -43,6 +43,7 @@ class Source(models.TextChoices):
     BATCH = "batch", "Batch"
     SCAN = "scan", "Folder scan"
     PAGE = "page", "Page"
+    RERUN = "rerun", "Judged again"
 
 
 class PredictionBatch(models.Model):
@@ -153,10 +154,15 @@ class Prediction(models.Model):
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     image_format = models.CharField(max_length=10)
+    camera = models.CharField(max_length=100, blank=True, help_text="As the file's metadata say")
+    software = models.CharField(max_length=100, blank=True, help_text="As the file's metadata say")
 
     label = models.CharField(max_length=4, choices=Label)
     fake_score = models.FloatField(help_text="0 is surely real, 1 is surely fake")
     threshold = models.FloatField(help_text="Above this score, the label is FAKE")
+    margin = models.FloatField(
+        editable=False, help_text="Distance of the score from the threshold: 0 is least certain"
+    )
     uncertain = models.BooleanField()
     model_name = models.CharField(max_length=100)
     model_version = models.CharField(max_length=64)
@@ -172,11 +178,25 @@ class Prediction(models.Model):
         related_name="reviewed_predictions",
     )
     reviewed_at = models.DateTimeField(null=True, blank=True)
-    review_note = models.TextField(blank=True)
+    review_note = models.TextField(blank=True, max_length=2000)
+    review_revision = models.PositiveIntegerField(
+        default=0, help_text="Goes up with each decision; one that was made on an old one is stale"
+    )
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,  # asked for by id only
+        help_text="Who has it on the screen to review it",
+    )
+    claimed_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "predictions"
         ordering = ["-created_at", "-id"]
+        permissions = [("review_prediction", "Can review predictions")]
         # Each filter of the history and the admin, in their order; further ones on the way.
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="prediction_newest"),
@@ -188,6 +208,8 @@ class Prediction(models.Model):
             models.Index(fields=["source", "-created_at", "-id"], name="prediction_source"),
             models.Index(fields=["batch", "batch_index"], name="prediction_batch_index"),
             models.Index(fields=["fake_score"], name="prediction_score"),
+            models.Index(fields=["review_status", "margin", "id"], name="prediction_queue"),
+            models.Index(fields=["model_version", "-created_at", "-id"], name="prediction_model"),
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
             models.Index(
                 fields=["label", "uncertain", "owner", "fake_score"], name="prediction_statistics"
@@ -227,6 +249,22 @@ class Prediction(models.Model):
         """Storage keys of every file that belongs to this record."""
         files = (self.result_image, self.original_image, self.heatmap_image)
         return [file.name for file in files if file]
+
+
+class RefusalCount(models.Model):
+    """How many images were refused for one reason, in one way of sending them, on one day."""
+
+    id = models.CharField(primary_key=True, max_length=80, editable=False)
+    day = models.DateField(db_index=True)
+    source = models.CharField(max_length=10, choices=Source)
+    code = models.CharField(max_length=40, help_text="As in the API's errors")
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "refusal_counts"
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.source} {self.code}: {self.count}"
 
 
 class AccessToken(AbstractAuthToken):

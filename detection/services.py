@@ -11,7 +11,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.leftovers import delete_files, take_back
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
+from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
 from detection.selectors import Judged, find_judged
 from detection.unavailable import UnavailableError, database_errors, storage_errors
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
     from PIL import Image
     from torch import Tensor
+
+    from detection.d3 import Detector
 
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
@@ -112,7 +115,14 @@ def predict_images(
 
     Bytes that were judged before by the same model keep their score, and are not judged again.
     """
-    run = _Run(source=source, owner=owner, batch=batch, threshold=threshold, store=store)
+    run = _Run(
+        detector=get_detector(),  # one for all, also when another is activated meanwhile
+        source=source,
+        owner=owner,
+        batch=batch,
+        threshold=threshold,
+        store=store,
+    )
     jobs = (_Job(index, upload) for index, upload in enumerate(uploads))
     ahead = min(AHEAD, batch_size)
     with (
@@ -214,6 +224,8 @@ class _Image:
     height: int
     size_bytes: int
     sha256: str
+    camera: str
+    software: str
     views: Tensor
     picture: Image.Image
 
@@ -234,6 +246,7 @@ class _Job:
 class _Run:
     """What the images of one call have in common, and the steps that depend on it."""
 
+    detector: Detector
     source: str
     owner: AbstractUser | None
     batch: PredictionBatch | None
@@ -249,11 +262,24 @@ class _Run:
         with _decoding:
             start = time.perf_counter()
             try:
-                job.image = _reduced(decode_image(job.upload.data, limits))
+                job.image = self._reduced(decode_image(job.upload.data, limits))
             except ImageError as error:
                 job.error = error
             job.decoding_seconds = time.perf_counter() - start
         return job
+
+    def _reduced(self, image: DecodedImage) -> _Image:
+        return _Image(
+            format=image.format,
+            width=image.width,
+            height=image.height,
+            size_bytes=image.size_bytes,
+            sha256=image.sha256,
+            camera=image.camera,
+            software=image.software,
+            views=self.detector.prepare(image.pixels),
+            picture=fitted(image.pixels),
+        )
 
     def detect(self, groups: Iterable[list[_Job]]) -> Iterator[_Job]:
         for group in groups:
@@ -275,18 +301,17 @@ class _Run:
 
     def _judge(self, images: dict[str, _Image]) -> tuple[dict[str, Judged], float]:
         """Scores by sha256, old ones where there are any, and the seconds that the model took."""
-        detector = get_detector()
         judged = {sha256: self.unrecorded[sha256] for sha256 in images if sha256 in self.unrecorded}
         if self.store or self.source != Source.SCAN:  # a scan that keeps nothing needs no database
             with database_errors():
                 judged |= find_judged(
                     sha256s=[sha256 for sha256 in images if sha256 not in judged],
-                    model_version=detector.info.version,
+                    model_version=self.detector.info.version,
                     user=self.owner,
                 )
         new = [sha256 for sha256 in images if sha256 not in judged]
         start = time.perf_counter()
-        scores = detector.scores([images[sha256].views for sha256 in new]) if new else []
+        scores = self.detector.scores([images[sha256].views for sha256 in new]) if new else []
         seconds = time.perf_counter() - start
         if new:
             metrics.MODEL_SECONDS.observe(seconds)
@@ -294,8 +319,7 @@ class _Run:
         return judged | dict(zip(new, map(Judged, scores), strict=True)), seconds
 
     def _prediction(self, job: _Job, judged: Judged, seconds: float) -> Prediction:
-        detector = get_detector()
-        verdict = detector.verdict(judged.fake_score, self.threshold)
+        verdict = self.detector.verdict(judged.fake_score, self.threshold)
         filename, created_at = clean_filename(job.upload.filename), now()
         return Prediction(
             id=new_id(created_at),
@@ -311,12 +335,15 @@ class _Run:
             width=job.image.width,
             height=job.image.height,
             image_format=job.image.format,
+            camera=job.image.camera,
+            software=job.image.software,
             label=verdict.label,
             fake_score=verdict.fake_score,
             threshold=verdict.threshold,
+            margin=abs(verdict.fake_score - verdict.threshold),
             uncertain=verdict.uncertain,
-            model_name=detector.info.name,
-            model_version=detector.info.version,
+            model_name=self.detector.info.name,
+            model_version=self.detector.info.version,
             duration_ms=round((job.decoding_seconds + seconds) * 1000),
             created_at=created_at,
         )
@@ -343,7 +370,13 @@ class _Run:
         if job.prediction:
             metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
         else:
-            metrics.REFUSED_IMAGES.labels(job.error.code, self.source).inc()
+            self._count_refusal(job.error)
+
+    def _count_refusal(self, error: ImageError) -> None:
+        metrics.REFUSED_IMAGES.labels(error.code, self.source).inc()
+        if self.store:
+            with suppress(UnavailableError):  # the client is told what is wrong all the same
+                count_refusal(code=error.code, source=self.source)
 
     def _count(self, job: _Job) -> None:
         if self.batch:
@@ -351,18 +384,6 @@ class _Run:
                 index=job.index, filename=job.upload.filename, error=job.error
             )
             self.batch.save(update_fields=changed)
-
-
-def _reduced(image: DecodedImage) -> _Image:
-    return _Image(
-        format=image.format,
-        width=image.width,
-        height=image.height,
-        size_bytes=image.size_bytes,
-        sha256=image.sha256,
-        views=get_detector().prepare(image.pixels),
-        picture=fitted(image.pixels),
-    )
 
 
 def _store_files(job: _Job) -> None:

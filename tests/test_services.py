@@ -8,6 +8,7 @@ import pytest
 from django.core.files.storage import default_storage
 from PIL import Image
 
+from detection.apps import get_detector
 from detection.d3.errors import ImageError, TruncatedImageError
 from detection.models import Prediction, PredictionBatch, Source
 from detection.rendering import draw_result
@@ -160,7 +161,9 @@ def test_the_same_bytes_in_another_group_of_a_run_are_judged_once():
 
 
 def test_only_what_is_needed_of_a_large_picture_stays_in_memory():
-    run = _Run(source="scan", owner=None, batch=None, threshold=None, store=True)
+    run = _Run(
+        detector=get_detector(), source="scan", owner=None, batch=None, threshold=None, store=True
+    )
 
     job = run.decode(_Job(0, Upload("large.png", image_bytes(size=(3000, 2000)))))
 

@@ -63,6 +63,7 @@ _TIFF_PIECES = (
 )
 
 _WHITE_16_BIT = 65535
+MAX_CLAIM = 100  # characters of what the metadata say
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ DEFAULT_LIMITS = ImageLimits()
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
     """Upright RGB ``pixels`` and facts of the file: ``width`` and ``height`` are the upright ones,
-    ``size_bytes`` and ``sha256`` (hex) those of the original bytes."""
+    ``size_bytes`` and ``sha256`` (hex) those of the original bytes. ``camera`` and ``software`` are
+    what the metadata claim, at most 100 characters, or empty."""
 
     pixels: Image.Image
     format: str
@@ -87,6 +89,8 @@ class DecodedImage:
     height: int
     size_bytes: int
     sha256: str
+    camera: str = ""
+    software: str = ""
 
 
 def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> DecodedImage:
@@ -99,7 +103,7 @@ def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMIT
     data = _read(source, limits.max_bytes)
     name = image_format(data)
     check_single(data)
-    pixels = _decode(data, name, limits.max_pixels)
+    pixels, claims = _decode(data, name, limits.max_pixels)
     return DecodedImage(
         pixels=pixels,
         format=name,
@@ -107,6 +111,7 @@ def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMIT
         height=pixels.height,
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
+        **claims,
     )
 
 
@@ -155,7 +160,8 @@ def _too_large(max_bytes: int) -> ImageTooLargeError:
     return ImageTooLargeError(f"The file is larger than the limit of {limit}.")
 
 
-def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
+def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[str, str]]:
+    """Upright RGB pixels, and what the metadata claim."""
     with _refusals(name, data):
         if name == "WEBP" and (size := webp_size(data)):
             _check_pixels(size, max_pixels)
@@ -165,7 +171,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
         _prepare(image, len(data))
         pixels = upright_rgb(image)
         _check_pixels(pixels.size, max_pixels)  # a HEIC may turn out other than it announced
-        return pixels
+        return pixels, _claims(image)
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -217,6 +223,24 @@ def _check_strips(image: TiffImageFile, size_bytes: int) -> None:
         offsets, counts = (image.tag_v2.get(tag, ()) for tag in (offset_tag, count_tag))
         if any(start + count > size_bytes for start, count in zip(offsets, counts, strict=False)):
             raise truncated("TIFF")
+
+
+def _claims(image: Image.Image) -> dict[str, str]:
+    """Camera and software by EXIF, or the software that a PNG names; both are easily forged."""
+    try:
+        exif = image.getexif()
+        make, model = _plain(exif.get(Base.Make)), _plain(exif.get(Base.Model))
+        software = _plain(exif.get(Base.Software) or image.info.get("Software"))
+    except Exception:  # damaged metadata
+        return {}
+    camera = model if model.startswith(make) else f"{make} {model}"
+    return {"camera": camera[:MAX_CLAIM].strip(), "software": software[:MAX_CLAIM].strip()}
+
+
+def _plain(text: object) -> str:
+    """Printable characters only; cameras pad their names with zeros and spaces."""
+    printable = (c if c.isprintable() else " " for c in text) if isinstance(text, str) else ()
+    return " ".join("".join(printable).split())
 
 
 def _orientation(image: Image.Image) -> int:
