@@ -2,6 +2,7 @@
 # make test   lint and the whole test suite, on both pairs of database and storage
 # make lint   only the lint
 # make setup  only the environment
+# make screenshots  the pictures of the README, of the real pages
 
 # Settings come from the command line or the environment, then from .env, then from here.
 from_env = $(shell sed -nE 's/^$(1)=["'\'']?([^"'\''\#]*[^"'\''\# ]).*/\1/p' .env 2>/dev/null)
@@ -13,7 +14,7 @@ BIN := .venv/bin
 SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 
-.PHONY: run setup test browser lint benchmark-records force
+.PHONY: run setup test browser lint benchmark-records screenshots force
 
 run: setup $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -44,6 +45,9 @@ lint: .venv/.requirements-dev
 benchmark-records: .venv/.requirements-dev
 	$(BIN)/python -m tests.benchmark_records
 	TEST_PAIR=mongodb-s3 $(BIN)/python -m tests.benchmark_records
+
+screenshots: .venv/.requirements-dev browser
+	$(BIN)/python -m tests.screenshots docs
 
 .venv/bin/python:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \

@@ -53,7 +53,7 @@ CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
-        "img-src": ["'self'", "data:"],
+        "img-src": ["'self'", "data:", "blob:"],  # the S3 store, where there is one, is added below
         "style-src": ["'self'", "'unsafe-inline'"],  # Swagger UI styles its elements one by one
         "object-src": ["'none'"],
         "base-uri": ["'self'"],
@@ -126,6 +126,9 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "front"
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -185,23 +188,28 @@ STORAGES = {
 RESULT_URL_EXPIRY = env.int("RESULT_URL_EXPIRY", default=7 * 24 * 3600)  # seconds
 MINIO_ENDPOINT = env.str("MINIO_ENDPOINT", "")
 if MINIO_ENDPOINT:
+    MINIO_PUBLIC_ENDPOINT = env.str("MINIO_PUBLIC_ENDPOINT", "") or MINIO_ENDPOINT
     STORAGES["default"] = {
         "BACKEND": "detection.storage.PresignedS3Storage",
         "OPTIONS": {
             "endpoint": MINIO_ENDPOINT,
-            "public_endpoint": env.str("MINIO_PUBLIC_ENDPOINT", ""),
+            "public_endpoint": MINIO_PUBLIC_ENDPOINT,
             "secure": env.bool("MINIO_SECURE", default=True),
             "access_key": env.str("MINIO_ACCESS_KEY", ""),
             "secret_key": env.str("MINIO_SECRET_KEY", ""),
             "bucket_name": env.str("MINIO_BUCKET", "") or "d3-files",
         },
     }
+    # Pages show pictures from the store: "host:port", or scheme and host of a URL
+    host = "/".join(MINIO_PUBLIC_ENDPOINT.split("/")[: 3 if "://" in MINIO_PUBLIC_ENDPOINT else 1])
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["img-src"].append(host)
 
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 
 # Model
 MODEL_CHECKPOINT_PATH = _path("MODEL_CHECKPOINT_PATH", "checkpoints/d3-tiny.safetensors")
+ACTIVE_CHECKPOINT_FILE = DATA_DIR / "active_checkpoint"  # names another, see activate_checkpoint
 CLIP_WEIGHTS = env.str("CLIP_WEIGHTS", "") or None
 DEVICE = env.str("DEVICE", "auto")
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig, apps
-from django.conf import settings
+
+from detection.active_checkpoint import (
+    State,
+    active_checkpoint,
+    choice_state,
+    load_and_try_detector,
+    load_detector,
+)
+from detection.d3.errors import D3Error
 
 if TYPE_CHECKING:
     from detection.d3 import Detector
+
+logger = logging.getLogger(__name__)
 
 
 class DetectionConfig(AppConfig):
@@ -20,32 +31,55 @@ class DetectionConfig(AppConfig):
     def __init__(self, app_name, app_module) -> None:
         super().__init__(app_name, app_module)
         self._detector: Detector | None = None
+        self._state: State = None  # of the choice that the detector was loaded for
         self._loading = threading.Lock()
+        self._successor: threading.Thread | None = None  # loads the next one
 
     def ready(self) -> None:
         from detection import checks  # noqa: F401  registers them
 
     @property
     def detector(self) -> Detector:
-        """Loaded on first use, once, whichever thread comes first. Raises CheckpointError."""
+        """That of the active checkpoint, loaded on first use, whichever thread comes first.
+
+        When another checkpoint has been activated since, it is loaded beside the old one, which
+        goes on working until then. Raises D3Error when the first one cannot be loaded.
+        """
         if self._detector is None:
-            with self._loading:
-                if self._detector is None:
-                    self._detector = _load_detector()
+            self._load_first()
+        elif choice_state() != self._state and self._successor is None:
+            self._load_successor()
         return self._detector
+
+    def _load_first(self) -> None:
+        with self._loading:
+            if self._detector is None:
+                self._state = choice_state()  # before the choice is read: a change after it counts
+                self._detector = load_detector(active_checkpoint())
+
+    def _load_successor(self) -> None:
+        with self._loading:
+            if self._successor is None and choice_state() != self._state:
+                self._successor = threading.Thread(target=self._replace, name="activation")
+                self._successor.start()
+
+    def _replace(self) -> None:
+        """Changes over to the active checkpoint, or keeps the old one until the next choice."""
+        state, old = choice_state(), self._detector.info
+        try:
+            self._detector = load_and_try_detector(active_checkpoint())
+        except D3Error as error:
+            logger.error("%s %s stays active: %s", old.name, old.version, error)
+        except Exception:  # no memory for two, say
+            logger.exception("%s %s stays active.", old.name, old.version)
+        else:
+            new = self._detector.info
+            logger.info("%s %s follows %s %s.", new.name, new.version, old.name, old.version)
+        finally:
+            self._state = state
+            self._successor = None
 
 
 def get_detector() -> Detector:
     """The detector of this process."""
     return apps.get_app_config("detection").detector
-
-
-def _load_detector() -> Detector:
-    # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
-    from detection.d3 import Detector
-
-    return Detector.from_checkpoint(
-        settings.MODEL_CHECKPOINT_PATH,
-        clip_weights=settings.CLIP_WEIGHTS,
-        device=settings.DEVICE,
-    )

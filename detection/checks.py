@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
+from detection.active_checkpoint import active_checkpoint, is_activated
 from detection.d3.checkpoint_header import describe
 from detection.d3.errors import CheckpointError
 
@@ -17,11 +17,17 @@ WEEK_SECONDS = 7 * 24 * 3600
 
 @register()
 def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
-    """The file of MODEL_CHECKPOINT_PATH must be there and begin like a checkpoint."""
-    problem = _checkpoint_problem(Path(settings.MODEL_CHECKPOINT_PATH))
+    """The file of the active checkpoint must be there and begin like a checkpoint."""
+    problem = _checkpoint_problem()
     if problem is None:
         return []
     hint = "Set MODEL_CHECKPOINT_PATH to a detector checkpoint."
+    if is_activated():
+        problem = f"The checkpoint that was activated here is no use. {problem}"
+        hint = (
+            "Activate another with manage.py activate_checkpoint PATH, or go back to "
+            "MODEL_CHECKPOINT_PATH with manage.py activate_checkpoint --configured."
+        )
     return [Error(problem, hint=hint, id="detection.E001")]
 
 
@@ -127,11 +133,12 @@ def check_upload_limits(**kwargs) -> list[CheckMessage]:
     ]
 
 
-def _checkpoint_problem(path: Path) -> str | None:
+def _checkpoint_problem() -> str | None:
     """What is wrong with the checkpoint, in one sentence, without loading its weights."""
-    if not path.exists():
-        return f"There is no checkpoint at {path}."
     try:
+        path = active_checkpoint()
+        if not path.exists():
+            return f"There is no checkpoint at {path}."
         describe(path)
     except CheckpointError as error:
         return str(error)

@@ -180,7 +180,7 @@ class Prediction(models.Model):
     reviewed_at = models.DateTimeField(null=True, blank=True)
     review_note = models.TextField(blank=True, max_length=2000)
     review_revision = models.PositiveIntegerField(
-        default=0, help_text="Goes up with each decision; one that was made on an old one is stale"
+        default=0, help_text="Goes up with each claim and decision; what saw an older one is stale"
     )
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

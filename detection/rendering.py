@@ -1,6 +1,7 @@
 """The result image: the picture that was judged, with its verdict and score in a band below it.
+And the heatmap: the picture in grey, coloured where the evidence lies.
 
-No pixel of the picture is covered. Tiny pictures are enlarged, huge ones reduced, and the band is
+No pixel of the result is covered. Tiny pictures are enlarged, huge ones reduced, and the band is
 sized by the canvas, so that the words can be read in every case.
 """
 
@@ -10,13 +11,16 @@ import io
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 MAX_EDGE = 2048  # pixels, of the whole result image
 MIN_WIDTH = 480  # pixels, of the canvas, so that the words fit
 MIN_PICTURE_EDGE = 240  # pixels; a longest edge below half of this is enlarged
 MAX_HEIGHT_PER_WIDTH = 3  # of the picture on its canvas: narrower ones get margins
 JPEG_QUALITY = 90
+MAX_COVER = 200  # of 255: the picture stays visible under the strongest evidence
+DARKEST = 60  # the grey that stands for black: colours are hard to see on dark pictures
 
 # After the palette of Okabe and Ito, which stays distinct with every kind of colour vision; the
 # orange is darker, so that white words on it can be read.
@@ -50,7 +54,7 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
     is at most ``MAX_EDGE`` pixels.
     """
     picture = fitted(image)
-    layout = Layout(max(picture.width, MIN_WIDTH, picture.height // MAX_HEIGHT_PER_WIDTH))
+    layout = _layout(*picture.size)
     canvas = Image.new("RGB", (layout.width, picture.height + layout.band_height), MARGIN)
     canvas.paste(picture, ((layout.width - picture.width) // 2, 0))
     band = Image.new("RGB", (layout.width, layout.band_height), BAND)
@@ -62,22 +66,78 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
     return buffer.getvalue()
 
 
+def draw_heatmap(image: Image.Image, evidence: np.ndarray) -> bytes:
+    """A JPEG of the upright RGB ``image`` at its own size, in light grey, under the colours of FAKE
+    and REAL where the ``evidence`` (rows, columns), which covers it from edge to edge, is positive
+    and negative. The strongest twentieth has the strongest colour, nothing (0 or NaN) has none.
+    """
+    strength = np.nan_to_num(evidence)
+    if strength.any():
+        strongest = np.quantile(np.abs(strength[strength != 0]), 0.95)
+        strength = np.clip(strength / strongest, -1, 1)
+    colours = np.where(strength[..., None] > 0, *(_rgb(LABEL_COLOURS[x]) for x in ("FAKE", "REAL")))
+    cover = np.rint(MAX_COVER * np.abs(strength)).astype(np.uint8)
+    layer, mask = (
+        Image.fromarray(values).resize(image.size, Image.Resampling.BILINEAR)
+        for values in (colours.astype(np.uint8), cover)
+    )
+    grey = image.convert("L").point(lambda value: DARKEST + value * (255 - DARKEST) // 255)
+    picture = Image.composite(layer, grey.convert("RGB"), mask)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array(ImageColor.getrgb(colour))
+
+
 def fitted(image: Image.Image) -> Image.Image:
     """Small pictures enlarged with their pixels kept visible, large ones reduced to fit.
 
     A fitted picture fits: doing it again changes nothing.
     """
-    longest = max(image.size)
+    size = _fitted_size(*image.size)
+    if size == image.size:
+        return image
+    if size > image.size:
+        return image.resize(size, Image.Resampling.NEAREST)
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def _fitted_size(width: int, height: int) -> tuple[int, int]:
+    longest = max(width, height)
     if 2 * longest <= MIN_PICTURE_EDGE:
         factor = MIN_PICTURE_EDGE // longest
-        size = (image.width * factor, image.height * factor)
-        return image.resize(size, Image.Resampling.NEAREST)
+        return width * factor, height * factor
     room = MAX_EDGE - Layout(MAX_EDGE).band_height
-    scale = min(1, MAX_EDGE / image.width, room / image.height)
-    if scale == 1:
-        return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    scale = min(1, MAX_EDGE / width, room / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _layout(width: int, height: int) -> Layout:
+    """Of the result of a fitted picture of this size."""
+    return Layout(max(width, MIN_WIDTH, height // MAX_HEIGHT_PER_WIDTH))
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePlace:
+    """Where the picture lies in its result image, at the top: in parts of the whole."""
+
+    left: float
+    width: float
+    height: float
+
+
+def picture_place(width: int, height: int) -> PicturePlace:
+    """For an image of this size, upright."""
+    width, height = _fitted_size(width, height)
+    layout = _layout(width, height)
+    return PicturePlace(
+        left=(layout.width - width) // 2 / layout.width,
+        width=width / layout.width,
+        height=height / (height + layout.band_height),
+    )
 
 
 def _draw_words(

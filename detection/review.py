@@ -1,8 +1,9 @@
 """Review: a moderator looks at a prediction, decides, and may take the decision back.
 
 Neither database of ours need have transactions or row locks. What makes sure that nobody works for
-nothing is a condition in the update itself: it changes a record that still is as it was seen, or
-none.
+nothing is the record's revision: it goes up when a moderator takes the record and when one decides,
+and an update names the revision that was seen. So it changes a record that still is as it was seen,
+or none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from detection.models import Prediction, now
 from detection.unavailable import database_errors
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 CLAIM = timedelta(minutes=10)  # that a prediction is kept for the moderator who looks at it
 MARGINS = (0.01, 0.1, 1.0)  # tried in turn: a bound on the margin lets an index do the sorting
-AT_ONCE = 20  # candidates that are read together
+FREE = {"claimed_by": None, "claimed_until": None}
+AT_ONCE = 50  # candidates that are read together
 
 Review = Prediction.Review
 
@@ -31,16 +33,18 @@ class ReviewError(Exception):
 
 
 class StaleDecisionError(ReviewError):
-    """The record is no longer as the moderator saw it."""
-
-
-class ClaimedError(ReviewError):
-    """Another moderator is looking at the record."""
+    """The record is no longer as the moderator saw it, or another one has it on the screen."""
 
 
 def unreviewed_predictions() -> QuerySet[Prediction]:
     """What waits for a review, the least certain first."""
     return Prediction.objects.filter(review_status=Review.UNREVIEWED).order_by("margin", "pk")
+
+
+def count_waiting(*, most: int) -> int:
+    """How many wait for a review; no more than ``most`` are counted. Raises UnavailableError."""
+    with database_errors():
+        return unreviewed_predictions().order_by()[:most].count()
 
 
 def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
@@ -57,12 +61,14 @@ def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Pred
 
 
 def claim(*, prediction: Prediction, reviewer: AbstractUser) -> None:
-    """Keeps an unreviewed prediction for ``reviewer`` for a while. Raises ClaimedError and
+    """Keeps an unreviewed prediction for ``reviewer`` for a while, also once more.
+
+    Raises StaleDecisionError when somebody else has it, or when it waits no longer, and
     UnavailableError.
     """
     with database_errors():
-        if prediction.review_status == Review.UNREVIEWED and not _claim(prediction, reviewer):
-            raise ClaimedError(f"{_claimant(prediction)} is looking at this prediction right now.")
+        if not _claim(prediction, reviewer):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
 
 
 def decide(
@@ -88,67 +94,82 @@ def decide(
         "reviewed_at": None if undone else now(),
         "review_note": note,
         "review_revision": revision + 1,
-        "claimed_by": None,
-        "claimed_until": None,
+        **FREE,
     }
     with database_errors():
-        seen = Prediction.objects.filter(_free_for(reviewer), pk=prediction.pk)
-        if not seen.filter(review_revision=revision).update(**changes):
-            raise StaleDecisionError(_what_happened(prediction))
-    for name, value in changes.items():
-        setattr(prediction, name, value)
+        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
 
 
-def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str = "") -> None:
-    """Leaves a prediction to others, with a note for them. Raises UnavailableError."""
+def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
+    """Leaves a prediction to others, with a ``note`` for them; None leaves the note as it is.
+
+    Raises StaleDecisionError when the note could not be kept: somebody else has decided since, or
+    has the prediction on the screen now; and UnavailableError.
+    """
+    changes: dict[str, object] = {**FREE}
+    is_new = note is not None and note != prediction.review_note
+    if is_new:
+        changes["review_note"] = note
+    is_ours = prediction.claimed_by_id == reviewer.pk and _waits(prediction)
     with database_errors():
-        claimed = Prediction.objects.filter(pk=prediction.pk, claimed_by=reviewer)
-        claimed.update(claimed_by=None, claimed_until=None)
-        waiting = Prediction.objects.filter(pk=prediction.pk, review_status=Review.UNREVIEWED)
-        if note:
-            waiting.update(review_note=note)
+        is_kept = is_ours and _change(prediction, prediction.review_revision, changes)
+        if is_new and not is_kept:
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
 
 
 def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
     above = -1.0
     for margin in MARGINS:
         waiting = unreviewed_predictions().filter(margin__gt=above, margin__lte=margin)
-        if skipped:
-            waiting = waiting.exclude(pk__in=skipped)
         start = 0
         while candidates := list(waiting[start : start + AT_ONCE]):
-            yield from candidates
+            # Not left out by the database: that would hold each record against a long list.
+            yield from (each for each in candidates if each.pk not in skipped)
             start += AT_ONCE
         above = margin
 
 
 def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
-    until = now() + CLAIM
-    free = Prediction.objects.filter(
-        _free_for(reviewer), pk=prediction.pk, review_status=Review.UNREVIEWED
-    )
-    if not free.update(claimed_by=reviewer, claimed_until=until):
+    if not _waits(prediction) or _is_held_elsewhere(prediction, reviewer):
         return False
-    prediction.claimed_by, prediction.claimed_until = reviewer, until
+    is_taken = prediction.claimed_by_id != reviewer.pk
+    changes = {
+        "claimed_by": reviewer,
+        "claimed_until": now() + CLAIM,
+        "review_revision": prediction.review_revision + is_taken,
+    }
+    return _change(prediction, prediction.review_revision, changes)
+
+
+def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
+    """One command for the database: it changes the record at this revision, or nothing."""
+    seen = Prediction.objects.filter(pk=prediction.pk, review_revision=revision)
+    if not seen.update(**changes):
+        return False
+    for name, value in changes.items():
+        setattr(prediction, name, value)
     return True
 
 
-def _free_for(reviewer: AbstractUser) -> Q:
-    return Q(claimed_until=None) | Q(claimed_until__lt=now()) | Q(claimed_by=reviewer)
+def _waits(prediction: Prediction) -> bool:
+    return prediction.review_status == Review.UNREVIEWED
 
 
-def _claimant(prediction: Prediction) -> str:
-    record = Prediction.objects.filter(pk=prediction.pk).select_related("claimed_by").first()
-    return str(record.claimed_by) if record and record.claimed_by else "Somebody else"
+def _is_held_elsewhere(prediction: Prediction, reviewer: AbstractUser) -> bool:
+    """Another moderator has it on the screen, and their time is not over."""
+    until = prediction.claimed_until
+    return until is not None and until >= now() and prediction.claimed_by_id != reviewer.pk
 
 
-def _what_happened(prediction: Prediction) -> str:
+def _what_happened(prediction: Prediction, reviewer: AbstractUser) -> str:
     record = Prediction.objects.filter(pk=prediction.pk).first()
     if record is None:
         return "This prediction has been deleted meanwhile."
-    if record.review_status != Review.UNREVIEWED:
+    if not _waits(record):
         who = record.reviewer or "somebody else"
         return f"This prediction has been {record.review_status} by {who} meanwhile."
-    if record.claimed_by and record.claimed_until > now():
-        return f"{record.claimed_by} is looking at this prediction right now."
+    if _is_held_elsewhere(record, reviewer):
+        who = record.claimed_by or "Somebody else"
+        return f"{who} is looking at this prediction right now."
     return "This prediction has changed since you opened it; look at it once more."

@@ -27,9 +27,9 @@ from detection.d3.pages import STYLE, thumbnail
 from detection.models import Label
 from detection.rendering import LABEL_COLOURS, percentage
 from detection.services import Outcome
+from detection.spreadsheets import cell
 
 MOST_THUMBNAILS = 2000  # a page with more is a burden for every browser
-FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 class ReportError(Exception):
@@ -137,7 +137,7 @@ class CsvReport(Report):
         self._writer.writerow(column.name for column in fields(Row))
 
     def add(self, row: Row) -> None:
-        self._writer.writerow(_cell(value) for value in asdict(row).values())
+        self._writer.writerow(cell(value) for value in asdict(row).values())
 
 
 class JsonReport(Report):
@@ -255,14 +255,6 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ReportError(f"The report {path} cannot be written: {reason}.") from error
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return value
 
 
 def _json(value: dict) -> str:

@@ -1,4 +1,4 @@
-"""What is read from the records: who sees which, what was judged before, how many there are."""
+"""What is read from the records: who sees which, and what was judged before."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db.models import Avg, Count, QuerySet
+from django.db.models import QuerySet
 
-from detection.models import Label, Prediction, PredictionBatch
+from detection.models import Prediction, PredictionBatch
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
+
+MOST_SAME = 10  # other predictions on the same bytes that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +53,9 @@ def find_judged(
     return found
 
 
-def count_predictions(*, user: AbstractUser | None) -> dict[str, object]:
-    """Usage figures: totals, shares in percent, and the mean confidence (0..1) by label."""
-    by_label = {label: _Tally() for label in Label.values}
-    groups = (
-        visible_predictions(user)
-        .filter(label__in=Label.values)  # all of them; but so the index by label is used
-        .order_by()
-        .values("label", "uncertain")
-        .annotate(count=Count("pk"), mean=Avg("fake_score"))
-    )
-    for group in groups:
-        by_label[group["label"]].add(**group)
-    fake, real = by_label[Label.FAKE], by_label[Label.REAL]
-    total = fake.count + real.count
-    return {
-        "total_predictions": total,
-        "fake_count": fake.count,
-        "real_count": real.count,
-        "uncertain_count": fake.uncertain + real.uncertain,
-        "fake_percentage": _percentage(fake.count, total),
-        "real_percentage": _percentage(real.count, total),
-        "average_confidence": {
-            "fake": fake.mean_score,
-            "real": 1 - real.mean_score if real.count else 0.0,
-        },
-    }
-
-
-@dataclass(slots=True)
-class _Tally:
-    count: int = 0
-    uncertain: int = 0
-    score_sum: float = 0.0
-
-    def add(self, *, count: int, mean: float, uncertain: bool, **group: object) -> None:
-        self.count += count
-        self.uncertain += count * uncertain
-        self.score_sum += count * mean
-
-    @property
-    def mean_score(self) -> float:
-        return self.score_sum / self.count if self.count else 0.0
-
-
-def _percentage(part: int, whole: int) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
+def same_bytes(prediction: Prediction) -> list[Prediction]:
+    """Other predictions on the same bytes, the newest of them first."""
+    newest = Prediction.objects.filter(sha256=prediction.sha256).order_by("-created_at", "-pk")
+    # Itself is left out here: so the question is one for the index.
+    others = [each for each in newest[: MOST_SAME + 1] if each.pk != prediction.pk]
+    return others[:MOST_SAME]

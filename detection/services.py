@@ -15,21 +15,21 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, BinaryIO
 
-from django.conf import settings
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from detection import metrics
 from detection.apps import get_detector
-from detection.d3.decoding import DecodedImage, ImageLimits, decode_image
+from detection.d3.decoding import DecodedImage, decode_image
 from detection.d3.errors import ImageError
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
+from detection.heatmaps import make_heatmap
 from detection.leftovers import delete_files, take_back
+from detection.limits import decoding, image_limits
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
 from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
@@ -47,8 +47,6 @@ DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
 AHEAD = 8  # images that they may be ahead
 PURGE_STEP = 200  # predictions that are removed together
-# A picture of 50 million pixels takes several hundred megabytes while it is decoded.
-_decoding = BoundedSemaphore(2)
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 
@@ -80,17 +78,22 @@ def predict_image(
     batch: PredictionBatch | None = None,
     threshold: float | None = None,
     store: bool = True,
+    explain: bool = False,
 ) -> Prediction:
-    """The verdict on one image, with its files and record unless ``store`` is off.
+    """The verdict on one image, with its files and record unless ``store`` is off, and with its
+    heatmap if it is to ``explain``.
 
     Raises ImageError for an image that cannot be used, D3Error for a detector that cannot,
-    and UnavailableError when storage or database is down; none leaves anything behind.
+    and UnavailableError when storage or database is down; none leaves anything behind. A verdict
+    stays when only its heatmap fails.
     """
     [outcome] = predict_images(
         uploads=[upload], source=source, owner=owner, batch=batch, threshold=threshold, store=store
     )
     if outcome.error is not None:
         raise outcome.error
+    if explain and store:
+        make_heatmap(prediction=outcome.prediction, data=upload.data)
     return outcome.prediction
 
 
@@ -256,13 +259,10 @@ class _Run:
     unrecorded: dict[str, Judged] = field(default_factory=dict)
 
     def decode(self, job: _Job) -> _Job:
-        limits = ImageLimits(
-            max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS
-        )
-        with _decoding:
+        with decoding:
             start = time.perf_counter()
             try:
-                job.image = self._reduced(decode_image(job.upload.data, limits))
+                job.image = self._reduced(decode_image(job.upload.data, image_limits()))
             except ImageError as error:
                 job.error = error
             job.decoding_seconds = time.perf_counter() - start

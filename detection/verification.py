@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from detection.d3.decoding import ImageLimits, decode_image
+from detection.d3.decoding import decode_image
 from detection.d3.errors import ImageError
+from detection.limits import image_limits
 from detection.models import Prediction
+from detection.originals import OriginalLostError, read_original
 from detection.rendering import draw_result
 from detection.services import delete_prediction
 from detection.unavailable import database_errors, storage_errors
@@ -201,14 +202,11 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
 
 
 def _repair_result(prediction: Prediction) -> str:
-    original = prediction.original_image
-    with storage_errors():
-        data = original.read() if original and default_storage.exists(original.name) else None
-    if data is None:
+    try:
+        pixels = decode_image(read_original(prediction), image_limits()).pixels
+    except OriginalLostError:
         delete_prediction(prediction=prediction)
         return "The original is lost too; the record was deleted."
-    try:
-        pixels = decode_image(data, ImageLimits(max_pixels=settings.MAX_IMAGE_PIXELS)).pixels
     except ImageError as error:
         return f"It cannot be drawn again: {error}"
     picture = draw_result(

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.db import connection
+from django.test import Client
 
+from tests.browser import chromium
+from tests.people import a_moderator
 from tests.settings import MONGO, ON_SERVERS, S3
 
 _numbers = count(1)
@@ -36,6 +40,13 @@ def tiny_checkpoint() -> Path:
     )
     save(checkpoint, django_settings.MODEL_CHECKPOINT_PATH)
     return Path(django_settings.MODEL_CHECKPOINT_PATH)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_browser():
+    """For all tests of a file."""
+    yield
+    chromium.close()
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +87,19 @@ def stored_files(storage):
         return sorted([*(posixpath.join(folder, file) for file in files), *deeper])
 
     return names
+
+
+@pytest.fixture
+def moderator(db) -> User:
+    """Somebody who reviews and may do nothing else."""
+    return a_moderator()
+
+
+@pytest.fixture
+def moderator_client(moderator) -> Client:
+    client = Client()
+    client.force_login(moderator)
+    return client
 
 
 @pytest.fixture

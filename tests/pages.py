@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "link", "br"}
+VOID = {"meta", "img", "input", "link", "br"}
 
 
 class Page(HTMLParser):

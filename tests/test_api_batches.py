@@ -3,10 +3,13 @@ from __future__ import annotations
 import time
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from detection.api.serializers import MOST_RESULTS
 from detection.batches import waiting_batches
 from detection.models import Prediction, PredictionBatch
+from detection.review import decide
 from detection.services import open_batch
 from tests.api import a_file, assert_refused, fetched, images_judged
 from tests.factories import a_prediction, image_bytes
@@ -69,6 +72,13 @@ def test_a_batch_answers_as_the_contract_says(client):
         "prediction": client.get(f"/api/predictions/{second.pk}/").json()["prediction"],
         "result_image_url": body["results"][1]["result_image_url"],
         "result_filename": second.result_filename,
+        "review": {
+            "status": "unreviewed",
+            "label": second.label,
+            "reviewer": None,
+            "reviewed_at": None,
+            "note": "",
+        },
     }
 
 
@@ -190,6 +200,26 @@ def test_of_a_large_batch_the_first_results_are_shown(client):
     results = client.get(f"{URL}{batch.pk}/").json()["results"]
 
     assert [result["index"] for result in results] == list(range(MOST_RESULTS))
+
+
+def test_the_label_in_force_of_each_result_is_the_reviewers(client, moderator):
+    batch = open_batch(total_images=3, source="scan")
+    reviewed = [a_prediction(batch=batch, batch_index=index) for index in (0, 1)]
+    a_prediction(batch=batch, batch_index=2)
+    for prediction in reviewed:
+        decide(prediction=prediction, status="overturned", reviewer=moderator, revision=0)
+
+    with CaptureQueriesContext(connection) as queries:
+        results = client.get(f"{URL}{batch.pk}/").json()["results"]
+
+    assert [(each["prediction"]["label"], each["review"]["label"]) for each in results] == [
+        ("FAKE", "REAL"),
+        ("FAKE", "REAL"),
+        ("FAKE", "FAKE"),
+    ]
+    assert [each["review"]["status"] for each in results] == ["overturned"] * 2 + ["unreviewed"]
+    assert [each["review"]["reviewer"] for each in results] == ["mod", "mod", None]
+    assert len(queries) == 3  # the batch, its predictions, their reviewers
 
 
 @pytest.mark.parametrize("pk", ["01M84Q580AZZY3CNE3Y34WJ3B2", "not-an-id"])

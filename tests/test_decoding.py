@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from detection.d3.containers import FORMAT_NAMES, image_format
 from detection.d3.decoding import decode_image, upright_rgb
@@ -338,3 +338,34 @@ def test_a_picture_handed_in_is_turned_and_left_as_it_is():
 def test_damaged_exif_does_not_cost_the_picture(rubbish):
     data = encoded(picture(), "JPEG", exif=rubbish)
     assert (decoded(data) == decoded(SAMPLES["JPEG"])).all()
+
+
+def claims(**tags: str) -> tuple[str, str]:
+    """Camera and software that are read from a JPEG with these EXIF tags."""
+    exif = Image.Exif()
+    for name, value in tags.items():
+        exif[ExifTags.Base[name]] = value
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", exif=exif)
+    decoded = decode_image(buffer.getvalue())
+    return decoded.camera, decoded.software
+
+
+def test_camera_and_software_are_read_from_exif():
+    assert claims(Make="NIKON", Model="D90", Software="Editor 3") == ("NIKON D90", "Editor 3")
+    assert claims(Make="Canon", Model="Canon EOS R5") == ("Canon EOS R5", "")
+    assert claims(Model="X100") == ("X100", "")
+    assert claims() == ("", "")
+
+
+def test_what_metadata_claim_is_plain_and_short():
+    assert claims(Model="A\x00\x07 \n B ", Software="x" * 5000) == ("A B", "x" * 100)
+
+
+def test_the_software_that_a_png_names_is_read():
+    buffer = io.BytesIO()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "a generator")
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=text)
+
+    assert decode_image(buffer.getvalue()).software == "a generator"

@@ -147,7 +147,7 @@ def test_a_mistake_of_ours_is_logged_with_its_cause(admin_client, caplog, monkey
     def broken(*arguments: object) -> None:
         raise KeyError("what went wrong")
 
-    monkeypatch.setattr("detection.admin.PredictionAdmin.get_queryset", broken)
+    monkeypatch.setattr("detection.admin.predictions.PredictionAdmin.get_queryset", broken)
     admin_client.raise_request_exception = False
 
     response = admin_client.get("/admin/detection/prediction/")
@@ -170,7 +170,7 @@ def test_an_error_keeps_the_headers_of_the_answer_that_it_replaces(client, setti
     assert "Content-Security-Policy" in response.headers
 
 
-@pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/"])
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
 def test_passwords_cannot_be_tried_without_end(client, settings, path):
     settings.THROTTLE_LOGIN = "3/min"
     cache.clear()
@@ -183,10 +183,6 @@ def test_passwords_cannot_be_tried_without_end(client, settings, path):
     assert 0 < int(refused.headers["Retry-After"]) <= 60
     assert client.get(path).status_code == 200
     cache.clear()
-
-
-def test_the_front_leads_to_the_documentation(client):
-    assert client.get("/").headers["Location"] == "/docs"
 
 
 def test_the_queue_is_measured(client):

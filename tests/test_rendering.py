@@ -15,6 +15,7 @@ from detection.rendering import (
     MIN_WIDTH,
     UNCERTAIN_COLOUR,
     Layout,
+    draw_heatmap,
     draw_result,
     percentage,
 )
@@ -170,3 +171,42 @@ def test_metadata_of_the_picture_are_not_passed_on():
     gradient(500, 300).save(source, "JPEG", exif=b"Exif\0\0secret place", comment=b"secret name")
     data = draw_result(Image.open(source), label="REAL", score=0.1, uncertain=False)
     assert b"secret" not in data
+
+
+# The heatmap
+
+
+def heatmap(image: Image.Image, evidence: list[list[float]]) -> np.ndarray:
+    drawn = Image.open(io.BytesIO(draw_heatmap(image, np.array(evidence, np.float32))))
+    assert (drawn.format, drawn.mode, drawn.size) == ("JPEG", "RGB", image.size)
+    return np.asarray(drawn).astype(int)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_heatmap_has_the_size_of_the_picture(size):
+    heatmap(gradient(*size), [[1, -1], [0, 0.5]])
+
+
+def test_fake_is_orange_real_is_blue_and_nothing_is_grey():
+    drawn = heatmap(gradient(300, 100), [[2, 0, -2]])
+
+    fake, nothing, real = (drawn[40:60, x - 9 : x + 9].mean(axis=(0, 1)) for x in (30, 150, 270))
+
+    assert fake[0] - fake[2] > 60  # more red than blue
+    assert real[2] - real[0] > 60
+    assert np.ptp(nothing) < 12
+
+
+def test_weaker_evidence_is_paler():
+    drawn = heatmap(gradient(300, 100), [[1, 0, 0.4]])
+
+    strong, weak = (drawn[40:60, x - 9 : x + 9].mean(axis=(0, 1)) for x in (30, 270))
+
+    assert strong[0] - strong[2] > 1.5 * (weak[0] - weak[2]) > 20
+
+
+@pytest.mark.parametrize("nothing", [0, np.nan])
+def test_a_picture_without_evidence_stays_grey(nothing):
+    drawn = heatmap(gradient(64, 48), [[nothing, nothing]])
+
+    assert np.ptp(drawn, axis=2).max() < 6

@@ -36,6 +36,7 @@ def an_evaluation(
         architecture={"tower": {"kind": "residual"}},
         parameters=1234,
         threshold=0.5,
+        uncertain=(0.4, 0.6),
         device="cpu",
         precision="fp32",
         preprocessing={"kind": "crops", "size": 64},

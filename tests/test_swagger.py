@@ -11,6 +11,8 @@ from tests.browser import opened_page
 from tests.factories import image_bytes
 from tests.installation import Installation, Service
 
+pytestmark = pytest.mark.own_servers
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, tiny_checkpoint):

@@ -119,6 +119,39 @@ def test_a_set_without_fakes_is_refused(dataset, small_start):
         train(dataset, small_start, epochs=1)
 
 
+def test_a_few_fakes_beside_a_whole_set_count_as_often_as_they_are_wanted(
+    dataset, small_start, tmp_path
+):
+    few = tmp_path / "few" / "train" / "reviews" / "1_fake"
+    few.mkdir(parents=True)
+    for path in sorted((dataset / "train" / "stripes" / "1_fake").iterdir())[:3]:
+        (few / path.name).write_bytes(path.read_bytes())
+
+    call_command(
+        "train_detector",
+        str(dataset),
+        str(tmp_path / "few"),
+        repeat_last=4,
+        output=tmp_path / "trained.safetensors",
+        init_from=small_start,
+        epochs=1,
+        device="cpu",
+    )
+
+    training = load(tmp_path / "trained.safetensors").training
+    assert training["datasets"] == ["dataset", "few ×4"]
+    assert training["train_pictures"] == 32 + 4 * 3
+    assert training["val_pictures"] == 16
+
+
+def test_a_set_that_is_named_twice_counts_once_in_validation(dataset, small_start):
+    training = load(train(dataset, small_start, epochs=1, repeat_last=2)).training
+
+    assert training["datasets"] == ["dataset ×2"]
+    assert training["train_pictures"] == 64
+    assert training["val_pictures"] == 16
+
+
 def test_a_missing_set_is_named(tmp_path, small_start):
     with pytest.raises(CommandError, match="nowhere is no image set"):
         train(tmp_path / "nowhere", small_start, epochs=1)

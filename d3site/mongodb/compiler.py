@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django_mongodb_backend import compiler
@@ -12,6 +13,8 @@ from django_mongodb_backend.compiler import (  # noqa: F401
     SQLUpdateCompiler,
 )
 from django_mongodb_backend.query import MongoQuery
+
+TIGHTER = {"$gt": max, "$gte": max, "$lt": min, "$lte": min}
 
 
 class SQLCompiler(compiler.SQLCompiler):
@@ -28,6 +31,8 @@ class SQLCompiler(compiler.SQLCompiler):
                 for name, value in query.extra_fields.items()
                 if not _is_itself(name, value)
             }
+        if query.project_fields:
+            query.project_fields = dotted(query.project_fields)
         query.match_mql = flattened(query.match_mql)
         return query
 
@@ -37,6 +42,27 @@ def _is_itself(name: str, value: Any) -> bool:
     if isinstance(value, dict):
         return all(part == f"${name}.{key}" for key, part in value.items())
     return value == f"${name}"
+
+
+def dotted(fields: dict[str, Any]) -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``: the fields of a joined collection.
+
+    MongoDB takes both alike; a server that takes the inner part for a value would answer 1.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if _is_joined_collection(value):
+            flat |= {f"{name}.{key}": 1 for key in value}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _is_joined_collection(value: Any) -> bool:
+    """Names of fields, each with a 1; no operator."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(part == 1 and not key.startswith("$") for key, part in value.items())
 
 
 def flattened(condition: dict[str, Any]) -> dict[str, Any]:
@@ -53,8 +79,8 @@ def flattened(condition: dict[str, Any]) -> dict[str, Any]:
         for key, value in part.items():
             if key not in merged:
                 merged[key] = value
-            elif _can_be_joined(key, merged[key], value):
-                merged[key] = merged[key] | value
+            elif joined := _joined(key, merged[key], value):
+                merged[key] = joined
             else:
                 return condition
     return merged
@@ -75,11 +101,24 @@ def _is_guarded_comparison(parts: list[dict[str, Any]]) -> bool:
     )
 
 
-def _can_be_joined(field: str, *conditions: Any) -> bool:
-    """Operators of a field, none of them twice."""
+def _joined(field: str, one: Any, other: Any) -> dict[str, Any] | None:
+    """Two conditions on a field as one, where each has operators and none of them stands twice;
+    of two bounds in time on the same side, the tighter one.
+    """
+    if field.startswith("$") or not all(map(_has_operators, (one, other))):
+        return None
+    joined = one | other
+    for operator in one.keys() & other.keys():
+        bounds = one[operator], other[operator]
+        if operator not in TIGHTER or not all(isinstance(bound, datetime) for bound in bounds):
+            return None
+        joined[operator] = TIGHTER[operator](bounds)
+    return joined
+
+
+def _has_operators(condition: Any) -> bool:
     return (
-        not field.startswith("$")
-        and all(isinstance(each, dict) and each for each in conditions)
-        and all(str(key).startswith("$") for each in conditions for key in each)
-        and not set.intersection(*(set(each) for each in conditions))
+        isinstance(condition, dict)
+        and bool(condition)
+        and all(str(key).startswith("$") for key in condition)
     )

@@ -1,15 +1,94 @@
-"""Batches in the admin."""
+"""Batches in the admin: how far they are, what came of them, what went wrong."""
 
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
 
+from detection.admin import cells
+from detection.admin.changelist import NewestFirstAdmin
+from detection.admin.filters import DateRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
 
+MOST_RESULTS = 100  # on the page of a batch; a folder scan may have a million
+
 
 @admin.register(PredictionBatch)
-class PredictionBatchAdmin(ReadOnlyAdmin):
-    list_display = ["batch_id", "status", "total_images", "successful", "failed", "created_at"]
-    list_filter = ["status", "source"]
+class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
+    list_display = [
+        "batch_id",
+        "state",
+        "progress",
+        "successful",
+        "failed",
+        "source",
+        "started",
+        "finished",
+    ]
+    list_filter = ["status", "source", DateRange]
     search_fields = ["batch_id"]
+    search_help_text = "The whole id"
+    fieldsets = [
+        (None, {"fields": ["state", "progress", "total_images", "successful", "failed"]}),
+        ("Origin", {"fields": ["batch_id", "source", "owner", "started", "finished"]}),
+        ("Errors", {"fields": ["refused"]}),
+        ("Results", {"fields": ["results", "all_results"]}),
+    ]
+    readonly_fields = [
+        "state",
+        "progress",
+        "started",
+        "finished",
+        "refused",
+        "results",
+        "all_results",
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PredictionBatch]:
+        """Without the errors, a thousand of which may be in each record; one page reads them."""
+        return super().get_queryset(request).defer("errors")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[PredictionBatch], search_term: str
+    ) -> tuple[QuerySet[PredictionBatch], bool]:
+        term = search_term.strip().upper()
+        return (queryset.filter(pk=term) if term else queryset), False
+
+    @admin.display(description="status")
+    def state(self, batch: PredictionBatch) -> SafeString:
+        return cells.status(batch)
+
+    @admin.display(description="progress")
+    def progress(self, batch: PredictionBatch) -> SafeString:
+        return cells.progress(batch)
+
+    @admin.display(description="sent (UTC)")
+    def started(self, batch: PredictionBatch) -> str:
+        return cells.moment(batch.created_at)
+
+    @admin.display(description="finished (UTC)")
+    def finished(self, batch: PredictionBatch) -> str:
+        return cells.moment(batch.finished_at)
+
+    @admin.display(description="images that could not be judged")
+    def refused(self, batch: PredictionBatch) -> SafeString:
+        context = {"errors": batch.errors, "unlisted": batch.failed - len(batch.errors)}
+        return render_to_string("admin/detection/predictionbatch/errors.html", context)
+
+    @admin.display(description=f"the first {MOST_RESULTS}")
+    def results(self, batch: PredictionBatch) -> SafeString:
+        return cells.table(batch.predictions.order_by("batch_index")[:MOST_RESULTS])
+
+    @admin.display(description="all of them")
+    def all_results(self, batch: PredictionBatch) -> SafeString:
+        path = reverse("admin:detection_prediction_changelist")
+        return format_html(
+            '<a href="{}?{}">In the list of predictions</a>', path, urlencode({"batch": batch.pk})
+        )

@@ -1,25 +1,167 @@
-"""Predictions in the admin."""
+"""Predictions in the admin: found, looked at, reviewed, deleted; never edited."""
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+import re
 
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.db.models.fields.files import FieldFile
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from detection.admin import actions, cells
+from detection.admin.changelist import NewestFirstAdmin
+from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
 from detection.admin.read_only import ReadOnlyAdmin
-from detection.models import Prediction
+from detection.models import RECORD_ID, Prediction
+from detection.rendering import percentage
 from detection.services import delete_prediction
+
+MOST_OTHERS = 20  # verdicts on the same bytes that a page shows
+
+VERDICT = ["verdict", "score", "threshold_of_model"]
+REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
+FILE = ["file_name", "original", "heatmap", "sha256", "size_bytes", "size"]
+ORIGIN = ["id", "time", "source", "owner", "batch", "batch_index", "duration_ms"]
 
 
 @admin.register(Prediction)
-class PredictionAdmin(ReadOnlyAdmin):
-    list_display = ["original_filename", "label", "fake_score", "uncertain", "source", "created_at"]
-    list_filter = ["label", "uncertain", "source", "review_status"]
-    search_fields = ["id", "original_filename"]
+class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
+    change_list_template = "admin/detection/prediction/change_list.html"
+    list_display = [
+        "picture",
+        "file_name",
+        "verdict",
+        "score",
+        "review_status",
+        "source",
+        "version",
+        "time",
+    ]
+    list_display_links = ["file_name"]
+    list_filter = [
+        OfBatch,
+        "label",
+        "uncertain",
+        "review_status",
+        "source",
+        DateRange,
+        ScoreRange,
+        ModelVersion,
+    ]
+    search_fields = ["original_filename"]
+    search_help_text = "A part of the file name, or the whole id or sha256"
+    actions = [
+        actions.confirm,
+        actions.overturn,
+        actions.judge_again,
+        actions.export_csv,
+        actions.delete_selected,
+    ]
+    fieldsets = [
+        (None, {"fields": ["result", *VERDICT]}),
+        ("Review", {"fields": REVIEW}),
+        ("File", {"fields": [*FILE, "image_format", "camera", "software"]}),
+        ("Origin", {"fields": ORIGIN}),
+        ("Model", {"fields": ["model_name", "model_version", "duplicate_of", "others"]}),
+    ]
+    readonly_fields = [
+        "result",
+        "verdict",
+        "score",
+        "threshold_of_model",
+        "file_name",
+        "original",
+        "heatmap",
+        "size",
+        "time",
+        "others",
+    ]
+
+    def has_review_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("detection.review_prediction")
+
+    def has_rejudge_permission(self, request: HttpRequest) -> bool:
+        """It makes new records, as sending the image once more would."""
+        return request.user.has_perm("detection.add_prediction")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Prediction], search_term: str
+    ) -> tuple[QuerySet[Prediction], bool]:
+        term = search_term.strip()
+        return (queryset.filter(_matching(term)) if term else queryset), False
 
     def delete_model(self, request: HttpRequest, obj: Prediction) -> None:
         delete_prediction(prediction=obj)
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Prediction]) -> None:
-        for prediction in queryset:
-            delete_prediction(prediction=prediction)
+    @admin.display(description="")
+    def picture(self, prediction: Prediction) -> SafeString:
+        return cells.thumbnail(prediction)
+
+    @admin.display(description="file name")
+    def file_name(self, prediction: Prediction) -> str:
+        return prediction.original_filename
+
+    @admin.display(description="time (UTC)")
+    def time(self, prediction: Prediction) -> str:
+        return cells.moment(prediction.created_at)
+
+    @admin.display(description="threshold")
+    def threshold_of_model(self, prediction: Prediction) -> str:
+        return percentage(prediction.threshold)
+
+    @admin.display(description="verdict")
+    def verdict(self, prediction: Prediction) -> SafeString:
+        return cells.verdict(prediction)
+
+    @admin.display(description="fake score")
+    def score(self, prediction: Prediction) -> SafeString:
+        return cells.score(prediction)
+
+    @admin.display(description="model")
+    def version(self, prediction: Prediction) -> SafeString:
+        """A link to the list of this version's verdicts."""
+        query = urlencode({"model_version": prediction.model_version})
+        return format_html('<a href="?{}">{}</a>', query, prediction.model_version)
+
+    @admin.display(description="picture")
+    def result(self, prediction: Prediction) -> SafeString:
+        return format_html(
+            '<a href="{}"><img class="result" src="{}" alt="The picture with its verdict"></a>',
+            cells.review_link(prediction),
+            prediction.result_image.url,
+        )
+
+    @admin.display(description="file as it was sent")
+    def original(self, prediction: Prediction) -> SafeString:
+        return _file_link(prediction.original_image)
+
+    @admin.display(description="heatmap")
+    def heatmap(self, prediction: Prediction) -> SafeString:
+        return _file_link(prediction.heatmap_image)
+
+    @admin.display(description="width × height")
+    def size(self, prediction: Prediction) -> str:
+        return f"{prediction.width} × {prediction.height}"
+
+    @admin.display(description="other verdicts on the same bytes")
+    def others(self, prediction: Prediction) -> SafeString:
+        # Not excluded by the query: a server may take the index of what is *not* wanted.
+        same = Prediction.objects.filter(sha256=prediction.sha256).order_by()[: MOST_OTHERS + 1]
+        return cells.table([other for other in same if other != prediction][:MOST_OTHERS])
+
+
+def _matching(term: str) -> Q:
+    """An id and a sha256 are looked up by their index; anything else is a part of a file name."""
+    if re.fullmatch(RECORD_ID, term.upper()):
+        return Q(pk=term.upper())
+    if re.fullmatch("[0-9a-fA-F]{64}", term):
+        return Q(sha256=term.lower())
+    return Q(original_filename__icontains=term)
+
+
+def _file_link(file: FieldFile) -> SafeString | str:
+    return format_html('<a href="{}">Open</a>', file.url) if file else "–"

@@ -23,6 +23,8 @@ from detection.d3.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
+from detection.heatmaps import OtherModelError
+from detection.originals import OriginalLostError
 from detection.unavailable import (
     DatabaseUnavailableError,
     UnavailableError,
@@ -49,6 +51,8 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (ImageTooLargeError, 413, None, None),
     (TooManyPixelsError, 413, None, None),
     (ImageError, 400, None, None),
+    (OriginalLostError, 404, None, None),
+    (OtherModelError, 409, None, None),
     (UnavailableError, 503, None, None),
     (D3Error, 503, "The detector is not available.", "detector_unavailable"),
     (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),

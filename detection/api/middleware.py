@@ -144,7 +144,7 @@ def limit_body(get_response: GetResponse) -> GetResponse:
 
 def throttle_logins(get_response: GetResponse) -> GetResponse:
     """Guessing passwords is slow, and does not keep the service busy."""
-    pages = {reverse("admin:login"), reverse("rest_framework:login")}
+    pages = {reverse(name) for name in ("admin:login", "rest_framework:login", "sign-in")}
 
     def middleware(request: HttpRequest) -> HttpResponse:
         throttle = LoginThrottle()

@@ -14,6 +14,7 @@ ERROR_DESCRIPTIONS = {
     401: "A token is needed, or the one that was sent is not valid (any more)",
     403: "It belongs to somebody else, or the CSRF token of a signed-in page is missing",
     404: "There is no such record, or it belongs to somebody else",
+    409: "The record was made by a model that no longer runs here",
     411: "The request has no Content-Length",
     413: "Too many bytes, or too many pixels",
     415: "No multipart form, or no image of a type that can be read",
@@ -27,6 +28,11 @@ ERROR_EXAMPLES = {
     401: ("not_authenticated", "Authentication credentials were not provided."),
     403: ("permission_denied", "Only its owner or staff can delete this prediction."),
     404: ("not_found", "There is nothing at this address."),
+    409: (
+        "other_model",
+        "This verdict was given by d3-tiny e36a1815af53af6a, which no longer runs here; have the "
+        "image judged again to see the evidence.",
+    ),
     411: ("length_required", "Send the request with a Content-Length header, not in chunks."),
     413: ("image_too_large", "The file is larger than the limit of 25 MiB."),
     415: (
@@ -75,6 +81,13 @@ IMAGE_INFO = {
     "sha256": "d79f2a5bde17249472c899c5556b22671831ae46f409f120e17c7630f1f9716e",
 }
 MODEL = {"name": "d3-clip-vit-l-14", "version": "e36a1815af53af6a", "threshold": 0.5}
+REVIEW = {
+    "status": "unreviewed",
+    "label": "FAKE",
+    "reviewer": None,
+    "reviewed_at": None,
+    "note": "",
+}
 RESULT_URL = "https://files.example.org/d3/results/2026/11/…"
 RESULT_NAME = "result_20261122_120000_test.jpg"
 RECORD_ID = "01M84Q580AZZY3CNE3Y34WJ3B2"
@@ -92,6 +105,7 @@ PREDICTION = {
     "result_image_url": RESULT_URL,
     "result_filename": RESULT_NAME,
     "duration_ms": 412,
+    "heatmap_url": None,
 }
 RECORD = {
     "id": RECORD_ID,
@@ -108,16 +122,11 @@ RECORD = {
     "storage": {
         "minio_url": RESULT_URL,
         "original_url": "https://files.example.org/d3/originals/2026/11/…",
+        "heatmap_url": None,
         "result_filename": RESULT_NAME,
     },
     "model": MODEL,
-    "review": {
-        "status": "unreviewed",
-        "label": "FAKE",
-        "reviewer": None,
-        "reviewed_at": None,
-        "note": "",
-    },
+    "review": REVIEW,
 }
 BATCH = {
     "success": True,
@@ -137,6 +146,7 @@ BATCH = {
             "prediction": VERDICT,
             "result_image_url": RESULT_URL,
             "result_filename": RESULT_NAME,
+            "review": REVIEW,
         }
     ],
     "errors": [
@@ -158,6 +168,13 @@ STATISTICS = {
     "fake_percentage": 37.5,
     "real_percentage": 62.5,
     "average_confidence": {"fake": 0.9312, "real": 0.8874},
+}
+STATISTICS_OF_A_DAY = {
+    **STATISTICS,
+    "days": [
+        {"date": "2026-11-22"}
+        | {name: figure for name, figure in STATISTICS.items() if name != "success"}
+    ],
 }
 
 

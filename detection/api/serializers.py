@@ -67,6 +67,20 @@ class FileUrlField(serializers.URLField):
         return self.context["request"].build_absolute_uri(file.url) if file else None
 
 
+class ReviewSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(
+        Prediction.Review.choices, source="review_status", help_text="What a reviewer decided"
+    )
+    label = serializers.ChoiceField(
+        Label.choices, source="label_in_force", help_text="The reviewer's, else the model's"
+    )
+    reviewer = serializers.CharField(
+        source="reviewer.username", allow_null=True, default=None, help_text="Who decided"
+    )
+    reviewed_at = serializers.DateTimeField(allow_null=True, help_text="When it was decided")
+    note = serializers.CharField(source="review_note", help_text="The reviewer's remark")
+
+
 class BatchResultSerializer(serializers.Serializer):
     """One image of a batch."""
 
@@ -84,6 +98,7 @@ class BatchResultSerializer(serializers.Serializer):
     result_filename = serializers.CharField(
         allow_null=True, help_text="Name of that picture; null: not stored"
     )
+    review = ReviewSerializer(source="*", help_text="What people made of it")
 
     def to_representation(self, prediction: Prediction) -> ReturnDict:
         shown = super().to_representation(prediction)
@@ -100,7 +115,11 @@ class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer):
     image_info = ImageInfoSerializer(source="*", help_text="About the file")
     model = ModelSerializer(source="*", help_text="Which model judged")
     duration_ms = serializers.IntegerField(help_text="Decoding and detection, in milliseconds")
+    heatmap_url = FileUrlField(
+        source="heatmap_image", help_text="Where the evidence lies; null: not asked for"
+    )
     index = None
+    review = None  # nobody has seen it yet
 
 
 class TimestampsSerializer(serializers.Serializer):
@@ -113,21 +132,10 @@ class StorageSerializer(serializers.Serializer):
 
     minio_url = FileUrlField(source="result_image", help_text="The picture with the verdict")
     original_url = FileUrlField(source="original_image", help_text="The file that was sent")
+    heatmap_url = FileUrlField(
+        source="heatmap_image", help_text="Where the evidence lies; null: not drawn yet"
+    )
     result_filename = serializers.CharField(help_text="Name of the picture with the verdict")
-
-
-class ReviewSerializer(serializers.Serializer):
-    status = serializers.ChoiceField(
-        Prediction.Review.choices, source="review_status", help_text="What a reviewer decided"
-    )
-    label = serializers.ChoiceField(
-        Label.choices, source="label_in_force", help_text="The reviewer's, else the model's"
-    )
-    reviewer = serializers.CharField(
-        source="reviewer.username", allow_null=True, default=None, help_text="Who decided"
-    )
-    reviewed_at = serializers.DateTimeField(allow_null=True, help_text="When it was decided")
-    note = serializers.CharField(source="review_note", help_text="The reviewer's remark")
 
 
 class RecordSerializer(serializers.Serializer):
@@ -220,9 +228,7 @@ class MeanConfidenceSerializer(serializers.Serializer):
     real = ScoreField(help_text="Of the images labelled REAL")
 
 
-class StatisticsSerializer(AnswerSerializer):
-    """Usage figures over all the predictions that the caller may see."""
-
+class FiguresSerializer(serializers.Serializer):
     total_predictions = serializers.IntegerField(help_text="All of them")
     fake_count = serializers.IntegerField(help_text="Labelled FAKE by the model")
     real_count = serializers.IntegerField(help_text="Labelled REAL by the model")
@@ -230,6 +236,18 @@ class StatisticsSerializer(AnswerSerializer):
     fake_percentage = serializers.FloatField(help_text="0 to 100")
     real_percentage = serializers.FloatField(help_text="0 to 100")
     average_confidence = MeanConfidenceSerializer(help_text="Mean score of the label given")
+
+
+class DaySerializer(FiguresSerializer):
+    date = serializers.DateField(help_text="The day, in UTC")
+
+
+class StatisticsSerializer(AnswerSerializer, FiguresSerializer):
+    """Usage figures over the predictions that the caller may see."""
+
+    days = DaySerializer(
+        many=True, required=False, help_text="With interval=day: each day, oldest first"
+    )
 
 
 class ErrorSerializer(serializers.Serializer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.renderers import JSONRenderer
 from rest_framework.routers import DefaultRouter
@@ -38,7 +37,6 @@ statistics = StatisticsViewSet.as_view({"get": "list"}, renderer_classes=[JSONRe
 swagger = SpectacularSwaggerSplitView.as_view()
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="docs")),
     path("api/", include(router.urls)),
     path("api/auth/", include("rest_framework.urls")),
     re_path(r"^predict/?$", predict),

@@ -25,7 +25,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .detector import Detector, DetectorInfo, Verdict
+    from .detector import Detector, DetectorInfo, Evidence, Verdict
 
 __all__ = [
     "CheckpointError",
@@ -33,6 +33,7 @@ __all__ = [
     "Detector",
     "DetectorInfo",
     "EmptyImageError",
+    "Evidence",
     "ImageError",
     "ImageTooLargeError",
     "PolyglotImageError",
@@ -44,6 +45,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Detector", "DetectorInfo", "Verdict"):
+    if name in ("Detector", "DetectorInfo", "Evidence", "Verdict"):
         return getattr(import_module(".detector", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

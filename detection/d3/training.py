@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -82,8 +83,10 @@ def train_detector(
 ) -> TrainingResult:
     """Train ``start`` on the train splits of ``roots``, calibrate it, and save it to ``output``.
 
-    The validation splits are those that the roots have; at least one must. ``folder`` is the run
-    folder: metrics.csv, curves.png, command.txt, unreadable.txt, state.pt.
+    A root that is named several times counts as often in training: so a handful of pictures weighs
+    something among thousands. The validation splits are those that the roots have; at least one
+    must. ``folder`` is the run folder: metrics.csv, curves.png, command.txt, unreadable.txt,
+    state.pt.
 
     Raises DatasetError, TrainingError, and D3Error for a device that is not there.
     """
@@ -92,6 +95,7 @@ def train_detector(
     commands = _record(folder / "command.txt", command, anew=not resume)
     train, broken = _read_split(roots, "train")
     val, broken_val = _read_split(roots, "val")
+    train += _copies(roots, train)
     unreadable = broken + broken_val
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
@@ -115,7 +119,10 @@ def train_detector(
         training={
             "commands": commands,
             "started_from": {"version": start.version, **start.training},
-            "datasets": [root.name for root in roots],
+            "datasets": [
+                root.name if times == 1 else f"{root.name} ×{times}"
+                for root, times in Counter(roots).items()
+            ],
             "train_pictures": len(train),
             "val_pictures": len(val),
             "schedule": asdict(schedule),
@@ -250,8 +257,26 @@ def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -
     )
 
 
+def _copies(roots: list[Path], train: list[Sample]) -> list[Sample]:
+    """The samples of roots that are named more than once, once more for each further time.
+
+    Each copy is a pair of its own, so that it is augmented in its own way and lies elsewhere in
+    an epoch.
+    """
+    return [
+        replace(sample, pair=f"{sample.pair} {copy}")
+        for root, times in Counter(roots).items()
+        for copy in range(2, times + 1)
+        for sample in train
+        if sample.path.is_relative_to(root)
+    ]
+
+
 def _collect(roots: list[Path], split: str) -> list[Sample]:
-    """The split of every root that has it. Raises DatasetError when none has, or for a typo."""
+    """The split of every root that has it, of each once. Raises DatasetError when none has, or for
+    a typo.
+    """
+    roots = list(dict.fromkeys(roots))
     for root in roots:
         if not any((root / name).is_dir() for name in SPLITS):
             raise DatasetError(f"{root} is no image set: it has none of {', '.join(SPLITS)}.")

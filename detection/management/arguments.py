@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -33,3 +33,24 @@ def duration(text: str) -> timedelta:
     if match is None:
         raise ArgumentTypeError(f"{text!r} is not a duration like 30m, 12h, 90d or 4w")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def share(text: str) -> float:
+    """A part of the whole, 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def moment(text: str) -> datetime:
+    """A day, which is its first moment, or a moment; in UTC unless it says otherwise."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        sentence = f"{text!r} is not a date like 2026-11-22 or 2026-11-22T12:00:00Z"
+        raise ArgumentTypeError(sentence) from None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

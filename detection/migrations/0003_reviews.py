@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='prediction',
             name='review_revision',
-            field=models.PositiveIntegerField(default=0, help_text='Goes up with each decision; one that was made on an old one is stale'),
+            field=models.PositiveIntegerField(default=0, help_text='Goes up with each claim and decision; what saw an older one is stale'),
         ),
         migrations.AddField(
             model_name='prediction',

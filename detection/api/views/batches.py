@@ -128,8 +128,8 @@ class BatchViewSet(ViewSet):
     )
     def retrieve(self, request: Request, batch_id: str) -> Response:
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
-        predictions = batch.predictions.order_by("batch_index")[:MOST_RESULTS]
-        return self._answer(batch, list(predictions))
+        predictions = batch.predictions.order_by("batch_index").prefetch_related("reviewer")
+        return self._answer(batch, list(predictions[:MOST_RESULTS]))
 
     def _answer(
         self, batch: PredictionBatch, predictions: list[Prediction], **response: object

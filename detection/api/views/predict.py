@@ -40,13 +40,26 @@ class OptionsSerializer(serializers.Serializer):
         return serializer.validated_data
 
 
+class SingleOptionsSerializer(OptionsSerializer):
+    """What may go with a single image."""
+
+    explain = FlagField(default=False, help_text="true: draw where the evidence lies, too")
+
+    def validate(self, options: dict) -> dict:
+        if options["explain"] and not options["store"]:
+            raise serializers.ValidationError(
+                {"explain": "A heatmap is a file; with store=false none is kept."}
+            )
+        return options
+
+
 class PredictViewSet(ViewSet):
     """Tells whether one image is a real photograph or made by a generator."""
 
     parser_classes = [MultiPartParser]
     throttle_classes = [PredictThrottle]
 
-    class PredictFormSerializer(OptionsSerializer):
+    class PredictFormSerializer(SingleOptionsSerializer):
         image = ImageFileField(
             help_text="JPEG, PNG, GIF (first frame), BMP, WebP, TIFF (first page), AVIF or HEIC; "
             "told by its content"
@@ -67,7 +80,7 @@ class PredictViewSet(ViewSet):
     )
     def create(self, request: Request) -> Response:
         check_form(request, images=1)
-        upload, options = single_image(request), OptionsSerializer.read(request)
+        upload, options = single_image(request), SingleOptionsSerializer.read(request)
         prediction = predict_image(
             upload=upload,
             source=Source.API,

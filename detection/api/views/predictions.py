@@ -3,29 +3,30 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import FileResponse, Http404
 from django.shortcuts import get_object_or_404
 from drf_spectacular.helpers import forced_singular_serializer
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import (
-    FlagField,
-    MomentField,
-    RecordIdField,
-    ScoreField,
-    sent_once,
-)
+from detection.api.fields import FlagField, RecordIdField, ScoreField
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
 from detection.api.permissions import MayDelete
+from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
+from detection.api.throttling import PredictThrottle
+from detection.heatmaps import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
 from detection.selectors import visible_predictions
 from detection.services import delete_prediction
 
+HEATMAP_SECONDS = 3600  # that a browser may keep it
 LOOKUPS = {
     "label": "label",
     "review_status": "review_status",
@@ -50,9 +51,8 @@ class UppercaseChoiceField(serializers.ChoiceField):
         return super().to_internal_value(str(data).upper())
 
 
-class HistoryQuerySerializer(serializers.Serializer):
-    """What the history is filtered by. Unknown parameters are refused: a filter that was spelled
-    wrong would show everything."""
+class HistoryQuerySerializer(PeriodQuerySerializer):
+    """What the history is filtered by."""
 
     label = UppercaseChoiceField(
         Label.choices, required=False, help_text="The label that the model gave"
@@ -80,27 +80,6 @@ class HistoryQuerySerializer(serializers.Serializer):
         max_value=MAX_LIMIT,
         help_text="Another name of page_size",
     )
-
-    def get_fields(self) -> dict[str, serializers.Field]:
-        fields = super().get_fields()
-        # A name that Python reserves
-        fields["from"] = MomentField(
-            required=False, help_text="First day or moment: 2026-11-22 or 2026-11-22T12:00:00Z"
-        )
-        fields["to"] = MomentField(
-            required=False,
-            end_of_day=True,
-            help_text="Last day (all of it), or the moment before which",
-        )
-        return fields
-
-    def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
-        unknown = {
-            name: ["There is no such parameter."] for name in data if name not in self.fields
-        }
-        if unknown:
-            raise serializers.ValidationError(unknown)
-        return super().to_internal_value(data)
 
 
 class PredictionViewSet(ViewSet):
@@ -134,7 +113,8 @@ class PredictionViewSet(ViewSet):
         },
     )
     def list(self, request: Request, label: str | None = None) -> Response:
-        query = _query(request, label=label)
+        given = {} if label is None else {"label": label}
+        query = HistoryQuerySerializer.asked(request, **given)
         page = newest_first(
             _matching(request, query),
             request,
@@ -173,20 +153,35 @@ class PredictionViewSet(ViewSet):
         delete_prediction(prediction=self._find(pk))
         return Response(status=204)
 
+    @extend_schema(
+        operation_id="predictions_heatmap",
+        summary="Where the evidence lies",
+        description="The picture in grey at its own size: orange where it looks made by a "
+        "generator, blue where it looks real, the stronger the colour the stronger the evidence. "
+        "Drawn the first time it is asked for, which takes as long as a verdict or a few.",
+        parameters=[ID_PARAMETER],
+        responses={
+            (200, "image/jpeg"): OpenApiResponse(OpenApiTypes.BINARY, "The heatmap"),
+            **schema.errors(400, 401, 404, 409, 429, 500, 503),
+        },
+    )
+    @action(detail=True, throttle_classes=[PredictThrottle])
+    def heatmap(self, request: Request, pk: str) -> FileResponse:
+        prediction = self._find(pk)
+        try:
+            picture = open_heatmap(prediction=prediction)
+        except Prediction.DoesNotExist as error:  # deleted while it was drawn
+            raise Http404 from error
+        return FileResponse(
+            picture,
+            content_type="image/jpeg",
+            headers={"Cache-Control": f"private, max-age={HEATMAP_SECONDS}"},
+        )
+
     def _find(self, pk: str) -> Prediction:
         prediction = get_object_or_404(visible_predictions(self.request.user), pk=pk)
         self.check_object_permissions(self.request, prediction)
         return prediction
-
-
-def _query(request: Request, *, label: str | None) -> dict[str, Any]:
-    """What was asked for; ``label`` comes from the path. Raises ValidationError."""
-    given = sent_once(request.query_params)
-    if label is not None:
-        given["label"] = label
-    serializer = HistoryQuerySerializer(data=given)
-    serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
 
 
 def _matching(request: Request, query: dict[str, Any]) -> QuerySet[Prediction]:

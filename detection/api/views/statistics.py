@@ -2,13 +2,32 @@ from __future__ import annotations
 
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
+from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import StatisticsSerializer
-from detection.selectors import count_predictions
+from detection.statistics import (
+    DEFAULT_DAYS,
+    MAX_DAYS,
+    PeriodError,
+    count_predictions,
+    count_predictions_by_day,
+)
+
+
+class StatisticsQuerySerializer(PeriodQuerySerializer):
+    """Which predictions are counted, and how they are put together."""
+
+    interval = serializers.ChoiceField(
+        ["day"],
+        required=False,
+        help_text=f"The figures of each day too; at most {MAX_DAYS}, the last {DEFAULT_DAYS} where "
+        "neither from nor to is sent",
+    )
 
 
 class StatisticsViewSet(ViewSet):
@@ -17,14 +36,24 @@ class StatisticsViewSet(ViewSet):
     @extend_schema(
         operation_id="statistics",
         summary="Usage figures",
+        parameters=[StatisticsQuerySerializer],
         responses={
             200: OpenApiResponse(
                 forced_singular_serializer(StatisticsSerializer),
                 "The figures",
-                examples=[schema.example("statistics", schema.STATISTICS)],
+                examples=[
+                    schema.example("statistics", schema.STATISTICS),
+                    schema.example("by day", schema.STATISTICS_OF_A_DAY),
+                ],
             ),
-            **schema.errors(401, 429, 500, 503),
+            **schema.errors(*schema.READING_ERRORS),
         },
     )
     def list(self, request: Request) -> Response:
-        return Response(StatisticsSerializer(count_predictions(user=request.user)).data)
+        query = StatisticsQuerySerializer.asked(request)
+        count = count_predictions_by_day if "interval" in query else count_predictions
+        try:
+            figures = count(user=request.user, start=query.get("from"), end=query.get("to"))
+        except PeriodError as error:
+            raise serializers.ValidationError(str(error)) from error
+        return Response(StatisticsSerializer(figures).data)

@@ -5,15 +5,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
+from detection.active_checkpoint import active_checkpoint, load_detector
 from detection.d3.errors import D3Error
 
 if TYPE_CHECKING:
-    from detection.d3 import Detector
     from detection.d3.evaluation import Evaluation
 
 
@@ -35,9 +34,7 @@ class Command(BaseCommand):
             metavar="KIND=AMOUNTS",
             help="for example jpeg=90,70,50 blur=1,2 resize=0.5,0.75",
         )
-        parser.add_argument(
-            "--checkpoint", type=Path, help="default: the one of MODEL_CHECKPOINT_PATH"
-        )
+        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
             "--output", type=Path, help="folder of the report; default: runs/evaluation-TIME"
         )
@@ -68,7 +65,7 @@ class Command(BaseCommand):
 
         perturbations = parse_perturbations(perturb)
         samples = scan_dataset(dataset, split)
-        detector = _load_detector(checkpoint or settings.MODEL_CHECKPOINT_PATH)
+        detector = load_detector(checkpoint or active_checkpoint())
         folder = output or Path("runs", f"evaluation-{timezone.now():%Y%m%d-%H%M%S}")
         _make_folder(folder)
 
@@ -97,14 +94,6 @@ class Command(BaseCommand):
         self.stdout.write(metrics_table(evaluation.clean))
         if len(evaluation.conditions) > 1:
             self.stdout.write(f"\n{robustness_table(evaluation.conditions)}")
-
-
-def _load_detector(checkpoint: Path) -> Detector:
-    from detection.d3 import Detector
-
-    return Detector.from_checkpoint(
-        checkpoint, clip_weights=settings.CLIP_WEIGHTS, device=settings.DEVICE
-    )
 
 
 def _make_folder(folder: Path) -> None:

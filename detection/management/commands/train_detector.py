@@ -48,6 +48,13 @@ class Command(BaseCommand):
             help="take CLIP weights in a TorchScript archive that OpenAI did not publish",
         )
         parser.add_argument("--init-from", type=Path, help="checkpoint to start from")
+        parser.add_argument(
+            "--repeat-last",
+            type=positive_int,
+            default=1,
+            metavar="N",
+            help="the last dataset counts N times in training: a few pictures among thousands",
+        )
         parser.add_argument("--epochs", type=positive_int, default=40, help="at most; default: 40")
         parser.add_argument("--batch-size", type=positive_int, help="default: 32; vit-l-14: 64")
         parser.add_argument(
@@ -61,11 +68,12 @@ class Command(BaseCommand):
         from detection.d3.training import train_detector
 
         folder = Path("runs") / options["output"].stem
+        *others, last = options["dataset"]
         try:
             start = replace(_start(options), name=options["output"].stem)
             batch_size, schedule = _schedule(options, start)
             result = train_detector(
-                roots=options["dataset"],
+                roots=[*others, *[last] * options["repeat_last"]],
                 start=start,
                 output=options["output"],
                 folder=folder,

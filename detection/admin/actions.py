@@ -1,0 +1,120 @@
+"""What can be done with the predictions that are ticked in the list, a page of them at most."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected as ask_before_deleting
+from django.template.defaultfilters import pluralize
+
+from detection.admin.decisions import decide_and_log, log_decision, log_deletion
+from detection.admin.export import csv_of
+from detection.d3.errors import D3Error
+from detection.models import Prediction
+from detection.rejudging import Rejudged, rejudge
+from detection.review import ReviewError
+from detection.services import delete_prediction
+from detection.unavailable import UnavailableError
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+    from django.db.models import QuerySet
+    from django.http import HttpRequest, HttpResponse
+
+Review = Prediction.Review
+
+
+@admin.action(permissions=["review"], description="Confirm the model's label")
+def confirm(
+    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
+) -> None:
+    _decide(request, predictions, Review.CONFIRMED)
+
+
+@admin.action(permissions=["review"], description="Overturn the model's label")
+def overturn(
+    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
+) -> None:
+    _decide(request, predictions, Review.OVERTURNED)
+
+
+def _decide(request: HttpRequest, predictions: QuerySet[Prediction], status: Review) -> None:
+    decided, seen = 0, _revisions_seen(request)
+    for prediction in predictions:
+        try:
+            decide_and_log(
+                prediction=prediction,
+                status=status,
+                reviewer=request.user,
+                revision=seen.get(prediction.pk, prediction.review_revision),
+                note=prediction.review_note,
+            )
+        except ReviewError as error:
+            messages.error(request, f"{prediction.original_filename}: {error}")
+        else:
+            decided += 1
+    if decided:
+        messages.success(request, f"{_counted(decided)} {status}.")
+
+
+def _revisions_seen(request: HttpRequest) -> dict[str, int]:
+    """By id, as they were when the list was shown: what changed meanwhile is not decided on."""
+    entries = (entry.partition(":") for entry in request.POST.get("revisions", "").split())
+    return {pk: int(revision) for pk, _, revision in entries if revision.isdecimal()}
+
+
+@admin.action(permissions=["delete"], description="Delete with files")
+def delete_selected(
+    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
+) -> HttpResponse | None:
+    """Named as Django's own action, which it replaces; its page still asks first."""
+    if not request.POST.get("post"):
+        return ask_before_deleting(model_admin, request, predictions)
+    deleted = 0
+    for prediction in predictions:
+        delete_prediction(prediction=prediction)
+        log_deletion(user=request.user, prediction=prediction)
+        deleted += 1
+    messages.success(request, f"{_counted(deleted)} deleted with files.")
+    return None
+
+
+@admin.action(permissions=["rejudge"], description="Judge again with the current model")
+def judge_again(
+    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
+) -> None:
+    ticked = list(predictions)
+    results: Counter[bool] = Counter()
+    try:
+        for result in rejudge(predictions=ticked):
+            results[result.verdict is not None] += 1
+            _note(request, result)
+    except (UnavailableError, D3Error) as error:
+        messages.error(request, f"{error} What was judged until then is kept.")
+    else:
+        if left_out := len(ticked) - results.total():
+            messages.info(request, f"{_counted(left_out)} left out: this model judged it already.")
+    if judged := results[True]:
+        messages.success(request, f"{_counted(judged)} judged again.")
+
+
+def _note(request: HttpRequest, result: Rejudged) -> None:
+    if result.verdict is None:
+        messages.error(request, f"{result.prediction.original_filename}: {result.problem}")
+        return
+    verdict = result.verdict
+    sentence = f"Judged again: {verdict.label} by {verdict.model_version}, as {verdict.pk}."
+    log_decision(user=request.user, prediction=result.prediction, sentence=sentence)
+
+
+@admin.action(permissions=["view"], description="Export CSV")
+def export_csv(
+    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
+) -> HttpResponse:
+    return csv_of(list(predictions))
+
+
+def _counted(number: int) -> str:
+    return f"{number} prediction{pluralize(number)}"

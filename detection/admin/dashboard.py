@@ -1,0 +1,201 @@
+"""The dashboard: how much is judged, how fast, what fails, and how good the reviewers find it.
+
+The page is its tables; the script draws charts from them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.decorators import permission_required
+from django.core.validators import MaxLengthValidator
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+
+from detection.models import PredictionBatch, RefusalCount, Source
+from detection.quality import Confusion, Rate
+from detection.statistics import (
+    Period,
+    PeriodError,
+    Usage,
+    count_batches,
+    count_groups,
+    count_scores,
+    latency_percentiles,
+    predictions_made,
+    read_refusals,
+    review_queue,
+)
+
+RECENT = (7, 30, 90, 365)  # days, offered as links
+
+
+class DayField(forms.DateField):
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            label=label,
+            required=False,
+            input_formats=["%Y-%m-%d"],
+            widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
+            error_messages={"invalid": "Enter a date like 2026-11-22."},
+        )
+
+
+class SelectionForm(forms.Form):
+    """Which predictions are shown. ``period`` is the last 30 days until others are asked for."""
+
+    version = forms.CharField(
+        label="Model version",
+        required=False,
+        widget=forms.Select,
+        validators=[MaxLengthValidator(64)],
+    )
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fields = {"from": DayField("From"), "to": DayField("To"), **self.fields}
+        self.period = Period.between(None, None)
+
+    def clean(self) -> dict[str, Any]:
+        if "from" in self.cleaned_data and "to" in self.cleaned_data:
+            try:
+                self.period = Period.between(self.cleaned_data["from"], self.cleaned_data["to"])
+            except PeriodError as error:
+                raise forms.ValidationError(str(error)) from error
+        return self.cleaned_data
+
+    def shown(self, versions: list[str]) -> SelectionForm:
+        """The form with what it led to, or with its errors."""
+        asked = self.cleaned_data.get("version", "")
+        initial = {"from": self.period.first, "to": self.period.last, "version": asked}
+        form = self if self.errors else SelectionForm(initial=initial)
+        choices = [(version, version) for version in sorted({*versions, asked} - {""})]
+        form.fields["version"].widget.choices = [("", "All"), *choices]
+        return form
+
+
+@dataclass(slots=True)
+class Day:
+    """A row of the table by day. Refused images know no model version: they are all counted."""
+
+    date: date
+    usage: Usage = field(default_factory=Usage)
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RateCell:
+    """A rate in percent."""
+
+    name: str
+    rate: Rate
+
+    @property
+    def value(self) -> float:
+        return round(100 * self.rate.value, 1)
+
+    @property
+    def low(self) -> float:
+        return round(100 * self.rate.low, 1)
+
+    @property
+    def high(self) -> float:
+        return round(100 * self.rate.high, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A row of the table by model version."""
+
+    version: str
+    confusion: Confusion
+
+    @property
+    def cells(self) -> list[RateCell]:
+        names = ("agreement", "precision", "recall")
+        return [RateCell(name, getattr(self.confusion, name)) for name in names]
+
+
+@admin.site.admin_view
+@permission_required("detection.view_prediction", raise_exception=True)
+@require_safe
+def dashboard(request: HttpRequest) -> TemplateResponse:
+    form = SelectionForm(request.GET)
+    form.full_clean()
+    period, asked = form.period, form.cleaned_data.get("version", "")
+    groups = count_groups(period)
+    versions = sorted({group["model_version"] for group in groups})
+    if asked:
+        groups = [group for group in groups if group["model_version"] == asked]
+    context = {
+        **admin.site.each_context(request),
+        "title": "Dashboard",
+        "form": form.shown(versions),
+        "period": period,
+        "version": asked,
+        "recent": [(days, Period.latest(days)) for days in RECENT],
+        **_predictions(period, asked),
+        **_usage(groups, period),
+        **_quality(groups),
+        "batches": _batches(period),
+        "queue": review_queue(),
+    }
+    return TemplateResponse(request, "admin/dashboard.html", context)
+
+
+def _predictions(period: Period, version: str) -> dict[str, Any]:
+    records = predictions_made(period, model_version=version)
+    return {"scores": count_scores(records), "latencies": latency_percentiles(records)}
+
+
+def _usage(groups: list[dict[str, Any]], period: Period) -> dict[str, Any]:
+    usage, days = Usage(), {day: Day(day) for day in period.days}
+    for group in groups:
+        usage.add(**group)
+        days[group["day"].date()].usage.add(**group)
+    refusals = read_refusals(period)
+    for refusal in refusals:
+        days[refusal.day].refused += refusal.count
+    return {
+        "usage": usage,
+        "days": list(days.values()),
+        "refused": sum(refusal.count for refusal in refusals),
+        "sources": Source.labels,
+        "refusals": _by_code(refusals),
+    }
+
+
+def _by_code(refusals: list[RefusalCount]) -> list[tuple[str, list[int], int]]:
+    """Codes, the most frequent first, each with its numbers by source and their sum."""
+    numbers: dict[str, Counter[str]] = defaultdict(Counter)
+    for refusal in refusals:
+        numbers[refusal.code][refusal.source] += refusal.count
+    rows = [
+        (code, [by_source[source] for source in Source.values], by_source.total())
+        for code, by_source in numbers.items()
+    ]
+    return sorted(rows, key=lambda row: (-row[-1], row[0]))
+
+
+def _quality(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """By model version, and the confusion matrix of those that are shown."""
+    by_version: dict[str, Confusion] = defaultdict(Confusion)
+    confusion = Confusion()
+    for group in groups:
+        case = {name: group[name] for name in ("label", "review_status", "count")}
+        by_version[group["model_version"]].add(**case)
+        confusion.add(**case)
+    rows = [Quality(version, counted) for version, counted in sorted(by_version.items())]
+    return {"quality": rows, "confusion": confusion}
+
+
+def _batches(period: Period) -> dict[str, int]:
+    by_status = count_batches(period)
+    failed = by_status.get(PredictionBatch.Status.FAILED, 0)
+    return {"total": sum(by_status.values()), "failed": failed}

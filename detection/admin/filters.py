@@ -1,0 +1,154 @@
+"""Filters of the lists whose values are typed, not chosen: no query is needed to offer them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from django.contrib.admin import ListFilter, SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+
+from detection.models import now
+
+if TYPE_CHECKING:
+    from django.contrib.admin.views.main import ChangeList
+    from django.db.models import Model, QuerySet
+    from django.http import HttpRequest
+
+    from detection.admin.predictions import PredictionAdmin
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One field of a filter: its parameter, label and type, and its value now."""
+
+    name: str
+    label: str
+    type: str
+    value: str = ""
+
+
+class TypedFilter(ListFilter):
+    """A small form; what else the list is filtered by stays."""
+
+    template = "admin/detection/typed_filter.html"
+    inputs: tuple[Input, ...] = ()
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        params: dict[str, list[str]],
+        model: type[Model],
+        model_admin: PredictionAdmin,
+    ) -> None:
+        super().__init__(request, params, model, model_admin)
+        for each in self.inputs:
+            text = params.pop(each.name, [""])[-1].strip()
+            if text:
+                self.used_parameters[each.name] = text
+
+    def has_output(self) -> bool:
+        return True
+
+    def expected_parameters(self) -> list[str]:
+        return [each.name for each in self.inputs]
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, object]]:
+        """One entry with everything: Django's tag hands nothing else to the template."""
+        own = self.expected_parameters()
+        yield {
+            "inputs": [
+                Input(each.name, each.label, each.type, self.used_parameters.get(each.name, ""))
+                for each in self.inputs
+            ],
+            "others": [
+                (name, value)
+                for name, values in changelist.filter_params.items()
+                if name not in own
+                for value in values
+            ],
+            "links": [
+                (label, changelist.get_query_string(parameters, remove=own))
+                for label, parameters in self.links()
+            ],
+            "clear": changelist.get_query_string(remove=own) if self.used_parameters else None,
+        }
+
+    def links(self) -> list[tuple[str, dict[str, str]]]:
+        """Values that are often wanted: their label and parameters."""
+        return []
+
+
+class DateRange(TypedFilter):
+    """Whole days in UTC, both included."""
+
+    title = "time"
+    inputs = (Input("from", "From", "date"), Input("to", "To", "date"))
+
+    def links(self) -> list[tuple[str, dict[str, str]]]:
+        today = now().astimezone(UTC).date()
+        spans = (("Today", 0), ("7 days", 6), ("30 days", 29))
+        return [(label, {"from": str(today - days * DAY)}) for label, days in spans]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if "from" in self.used_parameters:
+            queryset = queryset.filter(created_at__gte=self._midnight("from"))
+        if "to" in self.used_parameters:
+            queryset = queryset.filter(created_at__lt=self._midnight("to", days=1))
+        return queryset
+
+    def _midnight(self, name: str, *, days: int = 0) -> datetime:
+        try:
+            day = date.fromisoformat(self.used_parameters[name]) + days * DAY
+        except (ValueError, OverflowError) as error:
+            raise IncorrectLookupParameters from error
+        return datetime.combine(day, time(), UTC)
+
+
+class ScoreRange(TypedFilter):
+    title = "fake score in %"
+    inputs = (Input("min_score", "Lowest", "number"), Input("max_score", "Highest", "number"))
+
+    def links(self) -> list[tuple[str, dict[str, str]]]:
+        spans = (("0–20", "0", "20"), ("20–80", "20", "80"), ("80–100", "80", "100"))
+        return [(label, {"min_score": low, "max_score": high}) for label, low, high in spans]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if "min_score" in self.used_parameters:
+            queryset = queryset.filter(fake_score__gte=self._share("min_score"))
+        if "max_score" in self.used_parameters:
+            queryset = queryset.filter(fake_score__lte=self._share("max_score"))
+        return queryset
+
+    def _share(self, name: str) -> float:
+        try:
+            return float(self.used_parameters[name]) / 100
+        except ValueError as error:
+            raise IncorrectLookupParameters from error
+
+
+class ModelVersion(TypedFilter):
+    """Typed, or taken from a row of the list: there is no cheap way to find all versions."""
+
+    title = "model version"
+    inputs = (Input("model_version", "Version", "text"),)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(**self.used_parameters)
+
+
+class OfBatch(SimpleListFilter):
+    """Shown only where the list was opened for a batch."""
+
+    title = "batch"
+    parameter_name = "batch"
+
+    def lookups(self, request: HttpRequest, model_admin: PredictionAdmin) -> list[tuple[str, str]]:
+        return [(self.value(), self.value())] if self.value() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(batch=self.value()) if self.value() else queryset

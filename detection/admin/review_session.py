@@ -1,0 +1,78 @@
+"""What a moderator's session remembers of their way through the queue."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from django.contrib.sessions.backends.base import SessionBase
+
+KEY = "review"
+MOST_SKIPPED = 500
+MOST_VISITED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LastDecision:
+    """What Undo takes back, and how it is called on the page."""
+
+    pk: str
+    revision: int
+    words: str
+
+
+class ReviewSession:
+    def __init__(self, session: SessionBase) -> None:
+        kept = session.get(KEY, {})
+        self._session = session
+        self.visited: list[str] = kept.get("visited", [])
+        self.skipped: list[str] = kept.get("skipped", [])
+        self.last = LastDecision(**kept["last"]) if kept.get("last") else None
+
+    def visit(self, pk: str) -> None:
+        """A record that was looked at before keeps its place."""
+        if pk not in self.visited:
+            self.visited = [*self.visited, pk][-MOST_VISITED:]
+            self._save()
+
+    def previous(self, pk: str) -> str | None:
+        return self._beside(pk, -1)
+
+    def following(self, pk: str) -> str | None:
+        return self._beside(pk, 1)
+
+    def _beside(self, pk: str, step: int) -> str | None:
+        place = self.visited.index(pk) + step
+        return self.visited[place] if 0 <= place < len(self.visited) else None
+
+    def skip(self, pk: str) -> None:
+        """To the end of the queue, for this moderator."""
+        self.skipped = [*(each for each in self.skipped if each != pk), pk][-MOST_SKIPPED:]
+        self._save()
+
+    def look_at_skipped_again(self) -> None:
+        self.skipped = []
+        self._save()
+
+    def decided(self, decision: LastDecision) -> None:
+        self.last = decision
+        self._save()
+
+    def cannot_undo(self, pk: str) -> None:
+        """A decision about this record was taken back, or is in force no longer."""
+        if self.last and self.last.pk == pk:
+            self.last = None
+            self._save()
+
+    def forget(self, pk: str) -> None:
+        """The record has been deleted."""
+        self.visited = [each for each in self.visited if each != pk]
+        self.skipped = [each for each in self.skipped if each != pk]
+        self.cannot_undo(pk)
+        self._save()
+
+    def _save(self) -> None:
+        self._session[KEY] = {
+            "visited": self.visited,
+            "skipped": self.skipped,
+            "last": asdict(self.last) if self.last else None,
+        }

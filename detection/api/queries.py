@@ -1,0 +1,47 @@
+"""What the serializers of query parameters share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from detection.api.fields import MomentField, sent_once
+
+
+class PeriodQuerySerializer(serializers.Serializer):
+    """``from`` and ``to``. Unknown parameters are refused: a filter that was spelled wrong would
+    show everything.
+    """
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields = super().get_fields()
+        # A name that Python reserves
+        fields["from"] = MomentField(
+            required=False, help_text="First day or moment: 2026-11-22 or 2026-11-22T12:00:00Z"
+        )
+        fields["to"] = MomentField(
+            required=False,
+            end_of_day=True,
+            help_text="Last day (all of it), or the moment before which",
+        )
+        return fields
+
+    def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
+        unknown = {
+            name: ["There is no such parameter."] for name in data if name not in self.fields
+        }
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return super().to_internal_value(data)
+
+    @classmethod
+    def asked(cls, request: Request, **given: str) -> dict[str, Any]:
+        """The parameters of the request, and those that were ``given`` in its path.
+
+        Raises ValidationError.
+        """
+        serializer = cls(data=sent_once(request.query_params) | given)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.active_checkpoint import (
+    activate,
+    load_and_try_detector,
+    return_to_configured,
+)
+from detection.d3.errors import D3Error
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes a checkpoint the active one for all processes with this DATA_DIR, once it has been "
+        "loaded completely and has judged a picture. Running processes load it beside the old one "
+        "and change over without losing a request; records keep the version that judged them."
+    )
+    requires_system_checks = []  # it mends what they complain of
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        choice = parser.add_mutually_exclusive_group(required=True)
+        choice.add_argument("path", nargs="?", type=Path, help="the checkpoint's file")
+        choice.add_argument(
+            "--configured", action="store_true", help="go back to MODEL_CHECKPOINT_PATH"
+        )
+
+    def handle(self, *args: Any, path: Path | None, configured: bool, **options: Any) -> None:
+        try:
+            path = Path(settings.MODEL_CHECKPOINT_PATH) if configured else path
+            info = load_and_try_detector(path).info
+            if configured:
+                return_to_configured()
+            else:
+                activate(path)
+        except D3Error as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"{info.name} {info.version} of {path} is active, with the threshold "
+            f"{info.threshold:.3f}. Running processes change over when they are next asked."
+        )

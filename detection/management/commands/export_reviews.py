@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.management.arguments import moment, share
+from detection.models import Label
+from detection.review_export import VAL_SHARE, ExportError, ReviewExport
+from detection.unavailable import UnavailableError
+
+SOME_LOST, INTERRUPTED = 2, 130  # exit codes
+
+
+class Command(BaseCommand):
+    help = (
+        "Writes the originals of reviewed predictions into a folder to train on, by the reviewers' "
+        "labels, with a manifest.csv. Into an earlier export, too: it then holds exactly what is "
+        "asked for now. Bytes that were reviewed several times are exported once, as the latest "
+        "review says. Exit code: 0 when all are there, 2 when some originals are lost, 1 after any "
+        "other error."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, metavar="OUT", help="a new folder, or an export")
+        parser.add_argument(
+            "--since",
+            type=moment,
+            metavar="DATE",
+            help="only what was reviewed since then, like 2026-11-22 or 2026-11-22T12:00:00Z",
+        )
+        parser.add_argument(
+            "--val-share",
+            type=share,
+            default=VAL_SHARE,
+            metavar="S",
+            help=f"share of the pictures kept for validation, 0 to 1; default: {VAL_SHARE}",
+        )
+
+    def handle(
+        self, *args: Any, folder: Path, since: datetime | None, val_share: float, **options: Any
+    ) -> None:
+        export = ReviewExport(folder, since, val_share, on_lost=self.stderr.write)
+        try:
+            export.run()
+        except ExportError as error:
+            raise CommandError(str(error)) from error
+        except (UnavailableError, KeyboardInterrupt) as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            reason = "Interrupted." if interrupted else str(error)
+            raise CommandError(
+                f"{reason} {export.pictures.total()} pictures are exported; "
+                "the same command does the rest.",
+                returncode=INTERRUPTED if interrupted else 1,
+            ) from error
+        self._print(export)
+        if export.lost:
+            sentence = f"{export.lost} originals are lost; the export has the other pictures."
+            raise CommandError(sentence, returncode=SOME_LOST)
+
+    def _print(self, export: ReviewExport) -> None:
+        figures = ", ".join(
+            f"{export.pictures['train', label]} {label} to train on and "
+            f"{export.pictures['val', label]} to validate with"
+            for label in Label.values
+        )
+        self.stdout.write(
+            f"{export.folder}: {export.pictures.total()} pictures, {figures}. "
+            f"{export.new} are new; {export.removed} were removed."
+        )
+        if export.contradicted:
+            self.stdout.write(
+                f"{export.contradicted} were reviewed with different results; the latest counts."
+            )
+        if export.changed:
+            self.stdout.write(
+                f"{export.changed} were reviewed again or deleted meanwhile, and left out; export "
+                "once more."
+            )

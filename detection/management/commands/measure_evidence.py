@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
+
+from detection.d3.errors import D3Error
+from detection.management.arguments import positive_int
+
+
+class Command(BaseCommand):
+    help = (
+        "Measures whether the evidence map names the places that count: masks the most important"
+        " fifth of each image, and a random one, and compares what that does to the logit."
+    )
+    requires_system_checks = []  # needs neither the database nor the configured checkpoint
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "dataset",
+            type=Path,
+            help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
+        )
+        parser.add_argument("--split", default="test", help="default: test")
+        parser.add_argument(
+            "--checkpoint", type=Path, help="default: the one of MODEL_CHECKPOINT_PATH"
+        )
+        parser.add_argument(
+            "--limit", type=positive_int, help="so many images, drawn at random; default: all"
+        )
+        parser.add_argument(
+            "--seed", type=int, default=0, help="of everything that is drawn; default: 0"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._measure(**options)
+        except D3Error as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted; nothing was measured.", returncode=130) from None
+
+    def _measure(
+        self,
+        *,
+        dataset: Path,
+        split: str,
+        checkpoint: Path | None,
+        limit: int | None,
+        seed: int,
+        **options: Any,
+    ) -> None:
+        # Imported here: PyTorch takes seconds, and --help does not need it.
+        from detection.d3 import Detector
+        from detection.d3.dataset import scan_dataset
+        from detection.d3.faithfulness import (
+            compare,
+            comparison_table,
+            draw_samples,
+            measure_faithfulness,
+        )
+
+        samples = draw_samples(scan_dataset(dataset, split), limit, seed=seed)
+        detector = Detector.from_checkpoint(
+            checkpoint or settings.MODEL_CHECKPOINT_PATH,
+            clip_weights=settings.CLIP_WEIGHTS,
+            device=settings.DEVICE,
+        )
+        measured = measure_faithfulness(
+            detector=detector,
+            samples=tqdm(samples, unit="image", disable=not self.stderr.isatty()),
+            seed=seed,
+        )
+        for each in measured.unreadable:
+            self.stderr.write(f"{each.sample.path}: {each.reason}")
+        self.stdout.write(comparison_table(compare(measured, seed=seed)))
+        self.stdout.write(
+            f"\n{detector.info.name} {detector.info.version}, seed {seed}."
+            " Movements of the logit towards 0, medians with 95 % intervals."
+        )

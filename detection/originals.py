@@ -1,0 +1,30 @@
+"""The files that were sent, as they are kept beside the records."""
+
+from __future__ import annotations
+
+from django.core.files.storage import default_storage
+
+from detection.models import Prediction
+from detection.unavailable import storage_errors
+
+
+class OriginalLostError(Exception):
+    """The record's original is not in the storage; the message is one plain sentence."""
+
+    code = "original_lost"
+
+
+def read_original(prediction: Prediction) -> bytes:
+    """The bytes that were judged. Raises OriginalLostError, and UnavailableError when the storage
+    is down.
+    """
+    with storage_errors():
+        try:
+            if prediction.original_image:
+                with default_storage.open(prediction.original_image.name) as file:
+                    return file.read()
+        except FileNotFoundError:
+            pass
+    raise OriginalLostError(
+        f"The original of {prediction.original_filename} is no longer in the storage."
+    )

@@ -1,0 +1,59 @@
+"""What the pages have in common: who may open them, and errors that are pages too."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.views import redirect_to_login
+from django.http.response import HttpResponseBase
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import NotAuthenticated, PermissionDenied
+from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from detection.api.errors import as_ours
+from detection.unavailable import DatabaseUnavailableError
+
+
+class PageAuthentication(SessionAuthentication):
+    """Who is signed in, with a sentence for a form that was opened before they did."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        try:
+            super().enforce_csrf(request)
+        except PermissionDenied as error:
+            raise PermissionDenied(
+                "This page has been open since before you signed in. Load it again, then send the "
+                "image once more."
+            ) from error
+
+
+class PageView(APIView):
+    """Limits, permissions and the sentences of errors are those of the API; the answers are HTML.
+
+    An error is shown by ``error_template``.
+    """
+
+    authentication_classes = [PageAuthentication]
+    renderer_classes = [TemplateHTMLRenderer]
+    http_method_names = ["get", "head", "post"]
+    schema = None  # the OpenAPI document is for programs
+    error_template = "pages/error.html"
+
+    def handle_exception(self, error: Exception) -> HttpResponseBase:
+        if isinstance(error, NotAuthenticated):
+            return self.ask_to_sign_in()
+        if isinstance(as_ours(error), DatabaseUnavailableError):
+            self.request.user = AnonymousUser()  # the page must not ask the database who reads it
+        response = super().handle_exception(error)
+        response.exception = False  # else its template would be one of REST framework's
+        response.template_name = self.error_template
+        response.data = response.data | {"status": response.status_code}
+        return response
+
+    def ask_to_sign_in(self) -> HttpResponseBase:
+        return redirect_to_login(self.request.get_full_path())
+
+    def page(self, template: str, **context: object) -> Response:
+        return Response(context, template_name=template)

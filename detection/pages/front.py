@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from django.http.response import HttpResponseBase
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+
+from detection.api.throttling import PredictThrottle, ReadThrottle
+from detection.api.uploads import check_form, single_image
+from detection.models import Source
+from detection.pages.base import PageView
+from detection.pages.cards import card_of
+from detection.services import predict_image
+
+SIGNED_OUT = "You are signed out. Sign in again, then send the image once more."
+
+
+class FrontView(PageView):
+    """The front page, which takes one image a request.
+
+    A form is answered with the whole page; the page's own script, which sends one request for each
+    of many images, with the part of it that is new.
+    """
+
+    parser_classes = [MultiPartParser]
+    filename = ""
+
+    @property
+    def error_template(self) -> str:
+        if self._wants_a_part:
+            return "pages/problem.html"
+        return "pages/front.html" if self.request.method == "POST" else "pages/error.html"
+
+    @property
+    def _wants_a_part(self) -> bool:
+        return self.request.headers.get("X-Requested-With") == "fetch"
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [PredictThrottle() if self.request.method == "POST" else ReadThrottle()]
+
+    def get(self, request: Request) -> Response:
+        return self.page("pages/front.html")
+
+    def post(self, request: Request) -> Response:
+        check_form(request, images=1)
+        upload = single_image(request)
+        self.filename = upload.filename
+        prediction = predict_image(
+            upload=upload,
+            source=Source.PAGE,
+            owner=request.user if request.user.is_authenticated else None,
+        )
+        template = "pages/card.html" if self._wants_a_part else "pages/front.html"
+        return self.page(template, card=card_of(prediction))
+
+    def handle_exception(self, error: Exception) -> HttpResponseBase:
+        response = super().handle_exception(error)
+        if isinstance(response, Response):
+            response.data["filename"] = self.filename
+        return response
+
+    def ask_to_sign_in(self) -> HttpResponseBase:
+        if not self._wants_a_part:
+            return super().ask_to_sign_in()
+        return Response({"error": SIGNED_OUT}, status=403, template_name="pages/problem.html")

@@ -1,0 +1,75 @@
+"""What was judged before, and all that is known of one image."""
+
+from __future__ import annotations
+
+from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from detection.api.fields import sent_once
+from detection.api.pagination import CursorField, newest_first
+from detection.models import Label, Prediction
+from detection.pages.base import PageView
+from detection.pages.cards import UNCERTAIN, card_of, cards_of
+from detection.selectors import visible_predictions
+
+PAGE_SIZE = 20
+VERDICTS = [
+    (Label.FAKE.value, "Made by a generator"),
+    (Label.REAL.value, "Real photograph"),
+    (UNCERTAIN, "Cannot tell"),
+]
+
+
+class FilterSerializer(serializers.Serializer):
+    """The form above the history; other parameters are somebody else's, and left alone."""
+
+    verdict = serializers.ChoiceField(VERDICTS, required=False, allow_blank=True)
+    search = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    cursor = CursorField(required=False)
+
+
+class HistoryView(PageView):
+    def get(self, request: Request) -> Response:
+        form = FilterSerializer(data=sent_once(request.query_params))
+        form.is_valid(raise_exception=True)
+        query = form.validated_data
+        found = _matching(visible_predictions(request.user), query)
+        page = newest_first(found, request, size=PAGE_SIZE, cursor=query.get("cursor"))
+        return self.page(
+            "pages/history.html",
+            cards=cards_of(page["predictions"]),
+            older=page["next"],
+            newer=page["previous"],
+            verdicts=VERDICTS,
+            query=query,
+        )
+
+
+class RecordView(PageView):
+    def get(self, request: Request, pk: str) -> Response:
+        visible = visible_predictions(request.user).select_related("reviewer")
+        return self.page("pages/record.html", card=card_of(get_object_or_404(visible, pk=pk)))
+
+
+def _matching(records: QuerySet[Prediction], query: dict[str, object]) -> QuerySet[Prediction]:
+    if verdict := query.get("verdict"):
+        records = records.filter(_says(verdict))
+    if search := query.get("search"):
+        records = records.filter(original_filename__icontains=search)
+    return records
+
+
+def _says(verdict: str) -> Q:
+    """Records that show this verdict: the reviewer's where there is one, else the model's."""
+    unreviewed, confirmed, overturned = Prediction.Review.values
+    if verdict == UNCERTAIN:
+        return Q(uncertain=True, review_status=unreviewed)
+    [opposite] = set(Label.values) - {verdict}
+    return (
+        Q(label=verdict, uncertain=False, review_status=unreviewed)
+        | Q(label=verdict, review_status=confirmed)
+        | Q(label=opposite, review_status=overturned)
+    )

@@ -1,0 +1,68 @@
+// Keys for what the page offers as links, buttons and a field: each names its keys itself, in
+// aria-keyshortcuts. The form works without any of this.
+
+import { fetchEvidence, noteBroken } from "./review_images.js";
+import { zoomTogether } from "./review_zoom.js";
+
+// A key that is pressed twice in haste must not decide about a picture that nobody has seen yet.
+const PAUSE = 300; // milliseconds
+const NAMES = { "+": "Plus", "=": "Plus", "_": "-" };
+
+let busy = true; // until the page has been there for a moment, and again when it is being left
+
+function withKey(event) {
+  const key = NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
+  return document.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]`);
+}
+
+function isTyping(target) {
+  return target.matches("textarea, input, select, [contenteditable]");
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (isTyping(event.target)) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const element = withKey(event);
+  const moves = event.shiftKey && event.key.startsWith("Arrow"); // the picture, not the queue
+  if (!element || moves) return;
+  event.preventDefault();
+  if (element.matches("textarea")) {
+    element.focus();
+    element.setSelectionRange(element.value.length, element.value.length);
+  } else if (element.matches("[data-zoom]")) {
+    element.click(); // a held key zooms on
+  } else if (!busy && !event.repeat) {
+    element.click();
+  }
+});
+
+function leave(event) {
+  // Once only: a second click would send the same decision again, which is stale by then.
+  if (document.body.classList.contains("busy")) event.preventDefault();
+  busy = true;
+  document.body.classList.add("busy");
+}
+
+for (const form of document.querySelectorAll("form.decision, form.last-decision")) {
+  form.addEventListener("submit", leave);
+}
+
+// A page that comes back from the browser's memory is as it was: ready.
+window.addEventListener("pageshow", () => {
+  document.body.classList.remove("busy");
+  delete document.body.dataset.keys;
+  setTimeout(() => {
+    busy = false;
+    document.body.dataset.keys = "on";
+  }, PAUSE);
+});
+
+const pictures = document.querySelector(".pictures");
+if (pictures) {
+  noteBroken(pictures);
+  zoomTogether(pictures);
+  fetchEvidence(pictures.querySelector("[data-evidence]"));
+}

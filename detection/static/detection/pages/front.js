@@ -1,0 +1,74 @@
+// The front page: images come from the picker, a drop or the clipboard; each gets a card.
+
+import { Item } from "./item.js";
+import { Queue } from "./queue.js";
+import "./evidence.js";
+
+const form = document.getElementById("picker");
+const input = document.getElementById("image");
+const cards = document.getElementById("cards");
+const results = document.getElementById("results");
+const tally = document.getElementById("tally");
+const announcer = document.getElementById("announcer");
+const dropSign = document.getElementById("drop-sign");
+
+const items = [];
+const queue = new Queue();
+
+function announce(words) {
+  announcer.textContent = words;
+}
+
+function count() {
+  const ended = items.filter((item) => item.ended).length;
+  tally.textContent = items.length > 1 ? `${ended} of ${items.length} done` : "";
+}
+
+function take(files) {
+  const images = [...files];
+  if (!images.length) {
+    announce("There is no file in this. Save the image, then choose or drop the file.");
+    return;
+  }
+  const added = images.map((file) => new Item(file, { form, queue, announce, changed: count }));
+  items.push(...added);
+  results.hidden = false;
+  cards.prepend(...added.map((item) => item.element)); // the newest images come first
+  announce(images.length > 1 ? `${images.length} images are being sent.` : `${images[0].name} is being sent.`);
+  count();
+  added.forEach((item) => item.start());
+}
+
+function takePicked() {
+  take(input.files);
+  input.value = ""; // so that the same file can be chosen again
+}
+
+// Nested elements fire enter and leave as well; only the outermost pair counts.
+let depth = 0;
+
+function sign(event, change) {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  depth = Math.max(0, depth + change);
+  dropSign.hidden = depth === 0;
+}
+
+document.addEventListener("dragenter", (event) => sign(event, 1));
+document.addEventListener("dragover", (event) => sign(event, 0));
+document.addEventListener("dragleave", (event) => sign(event, -1));
+document.addEventListener("drop", (event) => {
+  if (!event.dataTransfer) return;
+  event.preventDefault(); // else the browser opens the file instead of the page
+  depth = 0;
+  dropSign.hidden = true;
+  take(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData?.files.length) take(event.clipboardData.files);
+});
+input.addEventListener("change", takePicked);
+
+input.multiple = true;
+input.required = false;
+if (input.files.length) takePicked(); // chosen before this script was here

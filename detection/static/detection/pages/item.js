@@ -1,0 +1,85 @@
+// One file on its way, from waiting to its card or its problem.
+
+import { send } from "./upload.js";
+
+const template = document.getElementById("waiting");
+
+export class Item {
+  ended = false;
+
+  constructor(file, { form, queue, announce, changed }) {
+    Object.assign(this, { file, form, queue, announce, changed });
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.find(".file").textContent = file.name;
+    this.find("progress").setAttribute("aria-label", `Upload of ${file.name}`);
+    this.find(".again").addEventListener("click", () => this.startAgain());
+    this.preview();
+  }
+
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  // What the browser cannot show (TIFF, HEIC in most) simply has no preview.
+  preview() {
+    const image = this.find("img");
+    const url = URL.createObjectURL(this.file);
+    image.addEventListener("load", () => URL.revokeObjectURL(url));
+    image.addEventListener("error", () => this.find(".card-waiting .card-picture")?.remove());
+    image.src = url;
+  }
+
+  start() {
+    this.ended = false;
+    this.show("Waiting for its turn", 0);
+    this.queue.add(() => this.run());
+  }
+
+  startAgain() {
+    this.find(".again").hidden = true;
+    this.find(".problem")?.remove();
+    this.find(".card").classList.remove("card-problem");
+    this.find(".file").focus(); // the button that had it has gone
+    this.start();
+    this.changed();
+  }
+
+  show(words, share) {
+    this.find(".state").textContent = words;
+    const progress = this.find("progress");
+    progress.hidden = false;
+    if (share < 1) progress.value = 100 * share;
+    else progress.removeAttribute("value"); // how long judging takes is not known
+  }
+
+  async run() {
+    this.show("Sending", 0);
+    const { card, sentence, again, wait } = await send(this.file, this.form, (share) =>
+      this.show(share < 1 ? "Sending" : "Judging", share),
+    );
+    if (card) this.showCard(card);
+    else this.showProblem(sentence, again);
+    if (wait) this.queue.pause(wait);
+    this.ended = true;
+    this.changed();
+  }
+
+  showCard(card) {
+    const hadFocus = this.element.contains(document.activeElement);
+    this.element.replaceChildren(card);
+    if (hadFocus) this.find(".file").focus();
+    this.announce(`${this.file.name}: ${this.find(".verdict").textContent}`);
+  }
+
+  showProblem(sentence, again) {
+    const problem = document.createElement("p");
+    problem.className = "problem";
+    problem.textContent = sentence;
+    this.find(".state").textContent = "Not judged";
+    this.find("progress").hidden = true;
+    this.find(".problem-place").replaceChildren(problem);
+    this.find(".card").classList.add("card-problem");
+    this.find(".again").hidden = !again;
+    this.announce(`${this.file.name}: not judged. ${sentence}`);
+  }
+}

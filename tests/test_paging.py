@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from detection.models import Prediction, PredictionBatch
+from detection.paging import Cursor, newest_first
+from detection.services import open_batch
+from tests.factories import a_prediction
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+AGES = [0, 0, 0, 1 / 86400, 1 / 24, 1 / 24, 0.5, 16 / 24, 3, 40, 400, 4000]  # in days before noon
+
+
+def all_pages(records, *, size: int, side: str = "older", cursor: Cursor | None = None) -> list:
+    """The ids on each page, from the cursor to the end on that side."""
+    pages = []
+    while True:
+        page = newest_first(records, size=size, cursor=cursor)
+        pages.append([record.pk for record in page.records])
+        cursor = getattr(page, side)
+        if cursor is None:
+            return pages
+
+
+@pytest.fixture
+def expected() -> list[str]:
+    made = [a_prediction(created_at=NOON - age * DAY, fake_score=age / 5000) for age in AGES]
+    made.sort(key=lambda each: (each.created_at, each.pk), reverse=True)
+    return [each.pk for each in made]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 11, 12, 50])
+def test_pages_follow_each_other_without_gap(expected, size):
+    pages = all_pages(Prediction.objects.all(), size=size)
+
+    assert [pk for page in pages for pk in page] == expected
+    assert {len(page) for page in pages[:-1]} <= {size}
+
+
+def test_pages_lead_back(expected):
+    end = Cursor("newer", NOON - 5000 * DAY, "0" * 26)
+
+    pages = all_pages(Prediction.objects.all(), size=4, side="newer", cursor=end)
+
+    assert [pk for page in reversed(pages) for pk in page] == expected
+    assert [len(page) for page in pages] == [4, 4, 4]
+
+
+def test_a_rare_record_is_found_however_old_it_is(expected):
+    old = Prediction.objects.filter(fake_score__gte=0.75)
+
+    assert all_pages(old, size=50) == [[expected[-1]]]
+
+
+def test_records_of_the_future_are_on_the_first_page():
+    ahead = a_prediction(created_at=datetime(2100, 1, 1, tzinfo=UTC))
+
+    assert all_pages(Prediction.objects.all(), size=5) == [[ahead.pk]]
+
+
+def test_no_records_are_one_empty_page():
+    page = newest_first(Prediction.objects.all(), size=5, cursor=None)
+
+    assert (page.records, page.older, page.newer) == ([], None, None)
+
+
+def test_batches_have_pages_too():
+    batches = [open_batch(total_images=1, source="scan").pk for _ in range(5)]
+
+    pages = all_pages(PredictionBatch.objects.all(), size=2)
+
+    assert sorted(pk for page in pages for pk in page) == sorted(batches)
+
+
+def test_a_cursor_is_read_as_it_was_written():
+    cursor = Cursor("older", NOON, "0" * 26)
+
+    assert Cursor.read(str(cursor)) == cursor
+    for text in ("", "2", "older", "older-1-X", f"beside-1-{'0' * 26}", f"older-x-{'0' * 26}"):
+        assert Cursor.read(text) is None
