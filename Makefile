@@ -23,10 +23,11 @@ setup: .venv/.requirements
 
 # Two processes share the work, each with one thread for the network.
 test: export OMP_NUM_THREADS := 1
-# Once with SQLite and files in a folder, once with a MongoDB wire server and an S3 server.
+# Once with SQLite and files in a folder; what depends on them once more, with a MongoDB wire server
+# and an S3 server.
 test: .venv/.requirements-dev lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
-	TEST_PAIR=mongodb-s3 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not own_servers"
+	TEST_PAIR=mongodb-s3 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not own_servers and not stateless"
 
 # The tests of the pages need Chromium. Root on Debian and its like gets it here.
 browser:

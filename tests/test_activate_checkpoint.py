@@ -22,7 +22,7 @@ from tests.factories import image_bytes
 from tests.installation import Installation
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.usefixtures("tiny_checkpoint")
+pytestmark = [pytest.mark.own_servers, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,8 @@ from detection.d3.augmentation import (
 )
 from tests.factories import noise_image
 
+pytestmark = pytest.mark.stateless
+
 AUGMENTATIONS = (clip_augmentation, residual_augmentation)
 
 

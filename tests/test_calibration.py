@@ -6,6 +6,8 @@ from scipy.special import expit
 
 from detection.d3.calibration import calibrate
 
+pytestmark = pytest.mark.stateless
+
 
 @pytest.fixture
 def logits_and_labels():

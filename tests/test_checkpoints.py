@@ -23,6 +23,8 @@ from detection.d3.errors import CheckpointError
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.stateless
+
 ARCHITECTURE = Architecture(
     tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
     image_size=64,

@@ -5,6 +5,8 @@ import pytest
 from detection.d3.dataset import DatasetError, scan_dataset
 from tests.image_sets import labelled_images
 
+pytestmark = pytest.mark.stateless
+
 
 def test_sources_and_classes_are_read_from_the_folders(tmp_path):
     labelled_images(tmp_path, split="train", sources=("gan", "diffusion"), images=2)

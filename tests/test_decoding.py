@@ -31,6 +31,8 @@ from tests.image_files import (
     tiff_grey,
 )
 
+pytestmark = pytest.mark.stateless
+
 # What is read
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from detection.d3 import Detector
 
+pytestmark = pytest.mark.stateless
+
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "checkpoints" / "d3-tiny.safetensors"
 CARD = ROOT / "checkpoints" / "d3-tiny.md"

@@ -25,6 +25,8 @@ from tests.factories import image_bytes, noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import a_checkpoint
 
+pytestmark = pytest.mark.stateless
+
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 SIZES = [(64, 64), (20, 30), (150, 70), (200, 200), (64, 65)]

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from tests.image_sets import labelled_images
 
-pytestmark = pytest.mark.usefixtures("tiny_checkpoint")
+pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from detection.d3.evaluation import EvaluationError, evaluate
 from detection.d3.perturbation import parse_perturbations
 from tests.image_sets import labelled_images
 
+pytestmark = pytest.mark.stateless
+
 
 @pytest.fixture(scope="module")
 def detector(tiny_checkpoint) -> Detector:

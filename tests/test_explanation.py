@@ -25,6 +25,8 @@ from tests.factories import noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import ARCHITECTURE, a_checkpoint
 
+pytestmark = pytest.mark.stateless
+
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints" / "d3-tiny.safetensors"
 CPU = torch.device("cpu")

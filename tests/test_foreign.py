@@ -30,6 +30,8 @@ from tests.published_layouts import (
 )
 from tests.test_checkpoints import assert_one_sentence
 
+pytestmark = pytest.mark.stateless
+
 Weights = dict[str, Tensor]
 
 

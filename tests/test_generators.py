@@ -21,6 +21,8 @@ from detection.d3.generators import (
 )
 from tests.factories import noise_image
 
+pytestmark = pytest.mark.stateless
+
 
 def design(upsampler: str, *, skip: bool = False, halvings: int = 1) -> GeneratorConfig:
     return GeneratorConfig(

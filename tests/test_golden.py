@@ -24,6 +24,8 @@ from detection.d3.preprocessing import Preprocessing
 from tests.golden_weights import digest, head_weights, visual_weights
 from tests.published_layouts import CLIP, HEAD, HEAD_LAYOUTS, TINY, head_layout
 
+pytestmark = pytest.mark.stateless
+
 GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
 DECODED_OTHERWISE = {"alpha.png", "grey16.png"}  # white behind alpha, 16 bits scaled: on purpose

@@ -11,6 +11,8 @@ from django.core.management import CommandError, call_command
 from detection.d3.checkpoints import load
 from tests.published_layouts import CLIP, HEAD, head_layout, openai_archive, read
 
+pytestmark = pytest.mark.stateless
+
 ROOT = Path(__file__).parents[1]
 
 

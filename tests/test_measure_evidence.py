@@ -21,6 +21,8 @@ from detection.d3.faithfulness import (
 from tests.factories import noise_image
 from tests.image_sets import labelled_images
 
+pytestmark = pytest.mark.stateless
+
 
 @pytest.fixture
 def measure_evidence(tiny_checkpoint, capsys):

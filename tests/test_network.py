@@ -14,6 +14,8 @@ from detection.d3.network import (
     shuffle_patches,
 )
 
+pytestmark = pytest.mark.stateless
+
 SMALL = Architecture(
     tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
     image_size=64,

@@ -10,6 +10,8 @@ from detection.d3.errors import ImageError
 from detection.d3.perturbation import Perturbation, PerturbationError, parse_perturbations
 from tests.factories import noise_image
 
+pytestmark = pytest.mark.stateless
+
 
 def test_a_specification_gives_one_perturbation_per_amount_in_its_order():
     found = parse_perturbations(["jpeg=90,70", "blur=1.5", "resize=0.5"])

@@ -7,6 +7,8 @@ import pytest
 
 from detection.d3.pipeline import in_groups, run_ahead
 
+pytestmark = pytest.mark.stateless
+
 
 @pytest.fixture
 def threads():

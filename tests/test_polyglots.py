@@ -12,6 +12,8 @@ from detection.d3.errors import PolyglotImageError, UnsupportedImageError
 from tests.factories import image_bytes
 from tests.image_files import SAMPLES, encoded, picture
 
+pytestmark = pytest.mark.stateless
+
 
 def zipped() -> bytes:
     archive = io.BytesIO()

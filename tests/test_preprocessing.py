@@ -8,6 +8,8 @@ from PIL import Image
 from detection.d3.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing, crop_boxes
 from tests.factories import noise_image
 
+pytestmark = pytest.mark.stateless
+
 LEVELS = Preprocessing(kind="crops", size=8, mean=(0.0,) * 3, std=(1 / 255,) * 3, max_crops=4)
 
 

@@ -32,6 +32,8 @@ from tests.image_files import (
     tiff_grey,
 )
 
+pytestmark = pytest.mark.stateless
+
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "empty.png").touch()

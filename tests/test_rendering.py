@@ -20,6 +20,8 @@ from detection.rendering import (
     percentage,
 )
 
+pytestmark = pytest.mark.stateless
+
 SIZES = [(1, 1), (1, 3000), (3000, 1), (20, 13), (119, 80), (121, 80), (300, 200), (640, 480)]
 SIZES += [(2048, 2048), (3000, 2000), (12000, 200), (200, 12000)]
 

@@ -24,6 +24,8 @@ from detection.d3.report import (
 from tests.image_sets import labelled_images
 from tests.pages import Page
 
+pytestmark = pytest.mark.stateless
+
 
 def an_evaluation(
     root: Path, scores: dict[str, list[float]], *, unreadable: tuple[Unreadable, ...] = ()

@@ -12,6 +12,8 @@ from detection.scan_report import ReportError, Row, Scan, check_output, open_rep
 from tests.factories import image_bytes
 from tests.pages import Page
 
+pytestmark = pytest.mark.stateless
+
 
 def a_scan(path: Path, *, images: int = 1) -> Scan:
     return Scan(

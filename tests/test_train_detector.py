@@ -16,6 +16,8 @@ from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
 from tests.published_layouts import CLIP, openai_archive, read
 
+pytestmark = pytest.mark.stateless
+
 
 def striped_pictures(root: Path, *, split: str, pairs: int) -> None:
     """Noise pictures, and the same with a pattern of period 4 as an up-sampler leaves it."""

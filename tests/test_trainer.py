@@ -19,6 +19,8 @@ from detection.d3.trainer import (
     source_means,
 )
 
+pytestmark = pytest.mark.stateless
+
 SAMPLES = [Sample(Path(f"{i}.png"), "gan", i % 2) for i in range(40)]
 
 
