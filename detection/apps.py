@@ -60,8 +60,12 @@ class DetectionConfig(AppConfig):
     def _load_successor(self) -> None:
         with self._loading:
             if self._successor is None and choice_state() != self._state:
-                self._successor = threading.Thread(target=self._replace, name="activation")
-                self._successor.start()
+                thread = threading.Thread(target=self._replace, name="activation")
+                self._successor = thread
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads: the next one who asks tries again
+                    self._successor = None
 
     def _replace(self) -> None:
         """Changes over to the active checkpoint, or keeps the old one until the next choice."""

@@ -16,7 +16,7 @@ from detection.apps import get_detector
 from detection.d3.decoding import decode_image
 from detection.filenames import storage_key
 from detection.leftovers import delete_files, take_back
-from detection.limits import decoding, image_limits
+from detection.limits import decoding, explaining, image_limits
 from detection.models import Prediction, new_id
 from detection.originals import read_original
 from detection.rendering import draw_heatmap
@@ -73,8 +73,9 @@ def _detector_of(prediction: Prediction) -> Detector:
 
 
 def _made(prediction: Prediction, data: bytes | Path, detector: Detector) -> File:
-    with decoding:
-        pixels = decode_image(data, image_limits()).pixels
+    with explaining:
+        with decoding:  # others go on while the network works
+            pixels = decode_image(data, image_limits()).pixels
         picture = ContentFile(draw_heatmap(pixels, detector.explain(pixels).map))
     _store(prediction, picture)
     picture.seek(0)

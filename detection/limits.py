@@ -1,4 +1,4 @@
-"""What an image may cost: bytes and pixels of one, and how many are decoded at a time."""
+"""What an image may cost: bytes and pixels of one, and how many are in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from detection.d3.decoding import ImageLimits
 
 # A picture of 50 million pixels takes several hundred megabytes while it is decoded.
 decoding = BoundedSemaphore(2)
+explaining = BoundedSemaphore(1)
 
 
 def image_limits() -> ImageLimits:

@@ -168,6 +168,9 @@ class Prediction(models.Model):
     model_version = models.CharField(max_length=64)
     duration_ms = models.PositiveIntegerField(help_text="Decoding and detection, in milliseconds")
     created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(
+        default=now, editable=False, help_text="When it was judged, or when a reviewer changed it"
+    )
 
     review_status = models.CharField(max_length=10, choices=Review, default=Review.UNREVIEWED)
     reviewer = models.ForeignKey(
@@ -238,11 +241,6 @@ class Prediction(models.Model):
         if self.review_status != self.Review.OVERTURNED:
             return self.label
         return Label.REAL if self.is_fake else Label.FAKE
-
-    @property
-    def updated_at(self) -> datetime:
-        """A record changes only when it is reviewed."""
-        return self.reviewed_at or self.created_at
 
     @property
     def file_keys(self) -> list[str]:

@@ -19,6 +19,7 @@ MIN_WIDTH = 480  # pixels, of the canvas, so that the words fit
 MIN_PICTURE_EDGE = 240  # pixels; a longest edge below half of this is enlarged
 MAX_HEIGHT_PER_WIDTH = 3  # of the picture on its canvas: narrower ones get margins
 JPEG_QUALITY = 90
+MAX_JPEG_EDGE = 65_500  # pixels; the format can no more
 MAX_COVER = 200  # of 255: the picture stays visible under the strongest evidence
 DARKEST = 60  # the grey that stands for black: colours are hard to see on dark pictures
 
@@ -67,10 +68,14 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
 
 
 def draw_heatmap(image: Image.Image, evidence: np.ndarray) -> bytes:
-    """A JPEG of the upright RGB ``image`` at its own size, in light grey, under the colours of FAKE
-    and REAL where the ``evidence`` (rows, columns), which covers it from edge to edge, is positive
-    and negative. The strongest twentieth has the strongest colour, nothing (0 or NaN) has none.
+    """A JPEG of the upright RGB ``image`` at its own size (or the largest that a JPEG can have), in
+    light grey, under the colours of FAKE and REAL where the ``evidence`` (rows, columns), which
+    covers it from edge to edge, is positive and negative. The strongest twentieth has the strongest
+    colour, nothing (0 or NaN) has none.
     """
+    if max(image.size) > MAX_JPEG_EDGE:
+        image = image.copy()
+        image.thumbnail((MAX_JPEG_EDGE, MAX_JPEG_EDGE))
     strength = np.nan_to_num(evidence)
     if strength.any():
         strongest = np.quantile(np.abs(strength[strength != 0]), 0.95)

@@ -9,10 +9,12 @@ or none.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet
 
 from detection.models import Prediction, now
 from detection.unavailable import database_errors
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
 CLAIM = timedelta(minutes=10)  # that a prediction is kept for the moderator who looks at it
-MARGINS = (0.01, 0.1, 1.0)  # tried in turn: a bound on the margin lets an index do the sorting
+MARGINS = (0.01, 0.1, 1.0)  # where parts of the queue end
 FREE = {"claimed_by": None, "claimed_until": None}
 AT_ONCE = 50  # candidates that are read together
 
@@ -36,6 +38,16 @@ class StaleDecisionError(ReviewError):
     """The record is no longer as the moderator saw it, or another one has it on the screen."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision as it was in force; ``reviewer_pk`` is empty when nobody was left to name."""
+
+    status: str
+    reviewer_pk: str
+    reviewed_at: datetime | None
+    note: str
+
+
 def unreviewed_predictions() -> QuerySet[Prediction]:
     """What waits for a review, the least certain first."""
     return Prediction.objects.filter(review_status=Review.UNREVIEWED).order_by("margin", "pk")
@@ -43,8 +55,13 @@ def unreviewed_predictions() -> QuerySet[Prediction]:
 
 def count_waiting(*, most: int) -> int:
     """How many wait for a review; no more than ``most`` are counted. Raises UnavailableError."""
+    counted = 0
     with database_errors():
-        return unreviewed_predictions().order_by()[:most].count()
+        for part in _parts_of_the_queue():
+            counted += len(part.order_by().values_list("pk")[: most - counted])
+            if counted == most:
+                break
+    return counted
 
 
 def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
@@ -87,18 +104,37 @@ def decide(
     Raises StaleDecisionError when somebody has decided since, or has it on the screen now, and
     UnavailableError. Then nothing is changed.
     """
-    undone = status == Review.UNREVIEWED
+    undone, moment = status == Review.UNREVIEWED, now()
     changes = {
         "review_status": status,
         "reviewer": None if undone else reviewer,
-        "reviewed_at": None if undone else now(),
+        "reviewed_at": None if undone else moment,
+        "updated_at": moment,
         "review_note": note,
         "review_revision": revision + 1,
         **FREE,
     }
     with database_errors():
-        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
-            raise StaleDecisionError(_what_happened(prediction, reviewer))
+        _change_or_refuse(prediction, reviewer, revision, changes)
+
+
+def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided) -> None:
+    """Takes back the decision that ``reviewer`` sees at ``revision``; what was decided ``before``
+    is in force again, with its note and in the name of whoever decided it.
+
+    Raises StaleDecisionError and UnavailableError as ``decide`` does. Then nothing is changed.
+    """
+    with database_errors():
+        changes = {
+            "review_status": before.status,
+            "reviewer": _person(before.reviewer_pk),
+            "reviewed_at": before.reviewed_at,
+            "updated_at": now(),
+            "review_note": before.note,
+            "review_revision": revision + 1,
+            **FREE,
+        }
+        _change_or_refuse(prediction, reviewer, revision, changes)
 
 
 def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
@@ -119,15 +155,28 @@ def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | Non
 
 
 def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
-    above = -1.0
-    for margin in MARGINS:
-        waiting = unreviewed_predictions().filter(margin__gt=above, margin__lte=margin)
-        start = 0
-        while candidates := list(waiting[start : start + AT_ONCE]):
+    for waiting in _parts_of_the_queue():
+        rest = waiting
+        while candidates := list(rest[:AT_ONCE]):
             # Not left out by the database: that would hold each record against a long list.
             yield from (each for each in candidates if each.pk not in skipped)
-            start += AT_ONCE
+            rest = _after(candidates[-1], waiting)
+
+
+def _parts_of_the_queue() -> Iterator[QuerySet[Prediction]]:
+    """The least certain first; a bound on the margin lets an index find and sort them."""
+    above = -1.0
+    for margin in MARGINS:
+        yield unreviewed_predictions().filter(margin__gt=above, margin__lte=margin)
         above = margin
+
+
+def _after(last: Prediction, waiting: QuerySet[Prediction]) -> QuerySet[Prediction]:
+    """What comes after ``last``, also while others decide: a number of records to leave out would
+    move with each decision. The bound on the margin alone is for the index.
+    """
+    beyond = Q(margin__gt=last.margin) | Q(pk__gt=last.pk)
+    return waiting.filter(beyond, margin__gte=last.margin)
 
 
 def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
@@ -142,6 +191,13 @@ def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
     return _change(prediction, prediction.review_revision, changes)
 
 
+def _change_or_refuse(
+    prediction: Prediction, reviewer: AbstractUser, revision: int, changes: dict[str, object]
+) -> None:
+    if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
+        raise StaleDecisionError(_what_happened(prediction, reviewer))
+
+
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
     """One command for the database: it changes the record at this revision, or nothing."""
     seen = Prediction.objects.filter(pk=prediction.pk, review_revision=revision)
@@ -150,6 +206,11 @@ def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -
     for name, value in changes.items():
         setattr(prediction, name, value)
     return True
+
+
+def _person(pk: str) -> AbstractUser | None:
+    """None also for one who has been deleted since."""
+    return get_user_model().objects.filter(pk=pk).first() if pk else None
 
 
 def _waits(prediction: Prediction) -> bool:

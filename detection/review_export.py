@@ -228,10 +228,15 @@ def _choice(record: Prediction) -> _Choice:
     return _Choice(
         record_id=record.pk,
         revision=record.review_revision,
-        reviewed_at=record.updated_at,
+        reviewed_at=_reviewed_at(record),
         label=record.label_in_force,
         extension=EXTENSIONS.get(image_format, image_format.lower()),
     )
+
+
+def _reviewed_at(record: Prediction) -> datetime:
+    """Reviews of records that were brought in from elsewhere may have no time."""
+    return record.reviewed_at or record.created_at
 
 
 def _later(one: _Choice, other: _Choice) -> _Choice:
@@ -251,7 +256,7 @@ def _row(path: str, record: Prediction) -> ManifestRow:
         model_name=record.model_name,
         model_version=record.model_version,
         review_status=record.review_status,
-        reviewed_at=record.updated_at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        reviewed_at=_reviewed_at(record).astimezone(UTC).isoformat(timespec="milliseconds"),
         reviewer=str(record.reviewer or ""),
         original_filename=record.original_filename,
         source=record.source,

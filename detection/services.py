@@ -8,6 +8,7 @@ taken back when anything after them fails.
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,10 @@ from django.core.files.storage import default_storage
 from detection import metrics
 from detection.apps import get_detector
 from detection.d3.decoding import DecodedImage, decode_image
-from detection.d3.errors import ImageError
+from detection.d3.errors import D3Error, ImageError
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
-from detection.heatmaps import make_heatmap
+from detection.heatmaps import OtherModelError, make_heatmap
 from detection.leftovers import delete_files, take_back
 from detection.limits import decoding, image_limits
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from detection.d3 import Detector
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
@@ -84,8 +87,8 @@ def predict_image(
     heatmap if it is to ``explain``.
 
     Raises ImageError for an image that cannot be used, D3Error for a detector that cannot,
-    and UnavailableError when storage or database is down; none leaves anything behind. A verdict
-    stays when only its heatmap fails.
+    and UnavailableError when storage or database is down; none leaves anything behind. When only
+    the heatmap fails, there is a verdict without it.
     """
     [outcome] = predict_images(
         uploads=[upload], source=source, owner=owner, batch=batch, threshold=threshold, store=store
@@ -93,7 +96,7 @@ def predict_image(
     if outcome.error is not None:
         raise outcome.error
     if explain and store:
-        make_heatmap(prediction=outcome.prediction, data=upload.data)
+        _explain(outcome.prediction, upload)
     return outcome.prediction
 
 
@@ -141,6 +144,13 @@ def predict_images(
             yield Outcome(upload=job.upload, prediction=job.prediction, error=job.error)
 
 
+def _explain(prediction: Prediction, upload: Upload) -> None:
+    try:
+        make_heatmap(prediction=prediction, data=upload.data)
+    except (D3Error, OtherModelError, UnavailableError, Prediction.DoesNotExist) as error:
+        logger.warning("The heatmap of %s is left for later: %s", prediction.pk, error)
+
+
 def delete_prediction(*, prediction: Prediction) -> None:
     """Removes a record and its files; files that cannot be deleted now are deleted later.
 
@@ -154,7 +164,10 @@ def _delete_predictions(predictions: list[Prediction]) -> None:
     keys = [key for prediction in predictions for key in prediction.file_keys]
     try:
         with database_errors():
-            Prediction.objects.filter(pk__in=ids).delete()
+            records = Prediction.objects.filter(pk__in=ids)
+            # A heatmap may have been drawn since they were read.
+            keys = [key for prediction in records for key in prediction.file_keys]
+            records.delete()
     except UnavailableError as error:
         take_back(cause=error, predictions=ids, files=keys)
         raise
@@ -346,6 +359,7 @@ class _Run:
             model_version=self.detector.info.version,
             duration_ms=round((job.decoding_seconds + seconds) * 1000),
             created_at=created_at,
+            updated_at=created_at,
         )
 
     def store_files(self, job: _Job) -> _Job:

@@ -106,11 +106,13 @@ def questions(client: Client, staff: Client) -> dict[str, Callable[[], object]]:
         "admin, sha256": get(f"{predictions}?q={middle.sha256}"),
         "admin, one record": get(f"{predictions}{middle.pk}/change/"),
         "admin, batches": get("/admin/detection/predictionbatch/"),
+        "review, next one": lambda: _answered(staff, "/admin/review/", follow=True),
+        "dashboard": get("/admin/dashboard/"),
     }
 
 
-def _answered(client: Client, path: str) -> None:
-    response = client.get(path)
+def _answered(client: Client, path: str, **options: object) -> None:
+    response = client.get(path, **options)
     assert response.status_code == 200, response.content
 
 

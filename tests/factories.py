@@ -54,6 +54,7 @@ def unsaved_prediction(
         "width": 64,
         "height": 48,
         "image_format": "JPEG",
+        "updated_at": created_at,
         "margin": abs(fake_score - fields.get("threshold", 0.5)),
         "label": Label.FAKE if fake_score > 0.5 else Label.REAL,
         "threshold": 0.5,

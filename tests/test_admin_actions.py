@@ -27,9 +27,15 @@ Review = Prediction.Review
 
 
 def act(client, action: str, predictions: list[Prediction], *, query: str = "", **data: str):
+    """As the page sends it, that was opened just now."""
     ticked = [prediction.pk for prediction in predictions]
-    form = {"action": action, "index": "0", "_selected_action": ticked}
+    form = {"action": action, "index": "0", "_selected_action": ticked, "revisions": revisions()}
     return client.post(f"{URL}{query}", form | data)
+
+
+def revisions() -> str:
+    seen = Prediction.objects.values_list("pk", "review_revision")
+    return "".join(f"{pk}:{revision} " for pk, revision in seen)
 
 
 def said(response) -> list[str]:
@@ -95,6 +101,37 @@ def test_what_was_decided_since_the_list_was_shown_is_not_decided_again(moderato
     decide(prediction=prediction, status=Review.CONFIRMED, reviewer=rita, revision=0)
 
     response = act(moderator_client, "overturn", [prediction], revisions=f"{prediction.pk}:0 ")
+
+    assert said(response) == ["a.jpg: This prediction has been confirmed by rita meanwhile."]
+    prediction.refresh_from_db()
+    assert prediction.review_status == Review.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    "seen",
+    ["", "{pk}", "{pk}:", "{pk}:x", "{pk}:-1", "{pk}:٠", "{pk}:9999999999", "{pk}:" + 5000 * "1"],
+    ids=lambda seen: seen[:16],
+)
+def test_what_the_list_did_not_show_is_not_decided_on(moderator_client, seen):
+    prediction = a_prediction(original_filename="a.jpg")
+
+    seen = seen.format(pk=prediction.pk)
+    response = act(moderator_client, "confirm", [prediction], revisions=seen)
+
+    sentence = "This prediction has changed since you opened it; look at it once more."
+    assert said(response) == [f"a.jpg: {sentence}"]
+    prediction.refresh_from_db()
+    assert prediction.review_status == Review.UNREVIEWED
+    assert log() == []
+
+
+def test_a_form_without_revisions_decides_nothing(moderator_client):
+    prediction = a_prediction(original_filename="a.jpg")
+    rita = a_moderator("rita")
+    decide(prediction=prediction, status=Review.CONFIRMED, reviewer=rita, revision=0)
+
+    form = {"action": "overturn", "_selected_action": [prediction.pk]}
+    response = moderator_client.post(URL, form)
 
     assert said(response) == ["a.jpg: This prediction has been confirmed by rita meanwhile."]
     prediction.refresh_from_db()

@@ -4,10 +4,12 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import PredictionBatch, new_id, now
+from tests.api import a_user
 from tests.factories import a_prediction
 
 pytestmark = pytest.mark.django_db
@@ -110,6 +112,21 @@ def test_the_page_of_a_batch_has_its_errors_and_results(moderator_client):
     assert results == [f"{number}.jpg" for number in range(100)]
     assert f'href="/admin/detection/prediction/?batch={batch.pk}"' in page
     assert len(queries) <= 8
+
+
+def test_results_are_for_those_who_may_see_predictions(client):
+    staff = a_user("staff", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_predictionbatch"))
+    client.force_login(staff)
+    batch = a_batch(successful=1, failed=1, errors=[an_error(3)])
+    a_prediction(batch=batch, batch_index=0, original_filename="secret.jpg")
+
+    page = page_of(client, f"{batch.pk}/change/")
+
+    assert "This file is empty." in page
+    assert "2 of 4" in page
+    for hidden in ("secret.jpg", "results/test.jpg", "/admin/detection/prediction/?batch="):
+        assert hidden not in page
 
 
 def test_a_batch_without_errors_and_results_says_so(moderator_client):

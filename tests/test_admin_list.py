@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from detection.models import now
 from detection.paging import SPANS
+from detection.selectors import MOST_SAME
 from detection.services import open_batch
 from tests.factories import a_prediction
 from tests.people import a_moderator
@@ -231,6 +232,15 @@ def test_a_prediction_is_shown_with_the_other_verdicts_on_its_bytes(admin_client
     assert "20.0 %" in page
     assert "<select" not in page.partition('id="content-main"')[2]
     assert len(queries_of(admin_client, f"{URL}{old.pk}/change/")) <= 8
+
+
+def test_of_many_other_verdicts_the_newest_are_shown(admin_client):
+    same = [a_prediction() for _ in range(MOST_SAME + 2)]
+
+    page = page_of(admin_client, f"{same[0].pk}/change/")
+
+    links = re.findall(rf'href="{URL}(\w+)/change/"', page)
+    assert list(dict.fromkeys(links)) == [each.pk for each in same[: -MOST_SAME - 1 : -1]]
 
 
 def test_the_page_of_a_prediction_has_its_history(admin_client):

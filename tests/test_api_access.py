@@ -9,6 +9,7 @@ from detection.models import AccessToken, Prediction, PredictionBatch, now
 from detection.services import open_batch, predict_image
 from tests.api import a_client, a_file, a_token, a_user, assert_refused
 from tests.factories import a_prediction, an_upload
+from tests.people import a_moderator
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -181,7 +182,7 @@ def test_what_belongs_to_others_is_not_found(ann):
 @pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("name", ["ann", "sue"])
 def test_owner_and_staff_delete_record_and_files(ann, stored_files, name):
-    people = {"ann": ann, "sue": a_user("sue", is_staff=True)}
+    people = {"ann": ann, "sue": a_user("sue", is_staff=True, is_superuser=True)}
     prediction = predict_image(upload=an_upload(), source="api", owner=ann)
     client = a_client(a_token(people[name]))
 
@@ -191,6 +192,21 @@ def test_owner_and_staff_delete_record_and_files(ann, stored_files, name):
     assert_refused(client.get(a_record(RECORDS, prediction.pk)), 404, "not_found")
     assert_refused(client.delete(a_record(RECORDS, prediction.pk)), 404, "not_found")
     assert stored_files() == []
+
+
+@pytest.mark.parametrize("access", ["open", "token"])
+def test_moderators_delete_only_what_they_sent(ann, settings, access):
+    settings.API_ACCESS = access
+    rita = a_moderator("rita")
+    client = a_client(a_token(rita))
+    anns, own = a_prediction(owner=ann), a_prediction(owner=rita)
+
+    assert client.get(a_record(RECORDS, anns.pk)).status_code == 200
+    assert_refused(client.delete(a_record(RECORDS, anns.pk)), 403, "permission_denied")
+    if access == "token":
+        nobodys = a_record(RECORDS, a_prediction().pk)
+        assert_refused(client.delete(nobodys), 403, "permission_denied")
+    assert client.delete(a_record(RECORDS, own.pk)).status_code == 204
 
 
 def test_in_the_open_everybody_deletes_what_nobody_owns(client, stored_files):

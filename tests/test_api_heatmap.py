@@ -6,6 +6,7 @@ import pytest
 from django.core.files.storage import default_storage
 from PIL import Image
 
+from detection.heatmaps import OtherModelError
 from detection.models import Prediction
 from tests.api import a_client, a_file, a_token, a_user, assert_refused, fetched
 from tests.factories import a_prediction
@@ -95,10 +96,23 @@ def test_strangers_see_none(client, settings):
     assert_refused(client.get(path), 401, "not_authenticated")
 
 
-def test_drawing_is_throttled_as_judging_is(client, settings):
-    settings.THROTTLE_PREDICT = "2/min"
-    body = predicted(client)
-    path = f"/api/predictions/{body['id']}/heatmap/"
+def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, settings):
+    settings.THROTTLE_PREDICT = "3/min"
+    first, second = predicted(client), predicted(client)
+    path = f"/api/predictions/{first['id']}/heatmap/"
 
-    assert client.get(path).status_code == 200
-    assert_refused(client.get(path), 429, "throttled")
+    assert [client.get(path).status_code for _ in range(3)] == [200, 200, 200]
+    refused = client.get(f"/api/predictions/{second['id']}/heatmap/")
+    assert_refused(refused, 429, "throttled")
+
+
+def test_a_verdict_stays_when_only_its_heatmap_fails(client, monkeypatch):
+    def broken(**options: object) -> None:
+        raise OtherModelError("Another model was activated in between.")
+
+    monkeypatch.setattr("detection.services.make_heatmap", broken)
+
+    body = predicted(client, explain="true")
+
+    assert body["heatmap_url"] is None
+    assert Prediction.objects.get().pk == body["id"]

@@ -188,6 +188,12 @@ def test_the_files_of_an_old_record_still_open(client):
         assert fetched(client, record["storage"]["original_url"]) == an_upload().data
 
 
+def test_until_there_is_a_decision_notes_are_between_the_moderators(client):
+    prediction = a_prediction(review_note="Ask the photographer.")
+
+    assert client.get(f"{URL}{prediction.pk}/").json()["review"]["note"] == ""
+
+
 def test_a_review_shows_the_reviewers_label(client):
     a_user("rita")
     prediction = a_prediction(
@@ -196,6 +202,7 @@ def test_a_review_shows_the_reviewers_label(client):
         reviewed_at=NOON,
         review_note="A known photograph.",
         created_at=NOON - DAY,
+        updated_at=NOON,
     )
 
     for record in (

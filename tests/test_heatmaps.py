@@ -57,6 +57,16 @@ def test_deleting_the_record_deletes_it(stored_files):
     assert stored_files() == []
 
 
+def test_deleting_a_record_that_was_read_before_deletes_it_too(stored_files):
+    prediction = stored()
+    seen = Prediction.objects.get()
+    opened(prediction)
+
+    delete_prediction(prediction=seen)
+
+    assert stored_files() == []
+
+
 def test_a_lost_one_is_drawn_again(stored_files):
     prediction = stored()
     first = opened(prediction)
@@ -96,13 +106,13 @@ def test_a_record_that_is_deleted_meanwhile_leaves_no_file(stored_files):
 @pytest.mark.django_db(transaction=True)
 def test_of_two_that_are_drawn_at_once_one_is_kept(stored_files, monkeypatch):
     prediction = stored()
-    draw, both = heatmaps.draw_heatmap, Barrier(2)
+    read, both = heatmaps.read_original, Barrier(2)
 
-    def draw_together(*arguments) -> bytes:
-        both.wait(20)
-        return draw(*arguments)
+    def read_together(record: Prediction) -> bytes:
+        both.wait(20)  # neither has found a heatmap
+        return read(record)
 
-    monkeypatch.setattr(heatmaps, "draw_heatmap", draw_together)
+    monkeypatch.setattr(heatmaps, "read_original", read_together)
     pictures = []
 
     def ask() -> None:

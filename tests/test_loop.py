@@ -108,7 +108,9 @@ def predict(client, images: list[bytes]) -> list[Prediction]:
 def overturn(client, predictions: list[Prediction]) -> None:
     """As a moderator does in the admin's list."""
     ids = [prediction.pk for prediction in predictions]
-    client.post("/admin/detection/prediction/", {"action": "overturn", "_selected_action": ids})
+    seen = "".join(f"{each.pk}:{each.review_revision} " for each in predictions)
+    form = {"action": "overturn", "_selected_action": ids, "revisions": seen}
+    client.post("/admin/detection/prediction/", form)
 
 
 def accuracy(checkpoint: Path, dataset: Path) -> float:

@@ -9,9 +9,10 @@ from html import unescape
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pymongo.errors import AutoReconnect
 
 from detection.models import Prediction, now
 from detection.selectors import MOST_SAME
@@ -281,6 +282,114 @@ def test_undo_takes_the_last_decision_back_and_opens_it_again(moderator, moderat
     assert (stored(first).review_status, stored(first).claimed_by) == ("unreviewed", moderator)
     # The next one is still theirs.
     assert shown(decided(moderator_client, first, "overturn")) == second.pk
+
+
+def test_undo_restores_the_decision_of_another_one(
+    moderator, moderator_client, other_client, client
+):
+    prediction = a_prediction()
+    decided(moderator_client, prediction, "confirm", note="mine")
+    before = stored(prediction)
+    decided(other_client, prediction, "overturn")
+
+    page = decided(other_client, prediction, "undo", revision=2)
+
+    record = stored(prediction)
+    assert (record.review_status, record.reviewer) == (REVIEW.CONFIRMED, moderator)
+    assert (record.review_note, record.reviewed_at) == ("mine", before.reviewed_at)
+    assert shown(page) == prediction.pk
+    assert "Taken back; what was decided before is in force again." in text(page)
+    assert "Confirmed by mod on" in text(page)
+    last = LogEntry.objects.order_by("action_time", "pk").last()
+    assert (last.user.username, last.get_change_message()) == ("bob", "Took the decision back.")
+    # That was one decision; nothing more is remembered.
+    decided(other_client, prediction, "undo")
+    assert (stored(prediction).review_status, stored(prediction).review_note) == (
+        REVIEW.UNREVIEWED,
+        "mine",
+    )
+
+
+def test_undo_of_a_change_of_mind_restores_the_first_decision(moderator, moderator_client):
+    prediction = a_prediction()
+    decided(moderator_client, prediction, "confirm", note="first")
+    decided(moderator_client, prediction, "overturn", note="second")
+
+    decided(moderator_client, prediction, "undo")
+
+    record = stored(prediction)
+    assert (record.review_status, record.review_note) == (REVIEW.CONFIRMED, "first")
+    assert record.reviewer == moderator
+
+
+def test_who_remembers_another_decision_only_opens_the_record(moderator_client, other_client):
+    prediction = a_prediction()
+    decided(other_client, prediction, "confirm", note="first")
+    decided(moderator_client, prediction, "overturn", note="second")
+    decided(other_client, prediction, "confirm", note="third")
+
+    decided(moderator_client, prediction, "undo")
+
+    assert (stored(prediction).review_status, stored(prediction).reviewer) == ("unreviewed", None)
+    assert stored(prediction).review_note == "third"
+
+
+def test_a_session_of_an_older_version_can_still_undo(moderator_client):
+    prediction = a_prediction()
+    decided(moderator_client, prediction, "confirm")
+    session = moderator_client.session
+    last = {"pk": prediction.pk, "revision": 1, "words": "Confirmed as FAKE: test.jpg"}
+    session["review"] = {"visited": [], "skipped": [], "last": last}
+    session.save()
+
+    decided(moderator_client, prediction, "undo")
+
+    assert stored(prediction).review_status == REVIEW.UNREVIEWED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("gone"), AutoReconnect("gone"), IntegrityError("no such user")],
+    ids=["sql", "mongodb", "refused"],
+)
+def test_a_decision_without_its_line_in_the_log_stands(
+    moderator, moderator_client, monkeypatch, caplog, error
+):
+    prediction = a_prediction()
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(LogEntry.objects, "log_actions", fail)
+    for decision, status in (
+        ("confirm", REVIEW.CONFIRMED),
+        ("overturn", REVIEW.OVERTURNED),
+        ("undo", REVIEW.CONFIRMED),
+    ):
+        caplog.clear()
+        page = decided(moderator_client, prediction, decision)
+
+        assert page.status_code == 200
+        assert stored(prediction).review_status == status
+        [record] = [each for each in caplog.records if each.name == "detection.admin.decisions"]
+        assert record.levelname == "ERROR"
+        sentence = {
+            "confirm": "Confirmed: FAKE.",
+            "overturn": "Overturned: REAL instead of FAKE.",
+            "undo": "Took the decision back.",
+        }[decision]
+        assert record.getMessage() == (
+            f"The admin's log lacks what mod decided on {prediction.pk}: {sentence}"
+        )
+
+
+def test_an_error_of_ours_in_the_log_is_not_hidden(moderator_client, monkeypatch):
+    def fail(*arguments: object, **options: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(LogEntry.objects, "log_actions", fail)
+    with pytest.raises(TypeError):
+        decided(moderator_client, a_prediction(), "confirm")
 
 
 def test_a_stale_undo_is_refused(moderator_client, other_client):

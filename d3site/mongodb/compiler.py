@@ -10,7 +10,6 @@ from django_mongodb_backend.compiler import (  # noqa: F401
     SQLAggregateCompiler,
     SQLDeleteCompiler,
     SQLInsertCompiler,
-    SQLUpdateCompiler,
 )
 from django_mongodb_backend.query import MongoQuery
 
@@ -35,6 +34,11 @@ class SQLCompiler(compiler.SQLCompiler):
             query.project_fields = dotted(query.project_fields)
         query.match_mql = flattened(query.match_mql)
         return query
+
+
+class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
+    def update(self, criteria: dict[str, Any], pipeline: list[dict[str, Any]]) -> int:
+        return super().update(flattened(criteria), pipeline)
 
 
 def _is_itself(name: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
+
+UNSEEN = -1  # no record has this revision: a decision on it is refused as stale
 
 Review = Prediction.Review
 
@@ -48,7 +51,7 @@ def _decide(request: HttpRequest, predictions: QuerySet[Prediction], status: Rev
                 prediction=prediction,
                 status=status,
                 reviewer=request.user,
-                revision=seen.get(prediction.pk, prediction.review_revision),
+                revision=seen.get(prediction.pk, UNSEEN),
                 note=prediction.review_note,
             )
         except ReviewError as error:
@@ -62,7 +65,9 @@ def _decide(request: HttpRequest, predictions: QuerySet[Prediction], status: Rev
 def _revisions_seen(request: HttpRequest) -> dict[str, int]:
     """By id, as they were when the list was shown: what changed meanwhile is not decided on."""
     entries = (entry.partition(":") for entry in request.POST.get("revisions", "").split())
-    return {pk: int(revision) for pk, _, revision in entries if revision.isdecimal()}
+    return {
+        pk: int(revision) for pk, _, revision in entries if re.fullmatch("[0-9]{1,10}", revision)
+    }
 
 
 @admin.action(permissions=["delete"], description="Delete with files")

@@ -39,8 +39,8 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         (None, {"fields": ["state", "progress", "total_images", "successful", "failed"]}),
         ("Origin", {"fields": ["batch_id", "source", "owner", "started", "finished"]}),
         ("Errors", {"fields": ["refused"]}),
-        ("Results", {"fields": ["results", "all_results"]}),
     ]
+    of_predictions = [("Results", {"fields": ["results", "all_results"]})]
     readonly_fields = [
         "state",
         "progress",
@@ -54,6 +54,13 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[PredictionBatch]:
         """Without the errors, a thousand of which may be in each record; one page reads them."""
         return super().get_queryset(request).defer("errors")
+
+    def get_fieldsets(
+        self, request: HttpRequest, obj: PredictionBatch | None = None
+    ) -> list[tuple[str | None, dict]]:
+        """The results are predictions, with their files: for those who may see predictions."""
+        may_see = request.user.has_perm("detection.view_prediction")
+        return [*self.fieldsets, *(self.of_predictions if may_see else [])]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[PredictionBatch], search_term: str

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.db import DatabaseError
 
 from detection import review
 from detection.models import Prediction
-from detection.unavailable import database_errors
+from detection.review import Decided
+from detection.unavailable import DatabaseUnavailableError, database_errors
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
+
+TAKEN_BACK = "Took the decision back."
+
+logger = logging.getLogger(__name__)
 
 
 def decide_and_log(
@@ -22,11 +29,22 @@ def decide_and_log(
     revision: int,
     note: str = "",
 ) -> None:
-    """What ``review.decide`` does, with its errors, and a line that says who did it."""
+    """What ``review.decide`` does, with its errors, and a line that says who did it.
+
+    The decision stands also where the line cannot be written; then the process's own log has it.
+    """
     review.decide(
         prediction=prediction, status=status, reviewer=reviewer, revision=revision, note=note
     )
-    log_decision(user=reviewer, prediction=prediction, sentence=_sentence(prediction))
+    _log_what_stands(reviewer, prediction, _sentence(prediction))
+
+
+def undo_and_log(
+    *, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided
+) -> None:
+    """What ``review.undo`` does, with a line as of ``decide_and_log``."""
+    review.undo(prediction=prediction, reviewer=reviewer, revision=revision, before=before)
+    _log_what_stands(reviewer, prediction, TAKEN_BACK)
 
 
 def log_decision(*, user: AbstractUser, prediction: Prediction, sentence: str) -> None:
@@ -37,6 +55,15 @@ def log_decision(*, user: AbstractUser, prediction: Prediction, sentence: str) -
 def log_deletion(*, user: AbstractUser, prediction: Prediction) -> None:
     """Raises UnavailableError."""
     _log(user, prediction, DELETION, "Deleted with its files.")
+
+
+def _log_what_stands(user: AbstractUser, prediction: Prediction, sentence: str) -> None:
+    try:
+        log_decision(user=user, prediction=prediction, sentence=sentence)
+    except (DatabaseUnavailableError, DatabaseError):
+        logger.exception(
+            "The admin's log lacks what %s decided on %s: %s", user, prediction.pk, sentence
+        )
 
 
 def _log(user: AbstractUser, prediction: Prediction, flag: int, sentence: str) -> None:
@@ -57,6 +84,6 @@ def _sentence(prediction: Prediction) -> str:
         status.CONFIRMED: f"Confirmed: {prediction.label}.",
         status.OVERTURNED: f"Overturned: {prediction.label_in_force} instead of"
         f" {prediction.label}.",
-        status.UNREVIEWED: "Took the decision back.",
+        status.UNREVIEWED: TAKEN_BACK,
     }
     return f"{sentences[status]} {prediction.review_note}".strip()

@@ -18,9 +18,8 @@ from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import RECORD_ID, Prediction
 from detection.rendering import percentage
+from detection.selectors import same_bytes
 from detection.services import delete_prediction
-
-MOST_OTHERS = 20  # verdicts on the same bytes that a page shows
 
 VERDICT = ["verdict", "score", "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
@@ -149,9 +148,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
     @admin.display(description="other verdicts on the same bytes")
     def others(self, prediction: Prediction) -> SafeString:
-        # Not excluded by the query: a server may take the index of what is *not* wanted.
-        same = Prediction.objects.filter(sha256=prediction.sha256).order_by()[: MOST_OTHERS + 1]
-        return cells.table([other for other in same if other != prediction][:MOST_OTHERS])
+        return cells.table(same_bytes(prediction))
 
 
 def _matching(term: str) -> Q:

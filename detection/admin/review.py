@@ -18,11 +18,11 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from detection import review as service
 from detection.admin import cells
-from detection.admin.decisions import decide_and_log
+from detection.admin.decisions import decide_and_log, undo_and_log
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.models import Label, Prediction
 from detection.rendering import percentage, picture_place
-from detection.review import StaleDecisionError
+from detection.review import Decided, StaleDecisionError
 from detection.selectors import same_bytes
 from detection.unavailable import database_errors
 
@@ -133,9 +133,10 @@ def _carry_out(
         remembered.skip(prediction.pk)
         return redirect("review-next")
     if decision == Decision.UNDO:
-        _undo(request, prediction, revision)
+        _undo(request, prediction, revision, remembered.before(prediction.pk, revision))
         remembered.cannot_undo(prediction.pk)
         return redirect("review", prediction.pk)
+    before = _decided(prediction)
     decide_and_log(
         prediction=prediction,
         status=Decision.STATUSES[decision],
@@ -143,9 +144,8 @@ def _carry_out(
         revision=revision,
         note=note,
     )
-    remembered.decided(
-        LastDecision(prediction.pk, prediction.review_revision, _decided_words(prediction))
-    )
+    words = _decided_words(prediction)
+    remembered.decided(LastDecision.on(prediction, words=words, before=before))
     return redirect("review-next")
 
 
@@ -155,10 +155,30 @@ def _skip(request: HttpRequest, prediction: Prediction, note: str) -> None:
     messages.info(request, f"Skipped {prediction.original_filename}; it still waits.")
 
 
-def _undo(request: HttpRequest, prediction: Prediction, revision: int) -> None:
-    """What was noted stays: the record is opened again with it."""
+def _decided(prediction: Prediction) -> Decided | None:
+    """The decision in force; None for an open record."""
+    if prediction.review_status == Prediction.Review.UNREVIEWED:
+        return None
+    return Decided(
+        status=prediction.review_status,
+        reviewer_pk=str(prediction.reviewer_id or ""),
+        reviewed_at=prediction.reviewed_at,
+        note=prediction.review_note,
+    )
+
+
+def _undo(
+    request: HttpRequest, prediction: Prediction, revision: int, before: Decided | None
+) -> None:
+    """What was decided before is in force again. Where nothing was, or nobody remembers, what was
+    noted stays: the record is opened again with it.
+    """
     if prediction.review_status == Prediction.Review.UNREVIEWED:
         raise StaleDecisionError("There is no decision to take back any more.")
+    if before:
+        undo_and_log(prediction=prediction, reviewer=request.user, revision=revision, before=before)
+        messages.info(request, "Taken back; what was decided before is in force again.")
+        return
     decide_and_log(
         prediction=prediction,
         status=Decision.STATUSES[Decision.UNDO],

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Self
 
 from django.contrib.sessions.backends.base import SessionBase
+
+from detection.models import Prediction
+from detection.review import Decided
 
 KEY = "review"
 MOST_SKIPPED = 500
@@ -13,11 +18,45 @@ MOST_VISITED = 100
 
 @dataclass(frozen=True, slots=True)
 class LastDecision:
-    """What Undo takes back, and how it is called on the page."""
+    """What Undo takes back, how it is called on the page, and what was decided before it.
+
+    Its values are such as JSON has: a session keeps no others.
+    """
 
     pk: str
     revision: int
     words: str
+    status_before: str = Prediction.Review.UNREVIEWED.value
+    reviewer_before: str = ""
+    reviewed_at_before: str = ""
+    note_before: str = ""
+
+    @classmethod
+    def on(cls, prediction: Prediction, *, words: str, before: Decided | None) -> Self:
+        """The decision that ``prediction`` now has."""
+        decision = cls(prediction.pk, prediction.review_revision, words)
+        if before is None:
+            return decision
+        return replace(
+            decision,
+            status_before=str(before.status),
+            reviewer_before=before.reviewer_pk,
+            reviewed_at_before=before.reviewed_at.isoformat() if before.reviewed_at else "",
+            note_before=before.note,
+        )
+
+    @property
+    def before(self) -> Decided | None:
+        """None: the prediction was open."""
+        if self.status_before == Prediction.Review.UNREVIEWED:
+            return None
+        moment = self.reviewed_at_before
+        return Decided(
+            status=self.status_before,
+            reviewer_pk=self.reviewer_before,
+            reviewed_at=datetime.fromisoformat(moment) if moment else None,
+            note=self.note_before,
+        )
 
 
 class ReviewSession:
@@ -56,6 +95,11 @@ class ReviewSession:
     def decided(self, decision: LastDecision) -> None:
         self.last = decision
         self._save()
+
+    def before(self, pk: str, revision: int) -> Decided | None:
+        """What was decided before the decision that made this revision, as far as it is known."""
+        last = self.last
+        return last.before if last and (last.pk, last.revision) == (pk, revision) else None
 
     def cannot_undo(self, pk: str) -> None:
         """A decision about this record was taken back, or is in force no longer."""

@@ -27,11 +27,15 @@ class MayReadMetrics(BasePermission):
 
 
 class MayDelete(MayUseApi):
-    """The owner of a prediction and staff; one that nobody owns, whoever may see it."""
+    """The owner of a prediction, and staff with the permission; where everybody is let in, one that
+    nobody owns is everybody's.
+    """
 
-    message = "Only its owner or staff can delete this prediction."
+    message = "Only its owner, or staff who may delete, can delete this prediction."
 
     def has_object_permission(self, request: Request, view: APIView, obj: Prediction) -> bool:
-        if request.method != "DELETE" or request.user.is_staff:
+        if request.method != "DELETE" or request.user.has_perm("detection.delete_prediction"):
             return True
-        return obj.owner_id in (None, request.user.pk)
+        if obj.owner_id is None:
+            return settings.API_ACCESS == "open"
+        return obj.owner_id == request.user.pk

@@ -26,7 +26,10 @@ ERROR_DESCRIPTIONS = {
 ERROR_EXAMPLES = {
     400: ("truncated_image", "This JPEG file ends too early: a part of the image is missing."),
     401: ("not_authenticated", "Authentication credentials were not provided."),
-    403: ("permission_denied", "Only its owner or staff can delete this prediction."),
+    403: (
+        "permission_denied",
+        "Only its owner, or staff who may delete, can delete this prediction.",
+    ),
     404: ("not_found", "There is nothing at this address."),
     409: (
         "other_model",

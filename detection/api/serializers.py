@@ -78,7 +78,12 @@ class ReviewSerializer(serializers.Serializer):
         source="reviewer.username", allow_null=True, default=None, help_text="Who decided"
     )
     reviewed_at = serializers.DateTimeField(allow_null=True, help_text="When it was decided")
-    note = serializers.CharField(source="review_note", help_text="The reviewer's remark")
+    note = serializers.SerializerMethodField(help_text="The reviewer's remark on the decision")
+
+    def get_note(self, prediction: Prediction) -> str:
+        """Until there is a decision, notes are between the moderators."""
+        is_open = prediction.review_status == Prediction.Review.UNREVIEWED
+        return "" if is_open else prediction.review_note
 
 
 class BatchResultSerializer(serializers.Serializer):
@@ -116,7 +121,8 @@ class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer):
     model = ModelSerializer(source="*", help_text="Which model judged")
     duration_ms = serializers.IntegerField(help_text="Decoding and detection, in milliseconds")
     heatmap_url = FileUrlField(
-        source="heatmap_image", help_text="Where the evidence lies; null: not asked for"
+        source="heatmap_image",
+        help_text="Where the evidence lies; null: not asked for, or not to be had just now",
     )
     index = None
     review = None  # nobody has seen it yet
@@ -124,7 +130,7 @@ class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer):
 
 class TimestampsSerializer(serializers.Serializer):
     created_at = serializers.DateTimeField(help_text="When the image was judged")
-    updated_at = serializers.DateTimeField(help_text="When the record last changed")
+    updated_at = serializers.DateTimeField(help_text="When it was judged, or last reviewed")
 
 
 class StorageSerializer(serializers.Serializer):

@@ -1,4 +1,5 @@
 
+import detection.models
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
@@ -54,6 +55,11 @@ class Migration(migrations.Migration):
             model_name='prediction',
             name='review_revision',
             field=models.PositiveIntegerField(default=0, help_text='Goes up with each claim and decision; what saw an older one is stale'),
+        ),
+        migrations.AddField(
+            model_name='prediction',
+            name='updated_at',
+            field=models.DateTimeField(default=detection.models.now, editable=False, help_text='When it was judged, or when a reviewer changed it'),
         ),
         migrations.AddField(
             model_name='prediction',

@@ -1,4 +1,4 @@
-"""The group of those who review, and how certain the verdicts are that were given until now."""
+"""The group of those who review, and what they need to know of the verdicts given until now."""
 
 from itertools import islice
 
@@ -31,14 +31,14 @@ def _create_missing_permissions(apps, alias):
     config.models_module = None
 
 
-def set_margins(apps, schema_editor):
+def fill_records(apps, schema_editor):
     predictions = apps.get_model("detection", "Prediction").objects.using(
         schema_editor.connection.alias
     )
     ids = predictions.order_by("pk").values_list("pk", flat=True).iterator()
     while step := list(islice(ids, STEP)):
         margin = Abs(F("fake_score") - F("threshold"))
-        predictions.filter(pk__in=step).update(margin=margin)
+        predictions.filter(pk__in=step).update(margin=margin, updated_at=F("created_at"))
 
 
 class Migration(migrations.Migration):
@@ -51,5 +51,5 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunPython(create_moderators, migrations.RunPython.noop),
-        migrations.RunPython(set_margins, migrations.RunPython.noop),
+        migrations.RunPython(fill_records, migrations.RunPython.noop),
     ]

@@ -165,9 +165,12 @@ class PredictionViewSet(ViewSet):
             **schema.errors(400, 401, 404, 409, 429, 500, 503),
         },
     )
-    @action(detail=True, throttle_classes=[PredictThrottle])
+    @action(detail=True)
     def heatmap(self, request: Request, pk: str) -> FileResponse:
         prediction = self._find(pk)
+        if not prediction.heatmap_image:  # drawing costs as much as judging
+            self.throttle_classes = [PredictThrottle]
+            self.check_throttles(request)
         try:
             picture = open_heatmap(prediction=prediction)
         except Prediction.DoesNotExist as error:  # deleted while it was drawn

@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from detection.active_checkpoint import active_checkpoint, load_detector
 from detection.d3.errors import D3Error
 from detection.management.arguments import positive_int
 
@@ -16,7 +16,7 @@ class Command(BaseCommand):
         "Measures whether the evidence map names the places that count: masks the most important"
         " fifth of each image, and a random one, and compares what that does to the logit."
     )
-    requires_system_checks = []  # needs neither the database nor the configured checkpoint
+    requires_system_checks = []  # it says itself what is wrong with a checkpoint
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -25,9 +25,7 @@ class Command(BaseCommand):
             help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
         )
         parser.add_argument("--split", default="test", help="default: test")
-        parser.add_argument(
-            "--checkpoint", type=Path, help="default: the one of MODEL_CHECKPOINT_PATH"
-        )
+        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
             "--limit", type=positive_int, help="so many images, drawn at random; default: all"
         )
@@ -54,7 +52,6 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         # Imported here: PyTorch takes seconds, and --help does not need it.
-        from detection.d3 import Detector
         from detection.d3.dataset import scan_dataset
         from detection.d3.faithfulness import (
             compare,
@@ -64,11 +61,7 @@ class Command(BaseCommand):
         )
 
         samples = draw_samples(scan_dataset(dataset, split), limit, seed=seed)
-        detector = Detector.from_checkpoint(
-            checkpoint or settings.MODEL_CHECKPOINT_PATH,
-            clip_weights=settings.CLIP_WEIGHTS,
-            device=settings.DEVICE,
-        )
+        detector = load_detector(checkpoint or active_checkpoint())
         measured = measure_faithfulness(
             detector=detector,
             samples=tqdm(samples, unit="image", disable=not self.stderr.isatty()),
