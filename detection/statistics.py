@@ -63,6 +63,8 @@ class Period:
             raise PeriodError("The first day is after the last one.")
         if (last - first).days >= MAX_DAYS:
             raise PeriodError(f"Ask for at most {MAX_DAYS} days.")
+        if last == date.max:  # no day follows it
+            raise PeriodError("There is no such day.")
         return cls(first, last)
 
     @classmethod

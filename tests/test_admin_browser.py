@@ -101,3 +101,19 @@ def test_everybody_can_use_the_pages(service: Service, page: Page, width):
         assert serious_problems(page) == []
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(overflow) == 0
+
+
+def test_everybody_can_use_the_other_pages_of_the_admin(page: Page):
+    page.goto(LIST)
+    page.locator("#result_list tbody input[type=checkbox]").first.check()
+    page.get_by_label("Action:").select_option("delete_selected")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_text("Are you sure")).to_be_visible()
+    assert serious_problems(page) == []
+    for path in ("/admin/", "/admin/detection/accesstoken/add/", "/admin/auth/user/"):
+        page.goto(path)
+        assert serious_problems(page) == []
+    page.goto("/admin/")
+    page.get_by_role("button", name="Log out").click()
+    page.goto("/admin/login/")
+    assert serious_problems(page) == []

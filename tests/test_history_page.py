@@ -231,3 +231,9 @@ def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, 
 
     assert "Model" not in shown(client, "/history/").text
     assert "it is called FAKE" in scale(shown(client, page_of(record)))
+
+
+def test_a_page_whose_records_are_gone_leads_back(client):
+    page = client.get("/history/", {"cursor": "older-1-01M84Q580AZZY3CNE3Y34WJ3B2"})
+
+    assert "There is nothing on this page any more." in page.content.decode()

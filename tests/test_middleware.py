@@ -8,6 +8,7 @@ import logging
 import pytest
 from django.conf import settings as django_settings
 from django.core.cache import cache
+from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pythonjsonlogger.json import JsonFormatter
 
@@ -215,3 +216,45 @@ def test_without_database_a_page_of_the_admin_is_503_too(transactional_db, admin
     assert response.status_code == 503
     assert response.json()["code"] == "database_unavailable"
     assert response.headers["Retry-After"]
+
+
+# People who look at pages
+
+
+def by_a_browser(**options) -> Client:
+    return Client(headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, **options)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/", "/api/auth/login/"])
+def test_too_many_tries_to_sign_in_are_a_page(settings, path):
+    settings.THROTTLE_LOGIN = "1/min"
+    browser = by_a_browser()
+    browser.post(path)
+
+    page = browser.post(path)
+
+    assert page.status_code == 429
+    assert int(page["Retry-After"]) > 0
+    assert page["Content-Type"].startswith("text/html")
+    assert "Too many tries; wait a little." in page.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/"])
+def test_a_form_that_was_open_for_too_long_is_a_page(path):
+    page = by_a_browser(enforce_csrf_checks=True).post(path, {"username": "ann"})
+
+    assert page.status_code == 403
+    assert page["Content-Type"].startswith("text/html")
+    assert "Load it again, then send it once more." in page.content.decode()
+
+
+def test_a_lost_database_is_a_page_in_the_admin(admin_client, lost_database):
+    browser = admin_client
+    page = browser.get("/admin/detection/prediction/", headers={"Accept": "text/html"})
+
+    assert page.status_code == 503
+    assert page["Retry-After"]
+    assert page["Content-Type"].startswith("text/html")
+    assert "The database cannot be reached." in page.content.decode()

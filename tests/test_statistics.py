@@ -212,6 +212,7 @@ def test_a_period_without_ends_is_the_last_thirty_days():
         (LAST, FIRST, "The first day is after the last one."),
         (date(2025, 3, 5), LAST, "Ask for at most 366 days."),
         (None, date.min, "There is no such day."),
+        (date(9999, 12, 1), date.max, "There is no such day."),
     ],
 )
 def test_a_period_that_cannot_be_shown(first, last, sentence):

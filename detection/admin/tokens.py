@@ -39,7 +39,7 @@ class AccessTokenAdmin(admin.ModelAdmin):
     form = AccessTokenForm
     list_display = ["name", "user", "begins_with", "created", "expiry"]
     search_fields = ["name", "token_key"]
-    autocomplete_fields = ["user"]
+    raw_id_fields = ["user"]  # the autocompletion has no name for screen readers
 
     @admin.display(description="begins with")
     def begins_with(self, token: AccessToken) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from math import ceil
 
 from django.contrib.admindocs.views import simplify_regex
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import reverse
 from rest_framework.throttling import BaseThrottle
 
@@ -96,15 +98,31 @@ def _is_json(response: HttpResponse) -> bool:
     return response.headers.get("Content-Type", "").startswith("application/json")
 
 
+def _refusal(request: HttpRequest, status: int, sentence: str, code: str) -> HttpResponse:
+    """A page for people who look at pages, else the envelope."""
+    envelope = error_response(status, sentence, code)
+    if not (_is_for_people(request.path) and "text/html" in request.headers.get("Accept", "")):
+        return envelope
+    request.user = AnonymousUser()  # the page must not ask a lost database who reads it
+    page = render(request, "pages/error.html", {"error": sentence, "status": status}, status=status)
+    if "Retry-After" in envelope.headers:
+        page.headers["Retry-After"] = envelope.headers["Retry-After"]
+    return page
+
+
+def _is_for_people(path: str) -> bool:
+    names = ("admin:index", "sign-in", "sign-out", "rest_framework:login", "rest_framework:logout")
+    return path.startswith(tuple(map(reverse, names)))
+
+
 class JsonErrors:
     """Replaces Django's error pages, those of DEBUG included, by the envelope.
 
-    Pages that people read are left alone: the admin's and those of the browsable API.
+    Pages that people read are left alone: the admin's, those of the browsable API, signing in.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
-        self._admin = reverse("admin:index")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
@@ -122,11 +140,11 @@ class JsonErrors:
         if not isinstance(error, UnavailableError):
             return None
         log_unavailable(request, error)
-        return error_response(503, str(error), error.code)
+        return _refusal(request, 503, str(error), error.code)
 
     def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:
         browsable = getattr(response, "accepted_renderer", None)
-        return request.path.startswith(self._admin) or browsable is not None
+        return _is_for_people(request.path) or browsable is not None
 
 
 def limit_body(get_response: GetResponse) -> GetResponse:
@@ -152,7 +170,7 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
             return get_response(request)
         if throttle.allow_request(request, None):
             return get_response(request)
-        refusal = error_response(429, "Too many tries; wait a little.", "throttled")
+        refusal = _refusal(request, 429, "Too many tries; wait a little.", "throttled")
         refusal.headers["Retry-After"] = str(ceil(throttle.wait()))
         return refusal
 
