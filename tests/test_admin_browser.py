@@ -110,7 +110,12 @@ def test_everybody_can_use_the_other_pages_of_the_admin(page: Page):
     page.get_by_role("button", name="Go").click()
     expect(page.get_by_text("Are you sure")).to_be_visible()
     assert serious_problems(page) == []
-    for path in ("/admin/", "/admin/detection/accesstoken/add/", "/admin/auth/user/"):
+    for path in (
+        "/admin/",
+        "/admin/detection/accesstoken/",
+        "/admin/detection/accesstoken/add/",
+        "/admin/auth/user/",
+    ):
         page.goto(path)
         assert serious_problems(page) == []
     page.goto("/admin/")

@@ -84,6 +84,7 @@ def test_every_error_has_the_envelope(document):
 
 
 @pytest.mark.slow
+@pytest.mark.own_servers
 def test_schemathesis_finds_nothing(tmp_path, tiny_checkpoint):
     servers = {"mongo": MONGO, "s3": S3} if ON_SERVERS else {}
     installation = Installation(tmp_path / "data", tiny_checkpoint, API_ACCESS="token", **servers)

@@ -112,6 +112,7 @@ def test_errors(admin_client):
 
     assert "Refused images 7 Failed batches 1 of 1" in text
     assert "truncated_image 3 0 4 0 0 7" in text
+    assert "those with store=false are counted in /metrics only" in text
 
 
 @pytest.mark.usefixtures("march")
@@ -177,6 +178,7 @@ def test_the_last_thirty_days_are_shown_first(admin_client):
         ({"from": "2026-03-02", "to": "2026-03-01"}, "The first day is after the last one."),
         ({"from": "2020-01-01", "to": "2026-03-01"}, "Ask for at most 366 days."),
         ({"to": "0001-01-01"}, "There is no such day."),
+        ({"from": "9999-12-01", "to": "9999-12-31"}, "There is no such day."),
         ({"version": "v" * 65}, "Ensure this value has at most 64 characters"),
         ({"version": "v\0"}, "Null characters are not allowed."),
     ],

@@ -8,6 +8,7 @@ import logging
 import pytest
 from django.conf import settings as django_settings
 from django.core.cache import cache
+from django.db import OperationalError
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pythonjsonlogger.json import JsonFormatter
@@ -221,11 +222,18 @@ def test_without_database_a_page_of_the_admin_is_503_too(transactional_db, admin
 # People who look at pages
 
 
+@pytest.fixture
+def nothing_counted():
+    cache.clear()
+    yield
+    cache.clear()
+
+
 def by_a_browser(**options) -> Client:
     return Client(headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, **options)
 
 
-@pytest.mark.django_db
+@pytest.mark.usefixtures("nothing_counted")
 @pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/", "/api/auth/login/"])
 def test_too_many_tries_to_sign_in_are_a_page(settings, path):
     settings.THROTTLE_LOGIN = "1/min"
@@ -240,8 +248,8 @@ def test_too_many_tries_to_sign_in_are_a_page(settings, path):
     assert "Too many tries; wait a little." in page.content.decode()
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/"])
+@pytest.mark.usefixtures("nothing_counted")
+@pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/", "/api/auth/login/"])
 def test_a_form_that_was_open_for_too_long_is_a_page(path):
     page = by_a_browser(enforce_csrf_checks=True).post(path, {"username": "ann"})
 
@@ -250,11 +258,73 @@ def test_a_form_that_was_open_for_too_long_is_a_page(path):
     assert "Load it again, then send it once more." in page.content.decode()
 
 
+def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):
+    def lost(*arguments: object, **options: object) -> None:
+        raise OperationalError("no such database")
+
+    monkeypatch.setattr("django.contrib.auth.forms.authenticate", lost)
+
+    page = by_a_browser().post("/sign-in/", {"username": "ann", "password": "x"})
+
+    assert page.status_code == 503
+    assert page["Retry-After"]
+    assert "The database cannot be reached." in page.content.decode()
+
+
 def test_a_lost_database_is_a_page_in_the_admin(admin_client, lost_database):
-    browser = admin_client
-    page = browser.get("/admin/detection/prediction/", headers={"Accept": "text/html"})
+    page = admin_client.get("/admin/detection/prediction/", headers={"Accept": "text/html"})
 
     assert page.status_code == 503
     assert page["Retry-After"]
     assert page["Content-Type"].startswith("text/html")
     assert "The database cannot be reached." in page.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/else.html", "/docs/nothing"])
+def test_an_unknown_address_is_a_page(path, django_assert_num_queries):
+    browser = by_a_browser()
+    browser.force_login(a_user())
+
+    with django_assert_num_queries(0):  # the database may be what is lost
+        page = browser.get(path)
+
+    assert page.status_code == 404
+    assert page["Content-Type"].startswith("text/html")
+    assert "There is nothing at this address." in page.content.decode()
+    assert "Content-Security-Policy" in page.headers
+
+
+def test_a_form_that_is_too_large_is_answered_with_a_page(settings):
+    settings.MAX_REQUEST_BYTES = 1000
+
+    page = by_a_browser().post("/", {"image": a_file(data=b"x" * 3_000_000)})
+
+    assert page.status_code == 413
+    assert page["Content-Type"].startswith("text/html")
+    assert "a request may have" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/nothing",
+        "/predictions/nothing/at/all",
+        "/batch_predict/nothing",
+        "/health/nothing",
+        "/metrics/nothing",
+        "/files/nothing.jpg",
+    ],
+)
+def test_addresses_of_the_api_answer_a_browser_in_json_too(path):
+    assert by_a_browser().get(path).json()["code"] in {"not_found", "link_invalid"}
+
+
+@pytest.mark.usefixtures("nothing_counted")
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+def test_a_client_of_the_api_is_never_answered_with_a_page(settings, accept):
+    settings.THROTTLE_LOGIN = "1/min"
+    client = Client(headers={"Accept": accept}, enforce_csrf_checks=True)
+
+    assert client.get("/nothing").json()["code"] == "not_found"
+    assert client.post("/sign-in/", {"username": "ann"}).json()["code"] == "forbidden"
+    assert client.post("/sign-in/", {"username": "ann"}).json()["code"] == "throttled"

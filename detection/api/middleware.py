@@ -35,6 +35,8 @@ logger = logging.getLogger("detection.requests")
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
+# What programs ask, whatever they accept
+API = ("/api/", "/predict", "/batch_predict", "/health", "/metrics", "/files/")
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -98,41 +100,49 @@ def _is_json(response: HttpResponse) -> bool:
     return response.headers.get("Content-Type", "").startswith("application/json")
 
 
-def _refusal(request: HttpRequest, status: int, sentence: str, code: str) -> HttpResponse:
+def _refusal(
+    request: HttpRequest, status: int, sentence: str | None = None, code: str | None = None
+) -> HttpResponse:
     """A page for people who look at pages, else the envelope."""
     envelope = error_response(status, sentence, code)
-    if not (_is_for_people(request.path) and "text/html" in request.headers.get("Accept", "")):
+    if not _is_for_people(request):
         return envelope
     request.user = AnonymousUser()  # the page must not ask a lost database who reads it
-    page = render(request, "pages/error.html", {"error": sentence, "status": status}, status=status)
+    context = {"error": json.loads(envelope.content)["error"], "status": status}
+    page = render(request, "pages/error.html", context, status=status)
+    page.is_refusal = True
     if "Retry-After" in envelope.headers:
         page.headers["Retry-After"] = envelope.headers["Retry-After"]
     return page
 
 
-def _is_for_people(path: str) -> bool:
-    names = ("admin:index", "sign-in", "sign-out", "rest_framework:login", "rest_framework:logout")
-    return path.startswith(tuple(map(reverse, names)))
+def _is_for_people(request: HttpRequest) -> bool:
+    """A browser at an address that is none of the API; signing in to the API is for people too."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        return False
+    login = reverse("rest_framework:login").removesuffix("login/")
+    return request.path.startswith(login) or not request.path.startswith(API)
 
 
 class JsonErrors:
-    """Replaces Django's error pages, those of DEBUG included, by the envelope.
+    """Replaces Django's error pages, those of DEBUG included, by the envelope or a page of ours.
 
-    Pages that people read are left alone: the admin's, those of the browsable API, signing in.
+    Pages that people read are left alone: the admin's, those of the browsable API, stale forms.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
+        self._admin = reverse("admin:index")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.status_code < 400 or _is_json(response) or self._is_page(request, response):
             return response
-        envelope = error_response(response.status_code)
+        refusal = _refusal(request, response.status_code)
         for name, value in response.headers.items():
             if name.lower() not in CONTENT_HEADERS:
-                envelope.headers[name] = value
-        return envelope
+                refusal.headers[name] = value
+        return refusal
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A lost database outside of REST framework: in the admin, at the login."""
@@ -144,7 +154,10 @@ class JsonErrors:
 
     def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:
         browsable = getattr(response, "accepted_renderer", None)
-        return _is_for_people(request.path) or browsable is not None
+        if request.path.startswith(self._admin) or browsable is not None:
+            return True
+        stale_form = response.status_code == 403 and _is_for_people(request)
+        return stale_form or hasattr(response, "is_refusal")
 
 
 def limit_body(get_response: GetResponse) -> GetResponse:
@@ -154,7 +167,7 @@ def limit_body(get_response: GetResponse) -> GetResponse:
         try:
             check_body_size(request)
         except RequestTooLargeError as error:
-            return error_response(413, str(error.detail), error.default_code)
+            return _refusal(request, 413, str(error.detail), error.default_code)
         return get_response(request)
 
     return middleware
