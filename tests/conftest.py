@@ -103,6 +103,18 @@ def moderator_client(moderator) -> Client:
 
 
 @pytest.fixture
+def other_moderator(db) -> User:
+    return a_moderator("bob")
+
+
+@pytest.fixture
+def other_client(other_moderator) -> Client:
+    client = Client()
+    client.force_login(other_moderator)
+    return client
+
+
+@pytest.fixture
 def lost_database(transactional_db):
     """A database that fails at each query about predictions, until the test is over."""
     if ON_SERVERS:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.shortcuts import render
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -105,6 +107,13 @@ def error_response(
         sentence or SENTENCES.get(status, f"{standard.phrase}."), code or standard.name.lower()
     )
     return JsonResponse(body, status=status, headers=_headers(status))
+
+
+def error_page(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
+    """The same for people; it asks neither who reads it nor anything else of the database."""
+    request.user = AnonymousUser()
+    context = {"error": sentence, "status": status}
+    return render(request, "pages/error.html", context, status=status)
 
 
 def exception_handler(error: Exception, context: dict) -> Response:

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from math import ceil
 
 from django.contrib.admindocs.views import simplify_regex
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 from rest_framework.throttling import BaseThrottle
 
@@ -20,6 +18,7 @@ from detection import metrics
 from detection.api.errors import (
     RequestTooLargeError,
     as_ours,
+    error_page,
     error_response,
     log_unavailable,
 )
@@ -107,9 +106,7 @@ def _refusal(
     envelope = error_response(status, sentence, code)
     if not _is_for_people(request):
         return envelope
-    request.user = AnonymousUser()  # the page must not ask a lost database who reads it
-    context = {"error": json.loads(envelope.content)["error"], "status": status}
-    page = render(request, "pages/error.html", context, status=status)
+    page = error_page(request, status, json.loads(envelope.content)["error"])
     page.is_refusal = True
     if "Retry-After" in envelope.headers:
         page.headers["Retry-After"] = envelope.headers["Retry-After"]
