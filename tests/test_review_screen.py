@@ -210,9 +210,12 @@ def test_other_records_of_the_same_bytes_are_linked(moderator_client):
 
 def test_a_page_takes_few_queries_however_much_there_is(moderator_client, other_moderator):
     prediction = a_prediction(
-        owner=other_moderator, sha256="a" * 64, review_status=REVIEW.CONFIRMED, reviewer=other_moderator,
+        owner=other_moderator,
+        sha256="a" * 64,
+        review_status=REVIEW.CONFIRMED,
+        reviewer=other_moderator,
         reviewed_at=now(),
-    )  # fmt: skip
+    )
     waiting = a_prediction(owner=other_moderator, sha256="a" * 64)
     for number in range(30):
         a_prediction(sha256="a" * 64, fake_score=0.6 + number / 100, reviewer=other_moderator)
