@@ -48,7 +48,7 @@ def unique(picture: bytes) -> bytes:
 
 @events.test_start.add_listener
 def open_answers(**_: object) -> None:
-    _answers.append(Path(os.environ["LOAD_TEST_ANSWERS"]).open("w"))
+    _answers.append(Path(os.environ["LOAD_TEST_ANSWERS"]).open("w"))  # noqa: SIM115
 
 
 @events.test_stop.add_listener

@@ -57,14 +57,12 @@ class LoadResult:
 
     @property
     def failures(self) -> list[str]:
-        kinds = Counter(
-            (answer.kind, answer.status, answer.code)
+        bad = Counter(
+            f"{answer.kind}: {answer.status} {answer.code}"
             for answer in self.answers
             if answer.is_failure
         )
-        found = [
-            f"{times} × {kind}: {status} {code}" for (kind, status, code), times in kinds.items()
-        ]
+        found = [f"{times} × {what}" for what, times in bad.items()]
         if not any(answer.status == 200 for answer in self.answers):
             found.append("nothing was answered")
         if self.growth > MOST_GROWTH:
