@@ -9,7 +9,7 @@ import sys
 
 from gunicorn.arbiter import Arbiter
 
-from d3site.settings import env
+from d3site.settings import MAX_WAITING_REQUESTS, env
 
 HOST = env.str("LISTEN_HOST", "127.0.0.1")
 PORT = env.int("PORT", default=8000)
@@ -17,7 +17,8 @@ PORT = env.int("PORT", default=8000)
 wsgi_app = "d3site.wsgi:application"
 bind = f"{HOST}:{PORT}"
 workers = 1
-threads = 8
+# One for each request that waits for the model, and some for those that only read or are refused.
+threads = MAX_WAITING_REQUESTS + 16
 timeout = 120  # a large tower on a slow disk takes its time to load
 graceful_timeout = 120  # requests and batches that were accepted are finished
 keepalive = 5
@@ -60,11 +61,13 @@ def post_worker_init(worker) -> None:
 
 def worker_exit(server, worker) -> None:
     from detection.batches import finish_batches
+    from detection.inference import finish_inference
 
     # Ctrl-C reaches every process of the terminal, and the master passes it on once more.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     finish_batches()
+    finish_inference()
 
 
 def _is_loopback(host: str) -> bool:

@@ -219,6 +219,8 @@ MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=25 * 2**20)
 MAX_IMAGE_PIXELS = env.int("MAX_IMAGE_PIXELS", default=50_000_000)
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=100 * 2**20)
 MAX_BATCH_IMAGES = 50  # in one request
+# Requests with images that are let in at a time; more are told at once to come later
+MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", default=64)
 DATA_UPLOAD_MAX_NUMBER_FILES = 2 * MAX_BATCH_IMAGES  # room for a refusal that counts them
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files

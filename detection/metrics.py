@@ -20,6 +20,12 @@ MODEL_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 MODEL_IMAGES = Counter("d3_model_images", "Images that went through the model")
+MODEL_GROUP_IMAGES = Histogram(
+    "d3_model_group_images",
+    "Images that share one inference",
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+)
+MODEL_QUEUE = Gauge("d3_model_queue_images", "Images that wait for the model")
 PREDICTIONS = Counter("d3_predictions", "Verdicts given", ["label", "source"])
 REFUSED_IMAGES = Counter("d3_refused_images", "Images that could not be judged", ["code", "source"])
 QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches accepted by this process and not finished")

@@ -69,7 +69,7 @@ S3_CONFIG = Config(
     connect_timeout=3,
     read_timeout=10,
     retries={"total_max_attempts": 2, "mode": "standard"},
-    max_pool_connections=32,
+    max_pool_connections=128,  # more than threads that store at a time
     # The checksums that boto3 adds by default are unknown to look-alikes.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",

@@ -114,6 +114,14 @@ class Service:
         except (URLError, OSError):
             return False
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the worker has in memory."""
+        master = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        [worker] = master.read_text().split()
+        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it; returns its exit code."""
         if self._process.poll() is None:

@@ -20,8 +20,8 @@ ERROR_DESCRIPTIONS = {
     415: "No multipart form, or no image of a type that can be read",
     429: "Too many requests; Retry-After says in how many seconds to come back",
     500: "A mistake of ours; it has been logged",
-    503: "The database, the file storage or the detector is down; nothing was stored. "
-    "Retry-After says in how many seconds to try again",
+    503: "Too many requests wait already, or the database, the file storage or the detector is "
+    "down; nothing was stored. Retry-After says in how many seconds to try again",
 }
 ERROR_EXAMPLES = {
     400: ("truncated_image", "This JPEG file ends too early: a part of the image is missing."),

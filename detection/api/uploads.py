@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
+from detection.admission import admission
 from detection.api.errors import (
     LengthRequiredError,
     MissingImageError,
@@ -16,25 +21,54 @@ from detection.api.errors import (
     TooManyImagesError,
 )
 from detection.services import Upload
+from detection.unavailable import QueueFullError
 
 FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
 CHUNK = 2**16
 MOST_DISCARDED = 2**26  # bytes that are read for the sake of an answer
+DISCARDING_SECONDS = 5.0
+
+View = Callable[..., HttpResponse]
+
+# Bodies that are read for nothing must not keep all threads busy.
+_discarding = threading.BoundedSemaphore(8)
+
+
+def takes_images(view: View) -> View:
+    """For a method of a view that reads images: it holds a place while it runs, ``request.place``.
+
+    When there is none, the answer is a 503 before the body is looked at.
+    """
+
+    @wraps(view)
+    def admitted(self, request: Request, *args: object, **options: object) -> HttpResponse:
+        try:
+            with admission.place(size_bytes=body_size(request)) as request.place:
+                return view(self, request, *args, **options)
+        except QueueFullError:
+            _discard_body(request)
+            raise
+
+    return admitted
+
+
+def body_size(request: HttpRequest) -> int:
+    """As its head says; 0 where it says nothing."""
+    header = request.headers.get("Content-Length", "")
+    return int(header) if header.isdecimal() else 0
 
 
 def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
     """Refuses a body with more than so many images may have, or any request; call it before
     reading any. Raises RequestTooLargeError.
     """
-    header = request.headers.get("Content-Length", "")
-    size = int(header) if header.isdecimal() else 0
+    size = body_size(request)
     limit = settings.MAX_REQUEST_BYTES
     if images is not None:
         limit = min(limit, images * settings.MAX_UPLOAD_BYTES)
     if size <= limit + FORM_OVERHEAD:
         return
-    if size <= MOST_DISCARDED:
-        _discard_body(request)
+    _discard_body(request)
     what = "an image" if images == 1 else "a request"
     raise RequestTooLargeError(
         f"The request has {_mebibytes(size)}; {what} may have {_mebibytes(limit)}."
@@ -51,9 +85,19 @@ def check_form(request: Request, *, images: int) -> None:
 
 
 def _discard_body(request: HttpRequest) -> None:
-    """Most clients read no answer before they have sent everything."""
-    while request.read(CHUNK):
+    """Most clients read no answer before they have sent everything. Large bodies and slow clients
+    are not waited for.
+    """
+    if body_size(request) > MOST_DISCARDED or not _discarding.acquire(blocking=False):
+        return
+    deadline = time.monotonic() + DISCARDING_SECONDS
+    try:
+        while time.monotonic() < deadline and request.read(CHUNK):
+            pass
+    except OSError:  # hung up
         pass
+    finally:
+        _discarding.release()
 
 
 def _mebibytes(size: int) -> str:

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
 from detection.api.throttling import PredictThrottle, ReadThrottle
-from detection.api.uploads import check_form, single_image
+from detection.api.uploads import check_form, single_image, takes_images
 from detection.models import Source
 from detection.pages.base import PageView
 from detection.pages.cards import card_of
@@ -42,6 +42,7 @@ class FrontView(PageView):
     def get(self, request: Request) -> Response:
         return self.page("pages/front.html")
 
+    @takes_images
     def post(self, request: Request) -> Response:
         check_form(request, images=1)
         upload = single_image(request)

@@ -15,7 +15,7 @@ from detection.api import schema
 from detection.api.fields import FlagField
 from detection.api.serializers import MOST_RESULTS, BatchSerializer
 from detection.api.throttling import PredictThrottle, ReadThrottle
-from detection.api.uploads import check_form, several_images
+from detection.api.uploads import check_form, several_images, takes_images
 from detection.api.views.predict import ImageFileField, OptionsSerializer
 from detection.batches import predict_batch, queue_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
@@ -84,6 +84,7 @@ class BatchViewSet(ViewSet):
             **schema.errors(*schema.SENDING_ERRORS),
         },
     )
+    @takes_images
     def create(self, request: Request) -> Response:
         check_form(request, images=MOST)
         uploads, options = several_images(request), BatchOptionsSerializer.read(request)
@@ -96,6 +97,7 @@ class BatchViewSet(ViewSet):
             batch = queue_batch(uploads=uploads, source=Source.BATCH, owner=owner, **options)
             place = request.build_absolute_uri(reverse("batch-detail", args=[batch.pk]))
             return self._answer(batch, [], status=202, headers={"Location": place})
+        request.place.hold_images(len(uploads))
         batch, outcomes = predict_batch(
             uploads=uploads, source=Source.BATCH, owner=owner, **options
         )

@@ -12,7 +12,7 @@ from detection.api import schema
 from detection.api.fields import FlagField, ScoreField, sent_once
 from detection.api.serializers import PredictionResultSerializer
 from detection.api.throttling import PredictThrottle
-from detection.api.uploads import check_form, single_image
+from detection.api.uploads import check_form, single_image, takes_images
 from detection.models import Source
 from detection.services import predict_image
 
@@ -78,6 +78,7 @@ class PredictViewSet(ViewSet):
             **schema.errors(*schema.SENDING_ERRORS),
         },
     )
+    @takes_images
     def create(self, request: Request) -> Response:
         check_form(request, images=1)
         upload, options = single_image(request), SingleOptionsSerializer.read(request)

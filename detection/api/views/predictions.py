@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.files import File
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404
 from django.shortcuts import get_object_or_404
@@ -14,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from detection.admission import admission
 from detection.api import schema
 from detection.api.fields import FlagField, RecordIdField, ScoreField
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
@@ -172,7 +174,7 @@ class PredictionViewSet(ViewSet):
             self.throttle_classes = [PredictThrottle]
             self.check_throttles(request)
         try:
-            picture = open_heatmap(prediction=prediction)
+            picture = self._heatmap_of(prediction)
         except Prediction.DoesNotExist as error:  # deleted while it was drawn
             raise Http404 from error
         return FileResponse(
@@ -180,6 +182,12 @@ class PredictionViewSet(ViewSet):
             content_type="image/jpeg",
             headers={"Cache-Control": f"private, max-age={HEATMAP_SECONDS}"},
         )
+
+    def _heatmap_of(self, prediction: Prediction) -> File:
+        if prediction.heatmap_image:
+            return open_heatmap(prediction=prediction)
+        with admission.place():
+            return open_heatmap(prediction=prediction)
 
     def _find(self, pk: str) -> Prediction:
         prediction = get_object_or_404(visible_predictions(self.request.user), pk=pk)

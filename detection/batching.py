@@ -1,0 +1,157 @@
+"""What several threads ask for at the same time, done together.
+
+A network judges a group of images sooner than the same images one by one, and one thread that
+infers sooner than many that fight for the same cores. So every caller puts its images into one
+queue, and one thread takes from it what is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class StoppedError(RuntimeError):
+    """The batcher takes no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[Key, Item, Result]):
+    """An item in the queue, and the promise of its result."""
+
+    key: Key
+    item: Item
+    caller: int
+    future: Future[Result] = field(default_factory=Future)
+
+
+class Batcher(Generic[Key, Item, Result]):
+    """Calls ``process(key, items)``, which gives one result per item, in a thread of its own.
+
+    Items of all callers that have the same key share a call, ``most(key)`` of them and no more, in
+    the order in which they came. Nobody waits for company while the thread is idle: it fills up by
+    itself while the thread works. Only where the last call was shared by several callers does the
+    next one wait, for ``linger`` seconds at most, until as many items are there.
+
+    ``room`` items may wait; who brings more is held until there is room again.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Key, list[Item]], Sequence[Result]],
+        *,
+        most: Callable[[Key], int],
+        room: int,
+        linger: float = 0.0,
+    ) -> None:
+        if room < 1:
+            raise ValueError(f"There must be room for at least one item, not for {room}.")
+        if linger < 0:
+            raise ValueError(f"Items cannot wait for {linger} seconds.")
+        self._process = process
+        self._most = most
+        self._room = room
+        self._linger = linger
+        self._waiting: deque[_Entry[Key, Item, Result]] = deque()
+        self._changed = threading.Condition()
+        self._callers = count()
+        self._shared = 0  # items of the last call, if several callers shared it
+        self._is_working = False
+        self._is_stopped = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
+
+    @property
+    def waiting(self) -> int:
+        """Items that no call has taken yet."""
+        return len(self._waiting)
+
+    def submit(self, key: Key, items: Iterable[Item]) -> list[Future[Result]]:
+        """One promise per item, in their order; a cancelled one costs nothing any more.
+
+        Raises StoppedError after ``stop``.
+        """
+        caller = next(self._callers)
+        return [self._put(_Entry(key, item, caller)) for item in items]
+
+    def run(self, key: Key, items: Iterable[Item]) -> list[Result]:
+        """The results, one per item. Raises what ``process`` raised for the first that failed."""
+        futures = self.submit(key, items)
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:  # after an error or an interrupt nobody takes the rest
+                future.cancel()
+
+    def stop(self) -> None:
+        """Takes no more, and returns when everything that was accepted is done."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        self._thread.shutdown()
+
+    def _put(self, entry: _Entry[Key, Item, Result]) -> Future[Result]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopped or len(self._waiting) < self._room)
+            if self._is_stopped:
+                raise StoppedError("Nothing more is taken: the process ends.")
+            if not self._is_working:
+                self._thread.submit(self._work)  # raises when the interpreter ends
+                self._is_working = True
+            self._waiting.append(entry)
+            self._changed.notify_all()
+        return entry.future
+
+    def _work(self) -> None:
+        while group := self._next_group():
+            self._finish(group)
+
+    def _next_group(self) -> list[_Entry[Key, Item, Result]]:
+        with self._changed:
+            if self._linger and self._shared:
+                self._changed.wait_for(self._company_is_there, self._linger)
+            group = self._take()
+            callers = {entry.caller for entry in group}
+            self._shared = len(group) if len(callers) > 1 else 0
+            self._is_working = bool(group)
+            self._changed.notify_all()
+        return group
+
+    def _company_is_there(self) -> bool:
+        return self._is_stopped or len(self._waiting) >= self._shared
+
+    def _take(self) -> list[_Entry[Key, Item, Result]]:
+        """The items that share the next call: those with the key of the first one."""
+        group: list[_Entry[Key, Item, Result]] = []
+        others: deque[_Entry[Key, Item, Result]] = deque()
+        while self._waiting and not (group and len(group) >= self._most(group[0].key)):
+            entry = self._waiting.popleft()
+            if group and entry.key != group[0].key:
+                others.append(entry)
+            elif entry.future.set_running_or_notify_cancel():
+                group.append(entry)
+        self._waiting.extendleft(reversed(others))
+        return group
+
+    def _finish(self, group: list[_Entry[Key, Item, Result]]) -> None:
+        """When the call fails, each item has one of its own: its neighbours get their results."""
+        try:
+            results = self._process(group[0].key, [entry.item for entry in group])
+            pairs = list(zip(group, results, strict=True))
+        except BaseException as error:
+            if len(group) == 1:
+                group[0].future.set_exception(error)
+                return
+            for entry in group:
+                self._finish([entry])
+            return
+        for entry, result in pairs:
+            entry.future.set_result(result)

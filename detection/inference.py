@@ -1,0 +1,57 @@
+"""The one queue before the model: what all requests of this process want to have judged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from detection import metrics
+from detection.batching import Batcher, StoppedError
+from detection.unavailable import QueueFullError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from detection.d3 import Detector
+
+MOST_ON_GPU = 64  # images of one call; the engine cuts them into passes that fit
+MOST_ON_CPU = 8  # where images share no pass, more would only keep the first of them waiting
+ROOM = 512  # images that wait, as the network sees them: some hundred megabytes
+LINGER_SECONDS = 0.002
+
+
+def fake_scores(detector: Detector, images: list[Tensor]) -> list[float]:
+    """The fake scores of prepared images, judged together with those of other threads.
+
+    Raises D3Error for an image that the network cannot judge, and QueueFullError when the process
+    ends.
+    """
+    try:
+        return _batcher.run(detector, images)
+    except StoppedError as error:
+        raise QueueFullError("The service is stopping; try again.") from error
+
+
+def finish_inference() -> None:
+    """Waits for the images that were accepted, and takes no more; for a process that ends."""
+    _batcher.stop()
+
+
+def _judge(detector: Detector, images: list[Tensor]) -> list[float]:
+    start = time.perf_counter()
+    scores = detector.scores(images)
+    metrics.MODEL_SECONDS.observe(time.perf_counter() - start)
+    metrics.MODEL_IMAGES.inc(len(images))
+    metrics.MODEL_GROUP_IMAGES.observe(len(images))
+    return scores
+
+
+def _most(detector: Detector) -> int:
+    return MOST_ON_CPU if detector.info.device == "cpu" else MOST_ON_GPU
+
+
+# A detector is its own key: one that was activated meanwhile shares no call with its predecessor.
+_batcher: Batcher[Detector, Tensor, float] = Batcher(
+    _judge, most=_most, room=ROOM, linger=LINGER_SECONDS
+)
+metrics.MODEL_QUEUE.set_function(lambda: _batcher.waiting)
