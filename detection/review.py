@@ -14,9 +14,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from detection.models import Prediction, now
+from detection.totals import count_review
 from detection.unavailable import database_errors
 
 if TYPE_CHECKING:
@@ -200,11 +202,16 @@ def _change_or_refuse(
 
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
     """One command for the database: it changes the record at this revision, or nothing."""
-    seen = Prediction.objects.filter(pk=prediction.pk, review_revision=revision)
-    if not seen.update(**changes):
-        return False
-    for name, value in changes.items():
-        setattr(prediction, name, value)
+    before = prediction.review_status
+    seen = Prediction.objects.filter(
+        pk=prediction.pk, review_revision=revision, review_status=before
+    )
+    with transaction.atomic():
+        if not seen.update(**changes):
+            return False
+        for name, value in changes.items():
+            setattr(prediction, name, value)
+        count_review(prediction, before=before)
     return True
 
 
