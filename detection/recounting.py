@@ -9,12 +9,12 @@ another time, as tomorrow, when today is over.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from time import sleep
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -92,7 +92,7 @@ def _compare(spans: Iterable[str], recount: Recount, *, mend: bool, settle: floa
             else:
                 waiting += found
     if waiting:
-        time.sleep(settle)
+        sleep(settle)
         _conclude(waiting, recount, mend=mend)
 
 

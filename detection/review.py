@@ -117,7 +117,7 @@ def decide(
         **FREE,
     }
     with database_errors():
-        _change_or_refuse(prediction, reviewer, revision, changes)
+        _decide_or_refuse(prediction, reviewer, revision, changes)
 
 
 def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided) -> None:
@@ -136,7 +136,7 @@ def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, befor
             "review_revision": revision + 1,
             **FREE,
         }
-        _change_or_refuse(prediction, reviewer, revision, changes)
+        _decide_or_refuse(prediction, reviewer, revision, changes)
 
 
 def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
@@ -193,25 +193,25 @@ def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
     return _change(prediction, prediction.review_revision, changes)
 
 
-def _change_or_refuse(
+def _decide_or_refuse(
     prediction: Prediction, reviewer: AbstractUser, revision: int, changes: dict[str, object]
 ) -> None:
-    if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
-        raise StaleDecisionError(_what_happened(prediction, reviewer))
+    before = prediction.review_status
+    with transaction.atomic():
+        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
+        count_review(prediction, before=before)
 
 
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
     """One command for the database: it changes the record at this revision, or nothing."""
-    before = prediction.review_status
     seen = Prediction.objects.filter(
-        pk=prediction.pk, review_revision=revision, review_status=before
+        pk=prediction.pk, review_revision=revision, review_status=prediction.review_status
     )
-    with transaction.atomic():
-        if not seen.update(**changes):
-            return False
-        for name, value in changes.items():
-            setattr(prediction, name, value)
-        count_review(prediction, before=before)
+    if not seen.update(**changes):
+        return False
+    for name, value in changes.items():
+        setattr(prediction, name, value)
     return True
 
 

@@ -44,6 +44,10 @@ class Row:
     def key(self) -> str:
         return f"{self.owner}/{self.span}/{self.model_version}"
 
+    def __str__(self) -> str:
+        whose = f"of the owner {self.owner}" if self.owner else "of everybody"
+        return f"{self.span}, model {self.model_version}, {whose}"
+
 
 def rows_of(prediction: Prediction) -> list[Row]:
     """Where a prediction is counted."""
@@ -168,7 +172,7 @@ def groups_of(counts: Counts) -> Iterator[dict[str, Any]]:
             "uncertain": certainty == "uncertain",
             "review_status": review_status,
             "count": number,
-            "score_sum": counts[f"score/{label}/{certainty}/{review_status}"] / SCORE_UNIT,
+            "score_sum": counts.get(f"score/{label}/{certainty}/{review_status}", 0) / SCORE_UNIT,
         }
 
 
