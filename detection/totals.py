@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
@@ -28,6 +29,7 @@ EVER = "ever"
 EVERYBODY = ""
 SCORE_UNIT = 10**9  # scores are added up as whole numbers: in any order they give the same sum
 SCORE_BINS = 20
+NAMES_AT_ONCE = 40
 
 Counts = Mapping[str, int]
 
@@ -56,11 +58,11 @@ def rows_of(prediction: Prediction) -> list[Row]:
     return [Row(owner, span, prediction.model_version) for owner in owners for span in spans]
 
 
-def share_of(prediction: Prediction) -> Counter[str]:
+def share_of(prediction: Prediction) -> dict[str, int]:
     """What a prediction adds to each of its rows."""
     group = _group(prediction, prediction.review_status)
     place = min(int(prediction.fake_score * SCORE_BINS), SCORE_BINS - 1)
-    share = Counter(_in_group(prediction, group))
+    share = _in_group(prediction, group)
     share[f"bin/{prediction.label}/{place}"] = 1
     if not prediction.duplicate_of:  # their scores were there already
         share[f"ms/{two_digits(prediction.duration_ms)}"] = 1
@@ -198,11 +200,14 @@ class _Plus(Func):
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, list[Any]]:
+        """Some names in each call: SQLite's functions take a hundred arguments."""
         column, _ = compiler.compile(self.source_expressions[0])
-        paths = {f'$."{name}"': number for name, number in self.by.items()}
-        pairs = ", ".join(f"%s, IFNULL(JSON_EXTRACT({column}, %s), 0) + %s" for _ in paths)
-        parameters = [each for path, number in paths.items() for each in (path, path, number)]
-        return f"JSON_SET({column}, {pairs})", parameters
+        sql, parameters, waiting = column, [], iter(self.by.items())
+        while some := [(f'$."{name}"', number) for name, number in islice(waiting, NAMES_AT_ONCE)]:
+            pair = f"%s, IFNULL(JSON_EXTRACT({column}, %s), 0) + %s"
+            sql = f"JSON_SET({sql}, {', '.join([pair] * len(some))})"
+            parameters += [each for path, number in some for each in (path, path, number)]
+        return sql, parameters
 
     def as_mql_expr(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         field = self.source_expressions[0].as_mql(compiler, connection, as_expr=True)

@@ -325,6 +325,17 @@ def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monke
     assert count_predictions(user=None)["total_predictions"] == 1
 
 
+def test_hundreds_of_numbers_are_added_at_once():
+    """As when a day is mended; SQLite's functions take few arguments."""
+    a_prediction(duration_ms=7)
+
+    store_predictions(
+        unsaved_prediction(duration_ms=each) for each in [*range(100), *range(100, 30_000, 50)]
+    )
+
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
 @pytest.mark.parametrize(
     ("milliseconds", "kept"),
     [(0, 0), (7, 7), (99, 99), (104, 100), (105, 110), (994, 990), (995, 1000), (12_345, 12_000)],
