@@ -274,7 +274,11 @@ class Total(models.Model):
     owner = models.CharField(max_length=32, blank=True, help_text="Empty: everybody's")
     span = models.CharField(max_length=10, help_text="A day in UTC, as 2026-11-22, or: ever")
     model_version = models.CharField(max_length=64)
+    # Numbers by name; the first two by label, certainty and review status
     counts = models.JSONField(default=dict)
+    score_sums = models.JSONField(default=dict)
+    score_bins = models.JSONField(default=dict)
+    latencies = models.JSONField(default=dict)
     revision = models.PositiveBigIntegerField(default=0, help_text="Goes up with each change")
 
     class Meta:

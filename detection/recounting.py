@@ -117,7 +117,7 @@ def _differences(span: str) -> Iterator[_Difference]:
     for row in kept.keys() | full.keys():
         total = kept.get(row)
         missing = Counter(full.get(row, {}))
-        missing.subtract(total.counts if total else {})
+        missing.subtract(totals.counts_of(total) if total else {})
         if missing := {name: number for name, number in missing.items() if number}:
             yield _Difference(row, total and total.revision, missing)
 
@@ -131,7 +131,7 @@ def _full_count(day: date) -> dict[Row, Counter[str]]:
 def _sums_of_days() -> dict[Row, Counter[str]]:
     sums: dict[Row, Counter[str]] = defaultdict(Counter)
     for total in Total.objects.exclude(span=EVER).iterator():
-        sums[Row(total.owner, EVER, total.model_version)].update(total.counts)
+        sums[Row(total.owner, EVER, total.model_version)].update(totals.counts_of(total))
     return sums
 
 

@@ -34,6 +34,7 @@ Group = dict[str, Any]
 DAY = timedelta(days=1)
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
+GROUPED = ("span", "model_version", "counts", "score_sums")  # what groups are made of
 PERCENTILES = (50, 90, 95, 99)
 
 
@@ -196,7 +197,7 @@ def _groups(
     """Whole days come from their totals, parts of days at the ends from their records."""
     owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
     if start is None and end is None:
-        yield from count_groups(totals.all_days(owner=owner))
+        yield from count_groups(totals.all_days(owner=owner).only(*GROUPED))
         return
     whole = _whole_days(start, end)
     if whole.first > whole.last:  # within a day, or two
@@ -204,7 +205,8 @@ def _groups(
         return
     if start and start < whole.start:
         yield from _counted(user, start, whole.start)
-    yield from count_groups(totals.days_between(whole.first, whole.last, owner=owner))
+    days = totals.days_between(whole.first, whole.last, owner=owner)
+    yield from count_groups(days.only(*GROUPED))
     if end and whole.end < end:
         yield from _counted(user, whole.end, end)
 
@@ -242,7 +244,7 @@ def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
     """
     for row in rows:
         day = None if row.span == totals.EVER else date.fromisoformat(row.span)
-        for group in totals.groups_of(row.counts):
+        for group in totals.groups_of(row):
             yield {"day": day, "model_version": row.model_version, **group}
 
 
@@ -260,13 +262,13 @@ def count_scores(rows: Iterable[Total]) -> list[ScoreBin]:
     """The histogram of the fake scores, by label."""
     edges = [number / totals.SCORE_BINS for number in range(totals.SCORE_BINS + 1)]
     bins = [ScoreBin(low, high) for low, high in pairwise(edges)]
-    for row in rows:
-        for (label, place), number in totals.parts_of(row.counts, "bin"):
-            score_bin = bins[int(place)]
-            if label == Label.FAKE:
-                score_bin.fake += number
-            else:
-                score_bin.real += number
+    for name, number in _summed(row.score_bins for row in rows).items():
+        label, _, place = name.partition("/")
+        score_bin = bins[int(place)]
+        if label == Label.FAKE:
+            score_bin.fake += number
+        else:
+            score_bin.real += number
     return bins
 
 
@@ -274,16 +276,21 @@ def latency_percentiles(rows: Iterable[Total]) -> dict[int, int]:
     """Milliseconds, to two digits, within which so many percent were judged; empty without
     predictions. Duplicates are left out: their scores were there already.
     """
-    numbers: Counter[int] = Counter()
-    for row in rows:
-        for (milliseconds,), number in totals.parts_of(row.counts, "ms"):
-            numbers[int(milliseconds)] += number
-    durations = sorted((each, number) for each, number in numbers.items() if number)
+    numbers = _summed(row.latencies for row in rows)
+    durations = sorted((int(each), number) for each, number in numbers.items() if number)
     if not durations:
         return {}
     reached = list(accumulate(number for _, number in durations))
     ranks = {percent: math.ceil(percent * reached[-1] / 100) for percent in PERCENTILES}
     return {percent: durations[bisect_left(reached, rank)][0] for percent, rank in ranks.items()}
+
+
+def _summed(numbers: Iterable[dict[str, int]]) -> Counter[str]:
+    """The numbers of several rows by their names."""
+    sums: Counter[str] = Counter()
+    for each in numbers:
+        sums.update(each)
+    return sums
 
 
 def read_refusals(period: Period) -> list[RefusalCount]:
@@ -310,7 +317,7 @@ class ReviewQueue:
 
 
 def review_queue() -> ReviewQueue:
-    groups = _waiting(totals.all_days())
+    groups = _waiting(totals.all_days().only(*GROUPED))
     return ReviewQueue(
         waiting=sum(group["count"] for group in groups),
         uncertain=sum(group["count"] for group in groups if group["uncertain"]),
@@ -325,7 +332,7 @@ def _waiting(rows: Iterable[Total]) -> list[Group]:
 
 def _longest_waiting() -> datetime | None:
     """The totals know the day; from its first moment on, few records are read."""
-    days = totals.days_between(date.min, date.max).order_by("pk")
+    days = totals.days_between(date.min, date.max).only(*GROUPED).order_by("pk")
     first = next((day for day in days.iterator() if _waiting([day])), None)
     if first is None:
         return None

@@ -29,6 +29,7 @@ EVER = "ever"
 EVERYBODY = ""
 SCORE_UNIT = 10**9  # scores are added up as whole numbers: in any order they give the same sum
 SCORE_BINS = 20
+FIELDS = ("counts", "score_sums", "score_bins", "latencies")
 NAMES_AT_ONCE = 40
 
 Counts = Mapping[str, int]
@@ -63,9 +64,9 @@ def share_of(prediction: Prediction) -> dict[str, int]:
     group = _group(prediction, prediction.review_status)
     place = min(int(prediction.fake_score * SCORE_BINS), SCORE_BINS - 1)
     share = _in_group(prediction, group)
-    share[f"bin/{prediction.label}/{place}"] = 1
+    share[f"score_bins/{prediction.label}/{place}"] = 1
     if not prediction.duplicate_of:  # their scores were there already
-        share[f"ms/{two_digits(prediction.duration_ms)}"] = 1
+        share[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
     return share
 
 
@@ -82,7 +83,7 @@ def _group(prediction: Prediction, review_status: str) -> str:
 
 def _in_group(prediction: Prediction, group: str) -> dict[str, int]:
     score = round(prediction.fake_score * SCORE_UNIT)
-    return {f"count/{group}": 1, f"score/{group}": score}
+    return {f"counts/{group}": 1, f"score_sums/{group}": score}
 
 
 def count(prediction: Prediction) -> None:
@@ -129,12 +130,37 @@ def change(keys: list[str], by: Counts) -> None:
 
 def add_to(rows: QuerySet[Total], by: Counts) -> int:
     """The number of rows that were there."""
-    return rows.update(counts=_Plus("counts", by=by), revision=F("revision") + 1)
+    more = {field: _Plus(field, by=part) for field, part in by_field(by).items() if part}
+    return rows.update(**more, revision=F("revision") + 1)
+
+
+def by_field(counts: Counts) -> dict[str, dict[str, int]]:
+    """As a row holds them: the first part of a name is the field, the rest stands in it."""
+    fields: dict[str, dict[str, int]] = {name: {} for name in FIELDS}
+    for name, number in counts.items():
+        field, _, rest = name.partition("/")
+        if number:
+            fields[field][rest] = number
+    return fields
+
+
+def counts_of(total: Total) -> dict[str, int]:
+    return {
+        f"{field}/{name}": number
+        for field in FIELDS
+        for name, number in getattr(total, field).items()
+    }
 
 
 def make_row(row: Row, counts: Counts | None = None) -> bool:
     """False where the row is there already: another process was faster."""
-    total = Total(row.key, row.owner, row.span, row.model_version, dict(counts or {}))
+    total = Total(
+        id=row.key,
+        owner=row.owner,
+        span=row.span,
+        model_version=row.model_version,
+        **by_field(counts or {}),
+    )
     try:
         with transaction.atomic():
             total.save(force_insert=True)
@@ -158,24 +184,18 @@ def all_days(*, owner: str = EVERYBODY) -> QuerySet[Total]:
     return days_between(EVER, EVER, owner=owner)
 
 
-def parts_of(counts: Counts, kind: str) -> Iterator[tuple[list[str], int]]:
-    """What there is of a kind: the rest of its name in parts, and how many."""
-    for name, number in counts.items():
-        first, *parts = name.split("/")
-        if first == kind and number:
-            yield parts, number
-
-
-def groups_of(counts: Counts) -> Iterator[dict[str, Any]]:
+def groups_of(total: Total) -> Iterator[dict[str, Any]]:
     """By label, certainty and review status: ``count`` and ``score_sum`` where there are any."""
-    for (label, certainty, review_status), number in parts_of(counts, "count"):
-        yield {
-            "label": label,
-            "uncertain": certainty == "uncertain",
-            "review_status": review_status,
-            "count": number,
-            "score_sum": counts.get(f"score/{label}/{certainty}/{review_status}", 0) / SCORE_UNIT,
-        }
+    for group, number in total.counts.items():
+        if number:
+            label, certainty, review_status = group.split("/")
+            yield {
+                "label": label,
+                "uncertain": certainty == "uncertain",
+                "review_status": review_status,
+                "count": number,
+                "score_sum": total.score_sums.get(group, 0) / SCORE_UNIT,
+            }
 
 
 def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
@@ -195,7 +215,7 @@ class _Plus(Func):
 
     def __init__(self, field: str | F, *, by: Counts) -> None:
         super().__init__(field)
-        self.by = {name: number for name, number in by.items() if number}
+        self.by = by
 
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any

@@ -27,7 +27,7 @@ def test_the_records_fit_together(admin_client, stored_files):
     assert count_predictions(user=None)["total_predictions"] == 130
     assert rebuild_totals(mend=False, settle=0).wrong == []
     for batch in PredictionBatch.objects.all():
-        assert batch.predictions.count() == batch.successful == 20
+        assert batch.predictions.count() == batch.successful == 5
     assert stored_files() == ["seeded/original.jpg", "seeded/result.jpg"]
     call_command("verify_storage", stdout=io.StringIO())
     shown = admin_client.get(f"/api/predictions/{Prediction.objects.first().pk}/").json()

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from django.db import migrations, models
 
 from detection.recounting import days_of, records_of
-from detection.totals import EVER, tally
+from detection.totals import EVER, by_field, tally
 
 
 def fill_totals(apps, schema_editor):
@@ -30,7 +30,7 @@ def _write(rows, counted):
             owner=row.owner,
             span=row.span,
             model_version=row.model_version,
-            counts=dict(counts),
+            **by_field(counts),
         )
         for row, counts in counted.items()
     )
@@ -49,6 +49,9 @@ class Migration(migrations.Migration):
                 ("span", models.CharField(help_text="A day in UTC, as 2026-11-22, or: ever", max_length=10)),
                 ("model_version", models.CharField(max_length=64)),
                 ("counts", models.JSONField(default=dict)),
+                ("score_sums", models.JSONField(default=dict)),
+                ("score_bins", models.JSONField(default=dict)),
+                ("latencies", models.JSONField(default=dict)),
                 ("revision", models.PositiveBigIntegerField(default=0, help_text="Goes up with each change")),
             ],
             options={
