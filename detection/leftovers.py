@@ -12,13 +12,14 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.core.files.storage import default_storage
 from django.db import connection
 
-from detection.models import Prediction, PredictionBatch
+from detection.models import PredictionBatch
+from detection.records import delete_predictions
 from detection.unavailable import (
     DatabaseUnavailableError,
     StorageUnavailableError,
@@ -51,8 +52,8 @@ class _Leftover:
         self.delete_files()
 
     def delete_records(self) -> None:
-        self.predictions = _delete_records(Prediction, self.predictions)
-        self.batches = _delete_records(PredictionBatch, self.batches)
+        self.predictions = _delete_records(delete_predictions, self.predictions)
+        self.batches = _delete_records(_delete_batches, self.batches)
 
     def delete_files(self) -> None:
         """Stops at the first failure, since the next would take as long; then begins elsewhere."""
@@ -95,15 +96,19 @@ def delete_files(keys: Iterable[str]) -> None:
         _waiting.add(leftover, after=RETRY_SECONDS)
 
 
-def _delete_records(model: type[Prediction | PredictionBatch], keys: list[str]) -> list[str]:
+def _delete_batches(keys: list[str]) -> None:
+    PredictionBatch.objects.filter(pk__in=keys).delete()
+
+
+def _delete_records(delete: Callable[[list[str]], object], keys: list[str]) -> list[str]:
     """Those that could not be deleted."""
     if not keys:
         return []
     try:
         with database_errors():
-            model.objects.filter(pk__in=keys).delete()
+            delete(keys)
     except Exception as error:  # whatever it is, it must not hide the failure that led here
-        logger.warning("%s %s cannot be deleted yet: %s", model.__name__, keys, error)
+        logger.warning("The records %s cannot be deleted yet: %s", keys, error)
         return keys
     return []
 

@@ -265,6 +265,30 @@ class RefusalCount(models.Model):
         return f"{self.day} {self.source} {self.code}: {self.count}"
 
 
+class Total(models.Model):
+    """What the predictions of a day, or of all days, add up to: those of one version of the model,
+    everybody's or one owner's. ``detection.totals`` keeps it, ``detection.statistics`` reads it.
+    """
+
+    id = models.CharField(primary_key=True, max_length=120, editable=False)
+    owner = models.CharField(max_length=32, blank=True, help_text="Empty: everybody's")
+    span = models.CharField(max_length=10, help_text="A day in UTC, as 2026-11-22, or: ever")
+    model_version = models.CharField(max_length=64)
+    # Numbers by name; the first two by label, certainty and review status
+    counts = models.JSONField(default=dict)
+    score_sums = models.JSONField(default=dict)
+    score_bins = models.JSONField(default=dict)
+    latencies = models.JSONField(default=dict)
+    revision = models.PositiveBigIntegerField(default=0, help_text="Goes up with each change")
+
+    class Meta:
+        db_table = "totals"
+        indexes = [models.Index(fields=["span"], name="total_span")]
+
+    def __str__(self) -> str:
+        return self.pk
+
+
 class AccessToken(AbstractAuthToken):
     """Lets a program use the API as a user. Only a hash of it is kept; deleting it revokes it."""
 

@@ -14,9 +14,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from detection.models import Prediction, now
+from detection.totals import count_review
 from detection.unavailable import database_errors
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def decide(
         **FREE,
     }
     with database_errors():
-        _change_or_refuse(prediction, reviewer, revision, changes)
+        _decide_or_refuse(prediction, reviewer, revision, changes)
 
 
 def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided) -> None:
@@ -134,7 +136,7 @@ def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, befor
             "review_revision": revision + 1,
             **FREE,
         }
-        _change_or_refuse(prediction, reviewer, revision, changes)
+        _decide_or_refuse(prediction, reviewer, revision, changes)
 
 
 def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
@@ -191,16 +193,21 @@ def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
     return _change(prediction, prediction.review_revision, changes)
 
 
-def _change_or_refuse(
+def _decide_or_refuse(
     prediction: Prediction, reviewer: AbstractUser, revision: int, changes: dict[str, object]
 ) -> None:
-    if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
-        raise StaleDecisionError(_what_happened(prediction, reviewer))
+    before = prediction.review_status
+    with transaction.atomic():
+        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
+        count_review(prediction, before=before)
 
 
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
     """One command for the database: it changes the record at this revision, or nothing."""
-    seen = Prediction.objects.filter(pk=prediction.pk, review_revision=revision)
+    seen = Prediction.objects.filter(
+        pk=prediction.pk, review_revision=revision, review_status=prediction.review_status
+    )
     if not seen.update(**changes):
         return False
     for name, value in changes.items():

@@ -34,10 +34,12 @@ def visible_batches(user: AbstractUser | None) -> QuerySet[PredictionBatch]:
     return _visible(PredictionBatch.objects.all(), user)
 
 
+def sees_all(user: AbstractUser | None) -> bool:
+    return settings.API_ACCESS == "open" or user is None or user.is_staff
+
+
 def _visible(records: QuerySet, user: AbstractUser | None) -> QuerySet:
-    if settings.API_ACCESS == "open" or user is None or user.is_staff:
-        return records
-    return records.filter(owner=user.pk)
+    return records if sees_all(user) else records.filter(owner=user.pk)
 
 
 def find_judged(

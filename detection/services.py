@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import transaction
 
 from detection import metrics
 from detection.apps import get_detector
@@ -33,6 +34,7 @@ from detection.inference import fake_scores
 from detection.leftovers import delete_files, take_back
 from detection.limits import decoding, image_limits
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
+from detection.records import delete_predictions, write_prediction
 from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
 from detection.selectors import Judged, find_judged
@@ -165,10 +167,9 @@ def _delete_predictions(predictions: list[Prediction]) -> None:
     keys = [key for prediction in predictions for key in prediction.file_keys]
     try:
         with database_errors():
-            records = Prediction.objects.filter(pk__in=ids)
             # A heatmap may have been drawn since they were read.
-            keys = [key for prediction in records for key in prediction.file_keys]
-            records.delete()
+            deleted = delete_predictions(ids)
+            keys = [key for prediction in deleted for key in prediction.file_keys]
     except UnavailableError as error:
         take_back(cause=error, predictions=ids, files=keys)
         raise
@@ -369,9 +370,9 @@ class _Run:
     def record(self, job: _Job) -> None:
         stored = [job.prediction] if self.store and job.prediction else []
         try:
-            with database_errors():
+            with database_errors(), transaction.atomic():
                 for prediction in stored:
-                    prediction.save(force_insert=True)
+                    write_prediction(prediction)
                 self._count(job)
         except BaseException as error:  # the record may have been written all the same
             for prediction in stored:

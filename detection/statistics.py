@@ -1,33 +1,40 @@
 """What is counted: usage over all time or by day, scores, latencies, errors, the review queue.
 
-The databases group and count; what they answer is as large as the period has days, labels, model
-versions or different latencies, however many records there are. Days are those of UTC.
+Nothing reads all the records: totals are kept of each day and of all days (``detection.totals``),
+and what is read here is as large as the period has days and model versions. Days are those of UTC.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, F, Min, QuerySet, Sum
-from django.db.models.functions import Floor, TruncDay
+from django.db.models import Count, Sum
+from django.db.models.functions import TruncDay
 from django.utils import timezone
 
-from detection.models import Label, Prediction, PredictionBatch, RefusalCount
-from detection.selectors import visible_predictions
+from detection import totals
+from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
+from detection.paging import MICROSECOND, Cursor, newest_first
+from detection.selectors import sees_all, visible_predictions
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
+Group = dict[str, Any]
+
+DAY = timedelta(days=1)
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
-SCORE_BINS = 20
+GROUPED = ("span", "model_version", "counts", "score_sums")  # what groups are made of
 PERCENTILES = (50, 90, 95, 99)
 
 
@@ -155,11 +162,8 @@ def count_predictions(
     *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
 ) -> dict[str, object]:
     """Usage figures of what ``user`` may see, from ``start`` on and before ``end``."""
-    records = _made(visible_predictions(user), start, end)
-    if start is None and end is None:
-        records = records.filter(label__in=Label.values)  # all; but so the index by label is used
     usage = Usage()
-    for group in _grouped(records, "label", "uncertain"):
+    for group in _groups(user, start, end):
         usage.add(**group)
     return usage.figures()
 
@@ -169,12 +173,10 @@ def count_predictions_by_day(
 ) -> dict[str, object]:
     """Usage figures as above and, under ``days``, those of each day. Raises PeriodError."""
     period = Period.between(start and start.date(), end and _last_day(end))
-    records = _made(visible_predictions(user), start or period.start, end or period.end)
     usage, by_day = Usage(), {day: Usage() for day in period.days}
-    groups = _grouped(records.annotate(day=_Day("created_at")), "day", "label", "uncertain")
-    for group in groups:
+    for group in _groups(user, start or period.start, end or period.end):
         usage.add(**group)
-        by_day[group["day"].date()].add(**group)
+        by_day[group["day"]].add(**group)
     days = [{"date": day, **each.figures()} for day, each in by_day.items()]
     return {**usage.figures(), "days": days}
 
@@ -184,36 +186,66 @@ def _last_day(end: datetime) -> date:
     if end.time() > time.min:
         return end.date()
     try:
-        return end.date() - timedelta(days=1)
+        return end.date() - DAY
     except OverflowError:
         raise PeriodError("There is no such day.") from None
 
 
-def _made(
-    records: QuerySet[Prediction], start: datetime | None, end: datetime | None
-) -> QuerySet[Prediction]:
+def _groups(
+    user: AbstractUser | None, start: datetime | None, end: datetime | None
+) -> Iterator[Group]:
+    """Whole days come from their totals, parts of days at the ends from their records."""
+    owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
+    if start is None and end is None:
+        yield from count_groups(totals.all_days(owner=owner).only(*GROUPED))
+        return
+    whole = _whole_days(start, end)
+    if whole.first > whole.last:  # within a day, or two
+        yield from _counted(user, start, end)
+        return
+    if start and start < whole.start:
+        yield from _counted(user, start, whole.start)
+    days = totals.days_between(whole.first, whole.last, owner=owner)
+    yield from count_groups(days.only(*GROUPED))
+    if end and whole.end < end:
+        yield from _counted(user, whole.end, end)
+
+
+def _whole_days(start: datetime | None, end: datetime | None) -> Period:
+    """From ``start`` on and before ``end``; where there are none, the first is after the last."""
+    first, last = date.min, date.max - DAY  # of the very last one there is no end
+    if start:
+        is_whole = start.time() == time.min
+        first = start.date() if is_whole else min(start.date(), last) + DAY
+    if end:
+        last = max(end.date(), date.min + DAY) - DAY
+    return Period(first, last)
+
+
+def _counted(
+    user: AbstractUser | None, start: datetime | None, end: datetime | None
+) -> Iterator[Group]:
     limits = {"created_at__gte": start, "created_at__lt": end}
-    return records.filter(**{name: limit for name, limit in limits.items() if limit is not None})
+    made = {name: limit for name, limit in limits.items() if limit is not None}
+    records = visible_predictions(user).filter(**made).annotate(first_moment=_Day("created_at"))
+    groups = records.order_by().values("first_moment", "label", "uncertain")
+    for group in groups.annotate(count=Count("pk"), score_sum=Sum("fake_score")):
+        yield {"day": group.pop("first_moment").date(), **group}
 
 
-def _grouped(records: QuerySet[Prediction], *names: str) -> QuerySet:
-    groups = records.order_by().values(*names)
-    return groups.annotate(count=Count("pk"), score_sum=Sum("fake_score"))
+def read_days(period: Period) -> list[Total]:
+    """The totals of each day, by model version."""
+    return list(totals.days_between(period.first, period.last))
 
 
-def predictions_made(period: Period, *, model_version: str = "") -> QuerySet[Prediction]:
-    """Those of a period, by one version of the model or by all."""
-    records = _made(Prediction.objects.all(), period.start, period.end)
-    return records.filter(model_version=model_version) if model_version else records
-
-
-def count_groups(period: Period) -> list[dict[str, object]]:
-    """Predictions by ``day`` (its first moment), ``label``, ``uncertain``, ``review_status`` and
+def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
+    """Predictions by ``day`` (None: of all days), ``label``, ``uncertain``, ``review_status`` and
     ``model_version``: ``count`` and ``score_sum`` of each group that has any.
     """
-    records = predictions_made(period).annotate(day=_Day("created_at"))
-    names = ("day", "label", "uncertain", "review_status", "model_version")
-    return list(_grouped(records, *names))
+    for row in rows:
+        day = None if row.span == totals.EVER else date.fromisoformat(row.span)
+        for group in totals.groups_of(row):
+            yield {"day": day, "model_version": row.model_version, **group}
 
 
 @dataclass(slots=True)
@@ -226,43 +258,39 @@ class ScoreBin:
     fake: int = 0
 
 
-def count_scores(records: QuerySet[Prediction]) -> list[ScoreBin]:
+def count_scores(rows: Iterable[Total]) -> list[ScoreBin]:
     """The histogram of the fake scores, by label."""
-    edges = [number / SCORE_BINS for number in range(SCORE_BINS + 1)]
+    edges = [number / totals.SCORE_BINS for number in range(totals.SCORE_BINS + 1)]
     bins = [ScoreBin(low, high) for low, high in pairwise(edges)]
-    groups = (
-        records.annotate(place=Floor(F("fake_score") * SCORE_BINS))
-        .order_by()
-        .values("place", "label")
-        .annotate(count=Count("pk"))
-    )
-    for group in groups:
-        score_bin = bins[min(int(group["place"]), SCORE_BINS - 1)]
-        if group["label"] == Label.FAKE:
-            score_bin.fake += group["count"]
+    for name, number in _summed(row.score_bins for row in rows).items():
+        label, _, place = name.partition("/")
+        score_bin = bins[int(place)]
+        if label == Label.FAKE:
+            score_bin.fake += number
         else:
-            score_bin.real += group["count"]
+            score_bin.real += number
     return bins
 
 
-def latency_percentiles(records: QuerySet[Prediction]) -> dict[int, int]:
-    """Milliseconds within which so many percent were judged; empty without predictions.
-
-    Duplicates are left out: their scores were there already.
+def latency_percentiles(rows: Iterable[Total]) -> dict[int, int]:
+    """Milliseconds, to two digits, within which so many percent were judged; empty without
+    predictions. Duplicates are left out: their scores were there already.
     """
-    groups = (
-        records.filter(duplicate_of="")
-        .order_by()
-        .values("duration_ms")
-        .annotate(count=Count("pk"))
-        .values_list("duration_ms", "count")
-    )
-    durations = sorted(groups)
+    numbers = _summed(row.latencies for row in rows)
+    durations = sorted((int(each), number) for each, number in numbers.items() if number)
     if not durations:
         return {}
-    reached = list(accumulate(count for _, count in durations))
+    reached = list(accumulate(number for _, number in durations))
     ranks = {percent: math.ceil(percent * reached[-1] / 100) for percent in PERCENTILES}
     return {percent: durations[bisect_left(reached, rank)][0] for percent, rank in ranks.items()}
+
+
+def _summed(numbers: Iterable[dict[str, int]]) -> Counter[str]:
+    """The numbers of several rows by their names."""
+    sums: Counter[str] = Counter()
+    for each in numbers:
+        sums.update(each)
+    return sums
 
 
 def read_refusals(period: Period) -> list[RefusalCount]:
@@ -289,11 +317,27 @@ class ReviewQueue:
 
 
 def review_queue() -> ReviewQueue:
-    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED)
-    groups = waiting.order_by().values("uncertain")
-    groups = list(groups.annotate(count=Count("pk"), oldest=Min("created_at")))
+    groups = _waiting(totals.all_days().only(*GROUPED))
     return ReviewQueue(
         waiting=sum(group["count"] for group in groups),
         uncertain=sum(group["count"] for group in groups if group["uncertain"]),
-        oldest=min((group["oldest"] for group in groups), default=None),
+        oldest=_longest_waiting() if groups else None,
     )
+
+
+def _waiting(rows: Iterable[Total]) -> list[Group]:
+    unreviewed = Prediction.Review.UNREVIEWED
+    return [group for group in count_groups(rows) if group["review_status"] == unreviewed]
+
+
+def _longest_waiting() -> datetime | None:
+    """The totals know the day; from its first moment on, few records are read."""
+    days = totals.days_between(date.min, date.max).only(*GROUPED).order_by("pk")
+    first = next((day for day in days.iterator() if _waiting([day])), None)
+    if first is None:
+        return None
+    start = datetime.combine(date.fromisoformat(first.span), time.min, UTC)
+    records = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED)
+    before_it = Cursor("newer", start - MICROSECOND, "")
+    oldest = newest_first(records, size=1, cursor=before_it).records
+    return oldest[0].created_at if oldest else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from datetime import datetime
 
 import numpy as np
 from PIL import Image
 
 from detection.models import Label, Prediction, Source, new_id, now
+from detection.records import write_prediction
 from detection.services import Upload
+from detection.totals import count_many
 
 
 def noise_image(*, size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:
@@ -34,8 +37,15 @@ def an_upload(*, filename: str = "test.jpg", data: bytes | None = None, seed: in
 def a_prediction(**fields) -> Prediction:
     """A stored record of an image that was never there."""
     prediction = unsaved_prediction(**fields)
-    prediction.save(force_insert=True)
+    write_prediction(prediction)
     return prediction
+
+
+def store_predictions(predictions: Iterable[Prediction]) -> list[Prediction]:
+    """Stores many records at once."""
+    stored = Prediction.objects.bulk_create(predictions)
+    count_many(stored)
+    return stored
 
 
 def unsaved_prediction(

@@ -436,7 +436,9 @@ def test_claim_decision_and_passing_over_are_one_command_each(ann):
     [looked_up, claimed] = queries_of(lambda: review.claim_next(reviewer=ann))
     prediction = Prediction.objects.get()
     [passed] = queries_of(lambda: review.pass_over(prediction=prediction, reviewer=ann, note="?"))
-    [decided] = queries_of(lambda: confirm(prediction, ann))
+    [decided] = [
+        query for query in queries_of(lambda: confirm(prediction, ann)) if "predictions" in query
+    ]
 
     for command in (claimed, passed, decided):
         assert command.startswith("db.predictions.update_many(" if ON_SERVERS else "UPDATE ")

@@ -22,11 +22,12 @@ from detection.statistics import (
     count_predictions_by_day,
     count_scores,
     latency_percentiles,
-    predictions_made,
+    read_days,
     read_refusals,
     review_queue,
 )
-from tests.factories import a_prediction, unsaved_prediction
+from detection.totals import all_days
+from tests.factories import a_prediction, store_predictions, unsaved_prediction
 
 FIRST, LAST = date(2026, 2, 25), date(2026, 3, 6)
 PERIOD = Period(FIRST, LAST)
@@ -66,8 +67,7 @@ def records(db) -> list[Prediction]:
         )
         for created_at, version in moments
     ]
-    Prediction.objects.bulk_create(made)
-    return made
+    return store_predictions(made)
 
 
 @pytest.fixture
@@ -122,10 +122,10 @@ def test_the_days_at_the_ends_are_cut_where_the_moments_are(records):
 def test_groups(in_period):
     names = ("label", "uncertain", "review_status", "model_version")
 
-    groups = count_groups(PERIOD)
+    groups = list(count_groups(read_days(PERIOD)))
 
     assert {
-        (group["day"].date(), *(group[name] for name in names)): group["count"] for group in groups
+        (group["day"], *(group[name] for name in names)): group["count"] for group in groups
     } == Counter(
         (each.created_at.date(), *(getattr(each, name) for name in names)) for each in in_period
     )
@@ -138,7 +138,7 @@ def test_the_histogram(in_period, version):
     counted = [each for each in in_period if version in ("", each.model_version)]
     expected = Counter((min(math.floor(20 * each.fake_score), 19), each.label) for each in counted)
 
-    bins = count_scores(predictions_made(PERIOD, model_version=version))
+    bins = count_scores(day for day in read_days(PERIOD) if version in ("", day.model_version))
 
     assert [(each.real, each.fake) for each in bins] == [
         (expected[place, "REAL"], expected[place, "FAKE"]) for place in range(20)
@@ -149,7 +149,7 @@ def test_the_histogram(in_period, version):
 def test_latencies_are_those_of_images_that_the_model_saw(in_period):
     durations = sorted(each.duration_ms for each in in_period if not each.duplicate_of)
 
-    assert latency_percentiles(predictions_made(PERIOD)) == {
+    assert latency_percentiles(read_days(PERIOD)) == {
         percent: durations[math.ceil(percent / 100 * len(durations)) - 1]
         for percent in (50, 90, 95, 99)
     }
@@ -165,9 +165,9 @@ def test_latencies_are_those_of_images_that_the_model_saw(in_period):
     ],
 )
 def test_percentiles_are_latencies_that_occurred(durations, percentiles):
-    Prediction.objects.bulk_create(unsaved_prediction(duration_ms=each) for each in durations)
+    store_predictions(unsaved_prediction(duration_ms=each) for each in durations)
 
-    assert latency_percentiles(Prediction.objects.all()) == percentiles
+    assert latency_percentiles(all_days()) == percentiles
 
 
 @pytest.mark.django_db

@@ -8,7 +8,6 @@ from typing import Any
 from django_mongodb_backend import compiler
 from django_mongodb_backend.compiler import (  # noqa: F401
     SQLAggregateCompiler,
-    SQLDeleteCompiler,
     SQLInsertCompiler,
 )
 from django_mongodb_backend.query import MongoQuery
@@ -39,6 +38,10 @@ class SQLCompiler(compiler.SQLCompiler):
 class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
     def update(self, criteria: dict[str, Any], pipeline: list[dict[str, Any]]) -> int:
         return super().update(flattened(criteria), pipeline)
+
+
+class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
+    """Finds what it deletes as the other queries find what they read."""
 
 
 def _is_itself(name: str, value: Any) -> bool:

@@ -28,7 +28,7 @@ from detection.statistics import (
     count_groups,
     count_scores,
     latency_percentiles,
-    predictions_made,
+    read_days,
     read_refusals,
     review_queue,
 )
@@ -129,10 +129,11 @@ def dashboard(request: HttpRequest) -> TemplateResponse:
     form = SelectionForm(request.GET)
     form.full_clean()
     period, asked = form.period, form.cleaned_data.get("version", "")
-    groups = count_groups(period)
-    versions = sorted({group["model_version"] for group in groups})
+    rows = read_days(period)
+    versions = sorted({group["model_version"] for group in count_groups(rows)})
     if asked:
-        groups = [group for group in groups if group["model_version"] == asked]
+        rows = [row for row in rows if row.model_version == asked]
+    groups = list(count_groups(rows))
     context = {
         **admin.site.each_context(request),
         "title": "Dashboard",
@@ -140,7 +141,8 @@ def dashboard(request: HttpRequest) -> TemplateResponse:
         "period": period,
         "version": asked,
         "recent": [(days, Period.latest(days)) for days in RECENT],
-        **_predictions(period, asked),
+        "scores": count_scores(rows),
+        "latencies": latency_percentiles(rows),
         **_usage(groups, period),
         **_quality(groups),
         "batches": _batches(period),
@@ -149,16 +151,11 @@ def dashboard(request: HttpRequest) -> TemplateResponse:
     return TemplateResponse(request, "admin/dashboard.html", context)
 
 
-def _predictions(period: Period, version: str) -> dict[str, Any]:
-    records = predictions_made(period, model_version=version)
-    return {"scores": count_scores(records), "latencies": latency_percentiles(records)}
-
-
 def _usage(groups: list[dict[str, Any]], period: Period) -> dict[str, Any]:
     usage, days = Usage(), {day: Day(day) for day in period.days}
     for group in groups:
         usage.add(**group)
-        days[group["day"].date()].usage.add(**group)
+        days[group["day"]].usage.add(**group)
     refusals = read_refusals(period)
     for refusal in refusals:
         days[refusal.day].refused += refusal.count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -54,3 +54,10 @@ def moment(text: str) -> datetime:
         sentence = f"{text!r} is not a date like 2026-11-22 or 2026-11-22T12:00:00Z"
         raise ArgumentTypeError(sentence) from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a day like 2026-11-22") from None

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from detection.management.arguments import day
+from detection.recounting import EPOCH, Recount, rebuild_totals
+from detection.statistics import Period
+from detection.unavailable import UnavailableError
+
+
+class Command(BaseCommand):
+    help = (
+        "Counts the predictions anew, and mends the totals that statistics and dashboard are "
+        "served from where they differ. The service may be at work meanwhile: totals that change "
+        "all the time are left for later. Exit code: 0 when all is right now, 1 otherwise."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--from",
+            type=day,
+            dest="first",
+            metavar="DAY",
+            help="only from this day on, as 2026-11-22; days in UTC",
+        )
+        parser.add_argument(
+            "--to", type=day, dest="last", metavar="DAY", help="only until this day"
+        )
+        parser.add_argument("--check", action="store_true", help="mend nothing")
+
+    def handle(
+        self, *args: Any, first: date | None, last: date | None, check: bool, **options: Any
+    ) -> None:
+        try:
+            recount = rebuild_totals(period=_period(first, last), mend=not check)
+        except UnavailableError as error:
+            raise CommandError(str(error)) from error
+        for row in recount.wrong:
+            self.stdout.write(f"{row}: {'wrong' if check else 'mended'}")
+        for row in recount.busy:
+            self.stdout.write(f"{row}: differs, but is being counted in right now")
+        self._conclude(recount, check=check)
+
+    def _conclude(self, recount: Recount, *, check: bool) -> None:
+        if recount.busy or (check and recount.wrong):
+            number = len(recount.busy) + (check and len(recount.wrong))
+            remedy = "run it without --check" if check else "run it again later"
+            raise CommandError(f"{number} totals are not right; {remedy}.")
+        mended = f"; {len(recount.wrong)} totals were mended" if recount.wrong else ""
+        self.stdout.write(f"{recount.days} days counted{mended}. All totals are right.")
+
+
+def _period(first: date | None, last: date | None) -> Period | None:
+    if first is None and last is None:
+        return None
+    period = Period(first or EPOCH, last or timezone.now().date())
+    if period.first > period.last:
+        raise CommandError("The first day is after the last one.")
+    return period

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.management.arguments import positive_int
+from detection.models import now
+from detection.seeding import has_foreign_records, remove_seeded, seed_predictions
+from detection.unavailable import UnavailableError
+
+
+class Command(BaseCommand):
+    help = (
+        "Fills the records with made-up predictions of the last year, to try the project with many "
+        "of them; never for a database in use. They all share two small files under seeded/, which "
+        "verify_storage takes for those of each record: do not delete a single one of them, or the "
+        "others lose their files, but all with --remove."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--count", type=positive_int, default=1000, metavar="N")
+        parser.add_argument(
+            "--seed", type=int, default=0, metavar="S", help="the same one gives the same records"
+        )
+        parser.add_argument(
+            "--among-others", action="store_true", help="also where there are real predictions"
+        )
+        parser.add_argument("--remove", action="store_true", help="remove them all instead")
+
+    def handle(
+        self, *args: Any, count: int, seed: int, among_others: bool, remove: bool, **options: Any
+    ) -> None:
+        try:
+            if remove:
+                self.stdout.write(f"{sum(remove_seeded())} predictions were removed.")
+                return
+            if not among_others and has_foreign_records():
+                raise CommandError(
+                    "There are real predictions here; nothing was stored. --among-others does it "
+                    "all the same."
+                )
+            stored = sum(seed_predictions(count=count, until=now(), seed=seed))
+        except UnavailableError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{stored} predictions were stored.")

@@ -1,0 +1,165 @@
+"""The totals are counted anew from the records, and mended where they differ.
+
+The service may be at work meanwhile. Where the database has transactions, a day is counted and
+mended in one. Where it has none, a record is written a moment before it is counted, so a difference
+may be one that is about to vanish: it is mended only if it is still there, and nothing has been
+counted in that row, after longer than any write takes. A row that is never that quiet is left for
+another time, as tomorrow, when today is over.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from time import sleep
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from detection import totals
+from detection.models import Prediction, Total
+from detection.statistics import Period
+from detection.totals import EVER, Row
+from detection.unavailable import database_errors
+
+EPOCH = date(1970, 1, 1)  # ids of records begin with the time since then
+SETTLE_SECONDS = 30.0  # longer than a write to a lost server waits
+COUNTED = (
+    "label",
+    "uncertain",
+    "review_status",
+    "fake_score",
+    "duration_ms",
+    "duplicate_of",
+    "owner_id",
+    "model_version",
+    "created_at",
+)
+
+
+@dataclass(slots=True)
+class Recount:
+    """What was found: rows that were wrong, and those of them that were too busy to be mended."""
+
+    days: int = 0
+    wrong: list[Row] = field(default_factory=list)
+    busy: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    row: Row
+    revision: int | None  # None: the row is missing
+    missing: dict[str, int]  # what has to be added to be right
+
+
+def rebuild_totals(
+    *, period: Period | None = None, mend: bool = True, settle: float = SETTLE_SECONDS
+) -> Recount:
+    """Counts each day of the period, or of all time, and what all days add up to; where the totals
+    differ, they are mended, unless told not to. ``settle`` are the seconds that a database without
+    transactions is watched before.
+
+    Raises UnavailableError; what was mended until then is right.
+    """
+    with database_errors():
+        days = period.days if period else days_of(Prediction.objects.all())
+        recount = Recount(days=len(days))
+        _compare(map(str, days), recount, mend=mend, settle=settle)
+        if period is None:
+            _compare([EVER], recount, mend=mend, settle=settle)
+    return recount
+
+
+def records_of(predictions: QuerySet[Prediction], day: date) -> Iterator[Prediction]:
+    """What the totals are made of, in tuples that have those fields of a prediction."""
+    period = Period(day, day)
+    made = predictions.filter(created_at__gte=period.start, created_at__lt=period.end)
+    return made.order_by().values_list(*COUNTED, named=True).iterator()
+
+
+def _compare(spans: Iterable[str], recount: Recount, *, mend: bool, settle: float) -> None:
+    waiting: list[_Difference] = []
+    for span in spans:
+        with transaction.atomic():
+            found = list(_differences(span))
+            if connection.features.supports_transactions:
+                _conclude(found, recount, mend=mend)
+            else:
+                waiting += found
+    if waiting:
+        sleep(settle)
+        _conclude(waiting, recount, mend=mend)
+
+
+def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: bool) -> None:
+    for each in differences:
+        if not (_mend(each) if mend else _is_unchanged(each)):
+            recount.busy.append(each.row)
+            continue
+        recount.wrong.append(each.row)
+        if mend and each.row.span != EVER:
+            ever = Row(each.row.owner, EVER, each.row.model_version)
+            totals.make_row(ever)
+            totals.change([ever.key], each.missing)
+
+
+def _differences(span: str) -> Iterator[_Difference]:
+    kept = {
+        Row(total.owner, span, total.model_version): total
+        for total in Total.objects.filter(span=span)
+    }
+    full = _sums_of_days() if span == EVER else _full_count(date.fromisoformat(span))
+    for row in kept.keys() | full.keys():
+        total = kept.get(row)
+        missing = Counter(full.get(row, {}))
+        missing.subtract(totals.counts_of(total) if total else {})
+        if missing := {name: number for name, number in missing.items() if number}:
+            yield _Difference(row, total and total.revision, missing)
+
+
+def _full_count(day: date) -> dict[Row, Counter[str]]:
+    counted = totals.tally(records_of(Prediction.objects.all(), day))
+    # All days are put together from the days.
+    return {row: counts for row, counts in counted.items() if row.span != EVER}
+
+
+def _sums_of_days() -> dict[Row, Counter[str]]:
+    sums: dict[Row, Counter[str]] = defaultdict(Counter)
+    for total in Total.objects.exclude(span=EVER).iterator():
+        sums[Row(total.owner, EVER, total.model_version)].update(totals.counts_of(total))
+    return sums
+
+
+def _unchanged(difference: _Difference) -> QuerySet[Total]:
+    return Total.objects.filter(pk=difference.row.key, revision=difference.revision)
+
+
+def _is_unchanged(difference: _Difference) -> bool:
+    if difference.revision is None:
+        return not Total.objects.filter(pk=difference.row.key).exists()
+    return _unchanged(difference).exists()
+
+
+def _mend(difference: _Difference) -> bool:
+    """False when something has been counted in the row since."""
+    if difference.revision is None:
+        return totals.make_row(difference.row, difference.missing)
+    return bool(totals.add_to(_unchanged(difference), difference.missing))
+
+
+def days_of(predictions: QuerySet[Prediction]) -> list[date]:
+    """From that of the first record to tomorrow: another machine's clock may be ahead.
+
+    The first one is halved in on, since not every server finds it by an index.
+    """
+
+    def has_records_until(day: date) -> bool:
+        return predictions.filter(created_at__lt=Period(day, day).end).order_by().exists()
+
+    days = Period(EPOCH, timezone.now().date() + timedelta(days=1)).days
+    return days[bisect_left(days, x=True, key=has_records_until) :]
