@@ -13,12 +13,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.core.files.storage import default_storage
 from django.db import connection
+from django.db.models import Model
 
-from detection.models import Prediction, PredictionBatch
+from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.unavailable import (
     DatabaseUnavailableError,
     StorageUnavailableError,
@@ -38,12 +39,13 @@ class _Leftover:
     predictions: list[str]
     batches: list[str]
     files: list[str]
+    queued: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.predictions or self.batches or self.files)
+        return bool(self.predictions or self.batches or self.files or self.queued)
 
     def copy(self) -> _Leftover:
-        return _Leftover([*self.predictions], [*self.batches], [*self.files])
+        return _Leftover([*self.predictions], [*self.batches], [*self.files], [*self.queued])
 
     def delete(self) -> None:
         """Deletes what can be deleted now; the rest stays listed."""
@@ -51,6 +53,7 @@ class _Leftover:
         self.delete_files()
 
     def delete_records(self) -> None:
+        self.queued = _delete_records(QueuedImage, self.queued)  # before somebody judges them
         self.predictions = _delete_records(Prediction, self.predictions)
         self.batches = _delete_records(PredictionBatch, self.batches)
 
@@ -69,12 +72,13 @@ def take_back(
     predictions: Iterable[str] = (),
     batches: Iterable[str] = (),
     files: Iterable[str] = (),
+    queued: Iterable[str] = (),
 ) -> None:
     """Deletes records and files that may have been written before ``cause`` was raised.
 
     What the cause says to be down is left to another thread, so that nobody waits for it twice.
     """
-    leftover = _Leftover([*predictions], [*batches], [*files])
+    leftover = _Leftover([*predictions], [*batches], [*files], [*queued])
     if not leftover:
         return
     second_look = leftover.copy()
@@ -95,7 +99,7 @@ def delete_files(keys: Iterable[str]) -> None:
         _waiting.add(leftover, after=RETRY_SECONDS)
 
 
-def _delete_records(model: type[Prediction | PredictionBatch], keys: list[str]) -> list[str]:
+def _delete_records(model: type[Model], keys: list[str]) -> list[str]:
     """Those that could not be deleted."""
     if not keys:
         return []

@@ -22,4 +22,4 @@ MODEL_SECONDS = Histogram(
 MODEL_IMAGES = Counter("d3_model_images", "Images that went through the model")
 PREDICTIONS = Counter("d3_predictions", "Verdicts given", ["label", "source"])
 REFUSED_IMAGES = Counter("d3_refused_images", "Images that could not be judged", ["code", "source"])
-QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches accepted by this process and not finished")
+QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches that wait or are being judged, by any process")

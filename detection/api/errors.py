@@ -27,6 +27,7 @@ from detection.d3.errors import (
 )
 from detection.heatmaps import OtherModelError
 from detection.originals import OriginalLostError
+from detection.queue import BatchClosedError, TooManyQueuedError
 from detection.unavailable import (
     DatabaseUnavailableError,
     UnavailableError,
@@ -55,6 +56,8 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (ImageError, 400, None, None),
     (OriginalLostError, 404, None, None),
     (OtherModelError, 409, None, None),
+    (BatchClosedError, 409, None, None),
+    (TooManyQueuedError, 400, None, None),
     (UnavailableError, 503, None, None),
     (D3Error, 503, "The detector is not available.", "detector_unavailable"),
     (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),

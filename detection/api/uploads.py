@@ -68,12 +68,12 @@ def single_image(request: Request) -> Upload:
     return _to_upload(files[0])
 
 
-def several_images(request: Request) -> list[Upload]:
+def several_images(request: Request, *, most: int) -> list[Upload]:
     """The files of the request, which must be in the field ``images``."""
     files = _files(request, "images")
-    if len(files) > settings.MAX_BATCH_IMAGES:
+    if len(files) > most:
         raise TooManyImagesError(
-            f"The request has {len(files)} images; at most {settings.MAX_BATCH_IMAGES} are taken."
+            f"The request has {len(files)} images; at most {most} are taken at once."
         )
     return [_to_upload(file) for file in files]
 
