@@ -248,6 +248,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 PURGE_AFTER_DAYS = env.int("PURGE_AFTER_DAYS", default=0)  # 0: predictions are kept
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = beat_schedule(requeue_seconds=REQUEUE_SECONDS, purges=PURGE_AFTER_DAYS > 0)
 
 # Cache, where requests are counted: of this process, or shared by several (redis://…)

@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from detection.api.serializers import MOST_RESULTS
 from detection import background
+from detection.api.serializers import MOST_RESULTS
 from detection.models import Prediction, PredictionBatch
 from detection.review import decide
 from detection.services import open_batch
