@@ -25,10 +25,12 @@ def broker_options(url: str) -> dict[str, Any]:
 
 
 def beat_schedule(*, requeue_seconds: float, purges: bool) -> dict[str, dict]:
-    """What ``celery beat`` sends; a message that nobody took before the next one is dropped."""
+    """What ``celery beat`` sends. What no worker takes for long is dropped: more of the same has
+    come since.
+    """
     schedule = {
-        "requeue": _entry("requeue", requeue_seconds, expires=requeue_seconds),
-        "deliver_webhooks": _entry("deliver_webhooks", 60, expires=60),
+        "requeue": _entry("requeue", requeue_seconds, expires=HOUR / 6),
+        "deliver_webhooks": _entry("deliver_webhooks", 60, expires=HOUR / 6),
         "rebuild_totals": _entry("rebuild_totals", crontab(hour=3, minute=10), expires=HOUR),
     }
     if purges:

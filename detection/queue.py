@@ -189,37 +189,40 @@ def judge_images(
     first: int | None = None,
     last: int | None = None,
     is_stopped: Callable[[], bool] = bool,
-) -> int:
+) -> None:
     """Judges the images of a batch that wait and that nobody else judges, those from ``first`` to
-    ``last`` or all; the number that was done. Closes the batch when it was the last one to do so.
+    ``last`` or all. Closes the batch when none is left.
 
     Raises UnavailableError and D3Error; what was not judged goes on waiting.
     """
-    done = 0
     with database_errors():
         batch = PredictionBatch.objects.filter(pk=batch_id).first()
     if batch is None:  # it was deleted meanwhile
-        return 0
+        return
     while not is_stopped():
         with Lease.take(batch=batch, first=first, last=last) as lease:
             if not lease.images:
                 break
-            done += _judge(batch, lease.images, is_stopped)
+            _judge(batch, lease.images, is_stopped)
     close_when_done(batch_id=batch_id)
-    return done
 
 
 def _judge(
     batch: PredictionBatch, images: list[QueuedImage], is_stopped: Callable[[], bool]
-) -> int:
+) -> None:
     with database_errors():
         _batches(batch).filter(status=Status.QUEUED).update(status=Status.RUNNING)
-    images = _not_judged(images)
-    with closing(judge_queued(batch=batch, images=images)) as outcomes:
-        for done, _ in enumerate(outcomes, 1):
-            if is_stopped():
-                return done
-    return len(images)
+    judged: list[str] = []
+    try:
+        with closing(judge_queued(batch=batch, images=_not_judged(images))) as outcomes:
+            for outcome in outcomes:
+                if outcome.prediction:
+                    judged.append(outcome.prediction.pk)
+                if is_stopped():
+                    break
+    finally:
+        with database_errors():
+            QueuedImage.objects.filter(pk__in=judged).delete()
 
 
 def _not_judged(images: list[QueuedImage]) -> list[QueuedImage]:

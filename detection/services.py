@@ -479,9 +479,6 @@ class _QueuedRun(_Run):
     def record(self, job: _Job) -> None:
         with suppress(IntegrityError):  # whoever had it before had come as far as the record
             super().record(job)
-        if job.prediction:
-            with database_errors():
-                QueuedImage.objects.filter(pk=job.queued.pk).delete()
 
     def _count(self, job: _Job) -> None:
         if job.error:

@@ -8,10 +8,10 @@ from django.test.utils import CaptureQueriesContext
 
 from detection import background
 from detection.api.serializers import MOST_RESULTS
-from detection.models import Prediction, PredictionBatch
+from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.review import decide
 from detection.services import open_batch
-from tests.api import a_file, assert_refused, fetched, images_judged
+from tests.api import a_client, a_file, a_token, a_user, assert_refused, fetched, images_judged
 from tests.factories import a_prediction, image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -258,6 +258,88 @@ def test_nothing_can_be_asked_for_later_without_a_record(client, stored_files):
 
     assert "store" in assert_refused(response, 400, "invalid")
     assert_nothing_stored(stored_files)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_can_be_sent_in_parts(client):
+    opened = sent(client, *files(2), **{"async": "true", "more": "true"})
+    place = opened.headers["Location"]
+    parts = [
+        client.post(f"{place}/images/", {"images": files(3), "more": "true"}),
+        client.post(f"{place}/images/", {"images": [a_file("empty.jpg", b"")]}),
+    ]
+
+    assert [part.status_code for part in parts] == [202, 202]
+    assert [part.headers["Location"] for part in parts] == [place, place]
+    assert [part.json()["total_images"] for part in parts] == [5, 6]
+    body = finished(client, place)
+    assert (body["status"], body["total_images"]) == ("done", 6)
+    assert [result["index"] for result in body["results"]] == [0, 1, 2, 3, 4]
+    assert [error["index"] for error in body["errors"]] == [5]
+    sentence = assert_refused(
+        client.post(f"{place}/images/", {"images": files(1)}), 409, "batch_closed"
+    )
+    assert body["batch_id"] in sentence
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_part_may_be_empty(client):
+    place = sent(client, *files(1), **{"async": "true", "more": "true"}).headers["Location"]
+    assert_refused(client.post(f"{place}/images/", {"more": "true"}), 400, "missing_image")
+
+    assert client.post(f"{place}/images/").status_code == 202
+
+    assert finished(client, place)["total_images"] == 1
+
+
+def test_only_a_batch_that_waits_takes_parts(client, stored_files):
+    assert "more" in assert_refused(sent(client, *files(1), more="true"), 400, "invalid")
+    assert_nothing_stored(stored_files)
+    place = f"{URL}{sent(client, *files(1)).json()['batch_id']}/images/"
+
+    assert_refused(client.post(place, {"images": files(1)}), 409, "batch_closed")
+    unknown = "/api/batches/01M84Q580AZZY3CNE3Y34WJ3B2/images/"
+    assert_refused(client.post(unknown, {"images": files(1)}), 404, "not_found")
+    assert Prediction.objects.count() == 1
+
+
+def test_nobody_adds_to_the_batch_of_somebody_else(settings, monkeypatch, stored_files):
+    monkeypatch.setattr(background, "start", lambda: None)
+    settings.API_ACCESS = "token"
+    ann, bob, boss = a_user("ann"), a_user("bob"), a_user("boss", is_staff=True)
+    opened = sent(a_client(a_token(ann)), *files(1), **{"async": "true", "more": "true"})
+    place, before = f"{opened.headers['Location']}/images/", stored_files()
+
+    for user, status, code in ((bob, 404, "not_found"), (boss, 403, "permission_denied")):
+        refused = a_client(a_token(user)).post(place, {"images": files(1)})
+        assert_refused(refused, status, code)
+    assert stored_files() == before
+    assert a_client(a_token(ann)).post(place, {"images": files(1)}).status_code == 202
+
+
+def test_more_than_ten_thousand_images_are_refused(client, settings, stored_files, monkeypatch):
+    monkeypatch.setattr(background, "start", lambda: None)
+    monkeypatch.setattr("detection.api.views.batches.MOST_QUEUED", 3)
+    settings.MAX_ASYNC_IMAGES = 3
+    later = {"async": "true", "more": "true"}
+    assert "4" in assert_refused(sent(client, *files(4), **later), 400, "too_many_images")
+    assert_nothing_stored(stored_files)
+    place = sent(client, *files(2), **later).headers["Location"]
+
+    sentence = assert_refused(
+        client.post(f"{place}/images/", {"images": files(2)}), 400, "too_many_images"
+    )
+
+    assert "4 images; at most 3" in sentence
+    assert len(stored_files()) == 2
+
+
+@pytest.mark.usefixtures("lost_storage")
+def test_without_storage_a_batch_for_later_is_refused_and_leaves_no_record(client):
+    assert_refused(sent(client, *files(3), **{"async": "true"}), 503, "storage_unavailable")
+
+    assert not PredictionBatch.objects.exists()
+    assert not QueuedImage.objects.exists()
 
 
 @pytest.mark.usefixtures("lost_database")
