@@ -223,6 +223,9 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 2 * MAX_BATCH_IMAGES  # room for a refusal that c
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
 
+# Webhooks: whether they may go to addresses of our own network, and without TLS
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
+
 # Cache, where requests are counted: of this process, or shared by several (redis://…)
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
 REDIS_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}  # seconds

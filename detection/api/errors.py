@@ -33,6 +33,7 @@ from detection.unavailable import (
     UnavailableError,
     database_errors,
 )
+from detection.webhooks import WebhookUrlError
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (ImageError, 400, None, None),
     (ArchiveTooLargeError, 413, None, None),
     (ArchiveError, 400, None, None),
+    (WebhookUrlError, 400, None, None),
     (OriginalLostError, 404, None, None),
     (OtherModelError, 409, None, None),
     (UnavailableError, 503, None, None),
