@@ -251,6 +251,9 @@ PURGE_AFTER_DAYS = env.int("PURGE_AFTER_DAYS", default=0)  # 0: predictions are 
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = beat_schedule(requeue_seconds=REQUEUE_SECONDS, purges=PURGE_AFTER_DAYS > 0)
 
+# Webhooks: whether they may go to addresses of our own network, and without TLS
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
+
 # Cache, where requests are counted: of this process, or shared by several (redis://…)
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
 REDIS_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}  # seconds

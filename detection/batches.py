@@ -32,6 +32,7 @@ from detection.queue import (
 )
 from detection.services import Outcome, Upload, close_batch, open_batch, predict_images
 from detection.unavailable import UnavailableError, database_errors
+from detection.webhooks import check_webhook_url
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -111,13 +112,16 @@ def queue_batch(
     owner: AbstractUser | None = None,
     threshold: float | None = None,
     more: bool = False,
+    webhook_url: str = "",
 ) -> PredictionBatch:
     """The record of a batch whose images are stored, and judged when their turn comes; it is kept
     open when ``more`` are to follow.
 
-    Raises UnavailableError, TooManyQueuedError, or what reading ``uploads`` raises; then nothing
-    is left of the batch.
+    Raises WebhookUrlError, UnavailableError, TooManyQueuedError, or what reading ``uploads``
+    raises; then nothing is left of the batch.
     """
+    if webhook_url:
+        check_webhook_url(webhook_url)
     batch = open_batch(
         total_images=0,
         source=source,
@@ -125,6 +129,7 @@ def queue_batch(
         status=Status.QUEUED,
         sending=Sending.OPEN,
         threshold=threshold,
+        webhook_url=webhook_url,
     )
     try:
         _add(batch, uploads, more=more)
@@ -136,17 +141,18 @@ def queue_batch(
 
 def append_to_batch(
     *, batch: PredictionBatch, uploads: Iterable[Upload], more: bool = False
-) -> None:
-    """A further part of a batch that was kept open; the last one without ``more``.
+) -> int:
+    """A further part of a batch that was kept open, the last one without ``more``; the number of
+    its images.
 
     Raises BatchClosedError and what ``queue_batch`` does; then nothing of this part is left.
     """
     if batch.sending != Sending.OPEN:
         raise BatchClosedError(batch)
-    _add(batch, uploads, more=more)
+    return _add(batch, uploads, more=more)
 
 
-def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> None:
+def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> int:
     images: list[QueuedImage] = []
     try:
         for image in store_images(uploads):
@@ -158,6 +164,7 @@ def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> No
         take_back_images(images, cause=error)
         raise
     wake_workers(batch=batch, places=places)
+    return len(places)
 
 
 def wake_workers(*, batch: PredictionBatch, places: range | list[int]) -> None:

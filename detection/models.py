@@ -101,6 +101,16 @@ class PredictionBatch(models.Model):
         null=True, blank=True, help_text="For images that wait; empty: the checkpoint's"
     )
 
+    webhook_url = models.CharField(max_length=2000, blank=True)
+    webhook_tries = models.PositiveIntegerField(default=0)
+    webhook_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="Empty: not done, delivered, or given up"
+    )
+    webhook_delivered_at = models.DateTimeField(null=True, blank=True)
+    webhook_error = models.CharField(
+        max_length=200, blank=True, help_text="Why the last try was not successful"
+    )
+
     class Meta:
         db_table = "prediction_batches"
         ordering = ["-created_at"]
@@ -109,6 +119,7 @@ class PredictionBatch(models.Model):
             models.Index(fields=["-created_at"], name="batch_newest"),
             models.Index(fields=["status", "-created_at"], name="batch_status"),
             models.Index(fields=["source", "-created_at"], name="batch_source"),
+            models.Index(fields=["webhook_due_at"], name="batch_webhook_due"),
         ]
 
     def __str__(self) -> str:

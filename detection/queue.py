@@ -47,6 +47,7 @@ from detection.services import (
     refuse_queued,
 )
 from detection.unavailable import UnavailableError, database_errors, storage_errors
+from detection.webhooks import announcement
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ def _store(image: QueuedImage, file) -> None:
 
 def _format(upload: Upload) -> str:
     """What the file holds. Raises ImageError for what needs no decoding to be refused."""
+    if upload.error:
+        raise upload.error
     with open_upload(upload) as file:
         head = file.read(HEAD_BYTES)
         size = file.seek(0, 2)
@@ -334,6 +337,7 @@ def close_when_done(*, batch_id: str) -> bool:
             failed=batch.failed,
             errors=batch.errors,
             finished_at=now(),
+            **announcement(batch),
         )
         _forget_refused(batch_id)
     return bool(is_ours)

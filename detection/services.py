@@ -58,10 +58,14 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An image as it arrives: its name and its bytes, or the file to read them from."""
+    """An image as it arrives: its name and its bytes, or the file to read them from.
+
+    ``error`` says why it could not be had whole, where whoever unpacked it knows.
+    """
 
     filename: str
     data: bytes | Path
+    error: ImageError | None = None
 
     def open(self) -> BinaryIO:
         return self.data.open("rb") if isinstance(self.data, Path) else io.BytesIO(self.data)
@@ -313,6 +317,8 @@ class _Run:
         with decoding:
             start = time.perf_counter()
             try:
+                if job.upload.error:
+                    raise job.upload.error
                 job.image = self._reduced(decode_image(job.upload.data, image_limits()))
             except ImageError as error:
                 job.error = error

@@ -15,6 +15,7 @@ from detection.d3.errors import D3Error
 from detection.models import now
 from detection.services import purge_predictions
 from detection.unavailable import UnavailableError
+from detection.webhooks import deliver_due_webhooks
 
 
 @app.task(
@@ -35,7 +36,7 @@ def requeue() -> None:
 
 @app.task(name="detection.upkeep.deliver_webhooks")
 def deliver_webhooks() -> None:
-    """To be connected with the webhooks."""
+    deliver_due_webhooks()
 
 
 @app.task(name="detection.upkeep.rebuild_totals")

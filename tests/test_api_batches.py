@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
+import tarfile
 import time
+import zipfile
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -11,6 +15,7 @@ from detection.api.serializers import MOST_RESULTS
 from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.review import decide
 from detection.services import open_batch
+from detection.webhooks import webhook_secret
 from tests.api import a_client, a_file, a_token, a_user, assert_refused, fetched, images_judged
 from tests.factories import a_prediction, image_bytes
 
@@ -332,6 +337,86 @@ def test_more_than_ten_thousand_images_are_refused(client, settings, stored_file
 
     assert "4 images; at most 3" in sentence
     assert len(stored_files()) == 2
+
+
+def a_zip(*names: str) -> SimpleUploadedFile:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for seed, name in enumerate(names):
+            archive.writestr(name, image_bytes(size=(16, 12), seed=seed))
+        archive.writestr("read.me", "no image, and not named like one")
+        archive.writestr("notes.jpg", "no image")
+    return SimpleUploadedFile("pictures.zip", packed.getvalue())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_is_a_batch_or_a_part_of_one(client):
+    opened = client.post(
+        URL, {"archive": a_zip("a.jpg", "b/c.jpg"), "async": "true", "more": "true"}
+    )
+    place = opened.headers["Location"]
+    assert client.post(f"{place}/images/", {"archive": a_zip("d.jpg")}).status_code == 202
+
+    body = finished(client, place)
+
+    assert (body["status"], body["total_images"], body["failed"]) == ("done", 5, 2)
+    names = {result["index"]: result["filename"] for result in body["results"]}
+    assert names == {0: "a.jpg", 1: "c.jpg", 3: "d.jpg"}
+    assert [error["filename"] for error in body["errors"]] == ["notes.jpg", "notes.jpg"]
+
+
+def test_an_archive_that_breaks_off_leaves_nothing(client, stored_files):
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for seed in range(3):
+            data = image_bytes(seed=seed)
+            member = tarfile.TarInfo(f"{seed}.jpg")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    broken = SimpleUploadedFile("pictures.tar", whole.getvalue()[: 2 * len(image_bytes())])
+
+    response = client.post(URL, {"archive": broken, "async": "true"})
+
+    assert_refused(response, 400, "invalid_archive")
+    assert not QueuedImage.objects.exists()
+    assert_nothing_stored(stored_files)
+
+
+def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files):
+    both = {"archive": a_zip("a.jpg"), "images": files(1), "async": "true"}
+
+    assert_refused(client.post(URL, both), 400, "too_many_images")
+    assert_refused(client.post(URL, {"archive": a_zip("a.jpg")}), 400, "missing_image")
+    assert_nothing_stored(stored_files)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_gave_an_address_gets_the_secret_and_the_webhook_is_due_when_it_is_done(
+    client, settings, monkeypatch
+):
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    later = {"async": "true", "webhook_url": "http://127.0.0.1:9/done"}
+    monkeypatch.setattr(background._webhooks, "_look", lambda: None)
+
+    opened = sent(client, *files(1), **later)
+
+    assert opened.json()["webhook_secret"] == webhook_secret(None)
+    assert "webhook_secret" not in finished(client, opened.headers["Location"])
+    assert PredictionBatch.objects.get().webhook_due_at is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"webhook_url": "https://10.0.0.1/", "async": "true"}, "invalid_webhook_url"),
+        ({"webhook_url": "https://example.org/"}, "invalid"),
+    ],
+)
+def test_a_webhook_needs_a_public_address_and_a_batch_that_waits(
+    client, stored_files, options, code
+):
+    assert_refused(sent(client, *files(1), **options), 400, code)
+    assert_nothing_stored(stored_files)
 
 
 @pytest.mark.usefixtures("lost_storage")

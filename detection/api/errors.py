@@ -18,6 +18,7 @@ from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from detection.archives import ArchiveError, ArchiveTooLargeError
 from detection.d3.errors import (
     D3Error,
     ImageError,
@@ -33,6 +34,7 @@ from detection.unavailable import (
     UnavailableError,
     database_errors,
 )
+from detection.webhooks import WebhookUrlError
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,9 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (ImageTooLargeError, 413, None, None),
     (TooManyPixelsError, 413, None, None),
     (ImageError, 400, None, None),
+    (ArchiveTooLargeError, 413, None, None),
+    (ArchiveError, 400, None, None),
+    (WebhookUrlError, 400, None, None),
     (OriginalLostError, 404, None, None),
     (OtherModelError, 409, None, None),
     (BatchClosedError, 409, None, None),

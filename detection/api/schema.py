@@ -170,6 +170,7 @@ QUEUED_BATCH = {
     "finished_at": None,
     "results": [],
     "errors": None,
+    "webhook_secret": "whsec_bm90IGEgcmVhbCBvbmUsIG9ubHkgYW4gZXhhbXBsZSE=",
 }
 STATISTICS = {
     "success": True,

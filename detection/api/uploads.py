@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from detection.api.errors import (
     RequestTooLargeError,
     TooManyImagesError,
 )
+from detection.archives import images_in_archive
 from detection.services import Upload
 
 FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
@@ -76,6 +78,18 @@ def several_images(request: Request, *, most: int) -> list[Upload]:
             f"The request has {len(files)} images; at most {most} are taken at once."
         )
     return [_to_upload(file) for file in files]
+
+
+def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
+    """The files ``images`` of the request, or the images of its one file ``archive``, read one
+    after the other.
+    """
+    if "archive" not in request.FILES:
+        return several_images(request, most=most)
+    archives = request.FILES.getlist("archive")
+    if len(archives) > 1 or "images" in request.FILES:
+        raise TooManyImagesError("Send one archive, or images, and not both.")
+    return images_in_archive(archives[0].file, max_images=most)
 
 
 def _files(request: Request, field: str) -> list:

@@ -18,15 +18,14 @@ from rest_framework.viewsets import ViewSet
 from detection import broker
 from detection.api import schema
 from detection.api.fields import FlagField, sent_once
-from detection.api.serializers import MOST_RESULTS, BatchSerializer
+from detection.api.serializers import MOST_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.throttling import PredictThrottle, ReadThrottle
-from detection.api.uploads import check_form, several_images
+from detection.api.uploads import check_form, images_or_archive, several_images
 from detection.api.views.predict import ImageFileField, OptionsSerializer
 from detection.batches import append_to_batch, predict_batch, queue_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
 from detection.queue import count_current
 from detection.selectors import visible_batches
-from detection.services import Upload
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -53,18 +52,20 @@ class BatchOptionsSerializer(OptionsSerializer):
             default=False,
             help_text="true: further images follow, see /api/batches/{batch_id}/images/",
         )
-        fields = super().get_fields()
-        return {**fields, "async": later, "more": more}  # a name that Python reserves
+        webhook_url = serializers.CharField(
+            default="", help_text="Where to send a signed POST when the batch is done; https"
+        )
+        own = {"async": later, "more": more, "webhook_url": webhook_url}  # Python reserves a name
+        return super().get_fields() | own
 
     def validate(self, options: dict) -> dict:
         if options["async"] and not options["store"]:
             raise serializers.ValidationError(
                 {"store": "Without a record there is nothing to ask for later; leave async out."}
             )
-        if options["more"] and not options["async"]:
-            raise serializers.ValidationError(
-                {"more": "Images can follow where the batch waits; send async=true with it."}
-            )
+        for name in ("more", "webhook_url"):
+            if options[name] and not options["async"]:
+                raise serializers.ValidationError({name: "It goes with async=true only."})
         return options
 
 
@@ -86,7 +87,12 @@ class BatchViewSet(ViewSet):
             child=ImageFileField(),
             min_length=1,
             max_length=MOST_QUEUED,
+            required=False,
             help_text=f"1 to {MOST} files; up to {MOST_QUEUED} where the batch waits",
+        )
+        archive = ImageFileField(
+            required=False,
+            help_text="Instead of images, with async=true: a zip, or a tar, packed or not",
         )
 
     class BatchPartFormSerializer(PartOptionsSerializer):
@@ -96,6 +102,7 @@ class BatchViewSet(ViewSet):
             max_length=MOST_QUEUED,
             help_text="Further files; may be left out where no more follow",
         )
+        archive = ImageFileField(required=False, help_text="Instead of images")
 
     def get_throttles(self) -> list[BaseThrottle]:
         is_sending = self.action in ("create", "append")
@@ -110,7 +117,7 @@ class BatchViewSet(ViewSet):
                 BatchSerializer, "All results", examples=[schema.example("batch", schema.BATCH)]
             ),
             202: OpenApiResponse(
-                BatchSerializer,
+                AcceptedBatchSerializer,
                 "Accepted; ask for the batch at the address in Location",
                 examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
             ),
@@ -120,14 +127,20 @@ class BatchViewSet(ViewSet):
     def create(self, request: Request) -> Response:
         check_form(request, images=MOST_QUEUED)
         options = BatchOptionsSerializer.read(request)
-        later, more = options.pop("async"), options.pop("more")
-        may_wait = later or (broker.is_configured() and options["store"])
-        uploads = several_images(request, most=MOST_QUEUED if may_wait else MOST)
-        self._charge(request, uploads)
+        waiting = {name: options.pop(name) for name in ("async", "more", "webhook_url")}
+        later = waiting.pop("async")
+        if later or (broker.is_configured() and options["store"]):
+            uploads = images_or_archive(request, most=MOST_QUEUED)
+            later = later or not isinstance(uploads, list) or len(uploads) > MOST
+        else:
+            uploads = several_images(request, most=MOST)
         sent = {"uploads": uploads, "source": Source.BATCH, "owner": owner_of(request), **options}
-        if later or len(uploads) > MOST:
+        if later:
             del sent["store"]
-            return self._accepted(queue_batch(**sent, more=more))
+            batch = queue_batch(**sent, **waiting)
+            self._charge(batch.total_images)
+            return self._accepted(batch)
+        self._charge(len(uploads))
         batch, outcomes = predict_batch(**sent)
         predictions = []
         for index, outcome in enumerate(outcomes):
@@ -143,7 +156,7 @@ class BatchViewSet(ViewSet):
         request={"multipart/form-data": BatchPartFormSerializer},
         responses={
             202: OpenApiResponse(
-                BatchSerializer,
+                AcceptedBatchSerializer,
                 "Accepted; ask for the batch at the address in Location",
                 examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
             ),
@@ -160,18 +173,20 @@ class BatchViewSet(ViewSet):
         serializer.is_valid(raise_exception=True)
         more = serializer.validated_data["more"]
         is_end = not more and not request.FILES
-        uploads = [] if is_end else several_images(request, most=MOST_QUEUED)
-        self._charge(request, uploads)
-        append_to_batch(batch=batch, uploads=uploads, more=more)
+        uploads = [] if is_end else images_or_archive(request, most=MOST_QUEUED)
+        added = append_to_batch(batch=batch, uploads=uploads, more=more)
+        self._charge(added)
         return self._accepted(batch)
 
-    def _charge(self, request: Request, uploads: list[Upload]) -> None:
+    def _charge(self, images: int) -> None:
         [throttle] = self.get_throttles()
-        throttle.charge(request, self, len(uploads) - 1)
+        throttle.charge(self.request, self, images - 1)
 
     def _accepted(self, batch: PredictionBatch) -> Response:
         place = self.request.build_absolute_uri(reverse("batch-detail", args=[batch.pk]))
-        return self._answer(batch, [], status=202, headers={"Location": place})
+        context = {"request": self.request, "predictions": []}
+        body = AcceptedBatchSerializer(batch, context=context).data
+        return Response(body, status=202, headers={"Location": place})
 
     @extend_schema(
         operation_id="batch_retrieve",
@@ -192,8 +207,6 @@ class BatchViewSet(ViewSet):
         predictions = batch.predictions.order_by("batch_index").prefetch_related("reviewer")
         return self._answer(batch, list(predictions[:MOST_RESULTS]))
 
-    def _answer(
-        self, batch: PredictionBatch, predictions: list[Prediction], **response: object
-    ) -> Response:
+    def _answer(self, batch: PredictionBatch, predictions: list[Prediction]) -> Response:
         context = {"request": self.request, "predictions": predictions}
-        return Response(BatchSerializer(batch, context=context).data, **response)
+        return Response(BatchSerializer(batch, context=context).data)
