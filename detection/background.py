@@ -48,14 +48,15 @@ class Background:
         return self._thread is None
 
     def finish(self, *, within: float) -> None:
-        """Waits for what can be done now, as far as the time lasts; then nothing is done here."""
-        self._finishing.set()
+        """Waits for what can be done now, as far as the time lasts; then for what is at hand."""
         if thread := self._thread:
+            self._finishing.set()
             thread.join(within)
             self.stopping.set()
             self._due.set()
             thread.join()
-        self.stopping.set()
+            self._finishing.clear()
+            self.stopping.clear()
 
     def _run(self) -> None:
         try:
@@ -121,6 +122,10 @@ _webhooks = Background("webhooks", _deliver)
 def start() -> None:
     """Images wait, or may wait."""
     _images.start()
+
+
+def is_judging() -> bool:
+    return not _images.is_idle()
 
 
 def is_idle() -> bool:

@@ -7,20 +7,21 @@ after the other, in order. What waits is in the records (see ``queue``), so it o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from detection import background, broker
 from detection.leftovers import take_back
-from detection.models import PredictionBatch, QueuedImage
+from detection.models import PredictionBatch, QueuedImage, Source
 from detection.queue import (
     CHUNK,
     BatchClosedError,
     Sending,
     Status,
     add_images,
+    add_in_groups,
     close_left_open,
     close_when_done,
     complete_sending,
@@ -167,15 +168,47 @@ def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> in
     return len(places)
 
 
-def wake_workers(*, batch: PredictionBatch, places: range | list[int]) -> None:
-    """Somebody will judge these images soon. A lost broker delays it until ``requeue``."""
+def send_scan(
+    *, images: Iterable[QueuedImage], threshold: float | None
+) -> Iterator[PredictionBatch]:
+    """A batch of any number of stored images, which is judged while further ones are sent; the
+    batch with its images so far, after each few.
+
+    Raises UnavailableError, or what reading ``images`` raises. When that happens, or the iterator
+    is closed before its end, what was sent until then is judged, and the batch ends as failed.
+    """
+    batch = open_batch(
+        total_images=0,
+        source=Source.SCAN,
+        status=Status.QUEUED,
+        sending=Sending.OPEN,
+        threshold=threshold,
+    )
+    sending, is_heard = Sending.BROKEN_OFF, True
+    try:
+        yield batch
+        for places in add_in_groups(batch=batch, images=images):
+            # With each message a lost broker would cost seconds, for a million images days.
+            is_heard = is_heard and wake_workers(batch=batch, places=places)
+            yield batch
+        sending = Sending.COMPLETE
+    finally:
+        complete_sending(batch=batch, sending=sending)
+
+
+def wake_workers(*, batch: PredictionBatch, places: range | list[int]) -> bool:
+    """Somebody will judge these images soon. A lost broker delays it until ``requeue``; then False
+    is returned.
+    """
     if not broker.is_configured():
         background.start()
-        return
+        return True
     try:
         broker.send_wake_ups(batch=batch, places=places)
     except UnavailableError as error:
         logger.warning("Batch %s waits until the queue is back: %s", batch.pk, error.__cause__)
+        return False
+    return True
 
 
 def requeue() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
-from typing import Self
+from typing import Self, TypeVar
 
 from django.conf import settings
 from django.core.files import File
@@ -23,7 +23,7 @@ from django.db import connection
 from django.db.models import F, QuerySet
 
 from detection.d3.containers import image_format
-from detection.d3.decoding import decode_image
+from detection.d3.decoding import check_size
 from detection.d3.errors import D3Error, ImageError
 from detection.d3.pipeline import run_ahead
 from detection.filenames import clean_filename
@@ -59,6 +59,7 @@ MOST_TRIES = 5
 ADDING_TRIES = 50  # while others add to the same batch
 LEFT_OPEN = timedelta(days=1)
 
+Item = TypeVar("Item")
 Status, Sending = PredictionBatch.Status, PredictionBatch.Sending
 UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
@@ -82,19 +83,23 @@ class JudgingFailedError(ImageError):
     code = "judging_failed"
 
 
-def store_images(uploads: Iterable[Upload]) -> Iterator[QueuedImage]:
+def store_images(
+    items: Iterable[Upload | Item],
+    store: Callable[[Upload | Item], QueuedImage | None] | None = None,
+) -> Iterator[QueuedImage]:
     """Each upload with its file stored, in order; not saved yet. What is no image, or too large,
-    is refused without being stored.
+    is refused without being stored. ``store`` does it for items that are no uploads, and leaves
+    some out.
 
-    ``uploads`` is read lazily. Raises UnavailableError; files that nobody took are then deleted.
+    ``items`` is read lazily. Raises UnavailableError; files that nobody took are then deleted.
     """
     with (
         ThreadPoolExecutor(STORING_THREADS) as threads,
         closing(
-            run_ahead(threads, _stored, uploads, ahead=STORED_AHEAD, undo=_delete_stored)
+            run_ahead(threads, store or _stored, items, ahead=STORED_AHEAD, undo=_delete_stored)
         ) as stored,
     ):
-        yield from stored
+        yield from (image for image in stored if image)
 
 
 def _stored(upload: Upload) -> QueuedImage:
@@ -105,7 +110,13 @@ def _stored(upload: Upload) -> QueuedImage:
         with open_upload(upload) as file:
             _store(image, file)
     except ImageError as error:
-        image.original_image, image.code, image.error = "", error.code, str(error)
+        return refused(image, error)
+    return image
+
+
+def refused(image: QueuedImage, error: ImageError) -> QueuedImage:
+    """An image that is not stored, since it is known already that it cannot be judged."""
+    image.original_image, image.code, image.error = "", error.code, str(error)
     return image
 
 
@@ -124,14 +135,29 @@ def _format(upload: Upload) -> str:
         raise upload.error
     with open_upload(upload) as file:
         head = file.read(HEAD_BYTES)
-        size = file.seek(0, 2)
-    if not 0 < size <= image_limits().max_bytes:
-        return decode_image(upload.data, image_limits()).format  # which has the sentence for it
+        check_size(file.seek(0, 2), image_limits().max_bytes)
     return image_format(head)
 
 
-def _delete_stored(image: QueuedImage) -> None:
-    delete_files([image.original_image.name] if image.original_image else [])
+def _delete_stored(image: QueuedImage | None) -> None:
+    delete_files(image.file_keys[:1] if image else [])
+
+
+def add_in_groups(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> Iterator[range]:
+    """``add_images`` for any number of them, a few at a time; the places of each few."""
+    group: list[QueuedImage] = []
+    try:
+        for image in images:
+            group.append(image)
+            if len(group) == CHUNK:
+                added, group = group, []
+                yield add_images(batch=batch, images=added, most=None)
+        if group:
+            added, group = group, []
+            yield add_images(batch=batch, images=added, most=None)
+    except BaseException as error:
+        take_back_images(group, cause=error)
+        raise
 
 
 def add_images(*, batch: PredictionBatch, images: list[QueuedImage], most: int | None) -> range:
