@@ -18,7 +18,7 @@ def broker_options(url: str) -> dict[str, Any]:
         return {
             "visibility_timeout": HOUR,
             "socket_connect_timeout": 2,
-            "socket_timeout": 5,
+            "socket_timeout": 4,
             "socket_keepalive": True,
         }
     return {"visibility_timeout": HOUR} if scheme == "sqs" else {}

@@ -17,6 +17,7 @@ from detection.unavailable import UnavailableError
 
 logger = logging.getLogger(__name__)
 
+QUEUES = ("d3-batches", "d3-scans")
 PING_SECONDS = 3
 
 
@@ -31,7 +32,8 @@ def is_configured() -> bool:
 
 def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
     """One message for every few images of the batch. Raises BrokerUnavailableError."""
-    queue = "d3-scans" if batch.source == Source.SCAN else "d3-batches"
+    batches, scans = QUEUES
+    queue = scans if batch.source == Source.SCAN else batches
     try:
         with app.producer_or_acquire() as producer:
             for start in range(0, len(places), CHUNK):
@@ -49,13 +51,13 @@ def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
 def waiting_messages() -> int:
     """Wake-ups that no worker has taken. Raises BrokerUnavailableError."""
     with _connected() as connection:
-        return sum(_messages(connection, name) for name in ("d3-batches", "d3-scans"))
+        return sum(_messages(connection, name) for name in QUEUES)
 
 
 def ping() -> None:
     """Raises BrokerUnavailableError."""
     with _connected() as connection:
-        _messages(connection, "d3-batches")
+        _messages(connection, QUEUES[0])
 
 
 @contextmanager

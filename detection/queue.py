@@ -402,6 +402,14 @@ def count_current(batch: PredictionBatch) -> None:
         ]
 
 
+def count_waiting(batch: PredictionBatch) -> int:
+    """Images of the batch that nobody has judged yet."""
+    if not batch.sending or batch.finished_at:
+        return 0
+    with database_errors():
+        return _waiting(batch).count()
+
+
 def unfinished_batches() -> QuerySet[PredictionBatch]:
     """Batches with images that wait, or that may still get some; in the order of their creation."""
     return (
