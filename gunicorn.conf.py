@@ -45,6 +45,7 @@ def post_worker_init(worker) -> None:
     from django.core.checks import run_checks
 
     from detection.apps import get_detector
+    from detection.batches import resume_batches
     from detection.d3.errors import D3Error
 
     problems = [problem.msg for problem in run_checks() if problem.is_serious()]
@@ -57,6 +58,7 @@ def post_worker_init(worker) -> None:
     worker.log.info("%s on %s answers at http://%s", info.name, info.device, bind)
     if settings.API_ACCESS == "open" and not _is_loopback(HOST):
         worker.log.warning("Everybody who reaches this address may use the API; see API_ACCESS.")
+    resume_batches()
 
 
 def worker_exit(server, worker) -> None:

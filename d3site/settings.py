@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import environ
+from kombu import Queue
 
+from d3site.broker import beat_schedule, broker_options
 from d3site.secret_key import kept_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -221,9 +223,38 @@ MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=100 * 2**20)
 MAX_BATCH_IMAGES = 50  # in one request
 # Requests with images that are let in at a time; more are told at once to come later
 MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", default=64)
-DATA_UPLOAD_MAX_NUMBER_FILES = 2 * MAX_BATCH_IMAGES  # room for a refusal that counts them
+MAX_ASYNC_IMAGES = 10_000  # in one batch that waits for its turn
+DATA_UPLOAD_MAX_NUMBER_FILES = MAX_ASYNC_IMAGES + 100  # room for a refusal that counts them
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
+
+# Batches that wait for their turn: with a broker, workers judge them; without, this process does
+QUEUE_LEASE_SECONDS = 60  # then another worker judges the images of one that was killed
+REQUEUE_SECONDS = 30  # between two looks for images that nobody has been told of
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
+CELERY_BROKER_CONNECTION_TIMEOUT = 4  # a lost broker costs a request seconds, and nothing else
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = broker_options(CELERY_BROKER_URL)
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True  # the records are the truth
+CELERY_TASK_DEFAULT_QUEUE = "d3-batches"
+# Apart, so that neither a small batch nor the upkeep waits for a scan of a million images
+CELERY_TASK_QUEUES = [Queue(name) for name in ("d3-batches", "d3-scans", "d3-upkeep")]
+CELERY_TASK_ROUTES = {"detection.upkeep.*": {"queue": "d3-upkeep"}}
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = TIME_ZONE
+PURGE_AFTER_DAYS = env.int("PURGE_AFTER_DAYS", default=0)  # 0: predictions are kept
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULE = beat_schedule(requeue_seconds=REQUEUE_SECONDS, purges=PURGE_AFTER_DAYS > 0)
+
+# Webhooks: whether they may go to addresses of our own network, and without TLS
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
 
 # Cache, where requests are counted: of this process, or shared by several (redis://…)
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}

@@ -1,37 +1,47 @@
 """Several images in one request: judged at once, or in their turn while the client does other work.
 
-Without a task queue the turn comes in this process: one batch after the other, in order. Batches
-that were accepted are finished before the process ends.
+The turn comes in a worker where there is a broker. Without one it comes in this process: one batch
+after the other, in order. What waits is in the records (see ``queue``), so it outlives both.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from django.db import connection
+from django.conf import settings
 
-from detection import metrics
+from detection import background, broker
 from detection.leftovers import take_back
-from detection.models import PredictionBatch
+from detection.models import PredictionBatch, QueuedImage, Source
+from detection.queue import (
+    CHUNK,
+    BatchClosedError,
+    Sending,
+    Status,
+    add_images,
+    add_in_groups,
+    close_left_open,
+    close_when_done,
+    complete_sending,
+    forget_refused,
+    free_places,
+    store_images,
+    take_back_images,
+    unfinished_batches,
+)
 from detection.services import Outcome, Upload, close_batch, open_batch, predict_images
-from detection.unavailable import QueueFullError, UnavailableError, database_errors
+from detection.unavailable import UnavailableError, database_errors
+from detection.webhooks import check_webhook_url
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
 logger = logging.getLogger(__name__)
 
-MOST_WAITING = 4  # batches whose images are kept in memory until their turn is over
-CLOSING_TRIES = 60  # to note how a batch ended, while the database is down
-CLOSING_PAUSE_SECONDS = 5.0
-
-Status = PredictionBatch.Status
+MOST_WAKE_UPS = 2000  # at a time; the rest follows when these are done
+FINISHING_SECONDS = 100  # of gunicorn's graceful_timeout, for batches that were accepted
 
 
 def predict_batch(
@@ -98,114 +108,145 @@ def _take_back(batch: PredictionBatch, outcomes: list[Outcome], *, cause: BaseEx
 
 def queue_batch(
     *,
-    uploads: list[Upload],
+    uploads: Iterable[Upload],
     source: str,
     owner: AbstractUser | None = None,
     threshold: float | None = None,
+    more: bool = False,
+    webhook_url: str = "",
 ) -> PredictionBatch:
-    """The record of a batch whose images are judged when those before it are done.
+    """The record of a batch whose images are stored, and judged when their turn comes; it is kept
+    open when ``more`` are to follow.
 
-    Raises UnavailableError, as QueueFullError where too many wait already.
+    Raises WebhookUrlError, UnavailableError, TooManyQueuedError, or what reading ``uploads``
+    raises; then nothing is left of the batch.
     """
-    _queue.take_place()
+    if webhook_url:
+        check_webhook_url(webhook_url)
+    batch = open_batch(
+        total_images=0,
+        source=source,
+        owner=owner,
+        status=Status.QUEUED,
+        sending=Sending.OPEN,
+        threshold=threshold,
+        webhook_url=webhook_url,
+    )
     try:
-        # The files of a request go away with it.
-        kept = [_in_memory(upload) for upload in uploads]
-        batch = open_batch(
-            total_images=len(uploads), source=source, owner=owner, status=Status.QUEUED
-        )
-    except BaseException:
-        _queue.leave_place()
-        raise
-    try:
-        # A copy: the caller shows the batch as it is now, while its images are judged already.
-        _queue.threads.submit(_run_queued, deepcopy(batch), kept, threshold)
-    except RuntimeError as error:  # no more threads: the process ends
-        _queue.leave_place()
+        _add(batch, uploads, more=more)
+    except BaseException as error:
         take_back(cause=error, batches=[batch.pk])
-        raise QueueFullError("The service is stopping; try again.") from error
+        raise
     return batch
 
 
+def append_to_batch(
+    *, batch: PredictionBatch, uploads: Iterable[Upload], more: bool = False
+) -> int:
+    """A further part of a batch that was kept open, the last one without ``more``; the number of
+    its images.
+
+    Raises BatchClosedError and what ``queue_batch`` does; then nothing of this part is left.
+    """
+    if batch.sending != Sending.OPEN:
+        raise BatchClosedError(batch)
+    return _add(batch, uploads, more=more)
+
+
+def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> int:
+    images: list[QueuedImage] = []
+    try:
+        for image in store_images(uploads):
+            images.append(image)
+        places = add_images(batch=batch, images=images, most=settings.MAX_ASYNC_IMAGES)
+        if not more:
+            complete_sending(batch=batch)
+    except BaseException as error:
+        take_back_images(images, cause=error)
+        raise
+    wake_workers(batch=batch, places=places)
+    return len(places)
+
+
+def send_scan(
+    *, images: Iterable[QueuedImage], threshold: float | None
+) -> Iterator[PredictionBatch]:
+    """A batch of any number of stored images, which is judged while further ones are sent; the
+    batch with its images so far, after each few.
+
+    Raises UnavailableError, or what reading ``images`` raises. When that happens, or the iterator
+    is closed before its end, what was sent until then is judged, and the batch ends as failed.
+    """
+    batch = open_batch(
+        total_images=0,
+        source=Source.SCAN,
+        status=Status.QUEUED,
+        sending=Sending.OPEN,
+        threshold=threshold,
+    )
+    sending, is_heard = Sending.BROKEN_OFF, True
+    try:
+        yield batch
+        for places in add_in_groups(batch=batch, images=images):
+            # With each message a lost broker would cost seconds, for a million images days.
+            is_heard = is_heard and wake_workers(batch=batch, places=places)
+            yield batch
+        sending = Sending.COMPLETE
+    finally:
+        complete_sending(batch=batch, sending=sending)
+
+
+def wake_workers(*, batch: PredictionBatch, places: range | list[int]) -> bool:
+    """Somebody will judge these images soon. A lost broker delays it until ``requeue``; then False
+    is returned.
+    """
+    if not broker.is_configured():
+        background.start()
+        return True
+    try:
+        broker.send_wake_ups(batch=batch, places=places)
+    except UnavailableError as error:
+        logger.warning("Batch %s waits until the queue is back: %s", batch.pk, error.__cause__)
+        return False
+    return True
+
+
+def requeue() -> None:
+    """Wakes workers for images that none of them knows of, because a worker or the broker was
+    killed, and closes what was left open. Cheap when there is nothing to do.
+
+    Raises UnavailableError.
+    """
+    forget_refused()
+    with database_errors():
+        for batch in unfinished_batches():
+            close_left_open(batch=batch)
+            close_when_done(batch_id=batch.pk)
+        batches = list(unfinished_batches())
+        if not batches or broker.waiting_messages():
+            return
+        left = MOST_WAKE_UPS * CHUNK
+        for batch in batches:
+            places = free_places(batch=batch, most=left)
+            broker.send_wake_ups(batch=batch, places=places)
+            left -= len(places)
+
+
+def resume_batches() -> None:
+    """Goes on with what a process that was killed has left; with a broker, ``requeue`` does."""
+    if not broker.is_configured():
+        background.start()
+
+
 def finish_batches() -> None:
-    """Waits for the batches that were accepted, and takes no more; for a process that ends.
+    """Judges what was accepted, as far as the time lasts, and no more; for a process that ends.
 
     To be called before the interpreter begins to: from then on no thread can be started.
     """
-    _queue.threads.shutdown()
+    background.finish(within=FINISHING_SECONDS)
 
 
 def waiting_batches() -> int:
-    """Batches that were accepted and are not finished, the running one included."""
-    return _queue.taken
-
-
-class _Queue:
-    """One thread, and a bounded number of places before it."""
-
-    def __init__(self) -> None:
-        self.threads = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self.taken = 0
-        self._lock = threading.Lock()
-
-    def take_place(self) -> None:
-        with self._lock:
-            if self.taken >= MOST_WAITING:
-                raise QueueFullError("Too many batches are waiting already.")
-            self.taken += 1
-            metrics.QUEUED_BATCHES.set(self.taken)
-
-    def leave_place(self) -> None:
-        with self._lock:
-            self.taken -= 1
-            metrics.QUEUED_BATCHES.set(self.taken)
-
-
-_queue = _Queue()
-
-
-def _in_memory(upload: Upload) -> Upload:
-    if isinstance(upload.data, Path):
-        return Upload(filename=upload.filename, data=upload.data.read_bytes())
-    return upload
-
-
-def _run_queued(batch: PredictionBatch, uploads: list[Upload], threshold: float | None) -> None:
-    try:
-        status = _judge_queued(batch, uploads, threshold)
-        _close_when_possible(batch, status)
-    finally:
-        connection.close()
-        _queue.leave_place()
-
-
-def _judge_queued(
-    batch: PredictionBatch, uploads: list[Upload], threshold: float | None
-) -> PredictionBatch.Status:
-    try:
-        with database_errors():
-            batch.status = Status.RUNNING
-            batch.save(update_fields=["status"])
-        for _ in predict_images(
-            uploads=uploads,
-            source=batch.source,
-            owner=batch.owner,
-            batch=batch,
-            threshold=threshold,
-        ):
-            pass
-    except Exception:
-        logger.exception("Batch %s broke off.", batch.pk)
-        return Status.FAILED
-    return Status.DONE
-
-
-def _close_when_possible(batch: PredictionBatch, status: PredictionBatch.Status) -> None:
-    for _ in range(CLOSING_TRIES):
-        try:
-            close_batch(batch=batch, status=status)
-        except UnavailableError:
-            time.sleep(CLOSING_PAUSE_SECONDS)
-        else:
-            return
-    logger.error("How batch %s ended could not be noted: %s.", batch.pk, status)
+    """Batches that are not finished."""
+    with database_errors():
+        return unfinished_batches().count()

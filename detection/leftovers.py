@@ -13,12 +13,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.core.files.storage import default_storage
 from django.db import connection
+from django.db.models import Model
 
-from detection.models import PredictionBatch
+from detection.models import PredictionBatch, QueuedImage
 from detection.records import delete_predictions
 from detection.unavailable import (
     DatabaseUnavailableError,
@@ -39,12 +40,13 @@ class _Leftover:
     predictions: list[str]
     batches: list[str]
     files: list[str]
+    queued: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.predictions or self.batches or self.files)
+        return bool(self.predictions or self.batches or self.files or self.queued)
 
     def copy(self) -> _Leftover:
-        return _Leftover([*self.predictions], [*self.batches], [*self.files])
+        return _Leftover([*self.predictions], [*self.batches], [*self.files], [*self.queued])
 
     def delete(self) -> None:
         """Deletes what can be deleted now; the rest stays listed."""
@@ -52,8 +54,9 @@ class _Leftover:
         self.delete_files()
 
     def delete_records(self) -> None:
+        self.queued = _delete_records(_delete(QueuedImage), self.queued)  # before they are judged
         self.predictions = _delete_records(delete_predictions, self.predictions)
-        self.batches = _delete_records(_delete_batches, self.batches)
+        self.batches = _delete_records(_delete(PredictionBatch), self.batches)
 
     def delete_files(self) -> None:
         """Stops at the first failure, since the next would take as long; then begins elsewhere."""
@@ -70,12 +73,13 @@ def take_back(
     predictions: Iterable[str] = (),
     batches: Iterable[str] = (),
     files: Iterable[str] = (),
+    queued: Iterable[str] = (),
 ) -> None:
     """Deletes records and files that may have been written before ``cause`` was raised.
 
     What the cause says to be down is left to another thread, so that nobody waits for it twice.
     """
-    leftover = _Leftover([*predictions], [*batches], [*files])
+    leftover = _Leftover([*predictions], [*batches], [*files], [*queued])
     if not leftover:
         return
     second_look = leftover.copy()
@@ -96,8 +100,8 @@ def delete_files(keys: Iterable[str]) -> None:
         _waiting.add(leftover, after=RETRY_SECONDS)
 
 
-def _delete_batches(keys: list[str]) -> None:
-    PredictionBatch.objects.filter(pk__in=keys).delete()
+def _delete(model: type[Model]) -> Callable[[list[str]], object]:
+    return lambda keys: model.objects.filter(pk__in=keys).delete()
 
 
 def _delete_records(delete: Callable[[list[str]], object], keys: list[str]) -> list[str]:

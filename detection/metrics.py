@@ -28,4 +28,4 @@ MODEL_GROUP_IMAGES = Histogram(
 MODEL_QUEUE = Gauge("d3_model_queue_images", "Images that wait for the model")
 PREDICTIONS = Counter("d3_predictions", "Verdicts given", ["label", "source"])
 REFUSED_IMAGES = Counter("d3_refused_images", "Images that could not be judged", ["code", "source"])
-QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches accepted by this process and not finished")
+QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches that wait or are being judged, by any process")

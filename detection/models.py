@@ -5,7 +5,7 @@ They live in SQLite and MongoDB alike: string primary keys, no transactions, no 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import models
@@ -14,17 +14,29 @@ from knox.models import AbstractAuthToken
 from ulid import ULID
 
 from detection.d3.errors import ImageError
-from detection.filenames import clean_filename
+from detection.filenames import clean_filename, result_filename, storage_key
 
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
+NEVER_LEASED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+TIME_DIGITS, RANDOM_DIGITS = 10, 16  # of a ULID
 RECORD_ID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"  # a pattern: Crockford's base 32, 128 bits
 
 
 def new_id(moment: datetime | None = None) -> str:
     """A ULID: 26 characters that sort by time and are safe in URLs and file names."""
     return str(ULID.from_datetime(moment) if moment else ULID())
+
+
+def moment_of(record_id: str) -> datetime:
+    """The time in a ULID, in whole milliseconds."""
+    return ULID.from_str(record_id).datetime
+
+
+def first_id(moment: datetime) -> str:
+    """No ULID made at that moment or later sorts before it."""
+    return str(ULID.from_datetime(moment))[:TIME_DIGITS] + "0" * RANDOM_DIGITS
 
 
 def now() -> datetime:
@@ -55,6 +67,13 @@ class PredictionBatch(models.Model):
         DONE = "done", "Done"
         FAILED = "failed", "Failed"
 
+    class Sending(models.TextChoices):
+        """Of a batch whose images wait for their turn: whether there are more to come."""
+
+        OPEN = "open", "More images may come"
+        COMPLETE = "complete", "All images are here"
+        BROKEN_OFF = "broken", "The sender stopped in the middle"
+
     batch_id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     total_images = models.PositiveIntegerField()
@@ -75,6 +94,22 @@ class PredictionBatch(models.Model):
     )
     created_at = models.DateTimeField(default=now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
+    sending = models.CharField(
+        max_length=10, choices=Sending, blank=True, help_text="Empty: its images never waited"
+    )
+    threshold = models.FloatField(
+        null=True, blank=True, help_text="For images that wait; empty: the checkpoint's"
+    )
+
+    webhook_url = models.CharField(max_length=2000, blank=True)
+    webhook_tries = models.PositiveIntegerField(default=0)
+    webhook_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="Empty: not done, delivered, or given up"
+    )
+    webhook_delivered_at = models.DateTimeField(null=True, blank=True)
+    webhook_error = models.CharField(
+        max_length=200, blank=True, help_text="Why the last try was not successful"
+    )
 
     class Meta:
         db_table = "prediction_batches"
@@ -84,6 +119,7 @@ class PredictionBatch(models.Model):
             models.Index(fields=["-created_at"], name="batch_newest"),
             models.Index(fields=["status", "-created_at"], name="batch_status"),
             models.Index(fields=["source", "-created_at"], name="batch_source"),
+            models.Index(fields=["webhook_due_at"], name="batch_webhook_due"),
         ]
 
     def __str__(self) -> str:
@@ -247,6 +283,63 @@ class Prediction(models.Model):
         """Storage keys of every file that belongs to this record."""
         files = (self.result_image, self.original_image, self.heatmap_image)
         return [file.name for file in files if file]
+
+
+class QueuedImage(models.Model):
+    """An image that waits for its turn: its file is stored, and its id will be its prediction's.
+
+    It goes away when its prediction is written. One that was refused has a ``code``, and stays
+    until its batch is closed.
+    """
+
+    id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
+    batch = models.ForeignKey(
+        PredictionBatch,
+        on_delete=models.CASCADE,
+        related_name="queued_images",
+        db_index=False,  # an index below leads with it
+    )
+    batch_index = models.PositiveIntegerField(help_text="Place of the image in its batch, from 0")
+    filename = models.CharField(max_length=255)
+    original_image = models.FileField(max_length=255, blank=True)
+    leased_by = models.CharField(max_length=26, blank=True, help_text="Who is judging it")
+    leased_until = models.DateTimeField(
+        default=NEVER_LEASED, help_text="From then on, somebody else may judge it"
+    )
+    tries = models.PositiveSmallIntegerField(default=0, help_text="How often it was leased")
+    code = models.CharField(max_length=40, blank=True, help_text="Why it was refused")
+    error = models.TextField(blank=True, help_text="The same in a sentence")
+
+    class Meta:
+        db_table = "queued_images"
+        indexes = [
+            models.Index(fields=["batch", "code", "batch_index"], name="queued_batch"),
+            models.Index(fields=["code", "leased_until"], name="queued_lease"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.error or 'waiting'}"
+
+    @property
+    def moment(self) -> datetime:
+        """When it was sent; with the id, it names all files of the image."""
+        return moment_of(self.pk)
+
+    @property
+    def result_filename(self) -> str:
+        return result_filename(original=self.filename, moment=self.moment)
+
+    @property
+    def result_key(self) -> str:
+        return self.key("results", self.result_filename)
+
+    @property
+    def file_keys(self) -> list[str]:
+        """Storage keys of every file that is there, or may be there already."""
+        return [self.original_image.name, self.result_key] if self.original_image else []
+
+    def key(self, folder: str, filename: str) -> str:
+        return storage_key(folder=folder, record_id=self.pk, moment=self.moment, filename=filename)
 
 
 class RefusalCount(models.Model):

@@ -18,13 +18,16 @@ def read_original(prediction: Prediction) -> bytes:
     """The bytes that were judged. Raises OriginalLostError, and UnavailableError when the storage
     is down.
     """
+    return read_stored(prediction.original_image.name, filename=prediction.original_filename)
+
+
+def read_stored(key: str | None, *, filename: str) -> bytes:
+    """The same for any original, by its key."""
     with storage_errors():
         try:
-            if prediction.original_image:
-                with default_storage.open(prediction.original_image.name) as file:
+            if key:
+                with default_storage.open(key) as file:
                     return file.read()
         except FileNotFoundError:
             pass
-    raise OriginalLostError(
-        f"The original of {prediction.original_filename} is no longer in the storage."
-    )
+    raise OriginalLostError(f"The original of {filename} is no longer in the storage.")

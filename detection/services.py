@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from detection import metrics
 from detection.apps import get_detector
@@ -33,7 +33,8 @@ from detection.heatmaps import OtherModelError, make_heatmap
 from detection.inference import fake_scores
 from detection.leftovers import delete_files, take_back
 from detection.limits import decoding, image_limits
-from detection.models import Prediction, PredictionBatch, Source, new_id, now
+from detection.models import Prediction, PredictionBatch, QueuedImage, Source, first_id, new_id, now
+from detection.originals import OriginalLostError, read_stored
 from detection.records import delete_predictions, write_prediction
 from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
+QUEUE_WORKERS = 4  # the same where each image has to be fetched from the storage first
 AHEAD = 8  # images that they may be ahead
 PURGE_STEP = 200  # predictions that are removed together
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
@@ -58,10 +60,14 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An image as it arrives: its name and its bytes, or the file to read them from."""
+    """An image as it arrives: its name and its bytes, or the file to read them from.
+
+    ``error`` says why it could not be had whole, where whoever unpacked it knows.
+    """
 
     filename: str
     data: bytes | Path
+    error: ImageError | None = None
 
     def open(self) -> BinaryIO:
         return self.data.open("rb") if isinstance(self.data, Path) else io.BytesIO(self.data)
@@ -133,13 +139,38 @@ def predict_images(
         store=store,
     )
     jobs = (_Job(index, upload) for index, upload in enumerate(uploads))
+    yield from _outcomes(run, jobs, batch_size=batch_size, workers=WORKERS)
+
+
+def judge_queued(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> Iterator[Outcome]:
+    """The same for images that waited, which whoever calls must have leased.
+
+    Each becomes the one prediction that it was made for, however often this is tried: the record
+    has the id of the waiting image, and the files have the keys that follow from it. What breaks
+    off leaves the rest waiting.
+    """
+    run = _QueuedRun(
+        detector=get_detector(),
+        source=batch.source,
+        owner=batch.owner,
+        batch=batch,
+        threshold=batch.threshold,
+        store=True,
+    )
+    jobs = (_Job(image.batch_index, Upload(image.filename, b""), queued=image) for image in images)
+    yield from _outcomes(run, jobs, batch_size=DEFAULT_BATCH_SIZE, workers=QUEUE_WORKERS)
+
+
+def _outcomes(
+    run: _Run, jobs: Iterable[_Job], *, batch_size: int, workers: int
+) -> Iterator[Outcome]:
     ahead = min(AHEAD, batch_size)
     with (
-        ThreadPoolExecutor(WORKERS) as threads,
+        ThreadPoolExecutor(workers) as threads,
         closing(run_ahead(threads, run.decode, jobs, ahead=ahead)) as decoded,
         closing(run.detect(in_groups(decoded, batch_size))) as detected,
         closing(
-            run_ahead(threads, run.store_files, detected, ahead=ahead, undo=_discard)
+            run_ahead(threads, run.store_files, detected, ahead=ahead, undo=run.discard)
         ) as stored,
     ):
         for job in stored:
@@ -177,8 +208,9 @@ def _delete_predictions(predictions: list[Prediction]) -> None:
 
 
 def purge_predictions(*, before: datetime) -> Iterator[int]:
-    """Removes the predictions made before that moment with their files, and batches of that time
-    that have none left. Gives the number of predictions after each step.
+    """Removes the predictions made before that moment with their files, images that have waited
+    since then, and batches of that time that have none left. Gives the number of predictions after
+    each step.
 
     Raises UnavailableError; what was removed until then is counted already.
     """
@@ -190,6 +222,7 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
             break
         _delete_predictions(predictions)
         yield len(predictions)
+    _purge_queued(before)
     with database_errors():
         for batch in PredictionBatch.objects.filter(
             created_at__lt=before, finished_at__isnull=False
@@ -198,19 +231,26 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
                 batch.delete()
 
 
+def _purge_queued(before: datetime) -> None:
+    """Images that no worker ever came for."""
+    old = QueuedImage.objects.filter(pk__lt=first_id(before)).order_by("pk")
+    with database_errors():
+        while images := list(old[:PURGE_STEP]):
+            QueuedImage.objects.filter(pk__in=[image.pk for image in images]).delete()
+            delete_files([key for image in images for key in image.file_keys])
+
+
 def open_batch(
     *,
     total_images: int,
     source: str,
     owner: AbstractUser | None = None,
-    status: PredictionBatch.Status = PredictionBatch.Status.RUNNING,
+    **fields: object,
 ) -> PredictionBatch:
-    """The record of a run that starts now, or that is ``queued``."""
+    """The record of a run that starts now, unless the other ``fields`` say that it waits."""
+    status = PredictionBatch.Status.RUNNING
     batch = PredictionBatch(
-        total_images=total_images,
-        source=source,
-        owner=owner,
-        status=status,
+        total_images=total_images, source=source, owner=owner, **{"status": status, **fields}
     )
     try:
         with database_errors():
@@ -254,6 +294,7 @@ class _Job:
 
     index: int
     upload: Upload
+    queued: QueuedImage | None = None
     image: _Image | None = None
     error: ImageError | None = None
     decoding_seconds: float = 0
@@ -277,6 +318,8 @@ class _Run:
         with decoding:
             start = time.perf_counter()
             try:
+                if job.upload.error:
+                    raise job.upload.error
                 job.image = self._reduced(decode_image(job.upload.data, image_limits()))
             except ImageError as error:
                 job.error = error
@@ -375,8 +418,7 @@ class _Run:
                     write_prediction(prediction)
                 self._count(job)
         except BaseException as error:  # the record may have been written all the same
-            for prediction in stored:
-                take_back(cause=error, predictions=[prediction.pk], files=prediction.file_keys)
+            self.take_back(stored, cause=error)
             raise
         for prediction in stored:
             self.unrecorded.pop(prediction.sha256, None)
@@ -384,6 +426,15 @@ class _Run:
             metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
         else:
             self._count_refusal(job.error)
+
+    def take_back(self, predictions: list[Prediction], *, cause: BaseException) -> None:
+        for prediction in predictions:
+            take_back(cause=cause, predictions=[prediction.pk], files=prediction.file_keys)
+
+    def discard(self, job: _Job) -> None:
+        """Undoes the storing of an image that will get no record."""
+        if job.prediction:
+            delete_files(job.prediction.file_keys)
 
     def _count_refusal(self, error: ImageError) -> None:
         metrics.REFUSED_IMAGES.labels(error.code, self.source).inc()
@@ -399,23 +450,78 @@ class _Run:
             self.batch.save(update_fields=changed)
 
 
+class _QueuedRun(_Run):
+    """Images that waited: their originals are stored, and nothing is taken back, since whoever
+    tries again writes the same files and the same record.
+    """
+
+    def decode(self, job: _Job) -> _Job:
+        try:
+            data = read_stored(job.queued.original_image.name, filename=job.queued.filename)
+        except OriginalLostError as error:
+            job.error = LostImageError(str(error))
+            return job
+        job.upload = Upload(job.upload.filename, data)
+        super().decode(job)
+        job.upload = Upload(job.upload.filename, b"")  # it is stored, and may be large
+        return job
+
+    def _prediction(self, job: _Job, judged: Judged, seconds: float) -> Prediction:
+        prediction = super()._prediction(job, judged, seconds)
+        prediction.id = job.queued.pk
+        prediction.result_filename = job.queued.result_filename
+        prediction.result_image = job.queued.result_key
+        prediction.original_image = job.queued.original_image.name
+        return prediction
+
+    def store_files(self, job: _Job) -> _Job:
+        if job.prediction:
+            _store_result(job)
+        job.image = None
+        return job
+
+    def record(self, job: _Job) -> None:
+        with suppress(IntegrityError):  # whoever had it before had come as far as the record
+            super().record(job)
+
+    def _count(self, job: _Job) -> None:
+        if job.error:
+            refuse_queued(image=job.queued, error=job.error)
+
+    def take_back(self, predictions: list[Prediction], *, cause: BaseException) -> None:
+        pass
+
+    def discard(self, job: _Job) -> None:
+        pass
+
+
+class LostImageError(ImageError):
+    """A file that had been taken in is gone."""
+
+    code = OriginalLostError.code
+
+
+def refuse_queued(*, image: QueuedImage, error: ImageError) -> None:
+    """Notes why a waiting image cannot be judged; its file goes away. Raises UnavailableError."""
+    with database_errors():
+        waiting = QueuedImage.objects.filter(pk=image.pk)
+        waiting.update(code=error.code, error=str(error))
+        delete_files(image.file_keys)
+        waiting.update(original_image="")
+
+
 def _store_files(job: _Job) -> None:
     """Both files of a prediction, or neither."""
     prediction = job.prediction
-    result = draw_result(
-        job.image.picture,
-        label=prediction.label,
-        score=prediction.fake_score,
-        uncertain=prediction.uncertain,
-    )
     name = prediction.original_filename
-    extension = EXTENSIONS.get(job.image.format, job.image.format.lower())
+    original_name = name_of_original(filename=name, image_format=job.image.format)
     prediction.result_image = _key(prediction, "results", prediction.result_filename)
-    prediction.original_image = _key(prediction, "originals", f"{Path(name).stem}.{extension}")
+    prediction.original_image = _key(prediction, "originals", original_name)
     try:
-        with _open(job.upload) as original, storage_errors():
-            default_storage.save(prediction.result_image.name, ContentFile(result))
-            default_storage.save(prediction.original_image.name, File(original))
+        with open_upload(job.upload) as original:
+            _store_result(job)
+            with storage_errors():
+                default_storage.save(prediction.original_image.name, File(original))
     except ImageError as error:
         job.prediction, job.error = None, error
     except BaseException as error:
@@ -423,7 +529,24 @@ def _store_files(job: _Job) -> None:
         raise
 
 
-def _open(upload: Upload) -> BinaryIO:
+def _store_result(job: _Job) -> None:
+    prediction = job.prediction
+    result = draw_result(
+        job.image.picture,
+        label=prediction.label,
+        score=prediction.fake_score,
+        uncertain=prediction.uncertain,
+    )
+    with storage_errors():
+        default_storage.save(prediction.result_image.name, ContentFile(result))
+
+
+def name_of_original(*, filename: str, image_format: str) -> str:
+    """A client's clean file name, with the extension of what the file holds."""
+    return f"{Path(filename).stem}.{EXTENSIONS.get(image_format, image_format.lower())}"
+
+
+def open_upload(upload: Upload) -> BinaryIO:
     """Raises ImageError when the file has gone since it was decoded."""
     try:
         return upload.open()
@@ -438,9 +561,3 @@ def _key(prediction: Prediction, folder: str, filename: str) -> str:
         moment=prediction.created_at,
         filename=filename,
     )
-
-
-def _discard(job: _Job) -> None:
-    """Undoes the storing of an image that will get no record."""
-    if job.prediction:
-        delete_files(job.prediction.file_keys)

@@ -35,7 +35,10 @@ class SignedFileSystemStorage(FileSystemStorage):
 
     def __init__(self, location=None) -> None:
         super().__init__(
-            location=location, file_permissions_mode=0o600, directory_permissions_mode=0o700
+            location=location,
+            allow_overwrite=True,  # keys are unique: the same file again is a second try
+            file_permissions_mode=0o600,
+            directory_permissions_mode=0o700,
         )
 
     def url(self, name: str) -> str:

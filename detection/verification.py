@@ -20,7 +20,7 @@ from django.utils import timezone
 from detection.d3.decoding import decode_image
 from detection.d3.errors import ImageError
 from detection.limits import image_limits
-from detection.models import Prediction
+from detection.models import Prediction, QueuedImage, first_id
 from detection.originals import OriginalLostError, read_original
 from detection.rendering import draw_result
 from detection.services import delete_prediction
@@ -88,7 +88,7 @@ def is_plausible() -> bool:
     bucket or folder, and repairing would delete all of what is right.
     """
     with database_errors():
-        has_records = Prediction.objects.exists()
+        has_records = Prediction.objects.exists() or QueuedImage.objects.exists()
     has_files = any(_files(folder) for folder in _month_folders())
     return has_records == has_files
 
@@ -106,15 +106,28 @@ def _in_month(month: tuple[int, int], min_age: timedelta) -> Iterator[Discrepanc
                 stored.remove(key)
             elif key and _is_missing(prediction_id, field, key):
                 yield RecordWithoutFile(prediction_id, field, key)
+    stored.difference_update(_keys_of_queued(month))
     for key in sorted(stored):
         if _is_orphan(key, min_age):
             yield FileWithoutRecord(key)
 
 
-def _records(month: tuple[int, int]) -> Iterator[tuple[str, ...]]:
+def _keys_of_queued(month: tuple[int, int]) -> Iterator[str]:
+    """Files of images that wait; of some there is a result already, when their turn broke off."""
+    start, end = map(first_id, _bounds(month))
+    with database_errors():
+        for image in QueuedImage.objects.filter(pk__gte=start, pk__lt=end).iterator():
+            yield from image.file_keys
+
+
+def _bounds(month: tuple[int, int]) -> tuple[datetime, datetime]:
     year, number = month
     start = datetime(year, number, 1, tzinfo=UTC)
-    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    return start, datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+def _records(month: tuple[int, int]) -> Iterator[tuple[str, ...]]:
+    start, end = _bounds(month)
     with database_errors():
         yield from (
             Prediction.objects.filter(created_at__gte=start, created_at__lt=end)
@@ -142,8 +155,10 @@ def _is_orphan(key: str, min_age: timedelta) -> bool:
     if match is None:
         return True
     with database_errors():
+        queued = QueuedImage.objects.filter(pk=match[1]).first()
+        # Asked for second: a waiting image becomes a prediction, and never the other way round.
         record = Prediction.objects.filter(pk=match[1]).values_list(*FILE_FIELDS).first()
-    return record is None or key not in record
+    return key not in [*(queued.file_keys if queued else ()), *(record or ())]
 
 
 def _months_of_records() -> set[tuple[int, int]]:

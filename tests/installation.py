@@ -127,3 +127,10 @@ class Service:
         if self._process.poll() is None:
             self._process.send_signal(number)
         return self._process.wait(60)
+
+    def kill(self) -> None:
+        """The process and those that it started, at once."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        for pid in (self._process.pid, *map(int, children.split())):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()

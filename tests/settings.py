@@ -31,6 +31,8 @@ os.environ.update(
     MONGODB_URI="",
     MONGODB_DATABASE="",
     MINIO_ENDPOINT="",
+    CELERY_BROKER_URL="",
+    PURGE_AFTER_DAYS="0",
 )
 
 MONGO = MongoServer(Path(FOLDER.name) / "mongo")

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from detection.models import PredictionBatch, new_id, now
+from detection.models import PredictionBatch, QueuedImage, new_id, now
 from tests.api import a_user
 from tests.factories import a_prediction
 
@@ -50,6 +50,22 @@ def test_the_list_shows_how_far_each_is(admin_client):
 
     assert "3 of 4" in page
     assert '<span class="badge badge-running">Running</span>' in page
+
+
+def test_of_a_batch_whose_images_wait_the_list_and_the_page_show_what_is_so_now(admin_client):
+    batch = a_batch(sending="complete", total_images=4, status="running")
+    for index, code in enumerate(("", "", "empty_image")):
+        QueuedImage.objects.create(
+            batch=batch, batch_index=index, filename=f"{index}.jpg", code=code, error="It is empty."
+        )
+    a_prediction(batch=batch, batch_index=3)
+
+    page, listed_now = page_of(admin_client, f"{batch.pk}/change/"), page_of(admin_client)
+
+    assert "2 of 4" in page
+    assert "2 of 4" in listed_now
+    assert '<td class="field-waiting">2</td>' in listed_now
+    assert "It is empty." in page
 
 
 def test_a_batch_of_nothing_is_shown(admin_client):

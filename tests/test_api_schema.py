@@ -35,6 +35,7 @@ def test_each_view_is_there_once_under_its_canonical_path(document):
         "/api/predict/",
         "/api/batches/",
         "/api/batches/{batch_id}/",
+        "/api/batches/{batch_id}/images/",
         "/api/predictions/",
         "/api/predictions/{id}/",
         "/api/predictions/{id}/heatmap/",

@@ -39,6 +39,7 @@ class Surroundings:
             mongo=self.mongo,
             s3=self.s3,
             MONGODB_URI=self.mongo.uri + IMPATIENT,
+            DJANGO_SETTINGS_MODULE="tests.worker_settings",
         )
         self.service: Service | None = None
 
@@ -53,6 +54,14 @@ class Surroundings:
     def predict_batch(self, images: int) -> requests.Response:
         files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(images)]
         return requests.post(f"{self.service.url}/predict/batch", files=files, timeout=60)
+
+    def send_for_later(self, images: int) -> requests.Response:
+        files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(images)]
+        accepted = requests.post(
+            f"{self.service.url}/api/batches/", files=files, data={"async": "true"}, timeout=60
+        )
+        assert accepted.status_code == 202, accepted.text
+        return accepted
 
     def kept(self) -> tuple[int, int]:
         """Numbers of records and files."""
@@ -198,16 +207,31 @@ def test_requests_that_were_accepted_are_finished_before_the_process_ends(surrou
 
 
 def test_a_batch_that_waits_its_turn_is_finished_before_the_process_ends(surroundings):
-    files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(20)]
-    accepted = requests.post(
-        f"{surroundings.service.url}/api/batches/", files=files, data={"async": "true"}, timeout=60
-    )
+    accepted = surroundings.send_for_later(20)
     surroundings.service.stop()
     surroundings.service.start()
 
-    assert accepted.status_code == 202
     batch = requests.get(accepted.headers["Location"], timeout=60).json()
     assert (batch["status"], batch["successful"], len(batch["results"])) == ("done", 20, 20)
+
+
+def test_a_batch_whose_process_was_killed_is_finished_by_the_next_one(surroundings):
+    accepted = surroundings.send_for_later(60)
+    waiting = surroundings.database["queued_images"]
+    assert eventually(lambda: waiting.count_documents({"leased_by": {"$ne": ""}}) > 0)
+    surroundings.service.kill()
+    left = waiting.count_documents({})
+    surroundings.service.start()
+
+    place = accepted.headers["Location"]
+    assert left > 0
+    assert eventually(lambda: requests.get(place, timeout=60).json()["finished_at"], seconds=60)
+    batch = requests.get(place, timeout=60).json()
+    assert (batch["status"], batch["successful"], batch["failed"]) == ("done", 60, 0)
+    assert (
+        surroundings.database["predictions"].count_documents({"batch_id": batch["batch_id"]}) == 60
+    )
+    assert surroundings.verified() == ""
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
+from detection.queue import count_current, count_waiting
 
 MOST_RESULTS = 100  # on the page of a batch; a folder scan may have a million
 
@@ -26,8 +27,9 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         "batch_id",
         "state",
         "progress",
-        "successful",
-        "failed",
+        "judged",
+        "unreadable",
+        "waiting",
         "source",
         "started",
         "finished",
@@ -36,14 +38,27 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     search_fields = ["batch_id"]
     search_help_text = "The whole id"
     fieldsets = [
-        (None, {"fields": ["state", "progress", "total_images", "successful", "failed"]}),
-        ("Origin", {"fields": ["batch_id", "source", "owner", "started", "finished"]}),
+        (
+            None,
+            {"fields": ["state", "progress", "total_images", "judged", "unreadable", "waiting"]},
+        ),
+        ("Origin", {"fields": ["batch_id", "source", "owner", "sending", "started", "finished"]}),
+        (
+            "Webhook",
+            {
+                "fields": ["webhook_url", "webhook_delivered_at", "webhook_tries", "webhook_error"],
+                "classes": ["collapse"],
+            },
+        ),
         ("Errors", {"fields": ["refused"]}),
     ]
     of_predictions = [("Results", {"fields": ["results", "all_results"]})]
     readonly_fields = [
         "state",
         "progress",
+        "judged",
+        "unreadable",
+        "waiting",
         "started",
         "finished",
         "refused",
@@ -74,7 +89,19 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
     @admin.display(description="progress")
     def progress(self, batch: PredictionBatch) -> SafeString:
-        return cells.progress(batch)
+        return cells.progress(_current(batch))
+
+    @admin.display(description="successful", ordering="successful")
+    def judged(self, batch: PredictionBatch) -> int:
+        return _current(batch).successful
+
+    @admin.display(description="failed", ordering="failed")
+    def unreadable(self, batch: PredictionBatch) -> int:
+        return _current(batch).failed
+
+    @admin.display(description="waiting")
+    def waiting(self, batch: PredictionBatch) -> int:
+        return count_waiting(batch)
 
     @admin.display(description="sent (UTC)")
     def started(self, batch: PredictionBatch) -> str:
@@ -86,6 +113,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
     @admin.display(description="images that could not be judged")
     def refused(self, batch: PredictionBatch) -> SafeString:
+        _current(batch)
         context = {"errors": batch.errors, "unlisted": batch.failed - len(batch.errors)}
         return render_to_string("admin/detection/predictionbatch/errors.html", context)
 
@@ -99,3 +127,11 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         return format_html(
             '<a href="{}?{}">In the list of predictions</a>', path, urlencode({"batch": batch.pk})
         )
+
+
+def _current(batch: PredictionBatch) -> PredictionBatch:
+    """With the counts of this moment, which are asked for once a page."""
+    if not hasattr(batch, "is_current"):
+        count_current(batch)
+        batch.is_current = True
+    return batch

@@ -18,6 +18,7 @@ from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from detection.archives import ArchiveError, ArchiveTooLargeError
 from detection.d3.errors import (
     D3Error,
     ImageError,
@@ -27,11 +28,13 @@ from detection.d3.errors import (
 )
 from detection.heatmaps import OtherModelError
 from detection.originals import OriginalLostError
+from detection.queue import BatchClosedError, TooManyQueuedError
 from detection.unavailable import (
     DatabaseUnavailableError,
     UnavailableError,
     database_errors,
 )
+from detection.webhooks import WebhookUrlError
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +56,13 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (ImageTooLargeError, 413, None, None),
     (TooManyPixelsError, 413, None, None),
     (ImageError, 400, None, None),
+    (ArchiveTooLargeError, 413, None, None),
+    (ArchiveError, 400, None, None),
+    (WebhookUrlError, 400, None, None),
     (OriginalLostError, 404, None, None),
     (OtherModelError, 409, None, None),
+    (BatchClosedError, 409, None, None),
+    (TooManyQueuedError, 400, None, None),
     (UnavailableError, 503, None, None),
     (D3Error, 503, "The detector is not available.", "detector_unavailable"),
     (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),

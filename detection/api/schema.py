@@ -14,7 +14,7 @@ ERROR_DESCRIPTIONS = {
     401: "A token is needed, or the one that was sent is not valid (any more)",
     403: "It belongs to somebody else, or the CSRF token of a signed-in page is missing",
     404: "There is no such record, or it belongs to somebody else",
-    409: "The record was made by a model that no longer runs here",
+    409: "The record was made by a model that no longer runs here, or the batch is complete",
     411: "The request has no Content-Length",
     413: "Too many bytes, or too many pixels",
     415: "No multipart form, or no image of a type that can be read",
@@ -161,6 +161,16 @@ BATCH = {
         }
     ],
     "predictions_url": f"https://detect.example.org/api/predictions?batch={BATCH_ID}",
+}
+QUEUED_BATCH = {
+    **BATCH,
+    "status": "queued",
+    "successful": 0,
+    "failed": 0,
+    "finished_at": None,
+    "results": [],
+    "errors": None,
+    "webhook_secret": "whsec_bm90IGEgcmVhbCBvbmUsIG9ubHkgYW4gZXhhbXBsZSE=",
 }
 STATISTICS = {
     "success": True,

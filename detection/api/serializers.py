@@ -10,6 +10,7 @@ from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
 from detection.models import Label, Prediction, PredictionBatch, Source
+from detection.webhooks import webhook_secret
 
 MOST_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 
@@ -226,6 +227,23 @@ class BatchSerializer(AnswerSerializer):
         shown = super().to_representation(batch)
         if batch._state.adding:  # it was never stored
             shown["batch_id"] = None
+        return shown
+
+
+class AcceptedBatchSerializer(BatchSerializer):
+    """A batch that waits for its turn."""
+
+    webhook_secret = serializers.SerializerMethodField(
+        required=False, help_text="What its webhook will be signed with; only with a webhook_url"
+    )
+
+    def get_webhook_secret(self, batch: PredictionBatch) -> str:
+        return webhook_secret(batch.owner)
+
+    def to_representation(self, batch: PredictionBatch) -> ReturnDict:
+        shown = super().to_representation(batch)
+        if not batch.webhook_url:
+            del shown["webhook_secret"]
         return shown
 
 

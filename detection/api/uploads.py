@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from detection.api.errors import (
     RequestTooLargeError,
     TooManyImagesError,
 )
+from detection.archives import images_in_archive
 from detection.services import Upload
 from detection.unavailable import QueueFullError
 
@@ -112,14 +113,26 @@ def single_image(request: Request) -> Upload:
     return _to_upload(files[0])
 
 
-def several_images(request: Request) -> list[Upload]:
+def several_images(request: Request, *, most: int) -> list[Upload]:
     """The files of the request, which must be in the field ``images``."""
     files = _files(request, "images")
-    if len(files) > settings.MAX_BATCH_IMAGES:
+    if len(files) > most:
         raise TooManyImagesError(
-            f"The request has {len(files)} images; at most {settings.MAX_BATCH_IMAGES} are taken."
+            f"The request has {len(files)} images; at most {most} are taken at once."
         )
     return [_to_upload(file) for file in files]
+
+
+def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
+    """The files ``images`` of the request, or the images of its one file ``archive``, read one
+    after the other.
+    """
+    if "archive" not in request.FILES:
+        return several_images(request, most=most)
+    archives = request.FILES.getlist("archive")
+    if len(archives) > 1 or "images" in request.FILES:
+        raise TooManyImagesError("Send one archive, or images, and not both.")
+    return images_in_archive(archives[0].file, max_images=most)
 
 
 def _files(request: Request, field: str) -> list:

@@ -135,11 +135,16 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def _read(source: bytes | str | Path, max_bytes: int) -> bytes:
     data = source if isinstance(source, bytes) else _read_file(Path(source), max_bytes)
-    if not data:
-        raise EmptyImageError("The file is empty.")
-    if len(data) > max_bytes:
-        raise _too_large(max_bytes)
+    check_size(len(data), max_bytes)
     return data
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Raises ``EmptyImageError`` or ``ImageTooLargeError``."""
+    if not size:
+        raise EmptyImageError("The file is empty.")
+    if size > max_bytes:
+        raise _too_large(max_bytes)
 
 
 def _read_file(path: Path, max_bytes: int) -> bytes:

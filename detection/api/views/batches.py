@@ -1,27 +1,51 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import ViewSet
 
+from detection import broker
 from detection.api import schema
-from detection.api.fields import FlagField
-from detection.api.serializers import MOST_RESULTS, BatchSerializer
+from detection.api.fields import FlagField, sent_once
+from detection.api.serializers import MOST_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.throttling import PredictThrottle, ReadThrottle
-from detection.api.uploads import check_form, several_images, takes_images
+from detection.api.uploads import (
+    check_form,
+    images_or_archive,
+    several_images,
+    takes_images,
+)
 from detection.api.views.predict import ImageFileField, OptionsSerializer
-from detection.batches import predict_batch, queue_batch
+from detection.batches import append_to_batch, predict_batch, queue_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
+from detection.queue import count_current
 from detection.selectors import visible_batches
 
-MOST = settings.MAX_BATCH_IMAGES
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+MOST, MOST_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
+BATCH_ID = OpenApiParameter(
+    "batch_id",
+    {"type": "string", "pattern": f"^{RECORD_ID}$"},
+    OpenApiParameter.PATH,
+    description="As the batch was answered",
+)
+
+
+def owner_of(request: Request) -> AbstractUser | None:
+    return request.user if request.user.is_authenticated else None
 
 
 class BatchOptionsSerializer(OptionsSerializer):
@@ -29,14 +53,31 @@ class BatchOptionsSerializer(OptionsSerializer):
         later = FlagField(
             default=False, help_text="true: answer at once with a batch to ask for again"
         )
-        return {**super().get_fields(), "async": later}  # a name that Python reserves
+        more = FlagField(
+            default=False,
+            help_text="true: further images follow, see /api/batches/{batch_id}/images/",
+        )
+        webhook_url = serializers.CharField(
+            default="", help_text="Where to send a signed POST when the batch is done; https"
+        )
+        own = {"async": later, "more": more, "webhook_url": webhook_url}  # Python reserves a name
+        return super().get_fields() | own
 
     def validate(self, options: dict) -> dict:
         if options["async"] and not options["store"]:
             raise serializers.ValidationError(
                 {"store": "Without a record there is nothing to ask for later; leave async out."}
             )
+        for name in ("more", "webhook_url"):
+            if options[name] and not options["async"]:
+                raise serializers.ValidationError({name: "It goes with async=true only."})
         return options
+
+
+class PartOptionsSerializer(serializers.Serializer):
+    """Form fields beside the images of a further part."""
+
+    more = FlagField(default=False, help_text="true: yet another part follows")
 
 
 class BatchViewSet(ViewSet):
@@ -48,59 +89,66 @@ class BatchViewSet(ViewSet):
 
     class BatchFormSerializer(BatchOptionsSerializer):
         images = serializers.ListField(
-            child=ImageFileField(), min_length=1, max_length=MOST, help_text=f"1 to {MOST} files"
+            child=ImageFileField(),
+            min_length=1,
+            max_length=MOST_QUEUED,
+            required=False,
+            help_text=f"1 to {MOST} files; up to {MOST_QUEUED} where the batch waits",
+        )
+        archive = ImageFileField(
+            required=False,
+            help_text="Instead of images, with async=true: a zip, or a tar, packed or not",
         )
 
+    class BatchPartFormSerializer(PartOptionsSerializer):
+        images = serializers.ListField(
+            child=ImageFileField(),
+            required=False,
+            max_length=MOST_QUEUED,
+            help_text="Further files; may be left out where no more follow",
+        )
+        archive = ImageFileField(required=False, help_text="Instead of images")
+
     def get_throttles(self) -> list[BaseThrottle]:
-        return [PredictThrottle() if self.action == "create" else ReadThrottle()]
+        is_sending = self.action in ("create", "append")
+        return [PredictThrottle() if is_sending else ReadThrottle()]
 
     @extend_schema(
         operation_id="batch_create",
-        summary=f"Judge up to {MOST} images",
+        summary=f"Judge up to {MOST} images at once, or up to {MOST_QUEUED} in their turn",
         request={"multipart/form-data": BatchFormSerializer},
         responses={
             200: OpenApiResponse(
                 BatchSerializer, "All results", examples=[schema.example("batch", schema.BATCH)]
             ),
             202: OpenApiResponse(
-                BatchSerializer,
+                AcceptedBatchSerializer,
                 "Accepted; ask for the batch at the address in Location",
-                examples=[
-                    schema.example(
-                        "queued",
-                        {
-                            **schema.BATCH,
-                            "status": "queued",
-                            "successful": 0,
-                            "failed": 0,
-                            "finished_at": None,
-                            "results": [],
-                            "errors": None,
-                        },
-                        status=202,
-                    )
-                ],
+                examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
             ),
             **schema.errors(*schema.SENDING_ERRORS),
         },
     )
     @takes_images
     def create(self, request: Request) -> Response:
-        check_form(request, images=MOST)
-        uploads, options = several_images(request), BatchOptionsSerializer.read(request)
-        [throttle] = self.get_throttles()
-        throttle.charge(request, self, len(uploads) - 1)
-        later = options.pop("async")
-        owner = request.user if request.user.is_authenticated else None
+        check_form(request, images=MOST_QUEUED)
+        options = BatchOptionsSerializer.read(request)
+        waiting = {name: options.pop(name) for name in ("async", "more", "webhook_url")}
+        later = waiting.pop("async")
+        if later or (broker.is_configured() and options["store"]):
+            uploads = images_or_archive(request, most=MOST_QUEUED)
+            later = later or not isinstance(uploads, list) or len(uploads) > MOST
+        else:
+            uploads = several_images(request, most=MOST)
+        sent = {"uploads": uploads, "source": Source.BATCH, "owner": owner_of(request), **options}
         if later:
-            del options["store"]
-            batch = queue_batch(uploads=uploads, source=Source.BATCH, owner=owner, **options)
-            place = request.build_absolute_uri(reverse("batch-detail", args=[batch.pk]))
-            return self._answer(batch, [], status=202, headers={"Location": place})
+            del sent["store"]
+            batch = queue_batch(**sent, **waiting)
+            self._charge(batch.total_images)
+            return self._accepted(batch)
+        self._charge(len(uploads))
         request.place.hold_images(len(uploads))
-        batch, outcomes = predict_batch(
-            uploads=uploads, source=Source.BATCH, owner=owner, **options
-        )
+        batch, outcomes = predict_batch(**sent)
         predictions = []
         for index, outcome in enumerate(outcomes):
             if outcome.prediction:
@@ -109,16 +157,48 @@ class BatchViewSet(ViewSet):
         return self._answer(batch, predictions)
 
     @extend_schema(
+        operation_id="batch_append",
+        summary="Send a further part of a batch",
+        parameters=[BATCH_ID],
+        request={"multipart/form-data": BatchPartFormSerializer},
+        responses={
+            202: OpenApiResponse(
+                AcceptedBatchSerializer,
+                "Accepted; ask for the batch at the address in Location",
+                examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
+            ),
+            **schema.errors(*schema.SENDING_ERRORS, 404, 409),
+        },
+    )
+    @action(detail=True, methods=["post"], url_path="images", url_name="images")
+    def append(self, request: Request, batch_id: str) -> Response:
+        check_form(request, images=MOST_QUEUED)
+        batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
+        if batch.owner_id != getattr(owner_of(request), "pk", None):
+            raise PermissionDenied("Only who opened this batch can add images to it.")
+        serializer = PartOptionsSerializer(data=sent_once(request.POST))
+        serializer.is_valid(raise_exception=True)
+        more = serializer.validated_data["more"]
+        is_end = not more and not request.FILES
+        uploads = [] if is_end else images_or_archive(request, most=MOST_QUEUED)
+        added = append_to_batch(batch=batch, uploads=uploads, more=more)
+        self._charge(added)
+        return self._accepted(batch)
+
+    def _charge(self, images: int) -> None:
+        [throttle] = self.get_throttles()
+        throttle.charge(self.request, self, images - 1)
+
+    def _accepted(self, batch: PredictionBatch) -> Response:
+        place = self.request.build_absolute_uri(reverse("batch-detail", args=[batch.pk]))
+        context = {"request": self.request, "predictions": []}
+        body = AcceptedBatchSerializer(batch, context=context).data
+        return Response(body, status=202, headers={"Location": place})
+
+    @extend_schema(
         operation_id="batch_retrieve",
         summary="Progress and results of a batch",
-        parameters=[
-            OpenApiParameter(
-                "batch_id",
-                {"type": "string", "pattern": f"^{lookup_value_regex}$"},
-                OpenApiParameter.PATH,
-                description="As the batch was answered",
-            )
-        ],
+        parameters=[BATCH_ID],
         responses={
             200: OpenApiResponse(
                 BatchSerializer,
@@ -130,11 +210,10 @@ class BatchViewSet(ViewSet):
     )
     def retrieve(self, request: Request, batch_id: str) -> Response:
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
+        count_current(batch)
         predictions = batch.predictions.order_by("batch_index").prefetch_related("reviewer")
         return self._answer(batch, list(predictions[:MOST_RESULTS]))
 
-    def _answer(
-        self, batch: PredictionBatch, predictions: list[Prediction], **response: object
-    ) -> Response:
+    def _answer(self, batch: PredictionBatch, predictions: list[Prediction]) -> Response:
         context = {"request": self.request, "predictions": predictions}
-        return Response(BatchSerializer(batch, context=context).data, **response)
+        return Response(BatchSerializer(batch, context=context).data)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock
 
@@ -19,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from detection import broker
 from detection.api import schema
 from detection.api.errors import RETRY_AFTER_SECONDS, envelope
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
@@ -26,7 +28,7 @@ from detection.apps import get_detector
 from detection.batches import waiting_batches
 from detection.leftovers import delete_files, take_back
 from detection.models import Prediction, new_id
-from detection.unavailable import StorageUnavailableError, storage_errors
+from detection.unavailable import StorageUnavailableError, UnavailableError, storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +222,13 @@ def _check_storage() -> dict:
 
 
 def _check_queue() -> dict:
-    return {"mode": "in the process", "waiting": waiting_batches()}
+    with_workers = broker.is_configured()
+    if with_workers:
+        broker.ping()
+    state = {"mode": "workers" if with_workers else "in the process"}
+    with suppress(UnavailableError):  # the database is a part of its own
+        state["waiting"] = waiting_batches()
+    return state
 
 
 CHECKS: dict[str, Callable[[], dict]] = {

@@ -10,9 +10,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from detection.apps import get_detector
+from detection.buckets import SCHEME, BucketError, BucketPrefix
 from detection.d3.errors import D3Error
 from detection.folders import Listing, list_images
 from detection.interrupts import StopSignals
+from detection.management.queued_scan import QueuedScan
 from detection.models import PredictionBatch, Source
 from detection.rendering import percentage
 from detection.scan_report import Report, ReportError, Row, Scan, check_output, open_report
@@ -42,7 +44,11 @@ class Command(BaseCommand):
     requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", type=Path, help="a folder, or a single image")
+        parser.add_argument(
+            "path",
+            type=_place,
+            help="a folder, or a single image; with --queue also s3://bucket/prefix",
+        )
         parser.add_argument("--recursive", action="store_true", help="with all its subfolders")
         parser.add_argument(
             "--output",
@@ -69,11 +75,20 @@ class Command(BaseCommand):
             dest="store",
             help="keep no records and no files of the images",
         )
+        parser.add_argument(
+            "--queue",
+            action="store_true",
+            help="store the images and let the workers judge them; without a broker, this process "
+            "judges them in their turn",
+        )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, queue: bool, **options: Any) -> None:
         try:
-            self._scan(**options)
-        except (D3Error, ReportError) as error:
+            if queue:
+                self._send(**options)
+            else:
+                self._scan(**options)
+        except (D3Error, ReportError, BucketError) as error:
             raise CommandError(str(error)) from error
         except UnavailableError as error:
             reason = str(error.__cause__).partition("\n")[0]
@@ -83,10 +98,21 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("Interrupted before the first image.", returncode=130) from None
 
+    def _send(
+        self, *, path: Path | BucketPrefix, recursive: bool, threshold: float | None, **options: Any
+    ) -> None:
+        _check_options(output=None, threshold=threshold, batch_size=options["batch_size"])
+        if options["output"] or not options["store"]:
+            raise CommandError("What is queued is stored and has no report: leave that option out.")
+        with StopSignals() as stop:
+            code = QueuedScan(self._print, stop).run(path, recursive=recursive, threshold=threshold)
+        if code:
+            raise CommandError("Interrupted.", returncode=INTERRUPTED_BY + stop.received)
+
     def _scan(
         self,
         *,
-        path: Path,
+        path: Path | BucketPrefix,
         recursive: bool,
         output: Path | None,
         threshold: float | None,
@@ -95,6 +121,8 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         _check_options(output=output, threshold=threshold, batch_size=batch_size)
+        if isinstance(path, BucketPrefix):
+            raise CommandError("A bucket is read by the workers: add --queue.")
         listing = _list(path, recursive=recursive)
         detector = get_detector().info
         scan = Scan(
@@ -196,6 +224,10 @@ class Command(BaseCommand):
         with tqdm.external_write_mode():
             self.stdout.write(visible.encode(encoding, "backslashreplace").decode(encoding))
             self.stdout.flush()
+
+
+def _place(text: str) -> Path | BucketPrefix:
+    return BucketPrefix.read(text) if text.startswith(SCHEME) else Path(text)
 
 
 def _check_options(*, output: Path | None, threshold: float | None, batch_size: int) -> None:

@@ -1,0 +1,453 @@
+"""Images that wait for their turn, and the turn itself, in whichever process it comes.
+
+The records are the truth: an image waits as long as its QueuedImage is there, and is judged by
+whoever leased it. A lease runs out unless it is renewed, so the images of a process that was
+killed are judged by another one; and what was done twice was done once, since the record and the
+files of an image are named by its QueuedImage alone. Messages to workers are only wake-ups.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from datetime import timedelta
+from typing import Self, TypeVar
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import connection
+from django.db.models import F, QuerySet
+
+from detection.d3.containers import image_format
+from detection.d3.decoding import check_size
+from detection.d3.errors import D3Error, ImageError
+from detection.d3.pipeline import run_ahead
+from detection.filenames import clean_filename
+from detection.folders import HEAD_BYTES
+from detection.leftovers import delete_files, take_back
+from detection.limits import image_limits
+from detection.models import (
+    MAX_BATCH_ERRORS,
+    NEVER_LEASED,
+    Prediction,
+    PredictionBatch,
+    QueuedImage,
+    new_id,
+    now,
+)
+from detection.services import (
+    Upload,
+    judge_queued,
+    name_of_original,
+    open_upload,
+    refuse_queued,
+)
+from detection.unavailable import UnavailableError, database_errors, storage_errors
+from detection.webhooks import announcement
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 32  # images that are leased together; few enough that ten machines share evenly
+STORING_THREADS = 8
+STORED_AHEAD = 8  # images in memory while they are stored
+SUSPICIOUS_TRIES = 3  # then an image is judged alone, so that it cannot harm its neighbours
+MOST_TRIES = 5
+ADDING_TRIES = 50  # while others add to the same batch
+LEFT_OPEN = timedelta(days=1)
+
+Item = TypeVar("Item")
+Status, Sending = PredictionBatch.Status, PredictionBatch.Sending
+UNFINISHED = (Status.QUEUED, Status.RUNNING)
+
+
+class BatchClosedError(Exception):
+    """The batch takes no more images."""
+
+    code = "batch_closed"
+
+    def __init__(self, batch: PredictionBatch) -> None:
+        super().__init__(f"The batch {batch.pk} is complete; send further images as a new batch.")
+
+
+class TooManyQueuedError(Exception):
+    """The batch would get more images than it may have."""
+
+    code = "too_many_images"
+
+
+class JudgingFailedError(ImageError):
+    code = "judging_failed"
+
+
+def store_images(
+    items: Iterable[Upload | Item],
+    store: Callable[[Upload | Item], QueuedImage | None] | None = None,
+) -> Iterator[QueuedImage]:
+    """Each upload with its file stored, in order; not saved yet. What is no image, or too large,
+    is refused without being stored. ``store`` does it for items that are no uploads, and leaves
+    some out.
+
+    ``items`` is read lazily. Raises UnavailableError; files that nobody took are then deleted.
+    """
+    with (
+        ThreadPoolExecutor(STORING_THREADS) as threads,
+        closing(
+            run_ahead(threads, store or _stored, items, ahead=STORED_AHEAD, undo=_delete_stored)
+        ) as stored,
+    ):
+        yield from (image for image in stored if image)
+
+
+def _stored(upload: Upload) -> QueuedImage:
+    image = QueuedImage(filename=clean_filename(upload.filename))
+    try:
+        name = name_of_original(filename=image.filename, image_format=_format(upload))
+        image.original_image = image.key("originals", name)
+        with open_upload(upload) as file:
+            _store(image, file)
+    except ImageError as error:
+        return refused(image, error)
+    return image
+
+
+def refused(image: QueuedImage, error: ImageError) -> QueuedImage:
+    """An image that is not stored, since it is known already that it cannot be judged."""
+    image.original_image, image.code, image.error = "", error.code, str(error)
+    return image
+
+
+def _store(image: QueuedImage, file) -> None:
+    try:
+        with storage_errors():
+            default_storage.save(image.original_image.name, File(file))
+    except UnavailableError as error:
+        take_back(cause=error, files=[image.original_image.name])
+        raise
+
+
+def _format(upload: Upload) -> str:
+    """What the file holds. Raises ImageError for what needs no decoding to be refused."""
+    if upload.error:
+        raise upload.error
+    with open_upload(upload) as file:
+        head = file.read(HEAD_BYTES)
+        check_size(file.seek(0, 2), image_limits().max_bytes)
+    return image_format(head)
+
+
+def _delete_stored(image: QueuedImage | None) -> None:
+    delete_files(image.file_keys[:1] if image else [])
+
+
+def add_in_groups(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> Iterator[range]:
+    """``add_images`` for any number of them, a few at a time; the places of each few."""
+    group: list[QueuedImage] = []
+    try:
+        for image in images:
+            group.append(image)
+            if len(group) == CHUNK:
+                added, group = group, []
+                yield add_images(batch=batch, images=added, most=None)
+        if group:
+            added, group = group, []
+            yield add_images(batch=batch, images=added, most=None)
+    except BaseException as error:
+        take_back_images(group, cause=error)
+        raise
+
+
+def add_images(*, batch: PredictionBatch, images: list[QueuedImage], most: int | None) -> range:
+    """Writes the records of stored images; their places in the batch. From now on they wait.
+
+    Raises BatchClosedError, TooManyQueuedError and UnavailableError; then their files are deleted.
+    """
+    try:
+        places = _places(batch, len(images), most)
+        for place, image in zip(places, images, strict=True):
+            image.batch, image.batch_index = batch, place
+        with database_errors():
+            QueuedImage.objects.bulk_create(images, batch_size=500)
+            if _batches(batch).filter(finished_at__isnull=False).exists():
+                raise BatchClosedError(batch)
+    except BaseException as error:
+        take_back_images(images, cause=error)
+        raise
+    return places
+
+
+def take_back_images(images: list[QueuedImage], *, cause: BaseException) -> None:
+    """Deletes what there may be of images, also where they were judged already."""
+    ids = [image.pk for image in images]
+    files = [key for image in images for key in image.file_keys]
+    take_back(cause=cause, queued=ids, predictions=ids, files=files)
+
+
+def _places(batch: PredictionBatch, count: int, most: int | None) -> range:
+    """The next places of the batch, which nobody else gets."""
+    for _ in range(ADDING_TRIES):
+        with database_errors():
+            total, sending = _batches(batch).values_list("total_images", "sending").get()
+            if sending != Sending.OPEN:
+                raise BatchClosedError(batch)
+            if most is not None and total + count > most:
+                raise TooManyQueuedError(
+                    f"The batch would have {total + count} images; at most {most} are taken."
+                )
+            same = _batches(batch).filter(total_images=total, sending=Sending.OPEN)
+            if same.update(total_images=total + count):
+                batch.total_images = total + count
+                return range(total, total + count)
+    raise UnavailableError("Too many requests add to this batch at the same time.")
+
+
+def complete_sending(*, batch: PredictionBatch, sending: str = Sending.COMPLETE) -> None:
+    """No more images will come: the batch is closed when none waits any more."""
+    with database_errors():
+        _batches(batch).filter(sending=Sending.OPEN).update(sending=sending)
+    batch.sending = sending
+    close_when_done(batch_id=batch.pk)
+
+
+def judge_images(
+    *,
+    batch_id: str,
+    first: int | None = None,
+    last: int | None = None,
+    is_stopped: Callable[[], bool] = bool,
+) -> None:
+    """Judges the images of a batch that wait and that nobody else judges, those from ``first`` to
+    ``last`` or all. Closes the batch when none is left.
+
+    Raises UnavailableError and D3Error; what was not judged goes on waiting.
+    """
+    with database_errors():
+        batch = PredictionBatch.objects.filter(pk=batch_id).first()
+    if batch is None:  # it was deleted meanwhile
+        return
+    while not is_stopped():
+        with Lease.take(batch=batch, first=first, last=last) as lease:
+            if not lease.images:
+                break
+            _judge(batch, lease.images, is_stopped)
+    close_when_done(batch_id=batch_id)
+
+
+def _judge(
+    batch: PredictionBatch, images: list[QueuedImage], is_stopped: Callable[[], bool]
+) -> None:
+    with database_errors():
+        _batches(batch).filter(status=Status.QUEUED).update(status=Status.RUNNING)
+    judged: list[str] = []
+    try:
+        with closing(judge_queued(batch=batch, images=_not_judged(images))) as outcomes:
+            for outcome in outcomes:
+                if outcome.prediction:
+                    judged.append(outcome.prediction.pk)
+                if is_stopped():
+                    break
+    finally:
+        with database_errors():
+            QueuedImage.objects.filter(pk__in=judged).delete()
+
+
+def _not_judged(images: list[QueuedImage]) -> list[QueuedImage]:
+    """Without those whose prediction was written by somebody who was killed right after it, and
+    without those that were tried too often.
+    """
+    again = [image.pk for image in images if image.tries > 1]
+    if not again:
+        return images
+    with database_errors():
+        predictions = Prediction.objects.filter(pk__in=again).order_by()
+        judged = set(predictions.values_list("pk", flat=True))
+        QueuedImage.objects.filter(pk__in=judged).delete()
+    left = []
+    for image in images:
+        if image.tries > MOST_TRIES and image.pk not in judged:
+            sentence = f"Judging this image broke off {MOST_TRIES} times; it is not tried again."
+            refuse_queued(image=image, error=JudgingFailedError(sentence))
+        elif image.pk not in judged:
+            left.append(image)
+    return left
+
+
+class Lease:
+    """Images that nobody else judges while the block runs."""
+
+    def __init__(self, images: list[QueuedImage], name: str) -> None:
+        self.images = images
+        self._name = name
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    @classmethod
+    def take(cls, *, batch: PredictionBatch, first: int | None, last: int | None) -> Self:
+        """The next images of the batch that are free, CHUNK at most; perhaps none."""
+        with database_errors():
+            while ids := [image.pk for image in _free(batch, first, last)]:
+                # Whoever else saw them free a moment ago: each goes to one of us.
+                name, images = new_id(), QueuedImage.objects.filter(pk__in=ids, code="")
+                images.filter(leased_until__lte=now()).update(
+                    leased_by=name, leased_until=_lease_end(), tries=F("tries") + 1
+                )
+                if leased := list(images.filter(leased_by=name).order_by("batch_index")):
+                    return cls(leased, name)
+        return cls([], "")
+
+    def __enter__(self) -> Self:
+        if self.images:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if not self.images:
+            return
+        self._over.set()
+        self._thread.join()
+        is_fault = kind is not None and issubclass(kind, Exception)
+        if is_fault and issubclass(kind, UnavailableError | D3Error):
+            is_fault = False
+        with suppress(UnavailableError), database_errors():  # it runs out by itself
+            self._release(is_fault=is_fault)
+
+    def _mine(self) -> QuerySet[QueuedImage]:
+        ids = [image.pk for image in self.images]
+        return QueuedImage.objects.filter(pk__in=ids, leased_by=self._name, code="")
+
+    def _release(self, *, is_fault: bool) -> None:
+        """What is left is free at once. That something is down is not the fault of an image."""
+        tries = {} if is_fault else {"tries": self.images[0].tries - 1}
+        self._mine().update(leased_until=NEVER_LEASED, **tries)
+
+    def _renew(self) -> None:
+        try:
+            while not self._over.wait(settings.QUEUE_LEASE_SECONDS / 3):
+                with suppress(UnavailableError), database_errors():
+                    self._mine().update(leased_until=_lease_end())
+        finally:
+            connection.close()
+
+
+def _free(batch: PredictionBatch, first: int | None, last: int | None) -> list[QueuedImage]:
+    """Free images with the same number of tries; one that may be dangerous comes alone."""
+    free = _waiting(batch).filter(leased_until__lte=now())
+    if first is not None and last is not None:
+        free = free.filter(batch_index__gte=first, batch_index__lte=last)
+    images = list(free.order_by("batch_index")[:CHUNK])
+    if images and images[0].tries >= SUSPICIOUS_TRIES:
+        return images[:1]
+    return [image for image in images if image.tries == images[0].tries]
+
+
+def _lease_end():
+    return now() + timedelta(seconds=settings.QUEUE_LEASE_SECONDS)
+
+
+def close_when_done(*, batch_id: str) -> bool:
+    """Closes the batch unless more images may come, or some wait; whether it was closed just now,
+    which happens once, however many ask.
+    """
+    with database_errors():
+        batch = PredictionBatch.objects.filter(pk=batch_id, status__in=UNFINISHED).first()
+        if batch is None or batch.sending in ("", Sending.OPEN) or _waiting(batch).exists():
+            return False
+        count_current(batch)
+        is_ours = PredictionBatch.objects.filter(pk=batch_id, status__in=UNFINISHED).update(
+            status=Status.DONE if batch.sending == Sending.COMPLETE else Status.FAILED,
+            total_images=batch.successful + batch.failed,
+            successful=batch.successful,
+            failed=batch.failed,
+            errors=batch.errors,
+            finished_at=now(),
+            **announcement(batch),
+        )
+        _forget_refused(batch_id)
+    return bool(is_ours)
+
+
+def forget_refused() -> None:
+    """Where who closed a batch was killed right after it. Raises UnavailableError."""
+    with database_errors():
+        refused = QueuedImage.objects.filter(code__gt="").order_by()
+        for batch_id in set(refused.values_list("batch", flat=True).distinct()):
+            if not unfinished_batches().filter(pk=batch_id).exists():
+                _forget_refused(batch_id)
+
+
+def _forget_refused(batch_id: str) -> None:
+    """The record of a closed batch lists them."""
+    refused = QueuedImage.objects.filter(batch=batch_id, code__gt="")
+    for key in refused.filter(original_image__gt="").values_list("original_image", flat=True):
+        delete_files([key])  # whoever refused it was killed before
+    refused.delete()
+
+
+def count_current(batch: PredictionBatch) -> None:
+    """Sets the counts and errors of a batch whose images wait to what the records say now."""
+    if not batch.sending or batch.finished_at:
+        return
+    with database_errors():
+        refused = QueuedImage.objects.filter(batch=batch.pk, code__gt="")
+        batch.successful = batch.predictions.count()
+        batch.failed = refused.count()
+        batch.errors = [
+            {"index": index, "filename": filename, "error": error, "code": code}
+            for index, filename, error, code in refused.order_by("batch_index").values_list(
+                "batch_index", "filename", "error", "code"
+            )[:MAX_BATCH_ERRORS]
+        ]
+
+
+def count_waiting(batch: PredictionBatch) -> int:
+    """Images of the batch that nobody has judged yet."""
+    if not batch.sending or batch.finished_at:
+        return 0
+    with database_errors():
+        return _waiting(batch).count()
+
+
+def unfinished_batches() -> QuerySet[PredictionBatch]:
+    """Batches with images that wait, or that may still get some; in the order of their creation."""
+    return (
+        PredictionBatch.objects.filter(status__in=UNFINISHED)
+        .filter(sending__gt="")
+        .order_by("created_at")
+        .defer("errors")
+    )
+
+
+def free_places(*, batch: PredictionBatch, most: int) -> list[int]:
+    """Places of images that wait while nobody judges them."""
+    free = _waiting(batch).filter(leased_until__lte=now()).order_by("batch_index")
+    return list(free.values_list("batch_index", flat=True)[:most])
+
+
+def has_waiting(*, batch: PredictionBatch) -> bool:
+    return _waiting(batch).exists()
+
+
+def close_left_open(*, batch: PredictionBatch) -> None:
+    """A batch whose next part has not come for a day gets none any more."""
+    if batch.sending == Sending.OPEN and _last_sent(batch) < now() - LEFT_OPEN:
+        logger.warning("Batch %s was left open; it is closed.", batch.pk)
+        complete_sending(batch=batch, sending=Sending.BROKEN_OFF)
+
+
+def _last_sent(batch: PredictionBatch):
+    newest = QueuedImage.objects.filter(batch=batch.pk).order_by("-batch_index").first()
+    if newest is not None:
+        return newest.moment
+    judged = batch.predictions.order_by("-batch_index").first()
+    return judged.created_at if judged else batch.created_at
+
+
+def _waiting(batch: PredictionBatch) -> QuerySet[QueuedImage]:
+    return QueuedImage.objects.filter(batch=batch.pk, code="")
+
+
+def _batches(batch: PredictionBatch) -> QuerySet[PredictionBatch]:
+    return PredictionBatch.objects.filter(pk=batch.pk)

@@ -1,0 +1,66 @@
+"""What the workers do, and what is done by the clock: each task calls one function."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+
+from celery.signals import worker_process_init, worker_ready
+from django.conf import settings
+
+from d3site.celery import app
+from detection import batches, queue
+from detection.apps import get_detector
+from detection.d3.errors import D3Error
+from detection.models import now
+from detection.services import purge_predictions
+from detection.unavailable import UnavailableError
+from detection.webhooks import deliver_due_webhooks
+
+
+@app.task(
+    name="detection.judge_images",
+    autoretry_for=(UnavailableError,),
+    retry_backoff=5,
+    retry_backoff_max=60,
+    max_retries=3,  # after that, the images wait for requeue
+)
+def judge_images(batch_id: str, first: int, last: int) -> None:
+    queue.judge_images(batch_id=batch_id, first=first, last=last)
+
+
+@app.task(name="detection.upkeep.requeue")
+def requeue() -> None:
+    batches.requeue()
+
+
+@app.task(name="detection.upkeep.deliver_webhooks")
+def deliver_webhooks() -> None:
+    deliver_due_webhooks()
+
+
+@app.task(name="detection.upkeep.rebuild_totals")
+def rebuild_totals() -> None:
+    """To be connected with the daily totals."""
+
+
+@app.task(name="detection.upkeep.purge")
+def purge() -> None:
+    for _ in purge_predictions(before=now() - timedelta(days=settings.PURGE_AFTER_DAYS)):
+        pass
+
+
+@worker_process_init.connect
+def load_detector(**signal: object) -> None:
+    """In the process that will use it: CUDA must not be touched before a fork."""
+    try:
+        get_detector()
+    except D3Error as error:
+        sys.exit(str(error))
+
+
+@worker_ready.connect
+def load_detector_without_processes(sender, **signal: object) -> None:
+    """With threads there are no processes to load it in."""
+    if "thread" in type(sender.pool).__module__:
+        load_detector()

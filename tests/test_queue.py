@@ -1,0 +1,334 @@
+"""Images that wait: who judges them, how often, and what is left of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from threading import Barrier, Thread
+
+import pytest
+from django.core.files.storage import default_storage
+from django.db import connection
+
+from detection import background, queue
+from detection.batches import append_to_batch, queue_batch
+from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
+from detection.queue import (
+    BatchClosedError,
+    Lease,
+    TooManyQueuedError,
+    close_when_done,
+    count_current,
+    judge_images,
+)
+from detection.services import Upload, purge_predictions
+from detection.unavailable import DatabaseUnavailableError
+from tests.factories import an_upload, image_bytes
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
+]
+
+
+@pytest.fixture
+def nobody_judges(monkeypatch) -> None:
+    """Images wait until a test has them judged."""
+    monkeypatch.setattr(background, "start", lambda: None)
+
+
+def uploads(count: int) -> list[Upload]:
+    data = [image_bytes(size=(16, 12), seed=seed) for seed in range(count)]
+    return [Upload(f"{index}.jpg", each) for index, each in enumerate(data)]
+
+
+def a_batch(count: int = 3, *, more: bool = False, bad: bool = False) -> PredictionBatch:
+    sent = [*uploads(count), *([Upload("notes.jpg", b"no picture")] if bad else [])]
+    return queue_batch(uploads=sent, source="batch", more=more)
+
+
+def judged(batch: PredictionBatch) -> PredictionBatch:
+    judge_images(batch_id=batch.pk)
+    return PredictionBatch.objects.get(pk=batch.pk)
+
+
+def killed(batch: PredictionBatch) -> list[QueuedImage]:
+    """What a process leaves that was killed after it had leased images of the batch, a while ago"""
+    images = Lease.take(batch=batch, first=None, last=None).images
+    QueuedImage.objects.filter(batch=batch).update(leased_until=now() - timedelta(seconds=1))
+    return images
+
+
+def test_a_waiting_image_has_its_original_and_nothing_else(stored_files):
+    batch = a_batch(2)
+
+    images = QueuedImage.objects.order_by("batch_index")
+    assert [image.filename for image in images] == ["0.jpg", "1.jpg"]
+    assert sorted(image.original_image.name for image in images) == stored_files()
+    assert (batch.status, batch.total_images) == ("queued", 2)
+    assert not Prediction.objects.exists()
+
+
+def test_a_judged_image_keeps_the_id_and_the_file_that_it_had(stored_files):
+    batch = a_batch(2)
+    waiting = dict(QueuedImage.objects.values_list("pk", "original_image"))
+
+    batch = judged(batch)
+
+    assert dict(Prediction.objects.values_list("pk", "original_image")) == waiting
+    assert not QueuedImage.objects.exists()
+    results = list(Prediction.objects.values_list("result_image", flat=True))
+    assert stored_files() == sorted([*waiting.values(), *results])
+    assert (batch.status, batch.successful, batch.failed) == ("done", 2, 0)
+    assert batch.finished_at
+
+
+def test_what_is_no_image_is_refused_without_being_stored(stored_files):
+    batch = a_batch(1, bad=True)
+
+    count_current(batch)
+
+    assert len(stored_files()) == 1
+    assert batch.failed == 1
+    assert [error["code"] for error in batch.errors] == ["unsupported_image_type"]
+
+
+def test_an_image_that_cannot_be_decoded_leaves_no_file_and_is_listed(stored_files):
+    broken = Upload("broken.jpg", image_bytes()[:-500])
+    batch = judged(queue_batch(uploads=[*uploads(1), broken], source="batch"))
+
+    assert (batch.successful, batch.failed) == (1, 1)
+    [error] = batch.errors
+    assert (error["index"], error["filename"]) == (1, "broken.jpg")
+    assert error["code"] == "truncated_image"
+    assert len(stored_files()) == 2
+    assert not QueuedImage.objects.exists()
+
+
+def test_a_file_that_is_lost_while_it_waits_is_one_refusal():
+    batch = a_batch(2)
+    default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
+
+    batch = judged(batch)
+
+    assert (batch.successful, [error["code"] for error in batch.errors]) == (1, ["original_lost"])
+
+
+def test_leased_images_are_nobody_elses():
+    batch = a_batch(3)
+
+    with Lease.take(batch=batch, first=0, last=1) as mine:
+        assert [image.batch_index for image in mine.images] == [0, 1]
+        judge_images(batch_id=batch.pk)
+        assert QueuedImage.objects.count() == 2
+
+
+def test_of_those_who_lease_at_once_each_image_has_one():
+    batch, barrier, leases = a_batch(8), Barrier(4), []
+
+    def take() -> None:
+        barrier.wait()
+        leases.append([image.pk for image in Lease.take(batch=batch, first=0, last=7).images])
+        connection.close()
+
+    threads = [Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    taken = [pk for lease in leases for pk in lease]
+    assert len(taken) == len(set(taken)) == 8
+
+
+def test_a_lease_is_renewed_while_its_block_runs(settings):
+    settings.QUEUE_LEASE_SECONDS = 0.15
+    batch, renewed = a_batch(1), []
+
+    with Lease.take(batch=batch, first=None, last=None) as lease:
+        until = QueuedImage.objects.get().leased_until
+        while QueuedImage.objects.get().leased_until == until:
+            pass
+        renewed.append(lease)
+
+    assert renewed
+
+
+def test_what_a_killed_process_leased_is_judged_by_the_next():
+    batch = a_batch(3)
+    killed(batch)
+
+    assert judged(batch).successful == 3
+
+
+def test_what_was_recorded_right_before_a_kill_is_not_judged_again(stored_files):
+    batch = a_batch(2)
+    images = killed(batch)
+    judged(batch)
+    files = stored_files()
+    PredictionBatch.objects.update(status="running", finished_at=None)
+    for image in images:  # as if the process had died before it could delete them
+        image.leased_until = now()
+        image.save(force_insert=True)
+
+    batch = judged(batch)
+
+    assert Prediction.objects.count() == batch.successful == 2
+    assert stored_files() == files
+    assert not QueuedImage.objects.exists()
+
+
+def test_of_two_who_judge_the_same_image_one_writes_the_record(stored_files):
+    batch = a_batch(2)
+    [first, _] = killed(batch)
+    QueuedImage.objects.filter(pk=first.pk).update(tries=0)  # it does not know of the other one
+    judged(batch)
+    QueuedImage(
+        id=first.pk,
+        batch=batch,
+        batch_index=0,
+        filename="0.jpg",
+        original_image=first.original_image,
+    ).save(force_insert=True)
+    files = stored_files()
+
+    judge_images(batch_id=batch.pk)
+
+    assert Prediction.objects.filter(batch=batch).count() == 2
+    assert not QueuedImage.objects.exists()
+    assert stored_files() == files
+
+
+def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_no_other():
+    batch = a_batch(3)
+    for _ in range(queue.SUSPICIOUS_TRIES):
+        assert len(killed(batch)) == 3
+    assert [image.batch_index for image in killed(batch)] == [0]
+    QueuedImage.objects.filter(batch_index=0).update(tries=queue.MOST_TRIES)
+
+    batch = judged(batch)
+
+    assert batch.successful == 2
+    assert [(error["index"], error["code"]) for error in batch.errors] == [(0, "judging_failed")]
+
+
+def test_that_something_is_down_is_held_against_no_image(monkeypatch):
+    batch = a_batch(2)
+
+    def lost(**options):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "judge_queued", lost)
+        with pytest.raises(DatabaseUnavailableError):
+            judge_images(batch_id=batch.pk)
+
+    assert set(QueuedImage.objects.values_list("tries", flat=True)) == {0}
+    assert judged(batch).successful == 2
+
+
+def test_a_batch_is_closed_once():
+    batch = a_batch(1)
+    QueuedImage.objects.all().delete()
+
+    assert [close_when_done(batch_id=batch.pk) for _ in range(3)] == [True, False, False]
+
+
+def test_parts_belong_together_and_the_last_one_completes_the_batch():
+    batch = a_batch(2, more=True)
+    assert judged(batch).status == "running"
+
+    append_to_batch(batch=batch, uploads=uploads(3), more=True)
+    assert judged(batch).finished_at is None
+    append_to_batch(batch=batch, uploads=[])
+
+    batch = PredictionBatch.objects.get()
+    assert (batch.status, batch.total_images, batch.successful) == ("done", 5, 5)
+    places = batch.predictions.order_by("batch_index").values_list("batch_index", flat=True)
+    assert list(places) == [0, 1, 2, 3, 4]
+
+
+def test_a_part_for_a_batch_that_was_completed_leaves_nothing(stored_files):
+    batch = a_batch(1, more=True)
+    late = PredictionBatch.objects.get()
+    append_to_batch(batch=batch, uploads=[])
+    files = stored_files()
+
+    with pytest.raises(BatchClosedError, match="complete"):
+        append_to_batch(batch=late, uploads=uploads(2))
+
+    assert QueuedImage.objects.count() == 1
+    assert stored_files() == files
+
+
+def test_too_many_images_leave_nothing(stored_files, settings):
+    settings.MAX_ASYNC_IMAGES = 2
+
+    with pytest.raises(TooManyQueuedError, match="3 images; at most 2"):
+        a_batch(3)
+
+    assert not PredictionBatch.objects.exists()
+    assert not QueuedImage.objects.exists()
+    assert stored_files() == []
+
+
+def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
+    batch = judged(a_batch(1, more=True))
+    queue.close_left_open(batch=batch)
+    assert PredictionBatch.objects.get().sending == "open"
+
+    Prediction.objects.update(created_at=now() - timedelta(days=2))
+    queue.close_left_open(batch=batch)
+
+    batch = PredictionBatch.objects.get()
+    assert (batch.status, batch.successful) == ("failed", 1)
+
+
+def test_what_waits_in_the_process_is_judged_in_order():
+    batches = [a_batch(2), a_batch(1)]
+
+    assert background.judge_all()
+
+    first, second = (PredictionBatch.objects.get(pk=batch.pk) for batch in batches)
+    assert first.finished_at < second.finished_at
+    assert (first.successful, second.successful) == (2, 1)
+
+
+def test_the_process_looks_again_for_what_others_judge():
+    batch = a_batch(2)
+    with Lease.take(batch=batch, first=0, last=0):
+        assert not background.judge_all()
+    assert background.judge_all()
+
+
+def test_purging_takes_images_that_no_worker_ever_came_for(stored_files):
+    batch = a_batch(2)
+    list(purge_predictions(before=now() - timedelta(days=1)))
+    assert QueuedImage.objects.count() == 2
+
+    list(purge_predictions(before=now() + timedelta(days=1)))
+
+    assert not QueuedImage.objects.exists()
+    assert stored_files() == []
+    assert judged(batch).successful == 0
+
+
+def test_a_prediction_judged_later_is_dated_when_it_was_judged():
+    start = now()
+    batch = a_batch(1)
+    image = QueuedImage.objects.get()
+    old = new_id(start - timedelta(days=40))
+    QueuedImage.objects.all().delete()
+    image.pk = old
+    image.save(force_insert=True)
+
+    judged(batch)
+
+    prediction = Prediction.objects.get()
+    assert prediction.pk == old
+    assert prediction.created_at >= start
+
+
+def test_an_upload_that_vanished_is_refused(tmp_path):
+    batch = queue_batch(uploads=[an_upload(), Upload("x.jpg", tmp_path / "x.jpg")], source="scan")
+
+    assert (judged(batch).successful, judged(batch).failed) == (1, 1)
