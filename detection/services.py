@@ -476,7 +476,9 @@ class _QueuedRun(_Run):
 
     def store_files(self, job: _Job) -> _Job:
         if job.prediction:
-            _store_result(job)
+            result = _drawn(job)
+            with storage_errors():
+                default_storage.save(job.prediction.result_image.name, result)
         job.image = None
         return job
 
@@ -517,11 +519,11 @@ def _store_files(job: _Job) -> None:
     original_name = name_of_original(filename=name, image_format=job.image.format)
     prediction.result_image = _key(prediction, "results", prediction.result_filename)
     prediction.original_image = _key(prediction, "originals", original_name)
+    result = _drawn(job)
     try:
-        with open_upload(job.upload) as original:
-            _store_result(job)
-            with storage_errors():
-                default_storage.save(prediction.original_image.name, File(original))
+        with open_upload(job.upload) as original, storage_errors():
+            default_storage.save(prediction.result_image.name, result)
+            default_storage.save(prediction.original_image.name, File(original))
     except ImageError as error:
         job.prediction, job.error = None, error
     except BaseException as error:
@@ -529,16 +531,14 @@ def _store_files(job: _Job) -> None:
         raise
 
 
-def _store_result(job: _Job) -> None:
-    prediction = job.prediction
+def _drawn(job: _Job) -> ContentFile:
     result = draw_result(
         job.image.picture,
-        label=prediction.label,
-        score=prediction.fake_score,
-        uncertain=prediction.uncertain,
+        label=job.prediction.label,
+        score=job.prediction.fake_score,
+        uncertain=job.prediction.uncertain,
     )
-    with storage_errors():
-        default_storage.save(prediction.result_image.name, ContentFile(result))
+    return ContentFile(result)
 
 
 def name_of_original(*, filename: str, image_format: str) -> str:

@@ -9,13 +9,16 @@ from celery.signals import worker_process_init, worker_ready
 from django.conf import settings
 
 from d3site.celery import app
-from detection import batches, queue
+from detection import batches, queue, recounting
 from detection.apps import get_detector
 from detection.d3.errors import D3Error
 from detection.models import now
 from detection.services import purge_predictions
+from detection.statistics import Period
 from detection.unavailable import UnavailableError
 from detection.webhooks import deliver_due_webhooks
+
+RECOUNTED_DAYS = 7
 
 
 @app.task(
@@ -41,7 +44,8 @@ def deliver_webhooks() -> None:
 
 @app.task(name="detection.upkeep.rebuild_totals")
 def rebuild_totals() -> None:
-    """To be connected with the daily totals."""
+    """What a process that was killed did not count; older days were counted on other nights."""
+    recounting.rebuild_totals(period=Period.latest(RECOUNTED_DAYS))
 
 
 @app.task(name="detection.upkeep.purge")
