@@ -45,6 +45,11 @@ ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # whose memory is boun
 ZIP_ENCRYPTED, ZIP_UTF8 = 0x1, 0x800
 ZIP_ENTRY, ZIP_ENTRY_BYTES = b"PK\x01\x02", 30
 
+NO_ARCHIVE = (
+    "This file is no archive that can be read (zip, tar, tar.gz, tar.bz2 or tar.xz), or is damaged."
+)
+DAMAGED = "This archive is damaged, or a part of it is missing."
+
 # What Python's modules raise for bytes that make no sense. An OSError without a number is theirs,
 # and so is a place that no file can have; others are the disk's.
 NO_DISK_ERRORS = (None, errno.EINVAL)
@@ -97,7 +102,8 @@ def images_in_archive(file: BinaryIO, *, max_images: int) -> Iterator[Upload]:
 
 
 def _open(file: BinaryIO, *, max_members: int) -> Iterator[Upload]:
-    size = file.seek(0, 2)
+    file.seek(0, 2)
+    size = file.tell()
     file.seek(0)
     head = file.read(8)
     file.seek(0)
@@ -145,7 +151,6 @@ def _images_in_zip(file: BinaryIO, allowance: _Allowance) -> Iterator[Upload]:
         archive = zipfile.ZipFile(_BoundedDirectory(file, allowance.members))
     _check_apart(archive)
     for member in archive.infolist():
-        allowance.take_member()
         name = _zip_name(member)
         if _is_plain_file(member) and not _is_hidden(name):
             upload = _zip_upload(archive, member, name, allowance)
@@ -154,8 +159,9 @@ def _images_in_zip(file: BinaryIO, allowance: _Allowance) -> Iterator[Upload]:
 
 
 class _BoundedDirectory:
-    """The file of a zip, whose directory Python reads at once, and makes an object of each entry,
-    before anything can be asked."""
+    """The file of a zip, the directory of which is read as a whole and turned into objects before
+    anything can be asked of it.
+    """
 
     def __init__(self, file: BinaryIO, max_members: int) -> None:
         self._file = file
@@ -231,7 +237,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
-    with _damage("This file is no archive that can be read (zip, tar, tar.gz, tar.bz2 or tar.xz)."):
+    with _damage(NO_ARCHIVE):
         file.at_once = MOST_HEADER_BYTES
         archive = tarfile.TarFile(fileobj=file, tarinfo=_Header, encoding="utf-8")
     while member := _next_member(archive, file):
@@ -381,9 +387,7 @@ def _may_be_an_image(name: str, head: bytes) -> bool:
 
 
 @contextmanager
-def _damage(
-    sentence: str = "This archive is damaged, or a part of it is missing.",
-) -> Iterator[None]:
+def _damage(sentence: str = DAMAGED) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:

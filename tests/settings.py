@@ -25,6 +25,7 @@ os.environ.update(
     THROTTLE_PREDICT="",
     THROTTLE_READ="",
     CACHE_URL="locmemcache://",
+    WEBHOOK_ALLOW_PRIVATE="false",
     MODEL_CHECKPOINT_PATH=str(Path(FOLDER.name) / "tiny.safetensors"),
     CLIP_WEIGHTS="",
     DEVICE="cpu",

@@ -149,3 +149,31 @@ def test_a_batch_without_errors_and_results_says_so(moderator_client):
     page = page_of(moderator_client, f"{a_batch().pk}/change/")
 
     assert page.count("There are none.") == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, "When the batch is done"),
+        ({"webhook_due_at": NOON}, "Due 2026-03-05 12:00"),
+        (
+            {"webhook_due_at": NOON, "webhook_tries": 2, "webhook_error": "It answered 500."},
+            "Try 2: It answered 500. Due 2026-03-05 12:00",
+        ),
+        ({"webhook_tries": 8, "webhook_error": "It answered 500."}, "It answered 500. Given up"),
+        ({"webhook_tries": 3, "webhook_delivered_at": NOON}, "Delivered 2026-03-05 12:00"),
+    ],
+    ids=["not yet", "due", "failed", "given up", "delivered"],
+)
+def test_the_page_of_a_batch_tells_what_became_of_its_webhook(moderator_client, fields, shown):
+    batch = a_batch(webhook_url="https://hooks.example/d3?token=secret", **fields)
+
+    page = page_of(moderator_client, f"{batch.pk}/change/")
+
+    assert shown in page
+    assert "hooks.example" in page
+    assert "secret" not in page
+
+
+def test_a_batch_without_a_webhook_has_no_word_of_it(moderator_client):
+    assert "webhook" not in page_of(moderator_client, f"{a_batch().pk}/change/").lower()

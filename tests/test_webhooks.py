@@ -102,8 +102,8 @@ class _Answering(BaseHTTPRequestHandler):
 
     def answer(self, how: int | str) -> None:
         if how == "drip":
-            for _ in range(200):
-                self.wfile.write(b"H")
+            for byte in b"HTTP/1.1 200 OK\r\n\r\n":
+                self.wfile.write(bytes([byte]))
                 time.sleep(0.05)
         elif how == "nonsense":
             self.wfile.write(b"\x00\x01 nothing of HTTP\r\n\r\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -52,6 +54,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         ),
         ("Errors", {"fields": ["refused"]}),
     ]
+    of_webhooks = [("Webhook", {"fields": ["receiver", "delivery"]})]
     of_predictions = [("Results", {"fields": ["results", "all_results"]})]
     readonly_fields = [
         "state",
@@ -62,6 +65,8 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         "started",
         "finished",
         "refused",
+        "receiver",
+        "delivery",
         "results",
         "all_results",
     ]
@@ -75,7 +80,11 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     ) -> list[tuple[str | None, dict]]:
         """The results are predictions, with their files: for those who may see predictions."""
         may_see = request.user.has_perm("detection.view_prediction")
-        return [*self.fieldsets, *(self.of_predictions if may_see else [])]
+        return [
+            *self.fieldsets,
+            *(self.of_webhooks if obj and obj.webhook_url else []),
+            *(self.of_predictions if may_see else []),
+        ]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[PredictionBatch], search_term: str
@@ -116,6 +125,20 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         _current(batch)
         context = {"errors": batch.errors, "unlisted": batch.failed - len(batch.errors)}
         return render_to_string("admin/detection/predictionbatch/errors.html", context)
+
+    @admin.display(description="receiver")
+    def receiver(self, batch: PredictionBatch) -> str:
+        """The rest of the URL may hold the receiver's secrets."""
+        return urlsplit(batch.webhook_url).hostname
+
+    @admin.display(description="delivery (UTC)")
+    def delivery(self, batch: PredictionBatch) -> str:
+        if batch.webhook_delivered_at:
+            return f"Delivered {cells.moment(batch.webhook_delivered_at)}"
+        last = f"Try {batch.webhook_tries}: {batch.webhook_error}" if batch.webhook_error else ""
+        if batch.webhook_due_at:
+            return f"{last} Due {cells.moment(batch.webhook_due_at)}".strip()
+        return f"{last} Given up" if last else "When the batch is done"
 
     @admin.display(description=f"the first {MOST_RESULTS}")
     def results(self, batch: PredictionBatch) -> SafeString:
