@@ -14,7 +14,7 @@ BIN := .venv/bin
 SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 
-.PHONY: run setup test browser lint benchmark-records screenshots force
+.PHONY: run setup test browser lint benchmark-records benchmark-workers screenshots force
 
 run: setup $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -46,6 +46,10 @@ lint: .venv/.requirements-dev
 benchmark-records: .venv/.requirements-dev
 	$(BIN)/python -m tests.benchmark_records
 	TEST_PAIR=mongodb-s3 $(BIN)/python -m tests.benchmark_records
+
+# One worker and two, with a slow storage.
+benchmark-workers: .venv/.requirements-dev
+	$(BIN)/python -m tests.benchmark_workers
 
 screenshots: .venv/.requirements-dev browser
 	$(BIN)/python -m tests.screenshots docs
