@@ -15,7 +15,7 @@ BIN := .venv/bin
 SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 
-.PHONY: run setup test browser lint benchmark-records load-test screenshots force
+.PHONY: run setup test browser lint benchmark-records load-test screenshots benchmark-workers force
 
 run: setup $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -51,6 +51,10 @@ benchmark-records: .venv/.requirements-dev
 # 64 clients for two minutes on each pair: no 5xx but queue_full, no growing memory, no lost files.
 load-test: .venv/.requirements-dev
 	$(BIN)/python -m tests.load
+
+# One worker and two, with a slow storage.
+benchmark-workers: .venv/.requirements-dev
+	$(BIN)/python -m tests.benchmark_workers
 
 screenshots: .venv/.requirements-dev browser
 	$(BIN)/python -m tests.screenshots docs
