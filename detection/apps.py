@@ -36,7 +36,7 @@ class DetectionConfig(AppConfig):
         self._successor: threading.Thread | None = None  # loads the next one
 
     def ready(self) -> None:
-        from detection import checks, owners  # noqa: F401  register themselves
+        from detection import checks, file_names, owners  # noqa: F401  register themselves
 
     @property
     def detector(self) -> Detector:

@@ -7,17 +7,21 @@ number of records to skip, also one within the same moment, moves with each reco
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-SPANS = [timedelta(hours=16**power) for power in range(4)]  # an hour to 171 days
+FIRST_SPAN, LAST_SPAN = timedelta(hours=1), timedelta(hours=16**3)  # that is 171 days
+QUICK_SECONDS = 0.02  # after a question as quick, the next one may be about much more
+LONGEST_SECONDS = 1.5  # that a page is looked for, where what is asked for is hard to find
+FIRST_PK, LAST_PK = 26 * "0", 26 * "Z"  # before and after all of them
 CURSOR = "^(older|newer)-([0-9]{1,17})-([0-9A-Z]{26})$"
 
 
@@ -52,57 +56,75 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Records, newest first, and the cursors of the neighbouring pages where there are any."""
+    """Records, newest first, and the cursors of the neighbouring pages where there are any.
+
+    Where looking took too long, there may be more: the page ends at ``searched_to``, and its
+    neighbour goes on there.
+    """
 
     records: list[Model]
     older: Cursor | None
     newer: Cursor | None
+    searched_to: datetime | None = None
 
 
 def newest_first(records: QuerySet, *, size: int, cursor: Cursor | None) -> Page:
     """The page at the cursor, or the newest one, of records with a ``created_at``."""
     backwards = cursor is not None and cursor.is_newer
     ordering = ("created_at", "pk") if backwards else ("-created_at", "-pk")
-    found: list[Model] = []
-    for span in _spans(_beyond(records, cursor).order_by(*ordering), cursor):
-        found += span[: size + 1 - len(found)]
-        if len(found) > size:
-            break
+    found, searched_to = _look(records.order_by(*ordering), size + 1, cursor)
     page, more = found[:size], len(found) > size
     if backwards:
         page.reverse()
-    has_older = page and (more or backwards)
-    has_newer = page and cursor and (more or not backwards)
-    return Page(
-        records=page,
-        older=Cursor.beside(page[-1], "older") if has_older else None,
-        newer=Cursor.beside(page[0], "newer") if has_newer else None,
-    )
+    older = Cursor.beside(page[-1], "older") if page and (more or backwards) else None
+    newer = Cursor.beside(page[0], "newer") if page and cursor and (more or not backwards) else None
+    if searched_to and backwards:
+        newer = Cursor("newer", searched_to, LAST_PK)
+    elif searched_to:
+        older = Cursor("older", searched_to, FIRST_PK)
+    return Page(page, older, newer, searched_to)
 
 
-def _spans(records: QuerySet, cursor: Cursor | None) -> Iterator[QuerySet]:
-    """The records of an hour from the page's edge on, of more and more time after it, the rest.
+def _look(
+    records: QuerySet, size: int, cursor: Cursor | None
+) -> tuple[list[Model], datetime | None]:
+    """The first ``size`` of the records, or those until the moment where looking was given up."""
+    found: list[Model] = []
+    start = time.monotonic()
+    for span, bound in _spans(records, cursor):
+        asked = time.monotonic()
+        found += span[: size - len(found)]
+        if len(found) == size:
+            break
+        took, elapsed = time.monotonic() - asked, time.monotonic() - start
+        # The next question is about twice as much.
+        if bound and took > QUICK_SECONDS and elapsed + 2 * took > LONGEST_SECONDS:
+            return found, bound
+    return found, None
+
+
+def _spans(records: QuerySet, cursor: Cursor | None) -> Iterator[tuple[QuerySet, datetime | None]]:
+    """The other records of the edge's moment, those of an hour from it on, of more and more time,
+    the rest; with the moment where each part ends.
 
     Not every server lets an index do the sorting. One that does not would read all the records
-    for each page, where those of a few hours are enough.
+    for each page, where those of a few hours are enough. No part says "earlier, or at the same
+    moment with a smaller id" either: few servers have an index for that. And what no index finds is
+    looked for in parts that do not take long.
     """
-    direction, within, past = -1, "created_at__gte", "created_at__lt"
+    direction, within, past, beside = -1, "created_at__gte", "created_at__lt", "pk__lt"
     if cursor and cursor.is_newer:
-        direction, within, past = 1, "created_at__lte", "created_at__gt"
+        direction, within, past, beside = 1, "created_at__lte", "created_at__gt", "pk__gt"
     edge = cursor.moment if cursor else timezone.now()
-    for span in SPANS:
+    if cursor:
+        yield records.filter(created_at=edge, **{beside: cursor.pk}), edge
+        records = records.filter(**{past: edge})
+    span, is_quick = FIRST_SPAN, True
+    while span <= LAST_SPAN or not is_quick:
         bound = edge + direction * span
-        yield records.filter(**{within: bound})
+        asked = time.monotonic()
+        yield records.filter(**{within: bound}), bound
+        is_quick = time.monotonic() - asked <= QUICK_SECONDS
         records = records.filter(**{past: bound})
-    yield records
-
-
-def _beyond(records: QuerySet, cursor: Cursor | None) -> QuerySet:
-    """What comes after the cursor; the bound on the moment alone is for the index."""
-    if cursor is None:
-        return records
-    if cursor.is_newer:
-        beside = Q(created_at__gt=cursor.moment) | Q(pk__gt=cursor.pk)
-        return records.filter(beside, created_at__gte=cursor.moment)
-    beside = Q(created_at__lt=cursor.moment) | Q(pk__lt=cursor.pk)
-    return records.filter(beside, created_at__lte=cursor.moment)
+        span *= 16 if is_quick else 2
+    yield records, None

@@ -102,6 +102,7 @@ def test_an_empty_history_is_one_empty_page(client):
         "count": 0,
         "next": None,
         "previous": None,
+        "searched_to": None,
         "predictions": [],
     }
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from detection.models import Prediction, PredictionBatch
+from detection import paging
+from detection.models import Prediction, PredictionBatch, now
 from detection.paging import Cursor, newest_first
 from detection.services import open_batch
 from tests.factories import a_prediction
@@ -55,6 +56,37 @@ def test_a_rare_record_is_found_however_old_it_is(expected):
     old = Prediction.objects.filter(fake_score__gte=0.75)
 
     assert all_pages(old, size=50) == [[expected[-1]]]
+
+
+@pytest.mark.parametrize("side", ["older", "newer"])
+def test_what_takes_long_to_find_is_looked_for_in_parts(expected, side, monkeypatch):
+    """Each question is slow, and each page is given up after the first one."""
+    monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
+    monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
+    cursor = Cursor("newer", NOON - 5 * DAY, "0" * 26) if side == "newer" else None
+    wanted = expected[:9] if side == "newer" else expected
+
+    page = newest_first(Prediction.objects.all(), size=50, cursor=cursor)
+    seen = []
+    while next_cursor := getattr(page, side):
+        seen.append(page.records)
+        monkeypatch.setattr(paging, "FIRST_SPAN", 2 * paging.FIRST_SPAN)
+        page = newest_first(Prediction.objects.all(), size=50, cursor=next_cursor)
+    seen = [*seen, page.records][:: -1 if side == "newer" else 1]
+
+    assert [each.pk for records in seen for each in records] == wanted
+
+
+def test_a_page_that_was_given_up_says_how_far_it_looked(client, expected, monkeypatch):
+    monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
+    monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
+
+    page = client.get("/api/predictions/?search=nowhere").json()
+
+    assert page["predictions"] == []
+    assert page["searched_to"] < f"{now():%Y-%m-%dT%H}"
+    assert client.get(page["next"]).json()["searched_to"] < page["searched_to"]
+    assert "Searched as far as" in client.get("/history/?search=nowhere").content.decode()
 
 
 def test_records_of_the_future_are_on_the_first_page():

@@ -24,6 +24,7 @@ class NewestFirst(ChangeList):
         cursor = Cursor.read(request.GET.get(PAGE_VAR, ""))
         page = newest_first(self.queryset, size=self.list_per_page, cursor=cursor)
         self.result_list = page.records
+        self.searched_to = page.searched_to
         self.newer_link, self.older_link = self._link(page.newer), self._link(page.older)
         # Templates compare these two: nothing more is known, and "select all" is not offered.
         self.result_count = self.full_result_count = len(page.records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.fields.files import FieldFile
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -16,6 +16,7 @@ from detection.admin import actions, cells
 from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
 from detection.admin.read_only import ReadOnlyAdmin
+from detection.file_names import named
 from detection.models import RECORD_ID, Prediction
 from detection.rendering import percentage
 from detection.selectors import same_bytes
@@ -91,7 +92,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Prediction], search_term: str
     ) -> tuple[QuerySet[Prediction], bool]:
         term = search_term.strip()
-        return (queryset.filter(_matching(term)) if term else queryset), False
+        return (_matching(queryset, term) if term else queryset), False
 
     def delete_model(self, request: HttpRequest, obj: Prediction) -> None:
         delete_prediction(prediction=obj)
@@ -151,13 +152,13 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         return cells.table(same_bytes(prediction))
 
 
-def _matching(term: str) -> Q:
+def _matching(predictions: QuerySet[Prediction], term: str) -> QuerySet[Prediction]:
     """An id and a sha256 are looked up by their index; anything else is a part of a file name."""
     if re.fullmatch(RECORD_ID, term.upper()):
-        return Q(pk=term.upper())
+        return predictions.filter(pk=term.upper())
     if re.fullmatch("[0-9a-fA-F]{64}", term):
-        return Q(sha256=term.lower())
-    return Q(original_filename__icontains=term)
+        return predictions.filter(sha256=term.lower())
+    return named(predictions, term)
 
 
 def _file_link(file: FieldFile) -> SafeString | str:

@@ -43,5 +43,6 @@ def newest_first(
         "count": len(page.records),
         "next": link(page.older),
         "previous": link(page.newer),
+        "searched_to": page.searched_to,
         "predictions": page.records,
     }

@@ -176,6 +176,11 @@ class HistorySerializer(AnswerSerializer):
     count = serializers.IntegerField(help_text="Predictions on this page")
     next = serializers.URLField(allow_null=True, help_text="The page with older ones")
     previous = serializers.URLField(allow_null=True, help_text="The page with newer ones")
+    searched_to = serializers.DateTimeField(
+        allow_null=True,
+        help_text="null: the page is full, or there are no more. A moment: looking took long, and "
+        "ended there; the next page goes on",
+    )
     predictions = RecordSerializer(many=True, help_text="Newest first")
 
 

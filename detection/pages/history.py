@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from detection.api.fields import sent_once
 from detection.api.pagination import CursorField, newest_first
+from detection.file_names import named
 from detection.models import Label, Prediction
 from detection.pages.base import PageView
 from detection.pages.cards import UNCERTAIN, card_of, cards_of
@@ -43,6 +44,7 @@ class HistoryView(PageView):
             cards=cards_of(page["predictions"]),
             older=page["next"],
             newer=page["previous"],
+            searched_to=page["searched_to"],
             verdicts=VERDICTS,
             query=query,
         )
@@ -58,7 +60,7 @@ def _matching(records: QuerySet[Prediction], query: dict[str, object]) -> QueryS
     if verdict := query.get("verdict"):
         records = records.filter(_says(verdict))
     if search := query.get("search"):
-        records = records.filter(original_filename__icontains=search)
+        records = named(records, search)
     return records
 
 

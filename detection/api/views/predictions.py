@@ -23,6 +23,7 @@ from detection.api.permissions import MayDelete
 from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
 from detection.api.throttling import PredictThrottle
+from detection.file_names import named
 from detection.heatmaps import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
 from detection.selectors import visible_predictions
@@ -38,7 +39,6 @@ LOOKUPS = {
     "from": "created_at__gte",
     "to": "created_at__lt",
     "batch": "batch",
-    "search": "original_filename__icontains",
 }
 ID_PARAMETER = OpenApiParameter(
     "id",
@@ -106,6 +106,7 @@ class PredictionViewSet(ViewSet):
                             "count": 1,
                             "next": None,
                             "previous": None,
+                            "searched_to": None,
                             "predictions": [schema.RECORD],
                         },
                     )
@@ -197,4 +198,5 @@ class PredictionViewSet(ViewSet):
 
 def _matching(request: Request, query: dict[str, Any]) -> QuerySet[Prediction]:
     filters = {lookup: query[name] for name, lookup in LOOKUPS.items() if name in query}
-    return visible_predictions(request.user).filter(**filters).prefetch_related("reviewer")
+    found = visible_predictions(request.user).filter(**filters).prefetch_related("reviewer")
+    return named(found, query["search"]) if "search" in query else found
