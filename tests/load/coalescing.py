@@ -1,0 +1,125 @@
+"""What judging together brings: many threads that each want one image judged, with the queue before
+the model and without it, in turns; and the bare engine on the same images.
+
+``python -m tests.load.coalescing [--clients 32] [--rounds 5]``. The model and the device are those
+of the environment (MODEL_CHECKPOINT_PATH, DEVICE). Nothing is stored; what is measured is the way
+from bytes to a verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "d3site.settings")
+os.environ.setdefault("DATA_DIR", tempfile.gettempdir() + "/d3-coalescing")
+django.setup()
+
+from prometheus_client import REGISTRY  # noqa: E402
+
+from detection import services  # noqa: E402
+from detection.apps import get_detector  # noqa: E402
+from detection.d3 import Detector  # noqa: E402
+from detection.d3.decoding import decode_image  # noqa: E402
+from detection.models import Source  # noqa: E402
+from tests.factories import image_bytes  # noqa: E402
+
+IMAGES_PER_CLIENT = 4  # in a round
+MOST_TOGETHER = 64
+ALONE_IMAGES = 20
+
+
+def uploads(number: int) -> list[services.Upload]:
+    data = image_bytes(size=(256, 256))
+    return [services.Upload(f"{index}.jpg", data) for index in range(number)]
+
+
+def judge(upload: services.Upload) -> None:
+    services.predict_image(upload=upload, source=Source.SCAN, store=False)
+
+
+@contextmanager
+def each_for_itself() -> Iterator[None]:
+    """As it was before there was a queue: every thread calls the model."""
+    queued = services.fake_scores
+    services.fake_scores = Detector.scores
+    try:
+        yield
+    finally:
+        services.fake_scores = queued
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def together(clients: int) -> float:
+    """Images per second."""
+    images = uploads(clients * IMAGES_PER_CLIENT)
+    with ThreadPoolExecutor(clients) as threads:
+        return len(images) / seconds(lambda: list(threads.map(judge, images)))
+
+
+def bare(clients: int) -> float:
+    """Images per second of the network alone, on prepared images in the largest groups."""
+    detector = get_detector()
+    images = [
+        detector.prepare(decode_image(upload.data).pixels)
+        for upload in uploads(clients * IMAGES_PER_CLIENT)
+    ]
+    groups = [images[i : i + MOST_TOGETHER] for i in range(0, len(images), MOST_TOGETHER)]
+    return len(images) / seconds(lambda: [detector.scores(group) for group in groups])
+
+
+def alone() -> tuple[float, float]:
+    """Milliseconds of one client's image with the queue and without, in turns: medians."""
+    queued, plain = [], []
+    for upload in uploads(ALONE_IMAGES):
+        queued.append(seconds(lambda upload=upload: judge(upload)))
+        with each_for_itself():
+            plain.append(seconds(lambda upload=upload: judge(upload)))
+    return 1000 * statistics.median(queued), 1000 * statistics.median(plain)
+
+
+def mean_group() -> float:
+    name = "d3_model_group_images"
+    return REGISTRY.get_sample_value(f"{name}_sum") / REGISTRY.get_sample_value(f"{name}_count")
+
+
+def main(clients: int, rounds: int) -> None:
+    info = get_detector().info
+    together(clients)  # warm
+    rates: dict[str, list[float]] = {"with": [], "without": [], "engine": []}
+    for _ in range(rounds):
+        rates["with"].append(together(clients))
+        with each_for_itself():
+            rates["without"].append(together(clients))
+        rates["engine"].append(bare(clients))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    ratios = [one / other for one, other in zip(rates["with"], rates["without"], strict=True)]
+    queued, plain = alone()
+    print(f"{info.name} in {info.precision} on {info.device}, {clients} clients")
+    print(f"judged together      {medians['with']:8.1f} images/s, {mean_group():.1f} a call")
+    print(f"each for itself      {medians['without']:8.1f} images/s")
+    print(f"bare engine          {medians['engine']:8.1f} images/s")
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds"
+    print(f"with / without       {statistics.median(ratios):8.2f} ({spread})")
+    print(f"with / bare engine   {medians['with'] / medians['engine']:8.2f}")
+    print(f"one client           {queued:8.1f} ms with, {plain:.1f} without: {queued - plain:+.1f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    main(**vars(parser.parse_args()))
