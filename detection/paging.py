@@ -105,7 +105,7 @@ def _look(
 
 def _spans(records: QuerySet, cursor: Cursor | None) -> Iterator[tuple[QuerySet, datetime | None]]:
     """The other records of the edge's moment, those of an hour from it on, of more and more time,
-    the rest; with the moment where each part ends.
+    the rest; with the moment where a part ends at which looking may be given up.
 
     Not every server lets an index do the sorting. One that does not would read all the records
     for each page, where those of a few hours are enough. No part says "earlier, or at the same
@@ -117,7 +117,7 @@ def _spans(records: QuerySet, cursor: Cursor | None) -> Iterator[tuple[QuerySet,
         direction, within, past, beside = 1, "created_at__lte", "created_at__gt", "pk__gt"
     edge = cursor.moment if cursor else timezone.now()
     if cursor:
-        yield records.filter(created_at=edge, **{beside: cursor.pk}), edge
+        yield records.filter(created_at=edge, **{beside: cursor.pk}), None
         records = records.filter(**{past: edge})
     span, is_quick = FIRST_SPAN, True
     while span <= LAST_SPAN or not is_quick:
