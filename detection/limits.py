@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from threading import BoundedSemaphore
 
 from django.conf import settings
 
 from detection.d3.decoding import ImageLimits
 
-# A picture of 50 million pixels takes several hundred megabytes while it is decoded.
-decoding = BoundedSemaphore(2)
+# One a core, since more would not be sooner: a picture of 50 million pixels takes several hundred
+# megabytes while it is decoded.
+DECODING = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+decoding = BoundedSemaphore(DECODING)
 explaining = BoundedSemaphore(1)
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import django
 
@@ -57,28 +58,40 @@ def each_for_itself() -> Iterator[None]:
         services.fake_scores = queued
 
 
+class Rate(NamedTuple):
+    """How fast, and at what cost: on cores that others use too, the cost tells more."""
+
+    images_per_second: float
+    cpu_ms_per_image: float
+
+
+def rate(images: int, work: Callable[[], object]) -> Rate:
+    cpu = time.process_time()
+    took = seconds(work)
+    return Rate(images / took, 1000 * (time.process_time() - cpu) / images)
+
+
 def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def together(clients: int) -> float:
-    """Images per second."""
+def together(clients: int) -> Rate:
     images = uploads(clients * IMAGES_PER_CLIENT)
     with ThreadPoolExecutor(clients) as threads:
-        return len(images) / seconds(lambda: list(threads.map(judge, images)))
+        return rate(len(images), lambda: list(threads.map(judge, images)))
 
 
-def bare(clients: int) -> float:
-    """Images per second of the network alone, on prepared images in the largest groups."""
+def bare(clients: int) -> Rate:
+    """The network alone, on prepared images in the largest groups."""
     detector = get_detector()
     images = [
         detector.prepare(decode_image(upload.data).pixels)
         for upload in uploads(clients * IMAGES_PER_CLIENT)
     ]
     groups = [images[i : i + MOST_TOGETHER] for i in range(0, len(images), MOST_TOGETHER)]
-    return len(images) / seconds(lambda: [detector.scores(group) for group in groups])
+    return rate(len(images), lambda: [detector.scores(group) for group in groups])
 
 
 def alone() -> tuple[float, float]:
@@ -99,22 +112,27 @@ def mean_group() -> float:
 def main(clients: int, rounds: int) -> None:
     info = get_detector().info
     together(clients)  # warm
-    rates: dict[str, list[float]] = {"with": [], "without": [], "engine": []}
+    rates: dict[str, list[Rate]] = {"judged together": [], "each for itself": [], "bare engine": []}
     for _ in range(rounds):
-        rates["with"].append(together(clients))
+        rates["judged together"].append(together(clients))
         with each_for_itself():
-            rates["without"].append(together(clients))
-        rates["engine"].append(bare(clients))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    ratios = [one / other for one, other in zip(rates["with"], rates["without"], strict=True)]
-    queued, plain = alone()
-    print(f"{info.name} in {info.precision} on {info.device}, {clients} clients")
-    print(f"judged together      {medians['with']:8.1f} images/s, {mean_group():.1f} a call")
-    print(f"each for itself      {medians['without']:8.1f} images/s")
-    print(f"bare engine          {medians['engine']:8.1f} images/s")
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds"
-    print(f"with / without       {statistics.median(ratios):8.2f} ({spread})")
-    print(f"with / bare engine   {medians['with'] / medians['engine']:8.2f}")
+            rates["each for itself"].append(together(clients))
+        rates["bare engine"].append(bare(clients))
+    with ThreadPoolExecutor(1) as thread:  # as in the service: no request is the main thread's
+        queued, plain = thread.submit(alone).result()
+    print(f"{info.name} in {info.precision} on {info.device}, {clients} clients, {rounds} rounds")
+    for name, several in rates.items():
+        speeds, costs = zip(*several, strict=True)
+        speed, cost = statistics.median(speeds), statistics.median(costs)
+        print(f"{name:20} {speed:8.1f} images/s {cost:8.1f} ms of CPU time an image")
+    print(f"images in a call     {mean_group():8.1f}")
+    for other in ("each for itself", "bare engine"):
+        ratios = [
+            ours.images_per_second / theirs.images_per_second
+            for ours, theirs in zip(rates["judged together"], rates[other], strict=True)
+        ]
+        median, spread = statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"together / {other:15} {median:.2f} ({spread})")
     print(f"one client           {queued:8.1f} ms with, {plain:.1f} without: {queued - plain:+.1f}")
 
 
