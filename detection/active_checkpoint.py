@@ -81,9 +81,14 @@ def load_detector(path: Path) -> Detector:
     """Raises CheckpointError, and D3Error for a device that is not there."""
     # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
     from detection.d3 import Detector
+    from detection.d3.memory import INFERENCE, keep_freed_memory
 
+    keep_freed_memory(INFERENCE)
     return Detector.from_checkpoint(
-        path, clip_weights=settings.CLIP_WEIGHTS, device=settings.DEVICE
+        path,
+        clip_weights=settings.CLIP_WEIGHTS,
+        device=settings.DEVICE,
+        precision=settings.PRECISION,
     )
 
 
