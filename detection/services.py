@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import transaction
 
 from detection import metrics
 from detection.apps import get_detector
@@ -109,6 +110,7 @@ def predict_images(
     threshold: float | None = None,
     store: bool = True,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    detector: Detector | None = None,
 ) -> Iterator[Outcome]:
     """One outcome per upload, in order; ``batch`` is kept current with each.
 
@@ -120,9 +122,11 @@ def predict_images(
     then deleted.
 
     Bytes that were judged before by the same model keep their score, and are not judged again.
+    ``detector`` is the process's own unless another is given.
     """
     run = _Run(
-        detector=get_detector(),  # one for all, also when another is activated meanwhile
+        # One for all, also when another is activated meanwhile
+        detector=detector or get_detector(),
         source=source,
         owner=owner,
         batch=batch,
@@ -371,7 +375,7 @@ class _Run:
     def record(self, job: _Job) -> None:
         stored = [job.prediction] if self.store and job.prediction else []
         try:
-            with database_errors():
+            with database_errors(), transaction.atomic():  # one commit, where there are any
                 for prediction in stored:
                     prediction.save(force_insert=True)
                 self._count(job)

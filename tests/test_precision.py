@@ -47,7 +47,7 @@ def test_auto_takes_half_precision_that_keeps_the_scores(caplog):
 
 def test_auto_leaves_half_precision_that_changes_scores(caplog):
     caplog.set_level(logging.INFO, "detection.d3")
-    checkpoint = checkpoint_with_gain(1e4)
+    checkpoint = checkpoint_with_gain(1e7)
 
     chosen = Detector(checkpoint, device=CPU, precision="auto")
 
