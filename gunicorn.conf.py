@@ -76,13 +76,13 @@ def post_worker_init(worker) -> None:
 
 def worker_exit(server, worker) -> None:
     from detection.batches import finish_batches
-    from detection.inference import finish_inference
+    from detection.scoring import finish_scoring
 
     # Ctrl-C reaches every process of the terminal, and the master passes it on once more.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     finish_batches()
-    finish_inference()
+    finish_scoring()
 
 
 def _is_loopback(host: str) -> bool:

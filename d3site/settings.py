@@ -215,6 +215,7 @@ MODEL_CHECKPOINT_PATH = _path("MODEL_CHECKPOINT_PATH", "checkpoints/d3-tiny.safe
 ACTIVE_CHECKPOINT_FILE = DATA_DIR / "active_checkpoint"  # names another, see activate_checkpoint
 CLIP_WEIGHTS = env.str("CLIP_WEIGHTS", "") or None
 DEVICE = env.str("DEVICE", "auto")
+PRECISION = env.str("PRECISION", "auto")
 
 # Uploads
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=25 * 2**20)

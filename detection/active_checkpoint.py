@@ -77,13 +77,21 @@ def return_to_configured() -> None:
         raise _unwritable(error) from error
 
 
-def load_detector(path: Path) -> Detector:
-    """Raises CheckpointError, and D3Error for a device that is not there."""
+def load_detector(path: Path, *, device: str | None = None) -> Detector:
+    """On the configured device unless another is given.
+
+    Raises CheckpointError, and D3Error for a device that is not there.
+    """
     # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
     from detection.d3 import Detector
+    from detection.d3.memory import INFERENCE, keep_freed_memory
 
+    keep_freed_memory(INFERENCE)
     return Detector.from_checkpoint(
-        path, clip_weights=settings.CLIP_WEIGHTS, device=settings.DEVICE
+        path,
+        clip_weights=settings.CLIP_WEIGHTS,
+        device=device or settings.DEVICE,
+        precision=settings.PRECISION,
     )
 
 

@@ -120,6 +120,14 @@ def check_device(**kwargs) -> list[CheckMessage]:
 
 
 @register()
+def check_precision(**kwargs) -> list[CheckMessage]:
+    if settings.PRECISION in ("auto", "fp32", "fp16", "bf16"):
+        return []
+    problem = f"The precision {settings.PRECISION!r} is not known."
+    return [Error(problem, hint="Set PRECISION to auto, fp32, fp16 or bf16.", id="detection.E010")]
+
+
+@register()
 def check_upload_limits(**kwargs) -> list[CheckMessage]:
     """A limit of zero would refuse every image."""
     return [

@@ -30,7 +30,6 @@ from detection.d3.errors import D3Error, ImageError
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.heatmaps import OtherModelError, make_heatmap
-from detection.inference import fake_scores
 from detection.leftovers import delete_files, take_back
 from detection.limits import decoding, image_limits
 from detection.models import Prediction, PredictionBatch, QueuedImage, Source, first_id, new_id, now
@@ -38,6 +37,7 @@ from detection.originals import OriginalLostError, read_stored
 from detection.records import delete_predictions, write_prediction
 from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
+from detection.scoring import fake_scores
 from detection.selectors import Judged, find_judged
 from detection.unavailable import UnavailableError, database_errors, storage_errors
 
@@ -118,6 +118,7 @@ def predict_images(
     threshold: float | None = None,
     store: bool = True,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    detector: Detector | None = None,
 ) -> Iterator[Outcome]:
     """One outcome per upload, in order; ``batch`` is kept current with each.
 
@@ -129,9 +130,11 @@ def predict_images(
     then deleted.
 
     Bytes that were judged before by the same model keep their score, and are not judged again.
+    ``detector`` is the process's own unless another is given.
     """
     run = _Run(
-        detector=get_detector(),  # one for all, also when another is activated meanwhile
+        # One for all, also when another is activated meanwhile
+        detector=detector or get_detector(),
         source=source,
         owner=owner,
         batch=batch,
@@ -413,7 +416,7 @@ class _Run:
     def record(self, job: _Job) -> None:
         stored = [job.prediction] if self.store and job.prediction else []
         try:
-            with database_errors(), transaction.atomic():
+            with database_errors(), transaction.atomic():  # one commit, where there are any
                 for prediction in stored:
                     write_prediction(prediction)
                 self._count(job)

@@ -29,6 +29,7 @@ os.environ.update(
     MODEL_CHECKPOINT_PATH=str(Path(FOLDER.name) / "tiny.safetensors"),
     CLIP_WEIGHTS="",
     DEVICE="cpu",
+    PRECISION="fp32",
     MONGODB_URI="",
     MONGODB_DATABASE="",
     MINIO_ENDPOINT="",

@@ -5,6 +5,7 @@ import pytest
 from detection.checks import (
     check_device,
     check_model_checkpoint,
+    check_precision,
     check_production,
     check_upload_limits,
 )
@@ -65,6 +66,15 @@ def test_a_word_that_is_no_device_is_an_error(settings, device):
     [error] = check_device()
 
     assert repr(device) in error.msg
+
+
+def test_a_word_that_is_no_precision_is_an_error(settings):
+    assert check_precision() == []
+    settings.PRECISION = "half"
+
+    [error] = check_precision()
+
+    assert "'half'" in error.msg
 
 
 def test_production_needs_a_key_and_host_names(settings):

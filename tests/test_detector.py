@@ -115,7 +115,7 @@ def test_images_that_share_a_pass_as_on_a_gpu_get_nearly_the_same(path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_agrees_with_the_cpu(clip_detector):
-    for precision, tolerance in (("fp32", 1e-2), ("fp16", 0.1), ("bf16", 0.4)):
+    for precision, tolerance in (("fp32", 1e-2), ("fp16", 0.02), ("bf16", 0.1)):
         gpu = Detector.from_checkpoint(HEAD, CLIP, device="cuda", precision=precision)
         difference = np.abs(gpu.logits(images()) - clip_detector.logits(images())).max()
         assert difference < tolerance
@@ -302,7 +302,8 @@ def test_a_detector_says_what_it_is(detector):
     assert info.architecture == checkpoint.architecture.as_dict()
     assert info.preprocessing == checkpoint.preprocessing.as_dict()
     assert info.threshold == 0.625
-    assert (info.device, info.precision) == ("cpu", "fp32")
+    assert info.device == "cpu"
+    assert info.precision in ("fp32", "bf16")
     assert 0 < info.parameters < sum(tensor.numel() for tensor in checkpoint.weights.values())
 
 

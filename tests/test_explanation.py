@@ -35,7 +35,7 @@ TINY = PREPROCESSINGS["tiny"]
 
 @pytest.fixture(scope="module")
 def shipped() -> Detector:
-    return Detector.from_checkpoint(SHIPPED, device="cpu")
+    return Detector.from_checkpoint(SHIPPED, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,14 @@ def residual() -> Detector:
 @pytest.fixture(scope="module")
 def clip() -> Detector:
     """The published layout with tiny weights; views of 224 pixels, patches of 14."""
-    return Detector.from_checkpoint(HEAD, clip_weights=CLIP, device="cpu")
+    return Detector.from_checkpoint(HEAD, clip_weights=CLIP, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
 def clip_of_three_shuffles(tmp_path_factory) -> Detector:
     path = tmp_path_factory.mktemp("clip") / "three.safetensors"
     save(replace(load(HEAD, clip_weights=CLIP), permutations=3), path)
-    return Detector.from_checkpoint(path, device="cpu")
+    return Detector.from_checkpoint(path, device="cpu", precision="fp32")
 
 
 DETECTORS = ["residual", "clip", "clip_of_three_shuffles"]

@@ -267,7 +267,10 @@ def test_one_batch_under_one_permutation_agrees(golden: GoldenSet):
 def test_each_layout_of_the_head_gives_the_same_logits(layout: str, tiny: GoldenSet, tmp_path):
     own_tower = layout in ("full", "full_module", "wrapped")
     detector = Detector.from_checkpoint(
-        head_layout(layout, tmp_path), clip_weights=None if own_tower else CLIP, device="cpu"
+        head_layout(layout, tmp_path),
+        clip_weights=None if own_tower else CLIP,
+        device="cpu",
+        precision="fp32",
     )
     pictures = [tiny.pixels(image, variant) for image, variant, _ in tiny.variants]
     logits = detector.logits(pictures, permutations=[tiny.A])
@@ -276,7 +279,9 @@ def test_each_layout_of_the_head_gives_the_same_logits(layout: str, tiny: Golden
 
 
 def test_a_two_logit_head_counts_its_first_logit(tiny: GoldenSet):
-    detector = Detector.from_checkpoint(TINY / "two_logit_head.pth", CLIP, device="cpu")
+    detector = Detector.from_checkpoint(
+        TINY / "two_logit_head.pth", CLIP, device="cpu", precision="fp32"
+    )
     pictures = [tiny.pixels(image, variant) for image, variant, _ in tiny.variants]
     for permutation, numbers_of in ((tiny.A, _plain_numbers), (tiny.B, _numbers_under_b)):
         logits = detector.logits(pictures, permutations=permutation)
@@ -341,6 +346,17 @@ def test_half_precision_stays_near(precision: str, tolerance: float, tiny: Golde
     expected = image["variants"]["plain"]["one_logit"]["logit"]
     tiny.agrees(precision, logit, expected, tolerance)
     assert logit != tiny.detector.logits([tiny.pixels(image, "plain")], permutations=tiny.A)[0]
+
+
+def test_bf16_keeps_the_logits(golden: GoldenSet):
+    """With weights and products in half, and what adds up in fp32; narrow towers average less."""
+    tolerance = {"vitl14": 0.05, "tiny": 0.1}[golden.name]
+    pictures = [golden.pixels(image, variant) for image, variant, _ in golden.variants]
+    detector = Detector(golden.checkpoint, device=CPU, precision="bf16")
+    for permutation, numbers_of in ((golden.A, _plain_numbers), (golden.B, _numbers_under_b)):
+        logits = detector.logits(pictures, permutations=permutation)
+        expected = [numbers_of(numbers)["one_logit"]["logit"] for _, _, numbers in golden.variants]
+        golden.agrees("logits in bf16", logits, expected, tolerance)
 
 
 @pytest.fixture(scope="module")

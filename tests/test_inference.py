@@ -1,115 +1,83 @@
+"""The towers that detectors run give the numbers of the towers that were trained."""
+
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from prometheus_client import REGISTRY
+import torch
 
-from detection import inference
-from detection.apps import get_detector
-from detection.d3 import Detector
-from detection.d3.errors import D3Error
-from detection.services import predict_image
-from tests.api import images_judged
-from tests.factories import an_upload, noise_image
-from tests.waiting import eventually
+from detection.d3.inference import inference_tower
+from detection.d3.threads import one_core_threads
+from tests.test_network import CLIP, small_network
 
-pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
+pytestmark = pytest.mark.stateless
 
 
-@pytest.fixture
-def held(monkeypatch):
-    """The model holds its first call until it is let go; then the sizes of its calls are known."""
-    started, go, sizes = threading.Event(), threading.Event(), []
-    judge = Detector.scores
-
-    def scores(self, images):
-        sizes.append(len(images))
-        started.set()
-        assert go.wait(30)
-        return judge(self, images)
-
-    monkeypatch.setattr(Detector, "scores", scores)
-    yield started, go, sizes
-    go.set()
+@pytest.fixture(params=["residual", "clip"])
+def tower(request) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = small_network(CLIP) if request.param == "clip" else small_network()
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):  # as if it had learned
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    return network.tower.eval().requires_grad_(requires_grad=False)
 
 
-def prepared(detector: Detector, seed: int):
-    return detector.prepare(noise_image(seed=seed))
+def views_for(tower: torch.nn.Module) -> torch.Tensor:
+    side = 28 if hasattr(tower, "transformer") else 64
+    return torch.randn(3, 3, side, side)
 
 
-def waiting_images() -> float:
-    return REGISTRY.get_sample_value("d3_model_queue_images")
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)],
+)
+def test_features_are_those_of_the_tower(tower, dtype, tolerance):
+    views = views_for(tower)
+    expected = tower(views)
+
+    found = inference_tower(tower, dtype)(views)
+
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < tolerance
 
 
-def test_requests_that_come_while_the_model_works_share_its_next_call(held):
-    started, go, sizes = held
-    detector = get_detector()
-    with ThreadPoolExecutor(6) as requests:
-        first = requests.submit(inference.fake_scores, detector, [prepared(detector, 0)])
-        assert started.wait(30)
-        others = [
-            requests.submit(inference.fake_scores, detector, [prepared(detector, seed)])
-            for seed in range(1, 6)
-        ]
-        assert eventually(lambda: waiting_images() == 5)
-        go.set()
-        together = [answer.result(30) for answer in [first, *others]]
+@torch.inference_mode()
+def test_the_tower_itself_stays_as_it_is(tower):
+    views = views_for(tower)
+    before = tower(views)
 
-    assert sizes == [1, 5]
-    assert waiting_images() == 0
-    assert together == [detector.scores([prepared(detector, seed)]) for seed in range(6)]
+    inference_tower(tower, torch.bfloat16)(views)
+
+    assert torch.equal(tower(views), before)
 
 
-def test_two_detectors_share_no_call(held, tiny_checkpoint):
-    started, go, sizes = held
-    one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, device="cpu")
-    with ThreadPoolExecutor(5) as requests:
-        answers = [requests.submit(inference.fake_scores, one, [prepared(one, 0)])]
-        assert started.wait(30)
-        for seed, detector in enumerate([one, other, one, other], start=1):
-            images = [prepared(detector, seed)]
-            answers.append(requests.submit(inference.fake_scores, detector, images))
-        assert eventually(lambda: waiting_images() == 4)
-        go.set()
-        for answer in answers:
-            answer.result(30)
+def test_a_transformer_in_fp32_needs_no_memory_of_its_own():
+    tower = small_network(CLIP).tower.eval()
+    shared = {parameter.data_ptr() for parameter in tower.parameters()}
+    # Parts of the joint weights of query, key and value lie in the middle of them.
+    ranges = [(p.data_ptr(), p.data_ptr() + p.nbytes) for p in tower.parameters()]
 
-    assert sizes == [1, 2, 2]
+    own = inference_tower(tower, torch.float32).parameters()
+
+    for parameter in own:
+        inside = any(start <= parameter.data_ptr() < end for start, end in ranges)
+        assert parameter.data_ptr() in shared or inside
 
 
-def test_an_image_that_the_network_cannot_judge_fails_alone(held):
-    started, go, _ = held
-    detector = get_detector()
-    with ThreadPoolExecutor(3) as requests:
-        first = requests.submit(inference.fake_scores, detector, [prepared(detector, 0)])
-        assert started.wait(30)
-        good = requests.submit(inference.fake_scores, detector, [prepared(detector, 1)])
-        broken = prepared(detector, 2) * float("nan")
-        bad = requests.submit(inference.fake_scores, detector, [broken])
-        assert eventually(lambda: waiting_images() == 2)
-        go.set()
-
-        assert first.result(30)
-        assert good.result(30) == detector.scores([prepared(detector, 1)])
-        with pytest.raises(D3Error, match="finite"):
-            bad.result(30)
-
-
-def groups_until_now() -> tuple[float, float]:
-    """Calls of the model, and images in them."""
-    return (
-        REGISTRY.get_sample_value("d3_model_group_images_count"),
-        REGISTRY.get_sample_value("d3_model_group_images_sum"),
-    )
-
-
-@pytest.mark.django_db
-def test_the_groups_are_in_the_metrics():
-    (calls, images), judged = groups_until_now(), images_judged()
-
-    predict_image(upload=an_upload(seed=77), source="api", store=False)
-
-    assert groups_until_now() == (calls + 1, images + 1)
-    assert images_judged() == judged + 1
+def test_threads_of_one_core_leave_the_others_alone():
+    cores = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_core_threads() as threads:
+            inside = set(threads.map(lambda _: torch.get_num_threads(), range(6)))
+        later: list[int] = []
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert (inside, later, torch.get_num_threads()) == ({1}, [3], 3)
+    finally:
+        torch.set_num_threads(cores)

@@ -11,6 +11,7 @@ P patches of an image.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -283,6 +284,12 @@ class D3Network(nn.Module):
 
     def forward(self, images: Tensor, permutations: Tensor) -> Tensor:
         return self.classify(*self.features(images, permutations))
+
+    def with_tower(self, tower: nn.Module) -> D3Network:
+        """A network with another tower, and all else shared."""
+        changed = copy.copy(self)
+        changed._modules = {**self._modules, "tower": tower}
+        return changed
 
     def features(self, images: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""

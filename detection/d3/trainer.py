@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import copy
 import csv
-import ctypes
 import random
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -221,20 +219,6 @@ class Trainer:
 def epoch_seed(seed: int, epoch: int) -> int:
     """A seed of its own for each epoch of each run."""
     return seed * 1_000_003 + epoch
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep large blocks for the next step instead of giving each back to the system.
-
-    Training on a CPU otherwise spends much of its time in page faults. Elsewhere it does nothing.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(parameter, 2**31 - 1)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[list[int]]:

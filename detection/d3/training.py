@@ -28,6 +28,7 @@ from .dataset import SPLITS, DatasetError, Sample, scan_dataset
 from .detector import Detector, find_device
 from .errors import ImageError
 from .features import cached_features, feature_batches
+from .memory import TRAINING, keep_freed_memory
 from .network import ARCHITECTURES, ClipTowerConfig, D3Network
 from .pictures import Pictures, picture_batches, readable
 from .preprocessing import PREPROCESSINGS
@@ -38,7 +39,6 @@ from .trainer import (
     Trainer,
     auc,
     epoch_seed,
-    keep_freed_memory,
     paired_batches,
     source_means,
 )
@@ -99,7 +99,7 @@ def train_detector(
     unreadable = broken + broken_val
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
-    keep_freed_memory()
+    keep_freed_memory(TRAINING)
     if isinstance(start.architecture.tower, ClipTowerConfig):
         cache = folder.parent / "features"
         data = HeadOnlyData(start, train, val, batch_size, schedule.seed, cache, place)

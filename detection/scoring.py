@@ -32,7 +32,7 @@ def fake_scores(detector: Detector, images: list[Tensor]) -> list[float]:
         raise QueueFullError("The service is stopping; try again.") from error
 
 
-def finish_inference() -> None:
+def finish_scoring() -> None:
     """Waits for the images that were accepted, and takes no more; for a process that ends."""
     _batcher.stop()
 

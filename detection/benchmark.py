@@ -1,0 +1,342 @@
+"""How fast the whole way of an image is: from its file to its record, and where the time goes.
+
+Everything is real: the store, the database, the model. All that is written is deleted again.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from PIL import Image
+
+from detection.d3 import Detector
+from detection.d3.decoding import DecodedImage, decode_image
+from detection.d3.speed import images_per_second, matrix_peak, operations, plain_score
+from detection.filenames import storage_key
+from detection.leftovers import take_back
+from detection.models import Prediction, PredictionBatch, Source, new_id, now
+from detection.rendering import draw_result, fitted
+from detection.services import Upload, delete_prediction, open_batch, predict_images
+from detection.unavailable import database_errors, storage_errors
+
+BATCHES = (1, 8, 32)
+SIDE = 512  # pixels of the pictures that are judged
+STAGES = ("read", "decode", "preprocess", "model", "render", "store", "record")
+SECONDS = 4.0  # about, for each measurement
+
+Numbers = dict[str, dict[str, float]]
+
+
+class PreviousError(Exception):
+    """The numbers of an earlier run that cannot be used; the message is one plain sentence."""
+
+
+@dataclass(slots=True)
+class Benchmark:
+    """Numbers of one run. ``stages`` are milliseconds for one image; ``service`` and ``engine`` are
+    images per second by batch size, with and without all that is around the model; ``plain`` is the
+    same work one step after the other, in fp32, each view in a pass of its own.
+    """
+
+    model: str
+    version: str
+    device: str
+    precision: str
+    cores: int
+    picture: str
+    stages: dict[str, float] = field(default_factory=dict)
+    plain_stages: dict[str, float] = field(default_factory=dict)
+    engine: dict[str, float] = field(default_factory=dict)
+    service: dict[str, float] = field(default_factory=dict)
+    plain: float = 0.0
+    cores_busy: float = 0.0
+    image_gflop: float = 0.0
+    peak_gflops: float = 0.0
+    memory_mib: float = 0.0
+    gpu_memory_mib: float | None = None
+
+    @property
+    def share_of_peak(self) -> float:
+        """What the engine at its best batch makes of the fastest matrix product."""
+        return max(self.engine.values()) * self.image_gflop / self.peak_gflops
+
+    @property
+    def times_plain(self) -> float:
+        return max(self.service.values()) / self.plain
+
+    @property
+    def model_times_plain(self) -> float:
+        """The model's step alone, for one image."""
+        return self.plain_stages["model"] / self.stages["model"]
+
+    def times(self, previous: Numbers) -> Numbers:
+        """How many times as fast as the ``previous`` numbers."""
+        faster = {name: before / self.stages[name] for name, before in previous["stages"].items()}
+        rates = {
+            key: {size: getattr(self, key)[size] / rate for size, rate in previous[key].items()}
+            for key in ("engine", "service")
+        }
+        return {"stages": faster, **rates}
+
+
+def measure(detector: Detector) -> Benchmark:
+    """Raises D3Error, and UnavailableError when storage or database is down."""
+    device = torch.device(detector.info.device)
+    result = Benchmark(
+        model=detector.info.name,
+        version=detector.info.version,
+        device=str(device),
+        precision=detector.info.precision,
+        cores=torch.get_num_threads(),
+        picture=f"JPEG, {SIDE}×{SIDE} pixels",
+    )
+    with TemporaryDirectory() as folder, _records() as batch:
+        pictures = _Pictures(Path(folder))
+        views = detector.prepare(pictures.new())
+        detector.logits([views])  # the first pass is slower
+        result.peak_gflops = matrix_peak(device, result.precision) / 1e9
+        result.image_gflop = operations(detector, views) / 1e9
+        for size in BATCHES:
+            result.engine[str(size)] = images_per_second(detector, [views] * size, SECONDS)
+        result.plain_stages = _serial(plain_score, detector, pictures, batch, SECONDS)
+        result.plain = 1000 / sum(result.plain_stages.values())
+        result.stages = _serial(_score, detector, pictures, batch, SECONDS)
+        for size in BATCHES:
+            enough = max(size, round(result.engine[str(size)] * SECONDS))
+            rate, busy = _service(detector, pictures, batch, size, enough)
+            result.service[str(size)] = rate
+            result.cores_busy = max(result.cores_busy, busy / result.cores)
+    result.memory_mib = _peak_memory()
+    if device.type == "cuda":
+        result.gpu_memory_mib = torch.cuda.max_memory_allocated(device) / 2**20
+    return result
+
+
+def _score(detector: Detector, views: torch.Tensor) -> float:
+    [score] = detector.scores([views])
+    return score
+
+
+class _Pictures:
+    """New ones each time: scores of bytes that were judged before would be used again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._random = np.random.default_rng()
+        self._count = 0
+
+    def new(self) -> Path:
+        coarse = self._random.integers(0, 256, (SIDE // 8, SIDE // 8, 3), np.uint8)
+        image = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        self._count += 1
+        path = self._folder / f"{self._count}.jpg"
+        image.save(path, quality=90)
+        return path
+
+
+@contextmanager
+def _records() -> Iterator[PredictionBatch]:
+    """A batch for all records; it goes, and they with their files, whatever happens."""
+    batch = open_batch(total_images=0, source=Source.SCAN)
+    try:
+        yield batch
+    finally:
+        with database_errors():
+            predictions = [*Prediction.objects.filter(batch=batch)]
+        for prediction in predictions:
+            delete_prediction(prediction=prediction)
+        with database_errors():
+            batch.delete()
+
+
+def _serial(
+    judge: Callable[[Detector, torch.Tensor], float],
+    detector: Detector,
+    pictures: _Pictures,
+    batch: PredictionBatch,
+    seconds: float,
+) -> dict[str, float]:
+    """The median milliseconds of each stage, one after the other, one image at a time."""
+    laps: list[dict[str, float]] = []
+    while sum(sum(each.values()) for each in laps) < seconds:
+        laps.append(_stages(judge, detector, pictures.new(), batch))
+    return {stage: 1000 * float(np.median([each[stage] for each in laps])) for stage in STAGES}
+
+
+def _stages(
+    judge: Callable[[Detector, torch.Tensor], float],
+    detector: Detector,
+    path: Path,
+    batch: PredictionBatch,
+) -> dict[str, float]:
+    """The seconds of each stage of one image."""
+    times = [time.perf_counter()]
+
+    def lap() -> None:
+        times.append(time.perf_counter())
+
+    data = path.read_bytes()
+    lap()
+    image = decode_image(data)
+    lap()
+    views = detector.prepare(image.pixels)
+    lap()
+    score = judge(detector, views)
+    lap()
+    verdict = detector.verdict(score)
+    drawn = draw_result(
+        fitted(image.pixels), label=verdict.label, score=score, uncertain=verdict.uncertain
+    )
+    lap()
+    prediction = _prediction(detector, image, score, path.name, batch)
+    try:
+        with storage_errors():
+            default_storage.save(prediction.result_image.name, ContentFile(drawn))
+            default_storage.save(prediction.original_image.name, ContentFile(data))
+        lap()
+        with database_errors():
+            prediction.save(force_insert=True)
+            changed = batch.count(index=0, filename=path.name, error=None)
+            batch.save(update_fields=changed)
+        lap()
+    except BaseException as error:
+        take_back(cause=error, predictions=[prediction.pk], files=prediction.file_keys)
+        raise
+    return {stage: end - start for stage, (start, end) in zip(STAGES, pairwise(times), strict=True)}
+
+
+def _prediction(
+    detector: Detector, image: DecodedImage, score: float, name: str, batch: PredictionBatch
+) -> Prediction:
+    verdict, moment = detector.verdict(score), now()
+    key = partial(storage_key, record_id=(pk := new_id(moment)), moment=moment, filename=name)
+    return Prediction(
+        id=pk,
+        batch=batch,
+        source=Source.SCAN,
+        original_filename=name,
+        result_filename=name,
+        result_image=key(folder="results"),
+        original_image=key(folder="originals"),
+        sha256=image.sha256,
+        size_bytes=image.size_bytes,
+        width=image.width,
+        height=image.height,
+        image_format=image.format,
+        label=verdict.label,
+        fake_score=score,
+        threshold=verdict.threshold,
+        margin=abs(score - verdict.threshold),
+        uncertain=verdict.uncertain,
+        model_name=detector.info.name,
+        model_version=detector.info.version,
+        duration_ms=0,
+        created_at=moment,
+        updated_at=moment,
+    )
+
+
+def _service(
+    detector: Detector, pictures: _Pictures, batch: PredictionBatch, size: int, images: int
+) -> tuple[float, float]:
+    """Images per second through the service by groups of ``size``, and the cores kept busy."""
+    paths = [pictures.new() for _ in range(images)]
+    uploads = (Upload(filename=path.name, data=path) for path in paths)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    outcomes = predict_images(
+        uploads=uploads, source=Source.SCAN, batch=batch, batch_size=size, detector=detector
+    )
+    with closing(outcomes):
+        for _ in outcomes:
+            pass
+    took = time.perf_counter() - start
+    return images / took, (time.process_time() - cpu_start) / took
+
+
+def _peak_memory() -> float:
+    """Of the process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def read_previous(path: Path) -> Numbers:
+    """What ``benchmark --json`` wrote in an earlier release. Raises PreviousError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: {name: float(found[key][name]) for name in names} for key, names in _COMPARED}
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise PreviousError(f"The numbers {path} cannot be read: {reason}.") from error
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise PreviousError(f"The file {path} was not written by benchmark --json.") from error
+
+
+_SIZES = tuple(map(str, BATCHES))
+_COMPARED = (("stages", STAGES), ("engine", _SIZES), ("service", _SIZES))
+
+
+def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
+    """For ``read_previous``, with the ratios of the table."""
+    ratios = ("share_of_peak", "times_plain", "model_times_plain")
+    numbers = {**asdict(result), **{name: getattr(result, name) for name in ratios}}
+    if previous:
+        numbers["times_previous"] = result.times(previous)
+    return json.dumps(numbers, indent=2, ensure_ascii=False)
+
+
+def table(result: Benchmark, previous: Numbers | None = None) -> str:
+    """The whole run in lines of text; where there are earlier numbers, how many times as fast."""
+    earlier = previous or {"stages": {}, "engine": {}, "service": {}}
+    lines = [
+        f"{result.model} {result.version}, {result.precision} on {result.device}, "
+        f"{result.cores} cores; {result.picture}",
+        "",
+        _LINE.format("Milliseconds for one image", "plain", "now", "ratio", "previous", "ratio"),
+    ]
+    for name in STAGES:
+        plain, took = result.plain_stages[name], result.stages[name]
+        before = earlier["stages"].get(name)
+        lines.append(_row(name, plain, took, before, lower_is_better=True))
+    lines += ["", _LINE.format("Images per second", "plain", "now", "ratio", "previous", "ratio")]
+    for key in ("engine", "service"):
+        plain = 1000 / result.plain_stages["model"] if key == "engine" else result.plain
+        for size, rate in getattr(result, key).items():
+            before = earlier[key].get(size)
+            lines.append(_row(f"{key}, batch {size}", plain, rate, before))
+    gpu = "" if result.gpu_memory_mib is None else f", on the GPU {result.gpu_memory_mib:.0f} MiB"
+    lines += [
+        "",
+        f"Operations of the model: {result.image_gflop:.2f} GFLOP an image",
+        f"Fastest matrix product:  {result.peak_gflops:.0f} GFLOP/s in {result.precision}",
+        f"Share that is reached:   {result.share_of_peak:.0%}",
+        f"Cores busy:              {result.cores_busy:.0%}",
+        f"Peak memory:             {result.memory_mib:.0f} MiB{gpu}",
+    ]
+    return "\n".join(lines)
+
+
+_LINE = "{:<27}{:>9}{:>9}{:>8}{:>10}{:>8}"
+
+
+def _row(
+    name: str, plain: float, number: float, before: float | None, *, lower_is_better: bool = False
+) -> str:
+    def ratio(other: float) -> str:
+        return f"{other / number if lower_is_better else number / other:.2f}×"
+
+    last = ("", "") if before is None else (f"{before:.2f}", ratio(before))
+    return _LINE.format(name, f"{plain:.2f}", f"{number:.2f}", ratio(plain), *last).rstrip()

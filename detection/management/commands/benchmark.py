@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.active_checkpoint import active_checkpoint, load_detector
+from detection.d3.errors import D3Error
+from detection.services import UnavailableError
+
+
+class Command(BaseCommand):
+    help = (
+        "Measures how fast images are judged here, stage by stage and by batch size, against the "
+        "plain way (fp32, each view in a pass of its own, one step after the other) and the "
+        "fastest matrix product. Uses the configured database and store, and deletes what it wrote."
+    )
+    requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
+        parser.add_argument("--device", help="auto, cpu, cuda or cuda:n; default: DEVICE")
+        parser.add_argument(
+            "--previous",
+            type=Path,
+            metavar="F",
+            help="compare with F, which an earlier run with --json printed",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        # Imported here: PyTorch takes seconds, and --help does not need it.
+        from detection.benchmark import PreviousError
+
+        try:
+            self._benchmark(**options)
+        except (D3Error, PreviousError) as error:
+            raise CommandError(str(error)) from error
+        except UnavailableError as error:
+            reason = str(error.__cause__).partition("\n")[0]
+            raise CommandError(f"{str(error).rstrip('.')}: {reason}.") from error
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Interrupted; what was written is deleted.", returncode=130
+            ) from None
+
+    def _benchmark(
+        self,
+        *,
+        json: bool,
+        checkpoint: Path | None,
+        device: str | None,
+        previous: Path | None,
+        **options: Any,
+    ) -> None:
+        from detection.benchmark import as_json, measure, read_previous, table
+
+        earlier = read_previous(previous) if previous else None
+        detector = load_detector(checkpoint or active_checkpoint(), device=device)
+        result = measure(detector)
+        self.stdout.write(as_json(result, earlier) if json else table(result, earlier))

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from detection import benchmark
+from detection.apps import get_detector
+from detection.benchmark import STAGES, Benchmark, measure, table
+from detection.d3.errors import D3Error
+from detection.models import Prediction, PredictionBatch
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+SIZES = ["1", "8", "32"]
+
+
+@pytest.fixture(autouse=True)
+def soon_done(monkeypatch):
+    """Each measurement takes as few repetitions as can be."""
+    monkeypatch.setattr(benchmark, "SECONDS", 0.001)
+    monkeypatch.setattr("detection.d3.speed.PEAK_SECONDS", 0.001)
+    monkeypatch.setattr("detection.d3.speed.PEAK_SIDES", {"cpu": (64,)})
+
+
+def printed(**options) -> str:
+    output = io.StringIO()
+    call_command("benchmark", stdout=output, **options)
+    return output.getvalue()
+
+
+def numbers(**changes) -> Benchmark:
+    result = Benchmark(
+        model="d3-test",
+        version="1",
+        device="cpu",
+        precision="bf16",
+        cores=2,
+        picture="JPEG",
+        stages=dict.fromkeys(STAGES, 2.0),
+        plain_stages=dict.fromkeys(STAGES, 6.0),
+        engine={"1": 10.0, "8": 20.0, "32": 16.0},
+        service={"1": 5.0, "8": 12.0, "32": 9.0},
+        plain=4.0,
+        cores_busy=0.9,
+        image_gflop=3.0,
+        peak_gflops=100.0,
+        memory_mib=300.0,
+    )
+    return replace(result, **changes)
+
+
+def test_every_number_is_measured_and_nothing_is_left(stored_files):
+    found = json.loads(printed(json=True))
+
+    assert found["model"] == "d3-test"
+    assert found["device"] == "cpu"
+    assert [*found["stages"]] == [*found["plain_stages"]] == list(STAGES)
+    assert [*found["engine"]] == [*found["service"]] == SIZES
+    for name in ("stages", "plain_stages", "engine", "service"):
+        assert all(number > 0 for number in found[name].values())
+    for name in ("plain", "cores_busy", "image_gflop", "peak_gflops", "memory_mib"):
+        assert found[name] > 0
+    assert found["gpu_memory_mib"] is None
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
+    detector = get_detector()
+    service = benchmark._service
+
+    def broken(*args) -> None:
+        service(*args)
+        assert Prediction.objects.exists()
+        raise D3Error("The network gave no finite number.")
+
+    monkeypatch.setattr(benchmark, "_service", broken)
+
+    with pytest.raises(D3Error):
+        measure(detector)
+
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_the_plain_way_gives_the_same_score():
+    detector = get_detector()
+    views = detector.prepare(benchmark.Image.linear_gradient("L").convert("RGB"))
+
+    assert benchmark.plain_score(detector, views) == pytest.approx(
+        detector.scores([views])[0], abs=1e-6
+    )
+
+
+def test_ratios_are_against_the_plain_way_and_the_peak():
+    result = numbers()
+
+    assert result.times_plain == 12 / 4
+    assert result.model_times_plain == 6 / 2
+    assert result.share_of_peak == 20 * 3 / 100
+
+
+def test_ratios_against_an_earlier_run_say_how_many_times_as_fast(tmp_path):
+    earlier = tmp_path / "earlier.json"
+    slower = numbers(stages=dict.fromkeys(STAGES, 5.0), service={"1": 2.5, "8": 4.0, "32": 4.5})
+    earlier.write_text(benchmark.as_json(slower))
+
+    previous = benchmark.read_previous(earlier)
+
+    times = numbers().times(previous)
+    assert times["stages"] == dict.fromkeys(STAGES, 2.5)
+    assert times["engine"] == dict.fromkeys(SIZES, 1.0)
+    assert times["service"] == {"1": 2.0, "8": 3.0, "32": 2.0}
+    [line] = [
+        line for line in table(numbers(), previous).splitlines() if "service, batch 8" in line
+    ]
+    assert line.split() == ["service,", "batch", "8", "4.00", "12.00", "3.00×", "4.00", "3.00×"]
+    assert json.loads(benchmark.as_json(numbers(), previous))["times_previous"] == times
+
+
+def test_the_table_has_every_stage_and_batch():
+    lines = printed().splitlines()
+
+    assert lines[0].startswith("d3-test ")
+    for name in (*STAGES, *(f"{key}, batch {n}" for key in ("engine", "service") for n in SIZES)):
+        assert any(line.startswith(name) for line in lines), name
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stages": {"read": "fast"}}'])
+def test_numbers_that_are_none_are_refused(tmp_path, text):
+    path = tmp_path / "numbers.json"
+    path.write_text(text)
+
+    with pytest.raises(CommandError, match=r"was not written by benchmark --json\.$"):
+        printed(previous=path)
+
+
+def test_a_checkpoint_or_device_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(CommandError, match="no such file"):
+        printed(checkpoint=Path(tmp_path / "missing.safetensors"))
+    with pytest.raises(CommandError, match="no such GPU"):
+        printed(device="cuda:99")
+
+
+@pytest.mark.usefixtures("lost_database")
+def test_without_a_database_it_says_so():
+    with pytest.raises(CommandError, match="database"):
+        printed()

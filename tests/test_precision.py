@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detection.d3 import Detector, detector
+from detection.d3.errors import D3Error
+from detection.d3.precision import fastest_precision, trial_pictures
+from tests.factories import noise_image
+from tests.test_checkpoints import a_checkpoint
+
+pytestmark = pytest.mark.stateless
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def a_cpu_with_bf16(monkeypatch):
+    monkeypatch.setattr(detector, "fastest_precision", lambda device: "bf16")
+
+
+def checkpoint_with_gain(gain: float):
+    """The logits are so many times those of the usual one, around a score of one half."""
+    checkpoint = a_checkpoint(temperature=1.0)
+    logits = Detector(checkpoint, device=CPU, precision="fp32").logits(trial_pictures(64))
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights["attention_head.fc.weight"] *= gain
+    weights["attention_head.fc.bias"] -= float(np.median(logits))
+    weights["attention_head.fc.bias"] *= gain
+    return replace(checkpoint, weights=weights)
+
+
+def test_auto_takes_half_precision_that_keeps_the_scores(caplog):
+    caplog.set_level(logging.INFO, "detection.d3")
+
+    chosen = Detector(a_checkpoint(), device=CPU, precision="auto")
+
+    assert chosen.info.precision == "bf16"
+    named = Detector(a_checkpoint(), device=CPU, precision="bf16")
+    assert chosen.logits([noise_image()]) == named.logits([noise_image()])
+    assert "d3-test runs in bf16" in caplog.text
+
+
+def test_auto_leaves_half_precision_that_changes_scores(caplog):
+    caplog.set_level(logging.INFO, "detection.d3")
+    checkpoint = checkpoint_with_gain(1e7)
+
+    chosen = Detector(checkpoint, device=CPU, precision="auto")
+
+    assert chosen.info.precision == "fp32"
+    exact = Detector(checkpoint, device=CPU, precision="fp32")
+    assert chosen.logits([noise_image()]) == exact.logits([noise_image()])
+    assert "d3-test runs in fp32: in bf16" in caplog.text
+
+
+def test_auto_leaves_half_precision_that_overflows(monkeypatch):
+    monkeypatch.setattr(detector, "fastest_precision", lambda device: "fp16")
+    checkpoint = a_checkpoint()
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights["tower.spatial.layers.0.1.bias"].fill_(1e5)
+
+    chosen = Detector(replace(checkpoint, weights=weights), device=CPU, precision="auto")
+
+    assert chosen.info.precision == "fp32"
+    with pytest.raises(D3Error, match="no finite number in fp16"):
+        Detector(replace(checkpoint, weights=weights), device=CPU, precision="fp16").logits(
+            [noise_image()]
+        )
+
+
+def test_auto_is_decided_by_what_the_hardware_can(monkeypatch):
+    assert fastest_precision(torch.device("cuda")) == "fp16"
+    for abilities, precision in (
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bf16"),
+        ({"avx2": True}, "fp32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=abilities: found)
+        assert fastest_precision(CPU) == precision
+
+
+def test_the_pictures_of_the_trial_are_the_same_each_time():
+    first, second = trial_pictures(64), trial_pictures(64)
+    assert [picture.tobytes() for picture in first] == [picture.tobytes() for picture in second]
+    assert len({picture.tobytes() for picture in first}) == len(first)
