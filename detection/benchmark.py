@@ -29,6 +29,7 @@ from detection.d3.speed import images_per_second, matrix_peak, operations, plain
 from detection.filenames import storage_key
 from detection.leftovers import take_back
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
+from detection.records import write_prediction
 from detection.rendering import draw_result, fitted
 from detection.services import Upload, delete_prediction, open_batch, predict_images
 from detection.unavailable import database_errors, storage_errors
@@ -209,7 +210,7 @@ def _stages(
             default_storage.save(prediction.original_image.name, ContentFile(data))
         lap()
         with database_errors():
-            prediction.save(force_insert=True)
+            write_prediction(prediction)
             changed = batch.count(index=0, filename=path.name, error=None)
             batch.save(update_fields=changed)
         lap()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client import REGISTRY
 
+from detection import scoring
 from detection.apps import get_detector
 from detection.d3 import Detector
 from detection.d3.errors import D3Error
