@@ -414,21 +414,25 @@ class _Run:
         return job
 
     def record(self, job: _Job) -> None:
-        stored = [job.prediction] if self.store and job.prediction else []
-        try:
-            with database_errors(), transaction.atomic():  # one commit, where there are any
-                for prediction in stored:
-                    write_prediction(prediction)
-                self._count(job)
-        except BaseException as error:  # the record may have been written all the same
-            self.take_back(stored, cause=error)
-            raise
-        for prediction in stored:
-            self.unrecorded.pop(prediction.sha256, None)
+        if self.store:
+            self._write(job)
         if job.prediction:
             metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
         else:
             self._count_refusal(job.error)
+
+    def _write(self, job: _Job) -> None:
+        written = [job.prediction] if job.prediction else []
+        try:
+            with database_errors(), transaction.atomic():  # one commit, where there are any
+                for prediction in written:
+                    write_prediction(prediction)
+                self._count(job)
+        except BaseException as error:  # the record may have been written all the same
+            self.take_back(written, cause=error)
+            raise
+        for prediction in written:
+            self.unrecorded.pop(prediction.sha256, None)
 
     def take_back(self, predictions: list[Prediction], *, cause: BaseException) -> None:
         for prediction in predictions:

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 @pytest.fixture
 def held(monkeypatch):
     """The model holds its first call until it is let go; then the sizes of its calls are known."""
+    get_detector()  # loading one may try it
     started, go, sizes = threading.Event(), threading.Event(), []
     judge = Detector.scores
 
@@ -64,7 +65,7 @@ def test_requests_that_come_while_the_model_works_share_its_next_call(held):
 
 def test_two_detectors_share_no_call(held, tiny_checkpoint):
     started, go, sizes = held
-    one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, device="cpu")
+    one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, precision="fp32")
     with ThreadPoolExecutor(5) as requests:
         answers = [requests.submit(scoring.fake_scores, one, [prepared(one, 0)])]
         assert started.wait(30)
