@@ -35,7 +35,7 @@ VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # one after the other
 OWNERS = ("seeded-ann", "seeded-bob", "seeded-eve")
 RESULT, ORIGINAL = "seeded/result.jpg", "seeded/original.jpg"
 YEAR = timedelta(days=365)
-STEP = 1000  # records that are written together
+STEP = 500  # records that are written together
 BATCH_EVERY, BATCH_SIZE = 20, 5
 THRESHOLD, BAND = 0.56, 0.05
 NAMES = (

@@ -1,6 +1,4 @@
-"""Totals of each day and of all days, filled from the records that there are: day by day, about
-ten seconds for a million of them on SQLite.
-"""
+"""Totals of each day and of all days, counted from the records that there are, day by day."""
 
 from collections import Counter, defaultdict
 
