@@ -23,6 +23,7 @@ def held(monkeypatch):
     """The model holds its first call until it is let go; then the sizes of its calls are known."""
     started, go, sizes = threading.Event(), threading.Event(), []
     judge = Detector.scores
+    monkeypatch.setattr(inference, "_batcher", inference.a_batcher(threads=1))
 
     def scores(self, images):
         sizes.append(len(images))
