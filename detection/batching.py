@@ -2,7 +2,7 @@
 
 A network judges a group of images sooner than the same images one by one, and one thread that
 infers sooner than many that fight for the same cores. So every caller puts its images into one
-queue, and one thread takes from it what is there.
+queue, and one thread, or a few, take from it what is there.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class _Entry(Generic[Key, Item, Result]):
 
 
 class Batcher(Generic[Key, Item, Result]):
-    """Calls ``process(key, items)``, which gives one result per item, in a thread of its own.
+    """Calls ``process(key, items)``, which gives one result per item, in ``threads`` of its own.
 
     Items of all callers that have the same key share a call, ``most(key)`` of them and no more, in
-    the order in which they came. Nobody waits for company while the thread is idle: it fills up by
-    itself while the thread works. Only where the last call was shared by several callers does the
-    next one wait, for ``linger`` seconds at most, until as many items are there.
+    the order in which they came. Nobody waits for company while a thread is idle: the queue fills
+    up by itself while all of them work. Only where the last call was shared by several callers
+    does the next one wait, for ``linger`` seconds at most, until as many items are there.
 
     ``room`` items may wait; who brings more is held until there is room again.
     """
@@ -51,10 +51,13 @@ class Batcher(Generic[Key, Item, Result]):
         *,
         most: Callable[[Key], int],
         room: int,
+        threads: int = 1,
         linger: float = 0.0,
     ) -> None:
         if room < 1:
             raise ValueError(f"There must be room for at least one item, not for {room}.")
+        if threads < 1:
+            raise ValueError(f"At least one thread must do the work, not {threads}.")
         if linger < 0:
             raise ValueError(f"Items cannot wait for {linger} seconds.")
         self._process = process
@@ -65,9 +68,10 @@ class Batcher(Generic[Key, Item, Result]):
         self._changed = threading.Condition()
         self._callers = count()
         self._shared = 0  # items of the last call, if several callers shared it
-        self._is_working = False
+        self._working = 0  # threads
+        self._most_working = threads
         self._is_stopped = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
 
     @property
     def waiting(self) -> int:
@@ -96,16 +100,16 @@ class Batcher(Generic[Key, Item, Result]):
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     def _put(self, entry: _Entry[Key, Item, Result]) -> Future[Result]:
         with self._changed:
             self._changed.wait_for(lambda: self._is_stopped or len(self._waiting) < self._room)
             if self._is_stopped:
                 raise StoppedError("Nothing more is taken: the process ends.")
-            if not self._is_working:
-                self._thread.submit(self._work)  # raises when the interpreter ends
-                self._is_working = True
+            if self._working < self._most_working:
+                self._threads.submit(self._work)  # raises when the interpreter ends
+                self._working += 1
             self._waiting.append(entry)
             self._changed.notify_all()
         return entry.future
@@ -118,10 +122,11 @@ class Batcher(Generic[Key, Item, Result]):
         with self._changed:
             if self._linger and self._shared:
                 self._changed.wait_for(self._company_is_there, self._linger)
-            group = self._take()
-            callers = {entry.caller for entry in group}
-            self._shared = len(group) if len(callers) > 1 else 0
-            self._is_working = bool(group)
+            if group := self._take():
+                callers = {entry.caller for entry in group}
+                self._shared = len(group) if len(callers) > 1 else 0
+            else:
+                self._working -= 1
             self._changed.notify_all()
         return group
 

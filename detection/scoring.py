@@ -18,6 +18,7 @@ MOST_ON_GPU = 64  # images of one call; the engine cuts them into passes that fi
 MOST_ON_CPU = 8  # where images share no pass, more would only keep the first of them waiting
 ROOM = 512  # images that wait, as the network sees them: some hundred megabytes
 LINGER_SECONDS = 0.002
+THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
 
 
 def fake_scores(detector: Detector, images: list[Tensor]) -> list[float]:
@@ -50,8 +51,10 @@ def _most(detector: Detector) -> int:
     return MOST_ON_CPU if detector.info.device == "cpu" else MOST_ON_GPU
 
 
-# A detector is its own key: one that was activated meanwhile shares no call with its predecessor.
-_batcher: Batcher[Detector, Tensor, float] = Batcher(
-    _judge, most=_most, room=ROOM, linger=LINGER_SECONDS
-)
+def a_batcher(*, threads: int) -> Batcher[Detector, Tensor, float]:
+    """A detector is its own key: one that was activated meanwhile shares no call with another."""
+    return Batcher(_judge, most=_most, room=ROOM, threads=threads, linger=LINGER_SECONDS)
+
+
+_batcher = a_batcher(threads=THREADS)
 metrics.MODEL_QUEUE.set_function(lambda: _batcher.waiting)

@@ -39,8 +39,8 @@ class Work:
         self.go.release()
 
 
-def a_batcher(process, *, most: int = 8, room: int = 100, linger: float = 0.0) -> Batcher:
-    return Batcher(process, most=lambda key: most, room=room, linger=linger)
+def a_batcher(process, *, most: int = 8, room: int = 100, **options) -> Batcher:
+    return Batcher(process, most=lambda key: most, room=room, **options)
 
 
 def busy(work: Work, batcher: Batcher) -> None:
@@ -189,7 +189,8 @@ def test_company_that_does_not_come_is_waited_for_once():
     results(early)
 
     assert batcher.run("a", [3]) == [6]
-    assert batcher._shared == 0
+    batcher._linger = 3600
+    assert batcher.run("a", [4]) == [8]
 
 
 def test_one_caller_with_several_items_is_no_company():
@@ -245,13 +246,29 @@ def test_who_waits_for_room_when_it_stops_is_told():
         work.release()
 
 
-@pytest.mark.parametrize(("room", "linger"), [(0, 0.0), (1, -1.0)])
-def test_impossible_options_are_refused(room, linger):
-    with pytest.raises(ValueError, match=r"room|wait"):
-        a_batcher(Work(), room=room, linger=linger)
+@pytest.mark.parametrize("options", [{"room": 0}, {"linger": -1.0}, {"threads": 0}])
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=r"room|wait|thread"):
+        a_batcher(Work(), **options)
 
 
-def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own():
+def test_two_threads_work_on_two_calls_and_the_rest_gathers():
+    work = Work(held=True)
+    batcher = a_batcher(work, threads=2)
+    busy(work, batcher)
+    futures = batcher.submit("a", [1])
+    assert work.started.acquire(timeout=30)
+    futures += batcher.submit("a", [2, 3])
+    assert batcher.waiting == 2
+    for _ in range(3):
+        work.go.release()
+
+    assert results(futures) == [2, 4, 6]
+    assert work.calls == [[0], [1], [2, 3]]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own(threads):
     """64 threads; every tenth item is bad, every tenth promise is given up."""
 
     def process(key: int, items: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -284,7 +301,7 @@ def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own():
         return "right" if right and number % 10 != 3 else "wrong"
 
     sizes: list[int] = []
-    batcher = a_batcher(process, most=16, room=40, linger=0.001)
+    batcher = a_batcher(process, most=16, room=40, linger=0.001, threads=threads)
     with ThreadPoolExecutor(64) as callers:
         seen = sum(callers.map(call, range(64)), Counter())
     batcher.stop()

@@ -24,6 +24,7 @@ def held(monkeypatch):
     get_detector()  # loading one may try it
     started, go, sizes = threading.Event(), threading.Event(), []
     judge = Detector.scores
+    monkeypatch.setattr(scoring, "_batcher", scoring.a_batcher(threads=1))
 
     def scores(self, images):
         sizes.append(len(images))

@@ -33,7 +33,7 @@ from detection.d3.decoding import decode_image  # noqa: E402
 from detection.models import Source  # noqa: E402
 from tests.factories import image_bytes  # noqa: E402
 
-IMAGES_PER_CLIENT = 4  # in a round
+IMAGES_PER_CLIENT = 2  # in a round
 MOST_TOGETHER = 64
 ALONE_IMAGES = 20
 
