@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import timedelta
+from itertools import islice
 from typing import Self
 
 from django.conf import settings
@@ -31,10 +32,7 @@ from detection.models import (
     now,
 )
 from detection.refusals import note_refusal
-from detection.services import (
-    judge_queued,
-    refuse_queued,
-)
+from detection.services import judge_queued, refuse_queued
 from detection.unavailable import UnavailableError, database_errors
 from detection.webhooks import announcement
 
@@ -184,10 +182,12 @@ class Lease:
 
 def _free(batch: PredictionBatch, first: int | None, last: int | None) -> list[QueuedImage]:
     """Free images with the same number of tries; one that may be dangerous comes alone."""
-    free = _waiting(batch).filter(leased_until__lte=now())
+    waiting, moment = _waiting(batch).order_by("batch_index"), now()
     if first is not None and last is not None:
-        free = free.filter(batch_index__gte=first, batch_index__lte=last)
-    images = list(free.order_by("batch_index")[:CHUNK])
+        waiting = waiting.filter(batch_index__gte=first, batch_index__lte=last)
+    # Looked through here, so that the index by place gives them in order, however many there are.
+    free = (each for each in waiting.iterator(CHUNK) if each.leased_until <= moment)
+    images = list(islice(free, CHUNK))
     if images and images[0].tries >= SUSPICIOUS_TRIES:
         return images[:1]
     return [image for image in images if image.tries == images[0].tries]
