@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import environ
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from d3site.broker import beat_schedule, broker_options
 from d3site.secret_key import kept_secret_key
@@ -243,7 +243,10 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True  # the records are the truth
 CELERY_TASK_DEFAULT_QUEUE = "d3-batches"
 # Apart, so that neither a small batch nor the upkeep waits for a scan of a million images
-CELERY_TASK_QUEUES = [Queue(name) for name in ("d3-batches", "d3-scans", "d3-upkeep")]
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name)
+    for name in ("d3-batches", "d3-scans", "d3-upkeep")
+]
 CELERY_TASK_ROUTES = {"detection.upkeep.*": {"queue": "d3-upkeep"}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

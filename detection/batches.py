@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from detection import background, broker
+from detection.arrivals import (
+    BatchClosedError,
+    add_images,
+    add_in_groups,
+    store_images,
+    take_back_images,
+)
 from detection.leftovers import take_back
 from detection.models import PredictionBatch, QueuedImage, Source
 from detection.queue import (
     CHUNK,
-    BatchClosedError,
     Sending,
     Status,
-    add_images,
-    add_in_groups,
     close_left_open,
     close_when_done,
     complete_sending,
     forget_refused,
     free_places,
-    store_images,
-    take_back_images,
     unfinished_batches,
 )
 from detection.services import Outcome, Upload, close_batch, open_batch, predict_images

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
+from detection.arrivals import refused
 from detection.d3.containers import image_format
 from detection.d3.decoding import check_size
 from detection.d3.errors import ImageError, UnsupportedImageError
@@ -18,7 +19,6 @@ from detection.folders import HEAD_BYTES, IMAGE_EXTENSIONS
 from detection.leftovers import take_back
 from detection.limits import image_limits
 from detection.models import QueuedImage
-from detection.queue import refused
 from detection.services import name_of_original
 from detection.storage import PresignedS3Storage
 from detection.unavailable import StorageUnavailableError, UnavailableError, storage_errors

@@ -10,26 +10,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import timedelta
-from typing import Self, TypeVar
+from itertools import islice
+from typing import Self
 
 from django.conf import settings
-from django.core.files import File
-from django.core.files.storage import default_storage
 from django.db import connection
 from django.db.models import F, QuerySet
 
-from detection.d3.containers import image_format
-from detection.d3.decoding import check_size
 from detection.d3.errors import D3Error, ImageError
-from detection.d3.pipeline import run_ahead
-from detection.filenames import clean_filename
-from detection.folders import HEAD_BYTES
-from detection.leftovers import delete_files, take_back
-from detection.limits import image_limits
+from detection.leftovers import delete_files
 from detection.models import (
     MAX_BATCH_ERRORS,
     NEVER_LEASED,
@@ -39,169 +31,24 @@ from detection.models import (
     new_id,
     now,
 )
-from detection.services import (
-    Upload,
-    judge_queued,
-    name_of_original,
-    open_upload,
-    refuse_queued,
-)
-from detection.unavailable import UnavailableError, database_errors, storage_errors
+from detection.refusals import note_refusal
+from detection.services import judge_queued, refuse_queued
+from detection.unavailable import UnavailableError, database_errors
 from detection.webhooks import announcement
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 32  # images that are leased together; few enough that ten machines share evenly
-STORING_THREADS = 8
-STORED_AHEAD = 8  # images in memory while they are stored
 SUSPICIOUS_TRIES = 3  # then an image is judged alone, so that it cannot harm its neighbours
 MOST_TRIES = 5
-ADDING_TRIES = 50  # while others add to the same batch
 LEFT_OPEN = timedelta(days=1)
 
-Item = TypeVar("Item")
 Status, Sending = PredictionBatch.Status, PredictionBatch.Sending
 UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
 
-class BatchClosedError(Exception):
-    """The batch takes no more images."""
-
-    code = "batch_closed"
-
-    def __init__(self, batch: PredictionBatch) -> None:
-        super().__init__(f"The batch {batch.pk} is complete; send further images as a new batch.")
-
-
-class TooManyQueuedError(Exception):
-    """The batch would get more images than it may have."""
-
-    code = "too_many_images"
-
-
 class JudgingFailedError(ImageError):
     code = "judging_failed"
-
-
-def store_images(
-    items: Iterable[Upload | Item],
-    store: Callable[[Upload | Item], QueuedImage | None] | None = None,
-) -> Iterator[QueuedImage]:
-    """Each upload with its file stored, in order; not saved yet. What is no image, or too large,
-    is refused without being stored. ``store`` does it for items that are no uploads, and leaves
-    some out.
-
-    ``items`` is read lazily. Raises UnavailableError; files that nobody took are then deleted.
-    """
-    with (
-        ThreadPoolExecutor(STORING_THREADS) as threads,
-        closing(
-            run_ahead(threads, store or _stored, items, ahead=STORED_AHEAD, undo=_delete_stored)
-        ) as stored,
-    ):
-        yield from (image for image in stored if image)
-
-
-def _stored(upload: Upload) -> QueuedImage:
-    image = QueuedImage(filename=clean_filename(upload.filename))
-    try:
-        name = name_of_original(filename=image.filename, image_format=_format(upload))
-        image.original_image = image.key("originals", name)
-        with open_upload(upload) as file:
-            _store(image, file)
-    except ImageError as error:
-        return refused(image, error)
-    return image
-
-
-def refused(image: QueuedImage, error: ImageError) -> QueuedImage:
-    """An image that is not stored, since it is known already that it cannot be judged."""
-    image.original_image, image.code, image.error = "", error.code, str(error)
-    return image
-
-
-def _store(image: QueuedImage, file) -> None:
-    try:
-        with storage_errors():
-            default_storage.save(image.original_image.name, File(file))
-    except UnavailableError as error:
-        take_back(cause=error, files=[image.original_image.name])
-        raise
-
-
-def _format(upload: Upload) -> str:
-    """What the file holds. Raises ImageError for what needs no decoding to be refused."""
-    if upload.error:
-        raise upload.error
-    with open_upload(upload) as file:
-        head = file.read(HEAD_BYTES)
-        check_size(file.seek(0, 2), image_limits().max_bytes)
-    return image_format(head)
-
-
-def _delete_stored(image: QueuedImage | None) -> None:
-    delete_files(image.file_keys[:1] if image else [])
-
-
-def add_in_groups(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> Iterator[range]:
-    """``add_images`` for any number of them, a few at a time; the places of each few."""
-    group: list[QueuedImage] = []
-    try:
-        for image in images:
-            group.append(image)
-            if len(group) == CHUNK:
-                added, group = group, []
-                yield add_images(batch=batch, images=added, most=None)
-        if group:
-            added, group = group, []
-            yield add_images(batch=batch, images=added, most=None)
-    except BaseException as error:
-        take_back_images(group, cause=error)
-        raise
-
-
-def add_images(*, batch: PredictionBatch, images: list[QueuedImage], most: int | None) -> range:
-    """Writes the records of stored images; their places in the batch. From now on they wait.
-
-    Raises BatchClosedError, TooManyQueuedError and UnavailableError; then their files are deleted.
-    """
-    try:
-        places = _places(batch, len(images), most)
-        for place, image in zip(places, images, strict=True):
-            image.batch, image.batch_index = batch, place
-        with database_errors():
-            QueuedImage.objects.bulk_create(images, batch_size=500)
-            if _batches(batch).filter(finished_at__isnull=False).exists():
-                raise BatchClosedError(batch)
-    except BaseException as error:
-        take_back_images(images, cause=error)
-        raise
-    return places
-
-
-def take_back_images(images: list[QueuedImage], *, cause: BaseException) -> None:
-    """Deletes what there may be of images, also where they were judged already."""
-    ids = [image.pk for image in images]
-    files = [key for image in images for key in image.file_keys]
-    take_back(cause=cause, queued=ids, predictions=ids, files=files)
-
-
-def _places(batch: PredictionBatch, count: int, most: int | None) -> range:
-    """The next places of the batch, which nobody else gets."""
-    for _ in range(ADDING_TRIES):
-        with database_errors():
-            total, sending = _batches(batch).values_list("total_images", "sending").get()
-            if sending != Sending.OPEN:
-                raise BatchClosedError(batch)
-            if most is not None and total + count > most:
-                raise TooManyQueuedError(
-                    f"The batch would have {total + count} images; at most {most} are taken."
-                )
-            same = _batches(batch).filter(total_images=total, sending=Sending.OPEN)
-            if same.update(total_images=total + count):
-                batch.total_images = total + count
-                return range(total, total + count)
-    raise UnavailableError("Too many requests add to this batch at the same time.")
 
 
 def complete_sending(*, batch: PredictionBatch, sending: str = Sending.COMPLETE) -> None:
@@ -270,6 +117,7 @@ def _not_judged(images: list[QueuedImage]) -> list[QueuedImage]:
         if image.tries > MOST_TRIES and image.pk not in judged:
             sentence = f"Judging this image broke off {MOST_TRIES} times; it is not tried again."
             refuse_queued(image=image, error=JudgingFailedError(sentence))
+            note_refusal(code=JudgingFailedError.code, source=image.batch.source)
         elif image.pk not in judged:
             left.append(image)
     return left
@@ -334,10 +182,12 @@ class Lease:
 
 def _free(batch: PredictionBatch, first: int | None, last: int | None) -> list[QueuedImage]:
     """Free images with the same number of tries; one that may be dangerous comes alone."""
-    free = _waiting(batch).filter(leased_until__lte=now())
+    waiting, moment = _waiting(batch).order_by("batch_index"), now()
     if first is not None and last is not None:
-        free = free.filter(batch_index__gte=first, batch_index__lte=last)
-    images = list(free.order_by("batch_index")[:CHUNK])
+        waiting = waiting.filter(batch_index__gte=first, batch_index__lte=last)
+    # Looked through here, so that the index by place gives them in order, however many there are.
+    free = (each for each in waiting.iterator(CHUNK) if each.leased_until <= moment)
+    images = list(islice(free, CHUNK))
     if images and images[0].tries >= SUSPICIOUS_TRIES:
         return images[:1]
     return [image for image in images if image.tries == images[0].tries]

@@ -8,8 +8,9 @@ from django.db import IntegrityError
 from django.db.models import F
 from django.utils import timezone
 
+from detection import metrics
 from detection.models import RefusalCount
-from detection.unavailable import database_errors
+from detection.unavailable import UnavailableError, database_errors
 
 
 def count_refusal(*, code: str, source: str) -> None:
@@ -22,6 +23,13 @@ def count_refusal(*, code: str, source: str) -> None:
         with suppress(IntegrityError):  # another process was faster
             counter.save(force_insert=True)
         _increment(counter)
+
+
+def note_refusal(*, code: str, source: str) -> None:
+    """The same in the metrics too; a lost count is no reason to fail."""
+    metrics.REFUSED_IMAGES.labels(code, source).inc()
+    with suppress(UnavailableError):
+        count_refusal(code=code, source=source)
 
 
 def _increment(counter: RefusalCount) -> bool:

@@ -98,7 +98,7 @@ def a_checkpoint(folder: Path) -> Path:
 
 def judged_by(workers: list[Worker]) -> float:
     """Seconds from the messages to the end of a batch of IMAGES that were stored before."""
-    from detection import broker, queue
+    from detection import arrivals, broker, queue
     from detection.models import PredictionBatch
     from detection.services import Upload, open_batch
     from tests.factories import image_bytes
@@ -106,7 +106,7 @@ def judged_by(workers: list[Worker]) -> float:
     batch = open_batch(total_images=0, source="batch", status="queued", sending="open")
     seeds = (time.time_ns() % 2**31 + index for index in range(IMAGES))
     uploads = (Upload(f"{seed}.jpg", image_bytes(seed=seed)) for seed in seeds)
-    [*added] = queue.add_in_groups(batch=batch, images=queue.store_images(uploads))
+    [*added] = arrivals.add_in_groups(batch=batch, images=arrivals.store_images(uploads))
     queue.complete_sending(batch=batch)
     start = time.perf_counter()
     broker.send_wake_ups(batch=batch, places=range(added[-1].stop))

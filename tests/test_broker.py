@@ -11,10 +11,10 @@ from d3site.broker import broker_options
 from d3site.celery import app
 from detection import broker, queue, tasks
 from detection.api.views import health
+from detection.arrivals import store_images
 from detection.batches import queue_batch, requeue, send_scan
 from detection.broker import BrokerUnavailableError, waiting_messages
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.queue import store_images
 from detection.services import Upload, judge_queued
 from tests.api import a_file, assert_refused
 from tests.factories import image_bytes

@@ -15,7 +15,7 @@ from django.core.management import get_commands
 from django.urls import resolve
 from rest_framework.exceptions import APIException
 
-from detection import archives, broker, queue, storage, unavailable, webhooks
+from detection import archives, arrivals, broker, queue, storage, unavailable, webhooks
 from detection.api import errors
 from detection.d3.errors import ImageError
 
@@ -132,7 +132,7 @@ def codes_of_errors() -> set[str]:
     known = {code for _, _, _, code in errors.KNOWN_ERRORS if code}
     classes = {ImageError, *ImageError.__subclasses__()}
     classes |= {deeper for each in classes for deeper in each.__subclasses__()}
-    for module in (archives, broker, queue, storage, unavailable, webhooks):
+    for module in (archives, arrivals, broker, queue, storage, unavailable, webhooks):
         classes |= {
             each
             for _, each in inspect.getmembers(module, inspect.isclass)

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from d3site.mongodb.compiler import dotted, flattened
-from detection.models import AccessToken, Prediction, PredictionBatch
+from detection.models import AccessToken, Prediction, PredictionBatch, QueuedImage
 from detection.selectors import find_judged
 from detection.statistics import count_predictions
 from tests.factories import a_prediction
@@ -195,3 +195,31 @@ def test_the_duplicate_check_and_the_statistics_begin_with_an_indexed_filter():
 
     assert duplicates.startswith("db.predictions.aggregate([{'$match': {'model_version': '1', 'sha")
     assert statistics.startswith("db.predictions.aggregate([{'$match': {'label': {'$in'")
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"batch": "01JDABCDEFGHJKMNPQRSTVWXYZ", "code": ""}, "queued_batch"),
+        (
+            {
+                "batch": "01JDABCDEFGHJKMNPQRSTVWXYZ",
+                "code": "",
+                "batch_index__gte": 0,
+                "batch_index__lte": 31,
+            },
+            "queued_batch",
+        ),
+        ({"batch": "01JDABCDEFGHJKMNPQRSTVWXYZ", "code__gt": ""}, "queued_batch"),
+        ({"code__gt": ""}, "queued_lease"),
+    ],
+)
+def test_what_waits_is_found_by_an_index(filters, index):
+    batch = PredictionBatch.objects.create(total_images=20, source="batch")
+    for number in range(20):
+        QueuedImage.objects.create(batch=batch, batch_index=number, filename="a.jpg")
+
+    plan = plan_of(QueuedImage.objects.filter(**filters).order_by("batch_index")[:32])
+
+    assert plan["stage"] == "IXSCAN"
+    assert plan["indexName"] == index

@@ -10,12 +10,11 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from detection import background, queue
+from detection.arrivals import BatchClosedError, TooManyQueuedError
 from detection.batches import append_to_batch, queue_batch
 from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
 from detection.queue import (
-    BatchClosedError,
     Lease,
-    TooManyQueuedError,
     close_when_done,
     count_current,
     judge_images,

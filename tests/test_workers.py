@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cached_property
 
 import pytest
 import requests
@@ -37,7 +38,7 @@ class Surroundings:
         self.log = folder / "celery.log"
         self._processes: list[subprocess.Popen] = []
 
-    @property
+    @cached_property
     def database(self) -> Database:
         return MongoClient(self.mongo.uri)[self.installation.environment["MONGODB_DATABASE"]]
 
@@ -66,10 +67,14 @@ class Surroundings:
         return self.celery("worker", "--pool", "solo", "--hostname", name, "--loglevel", "INFO")
 
     def judged(self) -> int:
-        return self.database["predictions"].count_documents({})
+        return self.database["predictions"].estimated_document_count()
 
     def has_judged(self, count: int) -> bool:
-        return eventually(lambda: self.judged() >= count, seconds=60)
+        return eventually(lambda: self.judged() >= count, seconds=90, pause=0.3)
+
+    def is_finished(self) -> bool:
+        batch = self.database["prediction_batches"].find_one({}, {"finished_at": 1})
+        return batch["finished_at"] is not None
 
 
 @pytest.fixture
@@ -100,17 +105,17 @@ def test_whoever_is_killed_each_image_gets_one_prediction(surroundings):
     surroundings.celery("beat")
     doomed = surroundings.worker("first@here")
     with surroundings.installation.served() as service:
+        surroundings.worker("second@here")  # which takes its time to start
         place = send(service.url)
         assert surroundings.has_judged(IMAGES // 5)
         doomed.kill()
         doomed.wait()
         at_kill = surroundings.judged()
-        surroundings.worker("second@here")
         assert surroundings.has_judged(IMAGES // 2)
         at_loss = surroundings.judged()
         surroundings.broker.kill()
         surroundings.broker.start()
-        done = eventually(lambda: requests.get(place, timeout=30).json()["finished_at"], seconds=90)
+        done = eventually(surroundings.is_finished, seconds=90, pause=0.5)
         batch = requests.get(place, timeout=30).json()
 
     assert done, surroundings.log.read_text()[-3000:]

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], object], *, seconds: float = 15) -> bool:
-    """Whether the condition comes true in time."""
+def eventually(
+    condition: Callable[[], object], *, seconds: float = 15, pause: float = 0.05
+) -> bool:
+    """Whether the condition comes true in time; it is asked with pauses, since asking costs too."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(pause)
     return True

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from detection.archives import ArchiveError, ArchiveTooLargeError
+from detection.arrivals import BatchClosedError, TooManyQueuedError
 from detection.d3.errors import (
     D3Error,
     ImageError,
@@ -28,7 +29,6 @@ from detection.d3.errors import (
 )
 from detection.heatmaps import OtherModelError
 from detection.originals import OriginalLostError
-from detection.queue import BatchClosedError, TooManyQueuedError
 from detection.unavailable import (
     DatabaseUnavailableError,
     UnavailableError,

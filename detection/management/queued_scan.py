@@ -10,12 +10,13 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from detection import background, broker
+from detection.arrivals import store_images
 from detection.batches import send_scan
 from detection.buckets import BucketPrefix, copy_image, list_objects
 from detection.folders import list_images
 from detection.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
-from detection.queue import count_current, has_waiting, store_images
+from detection.queue import count_current, has_waiting
 from detection.services import Upload
 from detection.unavailable import UnavailableError, database_errors
 
