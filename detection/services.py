@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from detection import metrics
 from detection.apps import get_detector
 from detection.d3.decoding import DecodedImage, decode_image
 from detection.d3.errors import D3Error, ImageError
+from detection.d3.pages import thumbnail
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.heatmaps import OtherModelError, make_heatmap
@@ -67,11 +68,13 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one upload: a prediction, or the error that refused it."""
+    """What became of one upload: a prediction, or the error that refused it. ``thumbnail`` is a
+    data URI, where it was asked for."""
 
     upload: Upload
     prediction: Prediction | None = None
     error: ImageError | None = None
+    thumbnail: str | None = None
 
 
 def predict_image(
@@ -111,6 +114,7 @@ def predict_images(
     store: bool = True,
     batch_size: int = DEFAULT_BATCH_SIZE,
     detector: Detector | None = None,
+    thumbnails: bool = False,
 ) -> Iterator[Outcome]:
     """One outcome per upload, in order; ``batch`` is kept current with each.
 
@@ -132,6 +136,7 @@ def predict_images(
         batch=batch,
         threshold=threshold,
         store=store,
+        thumbnails=thumbnails,
     )
     jobs = (_Job(index, upload) for index, upload in enumerate(uploads))
     ahead = min(AHEAD, batch_size)
@@ -145,7 +150,12 @@ def predict_images(
     ):
         for job in stored:
             run.record(job)
-            yield Outcome(upload=job.upload, prediction=job.prediction, error=job.error)
+            yield Outcome(
+                upload=job.upload,
+                prediction=job.prediction,
+                error=job.error,
+                thumbnail=job.thumbnail,
+            )
 
 
 def _explain(prediction: Prediction, upload: Upload) -> None:
@@ -260,6 +270,7 @@ class _Job:
     error: ImageError | None = None
     decoding_seconds: float = 0
     prediction: Prediction | None = None
+    thumbnail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +283,7 @@ class _Run:
     batch: PredictionBatch | None
     threshold: float | None
     store: bool
+    thumbnails: bool
     # Scores by sha256 whose first record is still to be written
     unrecorded: dict[str, Judged] = field(default_factory=dict)
 
@@ -367,6 +379,8 @@ class _Run:
         )
 
     def store_files(self, job: _Job) -> _Job:
+        if self.thumbnails and job.image:
+            job.thumbnail = thumbnail(job.image.picture)
         if self.store and job.prediction:
             _store_files(job)
         job.image = None  # waiting for its turn to be recorded, it needs no pixels
@@ -375,7 +389,7 @@ class _Run:
     def record(self, job: _Job) -> None:
         stored = [job.prediction] if self.store and job.prediction else []
         try:
-            with database_errors(), transaction.atomic():  # one commit, where there are any
+            with database_errors(), self._one_commit():
                 for prediction in stored:
                     prediction.save(force_insert=True)
                 self._count(job)
@@ -389,6 +403,10 @@ class _Run:
             metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
         else:
             self._count_refusal(job.error)
+
+    def _one_commit(self) -> AbstractContextManager:
+        """For record and count, where there are any; what keeps nothing needs no database."""
+        return transaction.atomic() if self.store or self.batch else nullcontext()
 
     def _count_refusal(self, error: ImageError) -> None:
         metrics.REFUSED_IMAGES.labels(error.code, self.source).inc()

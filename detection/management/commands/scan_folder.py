@@ -115,6 +115,7 @@ class Command(BaseCommand):
                     threshold=threshold,
                     store=store,
                     batch_size=batch_size,
+                    thumbnails=report.shows_thumbnails,
                 )
                 self._follow(outcomes, scan=scan, report=report, stored=store, stop=stop)
             self._print_summary(scan, output)
@@ -145,7 +146,7 @@ class Command(BaseCommand):
                 for outcome in outcomes:
                     row = Row.of(outcome, stored=stored)
                     scan.add(row)
-                    report.add(row)
+                    report.add(row, outcome.thumbnail)
                     self._print_row(row, scan)
                     bar.update()
                     if stop.received:
