@@ -283,7 +283,7 @@ class _Run:
     batch: PredictionBatch | None
     threshold: float | None
     store: bool
-    thumbnails: bool
+    thumbnails: bool = False
     # Scores by sha256 whose first record is still to be written
     unrecorded: dict[str, Judged] = field(default_factory=dict)
 
