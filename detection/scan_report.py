@@ -11,19 +11,15 @@ import heapq
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TextIO
 
-from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from detection.d3.decoding import ImageLimits
-from detection.d3.errors import ImageError
-from detection.d3.pages import STYLE, thumbnail
+from detection.d3.pages import STYLE
 from detection.models import Label
 from detection.rendering import LABEL_COLOURS, percentage
 from detection.services import Outcome
@@ -124,7 +120,9 @@ class Scan:
 class Report:
     """Takes the rows of a scan one by one, and its figures at the end. This one keeps nothing."""
 
-    def add(self, row: Row) -> None: ...
+    shows_thumbnails = False
+
+    def add(self, row: Row, thumbnail: str | None = None) -> None: ...
 
     def finish(self, scan: Scan) -> None: ...
 
@@ -136,7 +134,7 @@ class CsvReport(Report):
         self._writer = csv.writer(file)
         self._writer.writerow(column.name for column in fields(Row))
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, thumbnail: str | None = None) -> None:
         self._writer.writerow(cell(value) for value in asdict(row).values())
 
 
@@ -148,7 +146,7 @@ class JsonReport(Report):
         self._file.write('{"images": [')
         self._separator = "\n"
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, thumbnail: str | None = None) -> None:
         self._file.write(f"{self._separator}{_json(asdict(row))}")
         self._separator = ",\n"
 
@@ -164,27 +162,27 @@ class _Shown:
     score: float
     place: int
     row: Row = field(compare=False)
-    picture: Future[str | None] = field(compare=False)
+    thumbnail: str | None = field(compare=False)
 
 
 class HtmlReport(Report):
-    """A page with thumbnails, the highest fake score first. They are made beside the scan."""
+    """A page with thumbnails, the highest fake score first."""
+
+    shows_thumbnails = True
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._thread = ThreadPoolExecutor(1)
         self._shown: list[_Shown] = []  # a heap, the lowest score first
         self._place = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, thumbnail: str | None = None) -> None:
         self._place -= 1
         full = len(self._shown) == MOST_THUMBNAILS
         if row.error is not None or (full and row.fake_score <= self._shown[0].score):
             return
-        picture = self._thread.submit(_picture, row.path)
-        heapq.heappush(self._shown, _Shown(row.fake_score, self._place, row, picture))
+        heapq.heappush(self._shown, _Shown(row.fake_score, self._place, row, thumbnail))
         if full:
-            heapq.heappop(self._shown).picture.cancel()
+            heapq.heappop(self._shown)
 
     def finish(self, scan: Scan) -> None:
         page = render_to_string(
@@ -202,7 +200,6 @@ class HtmlReport(Report):
             },
         )
         self._file.write(page)
-        self._thread.shutdown()
 
 
 REPORTS: dict[str, Callable[[TextIO], Report]] = {
@@ -284,19 +281,11 @@ def _figures(scan: Scan) -> dict:
     }
 
 
-def _picture(path: str) -> str | None:
-    limits = ImageLimits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS)
-    try:
-        return thumbnail(Path(path), limits)
-    except ImageError:  # the file has changed since it was judged
-        return None
-
-
 def _card(shown: _Shown, scan: Scan) -> dict:
     return {
         "name": scan.relative(shown.row.path),
         "label": shown.row.label,
         "score": percentage(shown.row.fake_score),
         "uncertain": shown.row.uncertain,
-        "picture": shown.picture.result(),
+        "picture": shown.thumbnail,
     }

@@ -27,6 +27,7 @@ from detection import metrics
 from detection.apps import get_detector
 from detection.d3.decoding import DecodedImage, decode_image
 from detection.d3.errors import D3Error, ImageError
+from detection.d3.pages import thumbnail
 from detection.d3.pipeline import in_groups, run_ahead
 from detection.filenames import clean_filename, result_filename, storage_key
 from detection.heatmaps import OtherModelError, make_heatmap
@@ -75,11 +76,13 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one upload: a prediction, or the error that refused it."""
+    """What became of one upload: a prediction, or the error that refused it. ``thumbnail`` is a
+    data URI, where it was asked for."""
 
     upload: Upload
     prediction: Prediction | None = None
     error: ImageError | None = None
+    thumbnail: str | None = None
 
 
 def predict_image(
@@ -119,6 +122,7 @@ def predict_images(
     store: bool = True,
     batch_size: int = DEFAULT_BATCH_SIZE,
     detector: Detector | None = None,
+    thumbnails: bool = False,
 ) -> Iterator[Outcome]:
     """One outcome per upload, in order; ``batch`` is kept current with each.
 
@@ -140,6 +144,7 @@ def predict_images(
         batch=batch,
         threshold=threshold,
         store=store,
+        thumbnails=thumbnails,
     )
     jobs = (_Job(index, upload) for index, upload in enumerate(uploads))
     yield from _outcomes(run, jobs, batch_size=batch_size, workers=WORKERS)
@@ -178,7 +183,12 @@ def _outcomes(
     ):
         for job in stored:
             run.record(job)
-            yield Outcome(upload=job.upload, prediction=job.prediction, error=job.error)
+            yield Outcome(
+                upload=job.upload,
+                prediction=job.prediction,
+                error=job.error,
+                thumbnail=job.thumbnail,
+            )
 
 
 def _explain(prediction: Prediction, upload: Upload) -> None:
@@ -302,6 +312,7 @@ class _Job:
     error: ImageError | None = None
     decoding_seconds: float = 0
     prediction: Prediction | None = None
+    thumbnail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +325,7 @@ class _Run:
     batch: PredictionBatch | None
     threshold: float | None
     store: bool
+    thumbnails: bool = False
     # Scores by sha256 whose first record is still to be written
     unrecorded: dict[str, Judged] = field(default_factory=dict)
 
@@ -408,6 +420,8 @@ class _Run:
         )
 
     def store_files(self, job: _Job) -> _Job:
+        if self.thumbnails and job.image:
+            job.thumbnail = thumbnail(job.image.picture)
         if self.store and job.prediction:
             _store_files(job)
         job.image = None  # waiting for its turn to be recorded, it needs no pixels

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from detection import scan_report
+from detection.d3.pages import thumbnail
 from detection.scan_report import ReportError, Row, Scan, check_output, open_report
 from tests.factories import image_bytes
 from tests.pages import Page
@@ -48,7 +50,8 @@ def write(output: Path, rows: Iterable[Row], *, folder: Path, images: int | None
     with open_report(output, scan) as report:
         for row in rows:
             scan.add(row)
-            report.add(row)
+            picture = Path(row.path)
+            report.add(row, thumbnail(Image.open(picture)) if picture.exists() else None)
 
 
 def some_images(folder: Path, names: list[str]) -> list[Path]:
@@ -149,7 +152,7 @@ def test_a_page_of_too_many_images_shows_the_highest_scores_and_says_so(tmp_path
     assert "2 more images with lower scores are not shown here" in page.text
 
 
-def test_an_image_that_has_gone_since_has_no_preview(tmp_path):
+def test_an_image_without_a_thumbnail_has_no_preview(tmp_path):
     write(tmp_path / "report.html", [a_row(tmp_path / "gone.jpg")], folder=tmp_path)
 
     page = Page((tmp_path / "report.html").read_text())

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .dataset import FAKE, REAL, Sample
+from .decoding import decode_image
 from .evaluation import Condition, Evaluation, source_name
 from .figures import draw_figures
 from .metrics import Estimate, Metrics
@@ -133,7 +134,7 @@ def worst_mistakes(evaluation: Evaluation, occasion: Occasion) -> dict[str, list
                 path=occasion.relative(sample),
                 truth=CLASS_NAMES[sample.label],
                 score=float(scores[i]),
-                thumbnail=thumbnail(sample.path),
+                thumbnail=thumbnail(decode_image(sample.path).pixels),
             )
             for i in indices[:MISTAKES_SHOWN]
             for sample in [evaluation.samples[i]]

@@ -143,6 +143,7 @@ class Command(BaseCommand):
                     threshold=threshold,
                     store=store,
                     batch_size=batch_size,
+                    thumbnails=report.shows_thumbnails,
                 )
                 self._follow(outcomes, scan=scan, report=report, stored=store, stop=stop)
             self._print_summary(scan, output)
@@ -173,7 +174,7 @@ class Command(BaseCommand):
                 for outcome in outcomes:
                     row = Row.of(outcome, stored=stored)
                     scan.add(row)
-                    report.add(row)
+                    report.add(row, outcome.thumbnail)
                     self._print_row(row, scan)
                     bar.update()
                     if stop.received:
