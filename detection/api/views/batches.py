@@ -146,8 +146,8 @@ class BatchViewSet(ViewSet):
             batch = queue_batch(**sent, **waiting)
             self._charge(batch.total_images)
             return self._accepted(batch)
-        self._charge(len(uploads))
         request.place.hold_images(len(uploads))
+        self._charge(len(uploads))
         batch, outcomes = predict_batch(**sent)
         predictions = []
         for index, outcome in enumerate(outcomes):
@@ -171,6 +171,7 @@ class BatchViewSet(ViewSet):
         },
     )
     @action(detail=True, methods=["post"], url_path="images", url_name="images")
+    @takes_images
     def append(self, request: Request, batch_id: str) -> Response:
         check_form(request, images=MOST_QUEUED)
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
