@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from detection import totals
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
-from detection.paging import MICROSECOND, Cursor, newest_first
+from detection.paging import MICROSECOND
 from detection.selectors import sees_all, visible_predictions
 
 if TYPE_CHECKING:
@@ -331,13 +331,14 @@ def _waiting(rows: Iterable[Total]) -> list[Group]:
 
 
 def _longest_waiting() -> datetime | None:
-    """The totals know the day; from its first moment on, few records are read."""
+    """The totals know the day."""
     days = totals.days_between(date.min, date.max).only(*GROUPED).order_by("pk")
     first = next((day for day in days.iterator() if _waiting([day])), None)
     if first is None:
         return None
-    start = datetime.combine(date.fromisoformat(first.span), time.min, UTC)
-    records = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED)
-    before_it = Cursor("newer", start - MICROSECOND, "")
-    oldest = newest_first(records, size=1, cursor=before_it).records
-    return oldest[0].created_at if oldest else None
+    day = Period(*[date.fromisoformat(first.span)] * 2)
+    # Not "from its start on": some servers leave out what was made at that very moment.
+    made = {"created_at__gt": day.start - MICROSECOND, "created_at__lt": day.end}
+    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, **made)
+    oldest = waiting.order_by("created_at").values_list("created_at", flat=True)[:1]
+    return next(iter(oldest), None)
