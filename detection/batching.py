@@ -84,16 +84,18 @@ class Batcher(Generic[Key, Item, Result]):
         Raises StoppedError after ``stop``.
         """
         caller = next(self._callers)
-        return [self._put(_Entry(key, item, caller)) for item in items]
+        entries = [_Entry(key, item, caller) for item in items]
+        with self._changed:
+            for entry in entries:
+                self._wait_for_room()
+                self._waiting.append(entry)
+            if entries:
+                self._start()
+        return [entry.future for entry in entries]
 
     def run(self, key: Key, items: Iterable[Item]) -> list[Result]:
         """The results, one per item. Raises what ``process`` raised for the first that failed."""
-        futures = self.submit(key, items)
-        try:
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:  # after an error or an interrupt nobody takes the rest
-                future.cancel()
+        return results_of(self.submit(key, items))
 
     def stop(self) -> None:
         """Takes no more, and returns when everything that was accepted is done."""
@@ -102,17 +104,18 @@ class Batcher(Generic[Key, Item, Result]):
             self._changed.notify_all()
         self._threads.shutdown()
 
-    def _put(self, entry: _Entry[Key, Item, Result]) -> Future[Result]:
-        with self._changed:
+    def _wait_for_room(self) -> None:
+        if len(self._waiting) >= self._room:
+            self._start()
             self._changed.wait_for(lambda: self._is_stopped or len(self._waiting) < self._room)
-            if self._is_stopped:
-                raise StoppedError("Nothing more is taken: the process ends.")
-            if self._working < self._most_working:
-                self._threads.submit(self._work)  # raises when the interpreter ends
-                self._working += 1
-            self._waiting.append(entry)
-            self._changed.notify_all()
-        return entry.future
+        if self._is_stopped:
+            raise StoppedError("Nothing more is taken: the process ends.")
+
+    def _start(self) -> None:
+        if self._working < self._most_working:
+            self._threads.submit(self._work)  # raises when the interpreter ends
+            self._working += 1
+        self._changed.notify_all()
 
     def _work(self) -> None:
         while group := self._next_group():
@@ -160,3 +163,13 @@ class Batcher(Generic[Key, Item, Result]):
             return
         for entry, result in pairs:
             entry.future.set_result(result)
+
+
+def results_of(futures: Iterable[Future[Result]]) -> list[Result]:
+    """Waits for them. Raises what the first one that failed raises."""
+    futures = list(futures)
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:  # after an error or an interrupt nobody takes the rest
+            future.cancel()

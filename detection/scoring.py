@@ -10,6 +10,8 @@ from detection.batching import Batcher, StoppedError
 from detection.unavailable import QueueFullError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from torch import Tensor
 
     from detection.d3 import Detector
@@ -21,14 +23,14 @@ LINGER_SECONDS = 0.002
 THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
 
 
-def fake_scores(detector: Detector, images: list[Tensor]) -> list[float]:
-    """The fake scores of prepared images, judged together with those of other threads.
+def ask_for_scores(detector: Detector, images: list[Tensor]) -> list[Future[float]]:
+    """Promises of the fake scores of prepared images, judged together with those of other threads.
 
-    Raises D3Error for an image that the network cannot judge, and QueueFullError when the process
-    ends.
+    A promise raises D3Error where the network cannot judge the image. Raises QueueFullError when
+    the process ends.
     """
     try:
-        return _batcher.run(detector, images)
+        return _batcher.submit(detector, images)
     except StoppedError as error:
         raise QueueFullError("The service is stopping; try again.") from error
 

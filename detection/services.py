@@ -11,7 +11,7 @@ import io
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,6 +25,7 @@ from django.db import IntegrityError, transaction
 
 from detection import metrics
 from detection.apps import get_detector
+from detection.batching import results_of
 from detection.d3.decoding import DecodedImage, decode_image
 from detection.d3.errors import D3Error, ImageError
 from detection.d3.pages import thumbnail
@@ -38,7 +39,7 @@ from detection.originals import OriginalLostError, read_stored
 from detection.records import delete_predictions, write_prediction
 from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
-from detection.scoring import fake_scores
+from detection.scoring import ask_for_scores
 from detection.selectors import Judged, find_judged
 from detection.unavailable import UnavailableError, database_errors, storage_errors
 
@@ -316,6 +317,36 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """A group on its way through the model: scores by sha256, those known and those to come."""
+
+    jobs: list[_Job]
+    judged: dict[str, Judged]
+    scores: dict[str, Future[float]] = field(default_factory=dict)
+    start: float = field(default_factory=time.perf_counter)
+    ends: list[float] = field(default_factory=list)
+
+    def expect(self, scores: dict[str, Future[float]]) -> None:
+        self.scores.update(scores)
+        for score in scores.values():
+            score.add_done_callback(lambda _: self.ends.append(time.perf_counter()))
+
+    @property
+    def seconds(self) -> float:
+        """Until the last score was there; 0 where all were known."""
+        if len(self.ends) < len(self.scores):  # it came just now
+            return time.perf_counter() - self.start
+        return max(self.ends, default=self.start) - self.start
+
+    def shares_bytes_with(self, jobs: list[_Job]) -> bool:
+        return any(job.image and job.image.sha256 in self.scores for job in jobs)
+
+    def cancel(self) -> None:
+        for score in self.scores.values():
+            score.cancel()
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     """What the images of one call have in common, and the steps that depend on it."""
 
@@ -355,25 +386,25 @@ class _Run:
         )
 
     def detect(self, groups: Iterable[list[_Job]]) -> Iterator[_Job]:
-        for group in groups:
-            readable = [job for job in group if job.image]
-            if readable:
-                self._detect_group(readable)
-            yield from group
+        """While a group is judged, the one before it is stored and recorded."""
+        asked: _Asked | None = None
+        try:
+            for group in groups:
+                if asked and asked.shares_bytes_with(group):  # those are duplicates of these
+                    yield from self._answered(asked)
+                    asked = None
+                before, asked = asked, self._ask(group)
+                if before:
+                    yield from self._answered(before)
+            if asked:
+                yield from self._answered(asked)
+        finally:
+            if asked:
+                asked.cancel()
 
-    def _detect_group(self, jobs: list[_Job]) -> None:
-        images = {job.image.sha256: job.image for job in jobs}
-        judged, seconds = self._judge(images)
-        for job in jobs:
-            earlier = judged[job.image.sha256]
-            job.prediction = self._prediction(job, earlier, seconds / len(jobs))
-            if self.store:  # the same bytes once more are duplicates of these
-                judged[job.image.sha256] = self.unrecorded[job.image.sha256] = replace(
-                    earlier, prediction_id=earlier.prediction_id or job.prediction.pk
-                )
-
-    def _judge(self, images: dict[str, _Image]) -> tuple[dict[str, Judged], float]:
-        """Scores by sha256, old ones where there are any, and the seconds until they were there."""
+    def _ask(self, jobs: list[_Job]) -> _Asked:
+        """Old scores where there are any; the model is asked for the others."""
+        images = {job.image.sha256: job.image for job in jobs if job.image}
         judged = {sha256: self.unrecorded[sha256] for sha256 in images if sha256 in self.unrecorded}
         if self.store or self.source != Source.SCAN:  # a scan that keeps nothing needs no database
             with database_errors():
@@ -383,10 +414,24 @@ class _Run:
                     user=self.owner,
                 )
         new = [sha256 for sha256 in images if sha256 not in judged]
-        start = time.perf_counter()
-        scores = fake_scores(self.detector, [images[sha256].views for sha256 in new])
-        seconds = time.perf_counter() - start
-        return judged | dict(zip(new, map(Judged, scores), strict=True)), seconds
+        asked = _Asked(jobs, judged)
+        scores = ask_for_scores(self.detector, [images[sha256].views for sha256 in new])
+        asked.expect(dict(zip(new, scores, strict=True)))
+        return asked
+
+    def _answered(self, asked: _Asked) -> Iterator[_Job]:
+        scores = map(Judged, results_of(asked.scores.values()))
+        judged = asked.judged | dict(zip(asked.scores, scores, strict=True))
+        readable = [job for job in asked.jobs if job.image]
+        seconds = asked.seconds
+        for job in readable:
+            earlier = judged[job.image.sha256]
+            job.prediction = self._prediction(job, earlier, seconds / len(readable))
+            if self.store:  # the same bytes once more are duplicates of these
+                judged[job.image.sha256] = self.unrecorded[job.image.sha256] = replace(
+                    earlier, prediction_id=earlier.prediction_id or job.prediction.pk
+                )
+        yield from asked.jobs
 
     def _prediction(self, job: _Job, judged: Judged, seconds: float) -> Prediction:
         verdict = self.detector.verdict(judged.fake_score, self.threshold)

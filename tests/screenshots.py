@@ -19,8 +19,8 @@ PASSWORD = "only for pictures"
 SEED = """
 from datetime import timedelta
 from random import Random
-from detection.models import Prediction, now
-from tests.factories import unsaved_prediction
+from detection.models import now
+from tests.factories import store_predictions, unsaved_prediction
 
 random, moment, records = Random(0), now(), []
 for _ in range(4000):
@@ -39,7 +39,7 @@ for _ in range(4000):
     if random.random() < 0.15 or record.uncertain:
         record.review_status = "confirmed" if (score > 0.56) == is_fake else "overturned"
     records.append(record)
-Prediction.objects.bulk_create(records)
+store_predictions(records)
 """
 
 

@@ -19,12 +19,14 @@ pytestmark = pytest.mark.own_servers
 PASSWORD = "a password for tests"
 REVIEWED = """
 from detection.models import Prediction
+from detection.recounting import rebuild_totals
 from detection.refusals import count_refusal
 
 for number, prediction in enumerate(Prediction.objects.order_by("id")):
     Prediction.objects.filter(pk=prediction.pk).update(
         review_status=("confirmed", "overturned", "unreviewed")[number % 3]
     )
+rebuild_totals()
 count_refusal(code="truncated_image", source="api")
 """
 # A drawn chart has pixels of several colours.

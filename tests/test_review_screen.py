@@ -220,7 +220,7 @@ def test_a_page_takes_few_queries_however_much_there_is(moderator_client, other_
     for number in range(30):
         a_prediction(sha256="a" * 64, fake_score=0.6 + number / 100, reviewer=other_moderator)
 
-    for address, most in ((url(prediction), 14), (url(waiting), 14), (NEXT, 11)):
+    for address, most in ((url(prediction), 16), (url(waiting), 16), (NEXT, 13)):
         with CaptureQueriesContext(connection) as queries:
             moderator_client.get(address)
         assert len(queries) <= most, [each["sql"][:120] for each in queries]

@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import REGISTRY
+from torch import Tensor
 
 from detection import scoring
 from detection.apps import get_detector
+from detection.batching import results_of
 from detection.d3 import Detector
 from detection.d3.errors import D3Error
 from detection.services import predict_image
@@ -41,6 +43,10 @@ def prepared(detector: Detector, seed: int):
     return detector.prepare(noise_image(seed=seed))
 
 
+def fake_scores(detector: Detector, images: list[Tensor]) -> list[float]:
+    return results_of(scoring.ask_for_scores(detector, images))
+
+
 def waiting_images() -> float:
     return REGISTRY.get_sample_value("d3_model_queue_images")
 
@@ -49,10 +55,10 @@ def test_requests_that_come_while_the_model_works_share_its_next_call(held):
     started, go, sizes = held
     detector = get_detector()
     with ThreadPoolExecutor(6) as requests:
-        first = requests.submit(scoring.fake_scores, detector, [prepared(detector, 0)])
+        first = requests.submit(fake_scores, detector, [prepared(detector, 0)])
         assert started.wait(30)
         others = [
-            requests.submit(scoring.fake_scores, detector, [prepared(detector, seed)])
+            requests.submit(fake_scores, detector, [prepared(detector, seed)])
             for seed in range(1, 6)
         ]
         assert eventually(lambda: waiting_images() == 5)
@@ -68,11 +74,11 @@ def test_two_detectors_share_no_call(held, tiny_checkpoint):
     started, go, sizes = held
     one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, precision="fp32")
     with ThreadPoolExecutor(5) as requests:
-        answers = [requests.submit(scoring.fake_scores, one, [prepared(one, 0)])]
+        answers = [requests.submit(fake_scores, one, [prepared(one, 0)])]
         assert started.wait(30)
         for seed, detector in enumerate([one, other, one, other], start=1):
             images = [prepared(detector, seed)]
-            answers.append(requests.submit(scoring.fake_scores, detector, images))
+            answers.append(requests.submit(fake_scores, detector, images))
         assert eventually(lambda: waiting_images() == 4)
         go.set()
         for answer in answers:
@@ -85,11 +91,11 @@ def test_an_image_that_the_network_cannot_judge_fails_alone(held):
     started, go, _ = held
     detector = get_detector()
     with ThreadPoolExecutor(3) as requests:
-        first = requests.submit(scoring.fake_scores, detector, [prepared(detector, 0)])
+        first = requests.submit(fake_scores, detector, [prepared(detector, 0)])
         assert started.wait(30)
-        good = requests.submit(scoring.fake_scores, detector, [prepared(detector, 1)])
+        good = requests.submit(fake_scores, detector, [prepared(detector, 1)])
         broken = prepared(detector, 2) * float("nan")
-        bad = requests.submit(scoring.fake_scores, detector, [broken])
+        bad = requests.submit(fake_scores, detector, [broken])
         assert eventually(lambda: waiting_images() == 2)
         go.set()
 

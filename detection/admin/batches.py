@@ -45,13 +45,6 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
             {"fields": ["state", "progress", "total_images", "judged", "unreadable", "waiting"]},
         ),
         ("Origin", {"fields": ["batch_id", "source", "owner", "sending", "started", "finished"]}),
-        (
-            "Webhook",
-            {
-                "fields": ["webhook_url", "webhook_delivered_at", "webhook_tries", "webhook_error"],
-                "classes": ["collapse"],
-            },
-        ),
         ("Errors", {"fields": ["refused"]}),
     ]
     of_webhooks = [("Webhook", {"fields": ["receiver", "delivery"]})]
