@@ -87,6 +87,16 @@ def newest_first(records: QuerySet, *, size: int, cursor: Cursor | None) -> Page
     return Page(page, older, newer, searched_to)
 
 
+def first_after(records: QuerySet, moment: datetime) -> Model | None:
+    """The oldest of the records that were made later than that moment."""
+    ordered, searched_to = records.order_by("created_at", "pk"), moment
+    while searched_to:
+        found, searched_to = _look(ordered, 1, Cursor("newer", searched_to, LAST_PK))
+        if found:
+            return found[0]
+    return None
+
+
 def _look(
     records: QuerySet, size: int, cursor: Cursor | None
 ) -> tuple[list[Model], datetime | None]:
@@ -97,11 +107,9 @@ def _look(
     at the same moment with a smaller id" either: few servers have an index for that. And what no
     index finds is looked for in parts that do not take long.
     """
-    way, found = _Way.along(records, cursor), []
-    if cursor:
-        found += way.beside(cursor)[:size]
-        way.records = way.behind(cursor.moment)
-    span, was_last, start = FIRST_SPAN, False, time.monotonic()
+    way = _Way.along(records, cursor)
+    found = list(way.beside(cursor)[:size]) if cursor else []
+    span, was_last, is_near, start = FIRST_SPAN, False, False, time.monotonic()
     while len(found) < size and not was_last:
         asked = time.monotonic()
         more = list(way.until(way.moment(span))[: size - len(found)])
@@ -113,19 +121,27 @@ def _look(
         if wanted and not is_quick and elapsed + 2 * took > LONGEST_SECONDS:
             return found, way.edge
         was_last = span >= LAST_SPAN and is_quick
-        span = min(span * (16 if is_quick else 2), LAST_SPAN)
+        wider = min(span * _growth(is_quick=is_quick, is_near=is_near), LAST_SPAN)
         if more:
-            span = min(span, max(FIRST_SPAN, way.passed * ROOM * wanted / len(found)))
+            span = min(wider, max(FIRST_SPAN, way.passed * ROOM * wanted / len(found)))
         else:
-            span = way.without_much(span)
+            span = way.without_much(wider)
+        is_near = span < wider
     if len(found) < size:
-        found += way.records[: size - len(found)]
+        found += way.ahead[: size - len(found)]
     return found, None
+
+
+def _growth(*, is_quick: bool, is_near: bool) -> int:
+    """Of the next part; where many records are near, it is as long again."""
+    if not is_quick:
+        return 2
+    return 1 if is_near else 16
 
 
 @dataclass(slots=True)
 class _Way:
-    """The records that were not looked at yet, from an edge in time on to older or newer ones.
+    """Through the records from an edge in time on, to older or newer ones.
 
     Parts include their later end and not the earlier one: there are servers that leave out what
     was made at the very moment "from" which on they were asked.
@@ -134,12 +150,13 @@ class _Way:
     records: QuerySet
     edge: datetime
     is_newer: bool
+    side: str = ""  # of the edge, where the records are that were not looked at; empty: all of them
     passed: timedelta = timedelta()
 
     @classmethod
     def along(cls, records: QuerySet, cursor: Cursor | None) -> Self:
         if cursor:
-            return cls(records, cursor.moment, cursor.is_newer)
+            return cls(records, cursor.moment, cursor.is_newer, "gt" if cursor.is_newer else "lt")
         return cls(records, _newest_moment(records), is_newer=False)
 
     def moment(self, span: timedelta) -> datetime:
@@ -150,19 +167,20 @@ class _Way:
         side = "pk__gt" if self.is_newer else "pk__lt"
         return self.records.filter(created_at=cursor.moment, **{side: cursor.pk})
 
-    def behind(self, moment: datetime) -> QuerySet:
-        side = "created_at__gt" if self.is_newer else "created_at__lt"
-        return self.records.filter(**{side: moment})
+    @property
+    def ahead(self) -> QuerySet:
+        """Bounded by the last edge only: few databases find out which of several is the nearest."""
+        if not self.side:
+            return self.records
+        return self.records.filter(**{f"created_at__{self.side}": self.edge})
 
     def until(self, bound: datetime) -> QuerySet:
         side = "created_at__lte" if self.is_newer else "created_at__gt"
-        return self.records.filter(**{side: bound})
+        return self.ahead.filter(**{side: bound})
 
     def pass_by(self, span: timedelta) -> None:
-        self.edge = self.moment(span)
+        self.edge, self.side = self.moment(span), "gt" if self.is_newer else "lte"
         self.passed += span
-        side = "created_at__gt" if self.is_newer else "created_at__lte"
-        self.records = self.records.filter(**{side: self.edge})
 
     def without_much(self, span: timedelta) -> timedelta:
         """As long, or shorter where there are records in its last hour or in the middle: there may
