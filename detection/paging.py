@@ -87,16 +87,6 @@ def newest_first(records: QuerySet, *, size: int, cursor: Cursor | None) -> Page
     return Page(page, older, newer, searched_to)
 
 
-def first_after(records: QuerySet, moment: datetime) -> Model | None:
-    """The oldest of the records that were made later than that moment."""
-    ordered, searched_to = records.order_by("created_at", "pk"), moment
-    while searched_to:
-        found, searched_to = _look(ordered, 1, Cursor("newer", searched_to, LAST_PK))
-        if found:
-            return found[0]
-    return None
-
-
 def _look(
     records: QuerySet, size: int, cursor: Cursor | None
 ) -> tuple[list[Model], datetime | None]:
@@ -126,7 +116,7 @@ def _look(
             span = min(wider, max(FIRST_SPAN, way.passed * ROOM * wanted / len(found)))
         else:
             span = way.without_much(wider)
-        is_near = span < wider
+        is_near = not more and span < wider
     if len(found) < size:
         found += way.ahead[: size - len(found)]
     return found, None

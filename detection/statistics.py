@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from detection import totals
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
-from detection.paging import MICROSECOND, first_after
+from detection.paging import MICROSECOND
 from detection.selectors import sees_all, visible_predictions
 
 if TYPE_CHECKING:
@@ -334,7 +334,9 @@ def _longest_waiting() -> datetime | None:
     spans = [day.span for day in days if _waiting([day])]
     if not spans:
         return None
-    start = Period(*[date.fromisoformat(min(spans))] * 2).start
-    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED)
-    first = first_after(waiting, start - MICROSECOND)
-    return first and first.created_at
+    day = Period(*[date.fromisoformat(min(spans))] * 2)
+    # Not "from its start on": some servers leave out what was made at that very moment.
+    made = {"created_at__gt": day.start - MICROSECOND, "created_at__lt": day.end}
+    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, **made)
+    oldest = waiting.order_by("created_at").values_list("created_at", flat=True)[:1]
+    return next(iter(oldest), None)
