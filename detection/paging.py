@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from django.db.models import Model, QuerySet
+from django.db.models.lookups import LessThan, LessThanOrEqual
 from django.utils import timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 FIRST_SPAN, LAST_SPAN = timedelta(hours=1), timedelta(hours=16**3)  # that is 171 days
+SHORTER = 4  # times as short is a part in which too much may be found
+ROOM = 1.5  # times as many records as are wanted are expected in a part, after some were found
 QUICK_SECONDS = 0.02  # after a question as quick, the next one may be about much more
-LONGEST_SECONDS = 1.5  # that a page is looked for, where what is asked for is hard to find
-FIRST_PK, LAST_PK = 26 * "0", 26 * "Z"  # before and after all of them
+LONGEST_SECONDS = 0.5  # that a page is looked for, where what is asked for is hard to find
+LAST_PK = 26 * "Z"  # after all of them
 CURSOR = "^(older|newer)-([0-9]{1,17})-([0-9A-Z]{26})$"
 
 
@@ -81,50 +83,116 @@ def newest_first(records: QuerySet, *, size: int, cursor: Cursor | None) -> Page
     if searched_to and backwards:
         newer = Cursor("newer", searched_to, LAST_PK)
     elif searched_to:
-        older = Cursor("older", searched_to, FIRST_PK)
+        older = Cursor("older", searched_to, LAST_PK)
     return Page(page, older, newer, searched_to)
 
 
 def _look(
     records: QuerySet, size: int, cursor: Cursor | None
 ) -> tuple[list[Model], datetime | None]:
-    """The first ``size`` of the records, or those until the moment where looking was given up."""
-    found: list[Model] = []
-    start = time.monotonic()
-    for span, bound in _spans(records, cursor):
+    """The first ``size`` of the records, or those until the moment where looking was given up.
+
+    Not every server lets an index do the sorting, or stops at a limit. One that does not would read
+    all the records for each page, where those of a few hours are enough. No part says "earlier, or
+    at the same moment with a smaller id" either: few servers have an index for that. And what no
+    index finds is looked for in parts that do not take long.
+    """
+    way = _Way.along(records, cursor)
+    found = list(way.beside(cursor)[:size]) if cursor else []
+    span, was_last, is_near, start = FIRST_SPAN, False, False, time.monotonic()
+    while len(found) < size and not was_last:
         asked = time.monotonic()
-        found += span[: size - len(found)]
-        if len(found) == size:
-            break
+        more = list(way.until(way.moment(span))[: size - len(found)])
+        found += more
+        way.pass_by(span)
         took, elapsed = time.monotonic() - asked, time.monotonic() - start
+        wanted, is_quick = size - len(found), took <= QUICK_SECONDS
         # The next question is about twice as much.
-        if bound and took > QUICK_SECONDS and elapsed + 2 * took > LONGEST_SECONDS:
-            return found, bound
+        if wanted and not is_quick and elapsed + 2 * took > LONGEST_SECONDS:
+            return found, way.edge
+        was_last = span >= LAST_SPAN and is_quick
+        wider = min(span * _growth(is_quick=is_quick, is_near=is_near), LAST_SPAN)
+        if more:
+            span = min(wider, max(FIRST_SPAN, way.passed * ROOM * wanted / len(found)))
+        else:
+            span = way.without_much(wider)
+        is_near = not more and span < wider
+    if len(found) < size:
+        found += way.ahead[: size - len(found)]
     return found, None
 
 
-def _spans(records: QuerySet, cursor: Cursor | None) -> Iterator[tuple[QuerySet, datetime | None]]:
-    """The other records of the edge's moment, those of an hour from it on, of more and more time,
-    the rest; with the moment where a part ends at which looking may be given up.
+def _growth(*, is_quick: bool, is_near: bool) -> int:
+    """Of the next part; where many records are near, it is as long again."""
+    if not is_quick:
+        return 2
+    return 1 if is_near else 16
 
-    Not every server lets an index do the sorting. One that does not would read all the records
-    for each page, where those of a few hours are enough. No part says "earlier, or at the same
-    moment with a smaller id" either: few servers have an index for that. And what no index finds is
-    looked for in parts that do not take long.
+
+@dataclass(slots=True)
+class _Way:
+    """Through the records from an edge in time on, to older or newer ones.
+
+    Parts include their later end and not the earlier one: there are servers that leave out what
+    was made at the very moment "from" which on they were asked.
     """
-    direction, within, past, beside = -1, "created_at__gte", "created_at__lt", "pk__lt"
-    if cursor and cursor.is_newer:
-        direction, within, past, beside = 1, "created_at__lte", "created_at__gt", "pk__gt"
-    edge = cursor.moment if cursor else timezone.now()
-    if cursor:
-        yield records.filter(created_at=edge, **{beside: cursor.pk}), None
-        records = records.filter(**{past: edge})
-    span, is_quick = FIRST_SPAN, True
-    while span <= LAST_SPAN or not is_quick:
-        bound = edge + direction * span
-        asked = time.monotonic()
-        yield records.filter(**{within: bound}), bound
-        is_quick = time.monotonic() - asked <= QUICK_SECONDS
-        records = records.filter(**{past: bound})
-        span *= 16 if is_quick else 2
-    yield records, None
+
+    records: QuerySet
+    edge: datetime
+    is_newer: bool
+    side: str = ""  # of the edge, where the records are that were not looked at; empty: all of them
+    passed: timedelta = timedelta()
+
+    @classmethod
+    def along(cls, records: QuerySet, cursor: Cursor | None) -> Self:
+        if cursor:
+            return cls(records, cursor.moment, cursor.is_newer, "gt" if cursor.is_newer else "lt")
+        return cls(records, _newest_moment(records), is_newer=False)
+
+    def moment(self, span: timedelta) -> datetime:
+        return self.edge + span if self.is_newer else self.edge - span
+
+    def beside(self, cursor: Cursor) -> QuerySet:
+        """The other records of the edge's moment."""
+        side = "pk__gt" if self.is_newer else "pk__lt"
+        return self.records.filter(created_at=cursor.moment, **{side: cursor.pk})
+
+    @property
+    def ahead(self) -> QuerySet:
+        """Bounded by the last edge only: few databases find out which of several is the nearest."""
+        if not self.side:
+            return self.records
+        return self.records.filter(**{f"created_at__{self.side}": self.edge})
+
+    def until(self, bound: datetime) -> QuerySet:
+        side = "created_at__lte" if self.is_newer else "created_at__gt"
+        return self.ahead.filter(**{side: bound})
+
+    def pass_by(self, span: timedelta) -> None:
+        self.edge, self.side = self.moment(span), "gt" if self.is_newer else "lte"
+        self.passed += span
+
+    def without_much(self, span: timedelta) -> timedelta:
+        """As long, or shorter where there are records in its last hour or in the middle: there may
+        be as many in all the hours between.
+        """
+        while span > FIRST_SPAN and (
+            self._hour_at(span).exists() or self._hour_at(span / 2).exists()
+        ):
+            span = max(span / SHORTER, FIRST_SPAN)
+        return span
+
+    def _hour_at(self, span: timedelta) -> QuerySet:
+        ends = sorted((self.moment(span - FIRST_SPAN), self.moment(span)))
+        return self.records.filter(created_at__gt=ends[0], created_at__lte=ends[1]).order_by()
+
+
+def _newest_moment(records: QuerySet) -> datetime:
+    """Nothing newer is asked for, but for records of the future."""
+    ends = [
+        each.rhs
+        for each in records.query.where.children
+        if isinstance(each, LessThan | LessThanOrEqual)
+        and getattr(each.lhs, "target", None) == records.model._meta.get_field("created_at")
+    ]
+    return min([timezone.now(), *ends])

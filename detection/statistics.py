@@ -298,13 +298,11 @@ def read_refusals(period: Period) -> list[RefusalCount]:
     return list(RefusalCount.objects.filter(day__gte=period.first, day__lte=period.last))
 
 
-def count_batches(period: Period) -> dict[str, int]:
-    """Batches that were sent in the period, by their status now."""
-    batches = PredictionBatch.objects.filter(
-        created_at__gte=period.start, created_at__lt=period.end
-    )
-    groups = batches.order_by().values("status").annotate(count=Count("pk"))
-    return {group["status"]: group["count"] for group in groups}
+def count_failed_batches(period: Period) -> int:
+    """Of those that were sent in the period."""
+    # Not "from its start on": some servers leave out what was made at that very moment.
+    sent = {"created_at__gt": period.start - MICROSECOND, "created_at__lt": period.end}
+    return PredictionBatch.objects.filter(status=PredictionBatch.Status.FAILED, **sent).count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,11 +330,11 @@ def _waiting(rows: Iterable[Total]) -> list[Group]:
 
 def _longest_waiting() -> datetime | None:
     """The totals know the day."""
-    days = totals.days_between(date.min, date.max).only(*GROUPED).order_by("pk")
-    first = next((day for day in days.iterator() if _waiting([day])), None)
-    if first is None:
+    days = totals.days_between(date.min, date.max).only(*GROUPED)
+    spans = [day.span for day in days if _waiting([day])]
+    if not spans:
         return None
-    day = Period(*[date.fromisoformat(first.span)] * 2)
+    day = Period(*[date.fromisoformat(min(spans))] * 2)
     # Not "from its start on": some servers leave out what was made at that very moment.
     made = {"created_at__gt": day.start - MICROSECOND, "created_at__lt": day.end}
     waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, **made)

@@ -110,7 +110,7 @@ def test_usage(admin_client):
 def test_errors(admin_client):
     text = shown(admin_client, **MARCH)
 
-    assert "Refused images 7 Failed batches 1 of 1" in text
+    assert "Refused images 7 Failed batches 1" in text
     assert "truncated_image 3 0 4 0 0 7" in text
     assert "those with store=false are counted in /metrics only" in text
 

@@ -58,9 +58,34 @@ def test_a_rare_record_is_found_however_old_it_is(expected):
     assert all_pages(old, size=50) == [[expected[-1]]]
 
 
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_dense_records_behind_a_gap_are_all_found(size):
+    """Several an hour, the newest of them a month ago, and some at the ends of parts."""
+    month_ago = now() - 30 * DAY
+    ages = [number / 96 for number in range(20)] + [1 / 24, 16 / 24, 17 / 24]
+    made = [a_prediction(created_at=month_ago - age * DAY) for age in ages]
+    made.sort(key=lambda each: (each.created_at, each.pk), reverse=True)
+    own_label = Prediction.objects.filter(label=made[0].label)
+
+    for records in (Prediction.objects.all(), own_label):
+        pages = all_pages(records, size=size)
+        assert [pk for page in pages for pk in page] == [each.pk for each in made]
+
+
+def test_looking_starts_at_the_end_of_the_time_that_is_asked_for(expected, monkeypatch):
+    """It is given up after the first part, which is an hour."""
+    monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
+    monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
+
+    page = newest_first(Prediction.objects.filter(created_at__lt=NOON), size=1, cursor=None)
+
+    assert [each.pk for each in page.records] == [expected[3]]
+    assert page.searched_to == NOON - timedelta(hours=1)
+
+
 @pytest.mark.parametrize("side", ["older", "newer"])
 def test_what_takes_long_to_find_is_looked_for_in_parts(expected, side, monkeypatch):
-    """Each question is slow, and each page is given up after the first one."""
+    """Each question is slow, and each page is given up after the first one, but for the last."""
     monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
     monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
     cursor = Cursor("newer", NOON - 5 * DAY, "0" * 26) if side == "newer" else None
@@ -71,6 +96,8 @@ def test_what_takes_long_to_find_is_looked_for_in_parts(expected, side, monkeypa
     while next_cursor := getattr(page, side):
         seen.append(page.records)
         monkeypatch.setattr(paging, "FIRST_SPAN", 2 * paging.FIRST_SPAN)
+        if paging.FIRST_SPAN > paging.LAST_SPAN:
+            monkeypatch.setattr(paging, "QUICK_SECONDS", 60)
         page = newest_first(Prediction.objects.all(), size=50, cursor=next_cursor)
     seen = [*seen, page.records][:: -1 if side == "newer" else 1]
 

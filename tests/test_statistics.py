@@ -16,7 +16,7 @@ from detection.services import open_batch
 from detection.statistics import (
     Period,
     PeriodError,
-    count_batches,
+    count_failed_batches,
     count_groups,
     count_predictions,
     count_predictions_by_day,
@@ -182,7 +182,7 @@ def test_refusals_and_batches_of_a_period():
         PredictionBatch.objects.filter(pk=batch.pk).update(created_at=created_at, status=failed)
 
     assert sorted(each.count for each in read_refusals(PERIOD)) == [6, 25]
-    assert count_batches(PERIOD) == {"failed": 2}
+    assert count_failed_batches(PERIOD) == 2
 
 
 @pytest.mark.django_db

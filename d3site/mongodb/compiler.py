@@ -13,6 +13,7 @@ from django_mongodb_backend.compiler import (  # noqa: F401
 from django_mongodb_backend.query import MongoQuery
 
 TIGHTER = {"$gt": max, "$gte": max, "$lt": min, "$lte": min}
+SIDES = (("$gt", "$gte", max), ("$lt", "$lte", min))  # where both bound the same, the first does
 
 
 class SQLCompiler(compiler.SQLCompiler):
@@ -31,7 +32,7 @@ class SQLCompiler(compiler.SQLCompiler):
             }
         if query.project_fields:
             query.project_fields = dotted(query.project_fields)
-        query.match_mql = flattened(query.match_mql)
+        query.match_mql = moments_first(flattened(query.match_mql))
         return query
 
 
@@ -93,6 +94,20 @@ def flattened(condition: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def moments_first(condition: dict[str, Any]) -> dict[str, Any]:
+    """Bounds in time before other conditions, which MongoDB takes in any order.
+
+    A server that uses the index of one condition only uses the first one that has an index.
+    """
+    return dict(sorted(condition.items(), key=lambda item: not _is_about_moments(item[1])))
+
+
+def _is_about_moments(condition: Any) -> bool:
+    return _has_operators(condition) and all(
+        isinstance(bound, datetime) for bound in condition.values()
+    )
+
+
 def _is_guarded_comparison(parts: list[dict[str, Any]]) -> bool:
     """``a < 1 and a is not null``: a comparison never finds null in the first place."""
     if not parts[0]:
@@ -120,7 +135,17 @@ def _joined(field: str, one: Any, other: Any) -> dict[str, Any] | None:
         if operator not in TIGHTER or not all(isinstance(bound, datetime) for bound in bounds):
             return None
         joined[operator] = TIGHTER[operator](bounds)
-    return joined
+    return _without_wider(joined)
+
+
+def _without_wider(bounds: dict[str, Any]) -> dict[str, Any]:
+    """Of two moments on the same side, the tighter one alone: not every server compares them."""
+    for strict, inclusive, tighter in SIDES:
+        both = bounds.get(strict), bounds.get(inclusive)
+        if all(isinstance(bound, datetime) for bound in both):
+            wider = inclusive if tighter(both) == both[0] else strict
+            bounds = {name: bound for name, bound in bounds.items() if name != wider}
+    return bounds
 
 
 def _has_operators(condition: Any) -> bool:

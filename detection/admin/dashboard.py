@@ -18,13 +18,13 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from detection.models import PredictionBatch, RefusalCount, Source
+from detection.models import RefusalCount, Source
 from detection.quality import Confusion, Rate
 from detection.statistics import (
     Period,
     PeriodError,
     Usage,
-    count_batches,
+    count_failed_batches,
     count_groups,
     count_scores,
     latency_percentiles,
@@ -145,7 +145,7 @@ def dashboard(request: HttpRequest) -> TemplateResponse:
         "latencies": latency_percentiles(rows),
         **_usage(groups, period),
         **_quality(groups),
-        "batches": _batches(period),
+        "failed_batches": count_failed_batches(period),
         "queue": review_queue(),
     }
     return TemplateResponse(request, "admin/dashboard.html", context)
@@ -190,9 +190,3 @@ def _quality(groups: list[dict[str, Any]]) -> dict[str, Any]:
         confusion.add(**case)
     rows = [Quality(version, counted) for version, counted in sorted(by_version.items())]
     return {"quality": rows, "confusion": confusion}
-
-
-def _batches(period: Period) -> dict[str, int]:
-    by_status = count_batches(period)
-    failed = by_status.get(PredictionBatch.Status.FAILED, 0)
-    return {"total": sum(by_status.values()), "failed": failed}
