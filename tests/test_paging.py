@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,7 +76,7 @@ def test_dense_records_behind_a_gap_are_all_found(size):
 
 def test_looking_starts_at_the_end_of_the_time_that_is_asked_for(expected, monkeypatch):
     """It is given up after the first part, which is an hour."""
-    monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
+    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
     monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
 
     page = newest_first(Prediction.objects.filter(created_at__lt=NOON), size=1, cursor=None)
@@ -86,7 +88,7 @@ def test_looking_starts_at_the_end_of_the_time_that_is_asked_for(expected, monke
 @pytest.mark.parametrize("side", ["older", "newer"])
 def test_what_takes_long_to_find_is_looked_for_in_parts(expected, side, monkeypatch):
     """Each question is slow, and each page is given up after the first one, but for the last."""
-    monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
+    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
     monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
     cursor = Cursor("newer", NOON - 5 * DAY, "0" * 26) if side == "newer" else None
     wanted = expected[:9] if side == "newer" else expected
@@ -105,7 +107,7 @@ def test_what_takes_long_to_find_is_looked_for_in_parts(expected, side, monkeypa
 
 
 def test_a_page_that_was_given_up_says_how_far_it_looked(client, expected, monkeypatch):
-    monkeypatch.setattr(paging, "QUICK_SECONDS", 0)
+    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
     monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
 
     page = client.get("/api/predictions/?search=nowhere").json()
@@ -114,6 +116,26 @@ def test_a_page_that_was_given_up_says_how_far_it_looked(client, expected, monke
     assert page["searched_to"] < f"{now():%Y-%m-%dT%H}"
     assert client.get(page["next"]).json()["searched_to"] < page["searched_to"]
     assert "Searched as far as" in client.get("/history/?search=nowhere").content.decode()
+
+
+def test_a_database_that_is_far_away_is_asked_to_the_end(monkeypatch):
+    """Each question takes a fifth of a second, however little it is about."""
+    ticks = count(step=0.2)
+    monkeypatch.setattr(paging, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    assert newest_first(Prediction.objects.all(), size=5, cursor=None).searched_to is None
+
+    old = a_prediction(created_at=NOON - 3000 * DAY)
+    page = newest_first(Prediction.objects.all(), size=5, cursor=None)
+    assert ([each.pk for each in page.records], page.older) == ([old.pk], None)
+
+
+def test_looking_ends_where_no_records_can_be(monkeypatch):
+    """Also where every question is slow, as no index helps."""
+    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
+    monkeypatch.setattr(paging, "LONGEST_SECONDS", 10**6)
+    page = newest_first(Prediction.objects.all(), size=5, cursor=None)
+
+    assert (page.records, page.searched_to) == ([], None)
 
 
 def test_records_of_the_future_are_on_the_first_page():
