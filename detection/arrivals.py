@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import BinaryIO, TypeVar
 
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.db.models import QuerySet
 
 from detection.d3.containers import image_format
 from detection.d3.decoding import check_size
@@ -38,7 +37,9 @@ class BatchClosedError(Exception):
     code = "batch_closed"
 
     def __init__(self, batch: PredictionBatch) -> None:
-        super().__init__(f"The batch {batch.pk} is complete; send further images as a new batch.")
+        super().__init__(
+            f"The batch {batch.pk} takes no more images; send further ones as a new batch."
+        )
 
 
 class TooManyQueuedError(Exception):
@@ -128,6 +129,7 @@ def add_images(*, batch: PredictionBatch, images: list[QueuedImage], most: int |
 
     Raises BatchClosedError, TooManyQueuedError and UnavailableError; then their files are deleted.
     """
+    places = range(0)
     try:
         places = _places(batch, len(images), most)
         for place, image in zip(places, images, strict=True):
@@ -142,6 +144,7 @@ def add_images(*, batch: PredictionBatch, images: list[QueuedImage], most: int |
                 raise BatchClosedError(batch)
     except BaseException as error:
         take_back_images(images, cause=error)
+        give_back_places(batch, places)
         raise
     for image in images:
         if image.code:
@@ -154,6 +157,14 @@ def take_back_images(images: list[QueuedImage], *, cause: BaseException) -> None
     ids = [image.pk for image in images]
     files = [key for image in images for key in image.file_keys]
     take_back(cause=cause, queued=ids, predictions=ids, files=files)
+
+
+def give_back_places(batch: PredictionBatch, places: range) -> None:
+    """Nobody uses them; unless there are later ones, the next part gets them."""
+    same = PredictionBatch.objects.filter(pk=batch.pk, total_images=places.stop)
+    with suppress(UnavailableError), database_errors():
+        if places and same.update(total_images=places.start):
+            batch.total_images = places.start
 
 
 def _places(batch: PredictionBatch, count: int, most: int | None) -> range:
@@ -178,7 +189,3 @@ def _places(batch: PredictionBatch, count: int, most: int | None) -> range:
                 batch.total_images = total + count
                 return range(total, total + count)
     raise UnavailableError("Too many requests add to this batch at the same time.")
-
-
-def _same(batch: PredictionBatch) -> QuerySet[PredictionBatch]:
-    return PredictionBatch.objects.filter(pk=batch.pk)

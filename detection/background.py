@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from django.db import connection
 
+from detection.apps import get_detector
 from detection.d3.errors import D3Error
-from detection.models import now
+from detection.models import PredictionBatch, now
 from detection.queue import close_left_open, has_waiting, judge_images, unfinished_batches
 from detection.unavailable import UnavailableError, database_errors
 from detection.webhooks import deliver_due_webhooks, next_webhook_at
@@ -41,8 +42,9 @@ class Background:
         with self._lock:
             self._due.set()
             if self._thread is None and not self.stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()  # which may raise, where there are too many
+                self._thread = thread
 
     def is_idle(self) -> bool:
         return self._thread is None
@@ -51,6 +53,7 @@ class Background:
         """Waits for what can be done now, as far as the time lasts; then for what is at hand."""
         if thread := self._thread:
             self._finishing.set()
+            self._due.set()  # it may pause
             thread.join(within)
             self.stopping.set()
             self._due.set()
@@ -90,21 +93,41 @@ class Background:
 
 def judge_all(*, is_stopped: Callable[[], bool] = bool) -> bool:
     """Judges what waits, batch after batch; False when some still waits, since other processes
-    judge it. Raises UnavailableError and D3Error.
+    judge it, or judging it broke off. Raises UnavailableError, and D3Error without a detector.
     """
     with database_errors():
-        for batch in list(unfinished_batches()):
+        batches = list(unfinished_batches())
+    if batches:
+        get_detector()
+    with database_errors():
+        for batch in batches:
             if is_stopped():
                 break
+            _judge_batch(batch, is_stopped)
+        return not any(has_waiting(batch=batch) for batch in unfinished_batches())
+
+
+def _judge_batch(batch: PredictionBatch, is_stopped: Callable[[], bool]) -> None:
+    """Raises UnavailableError; whatever else is wrong must not keep other batches waiting."""
+    try:
+        with database_errors():
             close_left_open(batch=batch)
             judge_images(batch_id=batch.pk, is_stopped=is_stopped)
-        return not any(has_waiting(batch=batch) for batch in unfinished_batches())
+    except D3Error as error:
+        logger.warning("Judging batch %s broke off: %s", batch.pk, error)
+    except UnavailableError:
+        raise
+    except Exception:
+        logger.exception("Judging batch %s broke off; it is tried again.", batch.pk)
 
 
 def _judge() -> float | None:
     is_done = judge_all(is_stopped=_images.stopping.is_set)
     _webhooks.start()
-    return DONE if is_done else PAUSE_SECONDS
+    if not is_done:
+        return PAUSE_SECONDS
+    with database_errors():  # those that may get more are closed when none has come for a day
+        return LONGEST_PAUSE_SECONDS if unfinished_batches().exists() else DONE
 
 
 def _deliver() -> float | None:

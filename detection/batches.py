@@ -17,6 +17,7 @@ from detection.arrivals import (
     BatchClosedError,
     add_images,
     add_in_groups,
+    give_back_places,
     store_images,
     take_back_images,
 )
@@ -34,7 +35,7 @@ from detection.queue import (
     unfinished_batches,
 )
 from detection.services import Outcome, Upload, close_batch, open_batch, predict_images
-from detection.unavailable import UnavailableError, database_errors
+from detection.unavailable import database_errors
 from detection.webhooks import check_webhook_url
 
 if TYPE_CHECKING:
@@ -150,13 +151,14 @@ def append_to_batch(
 
     Raises BatchClosedError and what ``queue_batch`` does; then nothing of this part is left.
     """
-    if batch.sending != Sending.OPEN:
+    if batch.sending != Sending.OPEN or batch.source == Source.SCAN:  # a scan sends its own
         raise BatchClosedError(batch)
     return _add(batch, uploads, more=more)
 
 
 def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> int:
     images: list[QueuedImage] = []
+    places = range(0)
     try:
         for image in store_images(uploads):
             images.append(image)
@@ -165,6 +167,7 @@ def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> in
             complete_sending(batch=batch)
     except BaseException as error:
         take_back_images(images, cause=error)
+        give_back_places(batch, places)
         raise
     wake_workers(batch=batch, places=places)
     return len(places)
@@ -200,15 +203,16 @@ def send_scan(
 
 def wake_workers(*, batch: PredictionBatch, places: range | list[int]) -> bool:
     """Somebody will judge these images soon. A lost broker delays it until ``requeue``; then False
-    is returned.
+    is returned. It never raises: the images wait, whatever is wrong with the messages.
     """
-    if not broker.is_configured():
-        background.start()
-        return True
     try:
-        broker.send_wake_ups(batch=batch, places=places)
-    except UnavailableError as error:
-        logger.warning("Batch %s waits until the queue is back: %s", batch.pk, error.__cause__)
+        if broker.is_configured():
+            broker.send_wake_ups(batch=batch, places=places)
+        else:
+            background.start()
+    except Exception as error:
+        reason = error.__cause__ or error
+        logger.warning("Batch %s waits until it can be announced: %s", batch.pk, reason)
         return False
     return True
 
@@ -225,8 +229,10 @@ def requeue() -> None:
             close_left_open(batch=batch)
             close_when_done(batch_id=batch.pk)
         batches = list(unfinished_batches())
-        if not batches or broker.waiting_messages():
+        if not batches:
             return
+        messages = broker.waiting_messages()
+        batches = [batch for batch in batches if not messages[broker.queue_of(batch)]]
         left = MOST_WAKE_UPS * CHUNK
         for batch in batches:
             places = free_places(batch=batch, most=left)

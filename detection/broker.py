@@ -32,8 +32,7 @@ def is_configured() -> bool:
 
 def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
     """One message for every few images of the batch. Raises BrokerUnavailableError."""
-    batches, scans = QUEUES
-    queue = scans if batch.source == Source.SCAN else batches
+    queue = queue_of(batch)
     try:
         with app.producer_or_acquire() as producer:
             for start in range(0, len(places), CHUNK):
@@ -48,10 +47,16 @@ def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
         raise BrokerUnavailableError("The queue cannot be reached.") from error
 
 
-def waiting_messages() -> int:
-    """Wake-ups that no worker has taken. Raises BrokerUnavailableError."""
+def queue_of(batch: PredictionBatch) -> str:
+    """Scans have one of their own, so that nobody waits for a long one."""
+    batches, scans = QUEUES
+    return scans if batch.source == Source.SCAN else batches
+
+
+def waiting_messages() -> dict[str, int]:
+    """Wake-ups that no worker has taken, by queue. Raises BrokerUnavailableError."""
     with _connected() as connection:
-        return sum(_messages(connection, name) for name in QUEUES)
+        return {name: _messages(connection, name) for name in QUEUES}
 
 
 def ping() -> None:

@@ -22,8 +22,10 @@ from detection.models import QueuedImage
 from detection.services import name_of_original
 from detection.storage import PresignedS3Storage
 from detection.unavailable import StorageUnavailableError, UnavailableError, storage_errors
+from detection.verification import FOLDERS, TEMPORARY
 
 SCHEME = "s3://"
+OWN_FOLDERS = (*FOLDERS, TEMPORARY, "seeded")
 
 
 class BucketError(Exception):
@@ -59,21 +61,33 @@ class StoredObject:
         return any(part.startswith(".") for part in self.key.split("/"))
 
     @property
+    def is_our_own(self) -> bool:
+        """A file of the service: it grows while a scan goes on, which would never end."""
+        return _is_our_own(self.bucket, self.key)
+
+    @property
     def is_named_like_an_image(self) -> bool:
         return self.key.lower().endswith(IMAGE_EXTENSIONS)
 
 
+def _is_our_own(bucket: str, key: str) -> bool:
+    folder, slash, _ = key.partition("/")
+    return bool(slash) and folder in OWN_FOLDERS and bucket == default_storage.bucket_name
+
+
 def list_objects(place: BucketPrefix) -> Iterator[StoredObject]:
-    """Every object below the prefix that is not hidden, in the order of the keys.
+    """Every object below the prefix that is neither hidden nor our own, in the order of the keys.
 
     Raises BucketError, and UnavailableError when the store is down.
     """
     pages = _client().get_paginator("list_objects_v2")
+    if _is_our_own(place.bucket, place.prefix):
+        raise BucketError(f"{place} holds the service's own files; they are judged already.")
     try:
         for page in pages.paginate(Bucket=place.bucket, Prefix=place.prefix):
             for entry in page.get("Contents", []):
                 found = StoredObject(place.bucket, entry["Key"], entry["Size"])
-                if not (found.is_hidden or found.key.endswith("/")):
+                if not (found.is_hidden or found.is_our_own or found.key.endswith("/")):
                     yield found
     except ClientError as error:
         code = error.response["Error"]["Code"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -20,7 +21,8 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F, QuerySet
 
-from detection.d3.errors import D3Error, ImageError
+from detection.apps import get_detector
+from detection.d3.errors import ImageError
 from detection.leftovers import delete_files
 from detection.models import (
     MAX_BATCH_ERRORS,
@@ -52,11 +54,15 @@ class JudgingFailedError(ImageError):
 
 
 def complete_sending(*, batch: PredictionBatch, sending: str = Sending.COMPLETE) -> None:
-    """No more images will come: the batch is closed when none waits any more."""
+    """No more images will come: the batch is closed when none waits any more.
+
+    Raises UnavailableError; then more may still come.
+    """
     with database_errors():
         _batches(batch).filter(sending=Sending.OPEN).update(sending=sending)
     batch.sending = sending
-    close_when_done(batch_id=batch.pk)
+    with suppress(UnavailableError):  # whoever looks for what was left closes it
+        close_when_done(batch_id=batch.pk)
 
 
 def judge_images(
@@ -69,13 +75,15 @@ def judge_images(
     """Judges the images of a batch that wait and that nobody else judges, those from ``first`` to
     ``last`` or all. Closes the batch when none is left.
 
-    Raises UnavailableError and D3Error; what was not judged goes on waiting.
+    Raises UnavailableError, D3Error, and whatever else judging an image may raise; what was not
+    judged goes on waiting.
     """
-    with database_errors():
-        batch = PredictionBatch.objects.filter(pk=batch_id).first()
-    if batch is None:  # it was deleted meanwhile
-        return
+    get_detector()  # that it cannot be loaded is held against no image
     while not is_stopped():
+        with database_errors():  # each time, since its owner may have been deleted
+            batch = PredictionBatch.objects.filter(pk=batch_id).first()
+        if batch is None:  # it was deleted meanwhile
+            return
         with Lease.take(batch=batch, first=first, last=last) as lease:
             if not lease.images:
                 break
@@ -129,22 +137,33 @@ class Lease:
     def __init__(self, images: list[QueuedImage], name: str) -> None:
         self.images = images
         self._name = name
+        self._is_fault = self._is_late = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     @classmethod
     def take(cls, *, batch: PredictionBatch, first: int | None, last: int | None) -> Self:
         """The next images of the batch that are free, CHUNK at most; perhaps none."""
+        _release_ended()
         with database_errors():
-            while ids := [image.pk for image in _free(batch, first, last)]:
-                # Whoever else saw them free a moment ago: each goes to one of us.
-                name, images = new_id(), QueuedImage.objects.filter(pk__in=ids, code="")
-                images.filter(leased_until__lte=now()).update(
-                    leased_by=name, leased_until=_lease_end(), tries=F("tries") + 1
-                )
-                if leased := list(images.filter(leased_by=name).order_by("batch_index")):
-                    return cls(leased, name)
+            while images := _free(batch, first, last):
+                lease = cls(images, new_id())
+                lease._take()
+                if lease.images:
+                    return lease
         return cls([], "")
+
+    def _take(self) -> None:
+        """Whoever else saw them free a moment ago: each goes to one of us."""
+        ids = [image.pk for image in self.images]
+        free = QueuedImage.objects.filter(pk__in=ids, code="", leased_until__lte=now())
+        try:
+            with database_errors():
+                free.update(leased_by=self._name, leased_until=_lease_end(), tries=F("tries") + 1)
+                self.images = list(self._mine().order_by("batch_index"))
+        except UnavailableError:
+            _ended.append(self)
+            raise
 
     def __enter__(self) -> Self:
         if self.images:
@@ -156,20 +175,27 @@ class Lease:
             return
         self._over.set()
         self._thread.join()
-        is_fault = kind is not None and issubclass(kind, Exception)
-        if is_fault and issubclass(kind, UnavailableError | D3Error):
-            is_fault = False
-        with suppress(UnavailableError), database_errors():  # it runs out by itself
-            self._release(is_fault=is_fault)
+        is_error = kind is not None and issubclass(kind, Exception)
+        self._is_fault = is_error and not issubclass(kind, UnavailableError)
+        try:
+            self.release()
+        except UnavailableError:
+            self._is_late = True
+            _ended.append(self)
 
     def _mine(self) -> QuerySet[QueuedImage]:
         ids = [image.pk for image in self.images]
         return QueuedImage.objects.filter(pk__in=ids, leased_by=self._name, code="")
 
-    def _release(self, *, is_fault: bool) -> None:
+    def release(self) -> None:
         """What is left is free at once. That something is down is not the fault of an image."""
-        tries = {} if is_fault else {"tries": self.images[0].tries - 1}
-        self._mine().update(leased_until=NEVER_LEASED, **tries)
+        with database_errors():
+            tries = {} if self._is_fault else {"tries": F("tries") - 1}
+            if tries and self._is_late:  # it may have run out, and others have them
+                ids = [image.pk for image in self.images]
+                others = QueuedImage.objects.filter(pk__in=ids, code="", tries__gt=0)
+                others.exclude(leased_by=self._name).update(**tries)
+            self._mine().update(leased_by="", leased_until=NEVER_LEASED, **tries)
 
     def _renew(self) -> None:
         try:
@@ -178,6 +204,24 @@ class Lease:
                     self._mine().update(leased_until=_lease_end())
         finally:
             connection.close()
+
+
+# Leases that are over but could not be released, since the database was down. If they just ran out,
+# it would look as if their images had broken the process.
+_ended: deque[Lease] = deque()
+
+
+def _release_ended() -> None:
+    for _ in range(len(_ended)):
+        try:
+            lease = _ended.popleft()
+        except IndexError:  # another thread was faster
+            return
+        try:
+            lease.release()
+        except UnavailableError:
+            _ended.append(lease)
+            raise
 
 
 def _free(batch: PredictionBatch, first: int | None, last: int | None) -> list[QueuedImage]:
@@ -215,8 +259,20 @@ def close_when_done(*, batch_id: str) -> bool:
             finished_at=now(),
             **announcement(batch),
         )
+        if _waiting(batch).exists():  # a part that was on its way has come
+            _reopen(batch)
+            return False
         _forget_refused(batch_id)
     return bool(is_ours)
+
+
+def _reopen(batch: PredictionBatch) -> None:
+    _batches(batch).update(
+        status=Status.RUNNING,
+        total_images=batch.total_images,
+        finished_at=None,
+        webhook_due_at=None,
+    )
 
 
 def forget_refused() -> None:

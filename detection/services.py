@@ -246,12 +246,21 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
 
 
 def _purge_queued(before: datetime) -> None:
-    """Images that no worker ever came for."""
+    """Images that no worker ever came for; what is judged just now stays."""
     old = QueuedImage.objects.filter(pk__lt=first_id(before)).order_by("pk")
     with database_errors():
-        while images := list(old[:PURGE_STEP]):
-            QueuedImage.objects.filter(pk__in=[image.pk for image in images]).delete()
-            delete_files([key for image in images for key in image.file_keys])
+        while images := list(old.filter(leased_until__lte=now())[:PURGE_STEP]):
+            ids = [image.pk for image in images]
+            QueuedImage.objects.filter(pk__in=ids, leased_until__lte=now()).delete()
+            kept = {*_ids(QueuedImage, ids), *_ids(Prediction, ids)}  # these need their files
+            delete_files(
+                [key for image in images if image.pk not in kept for key in image.file_keys]
+            )
+
+
+def _ids(model: type[QueuedImage | Prediction], ids: list[str]) -> Iterable[str]:
+    """Those of which there is a record."""
+    return model.objects.filter(pk__in=ids).order_by().values_list("pk", flat=True)
 
 
 def open_batch(
@@ -549,12 +558,22 @@ class _QueuedRun(_Run):
         return job
 
     def record(self, job: _Job) -> None:
-        with suppress(IntegrityError):  # whoever had it before had come as far as the record
+        try:
             super().record(job)
+        except IntegrityError:
+            with database_errors():
+                if not Prediction.objects.filter(pk=job.queued.pk).exists():
+                    raise  # its owner was deleted just now, say: the next try knows
+            # Whoever had it before had come as far as the record.
+
+    def _write(self, job: _Job) -> None:
+        if job.error:  # in no transaction, since a file is deleted
+            refuse_queued(image=job.queued, error=job.error)
+        else:
+            super()._write(job)
 
     def _count(self, job: _Job) -> None:
-        if job.error:
-            refuse_queued(image=job.queued, error=job.error)
+        pass
 
     def take_back(self, predictions: list[Prediction], *, cause: BaseException) -> None:
         pass

@@ -54,6 +54,10 @@ def uploads(count: int) -> list[Upload]:
     return [Upload(f"{i}.jpg", image_bytes(size=(16, 12), seed=i)) for i in range(count)]
 
 
+def messages() -> int:
+    return sum(waiting_messages().values())
+
+
 def work() -> int:
     """Does what the messages say, as a worker does; the number of messages."""
     done = 0
@@ -79,7 +83,7 @@ def _next(messages):
 def test_a_batch_is_a_few_messages_and_each_has_some_of_its_images(redis):
     batch = queue_batch(uploads=uploads(70), source="batch")
 
-    assert waiting_messages() == 3
+    assert messages() == 3
     assert work() == 3
     batch.refresh_from_db()
     assert (batch.status, batch.successful) == ("done", 70)
@@ -113,15 +117,26 @@ def test_what_a_lost_broker_forgot_is_sent_again_once(redis):
     batch = queue_batch(uploads=uploads(40), source="batch")
     redis.kill()
     redis.start()
-    assert waiting_messages() == 0
+    assert messages() == 0
 
     requeue()
     requeue()
 
-    assert waiting_messages() == 2
+    assert messages() == 2
     work()
     batch.refresh_from_db()
     assert batch.successful == Prediction.objects.count() == 40
+
+
+def test_a_long_scan_keeps_no_other_batch_from_being_sent_again(redis, monkeypatch):
+    list(send_scan(images=store_images(uploads(1)), threshold=None))
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "send_wake_ups", lambda **_: None)  # it is lost
+        queue_batch(uploads=uploads(1), source="batch")
+
+    requeue()
+
+    assert waiting_messages() == dict(zip(broker.QUEUES, [1, 1], strict=True))
 
 
 def test_what_a_killed_worker_had_is_sent_again_when_its_lease_is_over(redis):
@@ -129,7 +144,7 @@ def test_what_a_killed_worker_had_is_sent_again_when_its_lease_is_over(redis):
     queue.Lease.take(batch=batch, first=None, last=None)
     assert work() == 1  # of images that somebody else seems to judge
     requeue()
-    assert waiting_messages() == 0
+    assert messages() == 0
 
     QueuedImage.objects.update(leased_until=queue.NEVER_LEASED)
     requeue()

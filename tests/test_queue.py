@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from threading import Barrier, Thread
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.files.storage import default_storage
-from django.db import connection
+from django.db import IntegrityError, connection
 
-from detection import background, queue
+from detection import background, batches, queue, services
 from detection.arrivals import BatchClosedError, TooManyQueuedError
 from detection.batches import append_to_batch, queue_batch
+from detection.d3.errors import CheckpointError, D3Error
 from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
 from detection.queue import (
     Lease,
@@ -19,7 +22,7 @@ from detection.queue import (
     count_current,
     judge_images,
 )
-from detection.services import Upload, purge_predictions
+from detection.services import Upload, judge_queued, open_batch, purge_predictions
 from detection.unavailable import DatabaseUnavailableError
 from tests.factories import an_upload, image_bytes
 
@@ -210,6 +213,121 @@ def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_n
     assert [(error["index"], error["code"]) for error in batch.errors] == [(0, "judging_failed")]
 
 
+def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(monkeypatch):
+    bad, other = a_batch(2), a_batch(1)
+    poor = QueuedImage.objects.get(batch=bad, batch_index=1).pk
+
+    def judge(*, batch, images):
+        if any(image.pk == poor for image in images):
+            raise D3Error("The network gave no finite number.")
+        return judge_queued(batch=batch, images=images)
+
+    monkeypatch.setattr(queue, "judge_queued", judge)
+    looks = [background.judge_all() for _ in range(queue.MOST_TRIES + 1)]
+
+    bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
+    assert looks == [False] * queue.MOST_TRIES + [True]
+    assert [(error["index"], error["code"]) for error in bad.errors] == [(1, "judging_failed")]
+    assert (bad.successful, other.successful) == (1, 1)
+    assert other.finished_at < bad.finished_at
+
+
+def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
+    batch = a_batch(1)
+
+    def broken():
+        raise CheckpointError("There is no such file.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "get_detector", broken)
+        with pytest.raises(CheckpointError):
+            judge_images(batch_id=batch.pk)
+
+    assert QueuedImage.objects.get().tries == 0
+
+
+def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch):
+    batch = a_batch(2)
+
+    def lost(*args, **options):
+        raise DatabaseUnavailableError("It is down.")
+
+    for _ in range(queue.MOST_TRIES + 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(queue, "judge_queued", lost)
+            patched.setattr(Lease, "release", lost)
+            with pytest.raises(DatabaseUnavailableError):
+                judge_images(batch_id=batch.pk)
+        QueuedImage.objects.update(leased_until=now() - timedelta(seconds=1))  # it runs out
+
+    assert (judged(batch).successful, judged(batch).failed) == (2, 0)
+
+
+def test_an_outage_is_held_against_no_image_that_somebody_else_has_taken_over(monkeypatch):
+    batch = a_batch(1)
+
+    def lost(lease):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lease, "release", lost)
+        with Lease.take(batch=batch, first=None, last=None):
+            pass
+    QueuedImage.objects.update(leased_by=new_id())
+
+    assert not Lease.take(batch=batch, first=None, last=None).images
+    assert QueuedImage.objects.get().tries == 0
+
+
+def test_images_outlive_their_owner(monkeypatch, stored_files):
+    owner = get_user_model().objects.create(username="leaving")
+    batch = queue_batch(uploads=uploads(2), source="batch", owner=owner)
+
+    def judge(*, batch, images):
+        assert batch.owner == owner
+        get_user_model().objects.all().delete()
+        return judge_queued(batch=batch, images=images)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "judge_queued", judge)
+        with suppress(IntegrityError):  # MongoDB has no foreign keys
+            judge_images(batch_id=batch.pk)
+
+    assert judged(batch).successful == 2
+    assert len(stored_files()) == 4
+
+
+def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
+    batch, seen = a_batch(2), []
+    default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
+    monkeypatch.setattr(
+        services, "delete_files", lambda keys: seen.append(connection.in_atomic_block)
+    )
+
+    judged(batch)
+
+    assert seen == [False]
+
+
+def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
+    batch = a_batch(1, more=True)
+    late = QueuedImage(batch=batch, batch_index=1, filename="1.jpg")
+    judged(batch)
+
+    def announced(batch):
+        late.save(force_insert=True)  # between the look for waiting images and the closing
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "announcement", announced)
+        queue.complete_sending(batch=batch)
+
+    batch.refresh_from_db()
+    assert (batch.status, batch.finished_at) == ("running", None)
+    late.delete()
+    assert close_when_done(batch_id=batch.pk)
+
+
 def test_that_something_is_down_is_held_against_no_image(monkeypatch):
     batch = a_batch(2)
 
@@ -252,11 +370,60 @@ def test_a_part_for_a_batch_that_was_completed_leaves_nothing(stored_files):
     append_to_batch(batch=batch, uploads=[])
     files = stored_files()
 
-    with pytest.raises(BatchClosedError, match="complete"):
+    with pytest.raises(BatchClosedError, match="no more images"):
         append_to_batch(batch=late, uploads=uploads(2))
 
     assert QueuedImage.objects.count() == 1
     assert stored_files() == files
+
+
+@pytest.mark.parametrize("name", ["bulk_create", "complete_sending"])
+def test_a_part_that_failed_can_be_sent_again(name, monkeypatch, settings, stored_files):
+    settings.MAX_ASYNC_IMAGES = 3
+    batch = a_batch(1, more=True)
+    before = stored_files()
+
+    def lost(*args, **options):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        place = batches if name == "complete_sending" else QueuedImage.objects
+        patched.setattr(place, name, lost)
+        with pytest.raises(DatabaseUnavailableError):
+            append_to_batch(batch=batch, uploads=uploads(2))
+
+    assert PredictionBatch.objects.get().total_images == 1
+    assert stored_files() == before
+    assert append_to_batch(batch=batch, uploads=uploads(2)) == 2
+
+
+def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
+    batch = a_batch(1, more=True)
+
+    def lost(**options):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "close_when_done", lost)
+        append_to_batch(batch=batch, uploads=uploads(2))
+
+    assert (judged(batch).successful, judged(batch).status) == (3, "done")
+
+
+def test_a_scan_takes_no_parts():
+    scan = open_batch(total_images=0, source="scan", status="queued", sending="open")
+
+    with pytest.raises(BatchClosedError, match="no more images"):
+        append_to_batch(batch=scan, uploads=uploads(1))
+
+
+def test_images_are_kept_when_nobody_can_be_woken(monkeypatch, stored_files):
+    def broken():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(background, "start", broken)
+
+    assert judged(a_batch(2)).successful == 2
 
 
 def test_too_many_images_leave_nothing(stored_files, settings):
@@ -283,13 +450,21 @@ def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
 
 
 def test_what_waits_in_the_process_is_judged_in_order():
-    batches = [a_batch(2), a_batch(1)]
+    sent = [a_batch(2), a_batch(1)]
 
     assert background.judge_all()
 
-    first, second = (PredictionBatch.objects.get(pk=batch.pk) for batch in batches)
+    first, second = (PredictionBatch.objects.get(pk=batch.pk) for batch in sent)
     assert first.finished_at < second.finished_at
     assert (first.successful, second.successful) == (2, 1)
+
+
+def test_the_process_looks_again_while_a_batch_is_open():
+    batch = a_batch(1, more=True)
+    assert background._judge() == background.LONGEST_PAUSE_SECONDS
+
+    append_to_batch(batch=batch, uploads=[])
+    assert background._judge() is background.DONE
 
 
 def test_the_process_looks_again_for_what_others_judge():
@@ -309,6 +484,23 @@ def test_purging_takes_images_that_no_worker_ever_came_for(stored_files):
     assert not QueuedImage.objects.exists()
     assert stored_files() == []
     assert judged(batch).successful == 0
+
+
+def test_purging_leaves_what_is_judged_and_files_of_a_prediction(stored_files):
+    batch = a_batch(2)
+    images = list(QueuedImage.objects.order_by("batch_index"))
+    judged(batch)
+    later = Prediction.objects.all()
+    later.update(created_at=now() + timedelta(days=2))
+    images[0].save(force_insert=True)  # as if the process had died before it could delete it
+    images[1].leased_until = now() + timedelta(days=1)
+    images[1].save(force_insert=True)
+    files = stored_files()
+
+    list(purge_predictions(before=now() + timedelta(days=1)))
+
+    assert QueuedImage.objects.get() == images[1]
+    assert stored_files() == files
 
 
 def test_a_prediction_judged_later_is_dated_when_it_was_judged():

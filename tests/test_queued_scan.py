@@ -137,3 +137,29 @@ def test_the_images_below_a_prefix_of_a_bucket_are_judged_and_stay_there(stored_
 @pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
 def test_a_bucket_that_is_not_there_is_a_sentence():
     assert "cannot be listed: NoSuchBucket" in failed_scan("s3://no-such-bucket/")[0]
+    assert not PredictionBatch.objects.exists()
+
+
+@pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
+def test_a_scan_of_the_own_bucket_leaves_out_what_the_service_has_stored(stored_files):
+    bucket = default_storage.bucket_name
+    default_storage.save("photo.jpg", ContentFile(image_bytes(seed=1)))
+    default_storage.save("zoo/photo.jpg", ContentFile(image_bytes(seed=2)))
+    default_storage.save("originals/2026/01/photo.jpg", ContentFile(image_bytes(seed=3)))
+
+    scan(f"s3://{bucket}/")
+
+    assert PredictionBatch.objects.get().successful == 2
+    assert "own files" in failed_scan(f"s3://{bucket}/originals/")[0]
+
+
+def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, nobody_judges):
+    def closed(*, batch, places):
+        PredictionBatch.objects.update(sending="broken")
+
+    monkeypatch.setattr(batches, "wake_workers", closed)
+
+    sentence, _ = failed_scan(folder)
+
+    assert "takes no more images" in sentence
+    assert f"as batch {PredictionBatch.objects.get().pk}" in sentence

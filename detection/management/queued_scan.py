@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import chain, islice
 from pathlib import Path
 
 from django.core.management.base import CommandError
 
 from detection import background, broker
-from detection.arrivals import store_images
+from detection.arrivals import BatchClosedError, store_images
 from detection.batches import send_scan
-from detection.buckets import BucketPrefix, copy_image, list_objects
+from detection.buckets import BucketError, BucketPrefix, copy_image, list_objects
 from detection.folders import list_images
 from detection.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
@@ -20,6 +21,7 @@ from detection.queue import count_current, has_waiting
 from detection.services import Upload
 from detection.unavailable import UnavailableError, database_errors
 
+BREAKS_OFF = (UnavailableError, BatchClosedError, BucketError, OSError)
 EVERY_SECONDS = 5.0  # a line of progress
 LOOKING_SECONDS = 0.2
 
@@ -52,7 +54,7 @@ class QueuedScan:
                     self._tell_now_and_then(f"{batch.total_images} images sent")
                     if self._stop.received:
                         break
-            except (UnavailableError, KeyboardInterrupt) as error:
+            except (*BREAKS_OFF, KeyboardInterrupt) as error:
                 if batch is None:
                     raise
                 raise CommandError(
@@ -63,7 +65,7 @@ class QueuedScan:
 
     def _follow(self, batch: PredictionBatch) -> None:
         """Until all is judged, or somebody stops it: then the service goes on when it starts."""
-        while not self._stop.received and background.is_judging():
+        while not (self._stop.received or batch.finished_at) and background.is_judging():
             with suppress(UnavailableError), database_errors():
                 batch.refresh_from_db()
                 count_current(batch)
@@ -87,7 +89,9 @@ class QueuedScan:
 
 def _stored(place: Path | BucketPrefix, *, recursive: bool) -> Iterator[QueuedImage]:
     if isinstance(place, BucketPrefix):
-        return store_images(list_objects(place), copy_image)
+        found = list_objects(place)
+        first = list(islice(found, 1))  # before there is a batch: it may not be listed at all
+        return store_images(chain(first, found), copy_image)
     try:
         images = list_images(place, recursive=recursive).images
     except OSError as error:
