@@ -32,6 +32,9 @@ def beat_schedule(*, requeue_seconds: float, purges: bool) -> dict[str, dict]:
         "requeue": _entry("requeue", requeue_seconds, expires=HOUR / 6),
         "deliver_webhooks": _entry("deliver_webhooks", 60, expires=HOUR / 6),
         "rebuild_totals": _entry("rebuild_totals", crontab(hour=3, minute=10), expires=HOUR),
+        "rebuild_all_totals": _entry(
+            "rebuild_all_totals", crontab(hour=4, minute=10, day_of_week="sunday"), expires=HOUR
+        ),
     }
     if purges:
         schedule["purge"] = _entry("purge", crontab(hour=3, minute=40), expires=HOUR)

@@ -59,14 +59,18 @@ def _few_with(text: str) -> list[str] | None:
 
 @receiver(post_migrate, sender=apps.get_app_config("detection"))
 def keep_index(using: str, **about: object) -> None:
-    if connections[using].vendor == "sqlite" and not _is_there(using):
+    if connections[using].vendor != "sqlite":
+        return
+    there = _names(using)
+    # After a migration back to nothing there are no predictions.
+    if Prediction._meta.db_table in there and not there >= MADE.keys():
         _make(using)
 
 
-def _is_there(using: str) -> bool:
+def _names(using: str) -> set[str]:
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT name FROM sqlite_master")
-        return MADE.keys() <= {name for (name,) in cursor.fetchall()}
+        return {name for (name,) in cursor.fetchall()}
 
 
 def _make(using: str) -> None:

@@ -1,10 +1,11 @@
 """The totals are counted anew from the records, and mended where they differ.
 
-The service may be at work meanwhile. Where the database has transactions, a day is counted and
-mended in one. Where it has none, a record is written a moment before it is counted, so a difference
-may be one that is about to vanish: it is mended only if it is still there, and nothing has been
-counted in that row, after longer than any write takes. A row that is never that quiet is left for
-another time, as tomorrow, when today is over.
+The service may be at work meanwhile, and nobody waits for a count: a row is mended only if nothing
+has been counted in it since it was read, which its revision tells. Where the database has
+transactions, such a row is read and counted again a few times. Where it has none, a record is
+written a moment before it is counted, so a difference may be one that is about to vanish: the row
+has to be quiet for longer than any write takes. What is never that quiet is left for another time,
+as tomorrow, when today is over.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from detection.unavailable import database_errors
 
 EPOCH = date(1970, 1, 1)  # ids of records begin with the time since then
 SETTLE_SECONDS = 30.0  # longer than a write to a lost server waits
+COUNTS = 3  # of a row that is counted in meanwhile
 COUNTED = (
     "label",
     "uncertain",
@@ -60,9 +62,9 @@ class _Difference:
 def rebuild_totals(
     *, period: Period | None = None, mend: bool = True, settle: float = SETTLE_SECONDS
 ) -> Recount:
-    """Counts each day of the period, or of all time, and what all days add up to; where the totals
-    differ, they are mended, unless told not to. ``settle`` are the seconds that a database without
-    transactions is watched before.
+    """Counts each day of the period, or of all time, and then adds up all days that there are;
+    where the totals differ, they are mended, unless told not to. ``settle`` are the seconds that a
+    database without transactions is watched before.
 
     Raises UnavailableError; what was mended until then is right.
     """
@@ -70,8 +72,7 @@ def rebuild_totals(
         days = period.days if period else days_of(Prediction.objects.all())
         recount = Recount(days=len(days))
         _compare(map(str, days), recount, mend=mend, settle=settle)
-        if period is None:
-            _compare([EVER], recount, mend=mend, settle=settle)
+        _compare([EVER], recount, mend=mend, settle=settle)
     return recount
 
 
@@ -83,29 +84,34 @@ def records_of(predictions: QuerySet[Prediction], day: date) -> Iterator[Predict
 
 
 def _compare(spans: Iterable[str], recount: Recount, *, mend: bool, settle: float) -> None:
-    waiting: list[_Difference] = []
-    for span in spans:
-        with transaction.atomic():
-            found = list(_differences(span))
-            if connection.features.supports_transactions:
-                _conclude(found, recount, mend=mend)
-            else:
-                waiting += found
-    if waiting:
+    if connection.features.supports_transactions:
+        for span in spans:
+            _compare_at_once(span, recount, mend=mend)
+    elif found := [each for span in spans for each in _differences(span)]:
         sleep(settle)
-        _conclude(waiting, recount, mend=mend)
+        recount.busy += _conclude(found, recount, mend=mend)
 
 
-def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: bool) -> None:
+def _compare_at_once(span: str, recount: Recount, *, mend: bool) -> None:
+    """Without a transaction around the count: SQLite's only writer would be this one."""
+    busy: list[Row] | None = None
+    for _ in range(COUNTS):
+        found = [each for each in _differences(span) if busy is None or each.row in busy]
+        busy = _conclude(found, recount, mend=mend)
+        if not busy:
+            return
+    recount.busy += busy
+
+
+def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: bool) -> list[Row]:
+    """Those that cannot be told yet."""
+    busy = []
     for each in differences:
-        if not (_mend(each) if mend else _is_unchanged(each)):
-            recount.busy.append(each.row)
-            continue
-        recount.wrong.append(each.row)
-        if mend and each.row.span != EVER:
-            ever = Row(each.row.owner, EVER, each.row.model_version)
-            totals.make_row(ever)
-            totals.change([ever.key], each.missing)
+        if _mend(each) if mend else _is_unchanged(each):
+            recount.wrong.append(each.row)
+        else:
+            busy.append(each.row)
+    return busy
 
 
 def _differences(span: str) -> Iterator[_Difference]:
@@ -146,10 +152,18 @@ def _is_unchanged(difference: _Difference) -> bool:
 
 
 def _mend(difference: _Difference) -> bool:
-    """False when something has been counted in the row since."""
-    if difference.revision is None:
-        return totals.make_row(difference.row, difference.missing)
-    return bool(totals.add_to(_unchanged(difference), difference.missing))
+    """In the row, and in that of all days. False when something has been counted in it since."""
+    row, missing = difference.row, difference.missing
+    with transaction.atomic():
+        if difference.revision is None:
+            is_mended = totals.make_row(row, missing)
+        else:
+            is_mended = bool(totals.add_to(_unchanged(difference), missing))
+        if is_mended and row.span != EVER:
+            ever = Row(row.owner, EVER, row.model_version)
+            totals.make_row(ever)
+            totals.change([ever.key], missing)
+    return is_mended
 
 
 def days_of(predictions: QuerySet[Prediction]) -> list[date]:

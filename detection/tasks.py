@@ -9,7 +9,7 @@ from celery.signals import worker_process_init, worker_ready
 from django.conf import settings
 
 from d3site.celery import app
-from detection import batches, queue, recounting
+from detection import batches, broker, queue, recounting
 from detection.apps import get_detector
 from detection.d3.errors import D3Error
 from detection.models import now
@@ -44,8 +44,14 @@ def deliver_webhooks() -> None:
 
 @app.task(name="detection.upkeep.rebuild_totals")
 def rebuild_totals() -> None:
-    """What a process that was killed did not count; older days were counted on other nights."""
+    """What a process that was killed did not count: it wrote predictions of the last days."""
     recounting.rebuild_totals(period=Period.latest(RECOUNTED_DAYS))
+
+
+@app.task(name="detection.upkeep.rebuild_all_totals")
+def rebuild_all_totals() -> None:
+    """It may have deleted or reviewed older ones."""
+    recounting.rebuild_totals()
 
 
 @app.task(name="detection.upkeep.purge")
@@ -56,7 +62,11 @@ def purge() -> None:
 
 @worker_process_init.connect
 def load_detector(**signal: object) -> None:
-    """In the process that will use it: CUDA must not be touched before a fork."""
+    """In the process that will use it: CUDA must not be touched before a fork. Whoever does the
+    upkeep alone needs none.
+    """
+    if app.amqp.queues.consume_from.keys().isdisjoint(broker.QUEUES):
+        return
     try:
         get_detector()
     except D3Error as error:

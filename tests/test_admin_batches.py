@@ -166,7 +166,7 @@ def test_a_batch_without_errors_and_results_says_so(moderator_client):
     ids=["not yet", "due", "failed", "given up", "delivered"],
 )
 def test_the_page_of_a_batch_tells_what_became_of_its_webhook(moderator_client, fields, shown):
-    batch = a_batch(webhook_url="https://hooks.example/d3?token=secret", **fields)
+    batch = a_batch(webhook_url="https://hooks.example/secret/d3?token=secret", **fields)
 
     page = page_of(moderator_client, f"{batch.pk}/change/")
 

@@ -400,9 +400,25 @@ def test_whoever_gave_an_address_gets_the_secret_and_the_webhook_is_due_when_it_
 
     opened = sent(client, *files(1), **later)
 
-    assert opened.json()["webhook_secret"] == webhook_secret(None)
+    [batch] = PredictionBatch.objects.all()
+    assert opened.json()["webhook_secret"] == webhook_secret(batch)
     assert "webhook_secret" not in finished(client, opened.headers["Location"])
     assert PredictionBatch.objects.get().webhook_due_at is not None
+
+
+def test_whoever_adds_to_a_batch_is_not_told_its_secret(client, settings):
+    """In open mode that may be somebody else."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    later = {"async": "true", "more": "true", "webhook_url": "http://127.0.0.1:9/done"}
+    opened = sent(client, *files(1), **later)
+
+    added = client.post(
+        f"{opened.headers['Location']}/images/", {"more": "true", "images": files(1)}
+    )
+
+    assert added.status_code == 202
+    assert "webhook_secret" in opened.json()
+    assert "webhook_secret" not in added.json()
 
 
 @pytest.mark.parametrize(

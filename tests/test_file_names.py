@@ -77,6 +77,19 @@ def test_after_a_migration_that_took_the_triggers_away_the_index_is_made_anew():
 
 
 @on_sqlite
+def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_index():
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER file_name_written")
+        cursor.execute("ALTER TABLE predictions RENAME TO away")
+
+    file_names.keep_index(using="default")
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE away RENAME TO predictions")
+    assert not file_names.MADE.keys() <= file_names._names("default")
+
+
+@on_sqlite
 @pytest.mark.parametrize("path", ["/api/predictions/?search=", "/history/?search="])
 def test_it_is_the_index_that_is_asked(client, path, monkeypatch):
     asked = []

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import trustme
 from django.conf import settings as django_settings
-from django.contrib.auth.models import User
 from django.db import connection
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -166,20 +165,30 @@ def resolving(monkeypatch, *turns: str | list[str]) -> None:
 
 @pytest.mark.django_db
 def test_each_owner_has_a_secret_that_stays():
-    alice, bob = a_user("alice"), a_user("bob")
-    secrets = {webhook_secret(owner) for owner in (alice, bob, None)}
+    alice, bob = (a_batch(owner=a_user(name)) for name in ("alice", "bob"))
+    secrets = {webhook_secret(batch) for batch in (alice, bob)}
 
-    assert len(secrets) == 3
-    assert webhook_secret(User.objects.get(username="alice")) == webhook_secret(alice)
+    assert len(secrets) == 2
+    assert webhook_secret(a_batch(owner=alice.owner)) == webhook_secret(alice)
     assert all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", secret) for secret in secrets)
+
+
+@pytest.mark.django_db
+def test_without_an_owner_each_batch_has_a_secret():
+    """In open mode, anybody can be told one: that of another batch it must not be."""
+    batch, other = a_batch(), a_batch()
+
+    assert webhook_secret(batch) != webhook_secret(other)
+    assert webhook_secret(PredictionBatch.objects.get(pk=batch.pk)) == webhook_secret(batch)
 
 
 @stateless
 def test_another_secret_key_makes_another_secret(settings):
-    before = webhook_secret(None)
+    batch = PredictionBatch()
+    before = webhook_secret(batch)
     settings.SECRET_KEY = "another one"
 
-    assert webhook_secret(None) != before
+    assert webhook_secret(batch) != before
 
 
 @stateless
@@ -222,9 +231,9 @@ def test_a_message_says_what_became_of_the_batch_and_is_signed(own_network):
             "url": f"/api/batches/{batch.pk}",
         },
     }
-    Webhook(webhook_secret(batch.owner)).verify(body, headers)
+    Webhook(webhook_secret(batch)).verify(body, headers)
     with pytest.raises(WebhookVerificationError):
-        Webhook(webhook_secret(None)).verify(body, headers)
+        Webhook(webhook_secret(a_batch())).verify(body, headers)
     batch.refresh_from_db()
     assert batch.webhook_delivered_at
     assert (batch.webhook_tries, batch.webhook_due_at, batch.webhook_error) == (1, None, "")
@@ -236,11 +245,11 @@ def test_the_example_of_the_readme_verifies_a_message(own_network):
     [example] = re.findall(r"```python\n(import base64.*?)```", readme, re.DOTALL)
     names: dict = {}
     exec(example, names)
-    secret = webhook_secret(None)
 
     with Receiver(200) as receiver:
         batch = due_batch(receiver.url(), status="failed")
         deliver_due_webhooks()
+    secret = webhook_secret(batch)
 
     [(_, headers, body)] = receiver.messages
     message = names["verified"](secret, headers, body)
@@ -248,7 +257,7 @@ def test_the_example_of_the_readme_verifies_a_message(own_network):
     for wrong in (
         (secret, headers, body.replace(b"done", b"gone") + b" "),
         (secret, headers | {"webhook-timestamp": str(int(time.time()) - 1000)}, body),
-        (webhook_secret(a_user("bob")), headers, body),
+        (webhook_secret(a_batch()), headers, body),
     ):
         with pytest.raises(ValueError, match=r"signature|old"):
             names["verified"](*wrong)
@@ -382,6 +391,17 @@ def test_more_than_are_sent_at_once_are_all_sent(own_network):
         assert deliver_due_webhooks() == webhooks.AT_ONCE + 3
 
     assert len(receiver.messages) == webhooks.AT_ONCE + 3
+
+
+@pytest.mark.django_db
+def test_a_call_ends_though_many_are_due_and_the_next_one_goes_on(own_network, monkeypatch):
+    monkeypatch.setattr(webhooks, "AT_ONCE", 1)
+    with Receiver(200) as receiver:
+        for _ in range(webhooks.ROUNDS + 1):
+            due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == webhooks.ROUNDS
+        assert deliver_due_webhooks() == 1
 
 
 # Several processes

@@ -64,7 +64,14 @@ class Surroundings:
         return process
 
     def worker(self, name: str) -> subprocess.Popen:
-        return self.celery("worker", "--pool", "solo", "--hostname", name, "--loglevel", "INFO")
+        return self._worker("d3-batches,d3-scans", name, "--pool", "solo")
+
+    def upkeep(self) -> None:
+        self.celery("beat")
+        self._worker("d3-upkeep", "upkeep@here", "--pool", "threads", "--concurrency", "2")
+
+    def _worker(self, queues: str, name: str, *pool: str) -> subprocess.Popen:
+        return self.celery("worker", "-Q", queues, *pool, "--hostname", name, "--loglevel", "INFO")
 
     def judged(self) -> int:
         return self.database["predictions"].estimated_document_count()
@@ -102,7 +109,7 @@ def send(url: str) -> str:
 
 
 def test_whoever_is_killed_each_image_gets_one_prediction(surroundings):
-    surroundings.celery("beat")
+    surroundings.upkeep()
     doomed = surroundings.worker("first@here")
     with surroundings.installation.served() as service:
         surroundings.worker("second@here")  # which takes its time to start

@@ -239,15 +239,16 @@ class AcceptedBatchSerializer(BatchSerializer):
     """A batch that waits for its turn."""
 
     webhook_secret = serializers.SerializerMethodField(
-        required=False, help_text="What its webhook will be signed with; only with a webhook_url"
+        required=False,
+        help_text="What its webhook will be signed with; only for who opened it with a webhook_url",
     )
 
     def get_webhook_secret(self, batch: PredictionBatch) -> str:
-        return webhook_secret(batch.owner)
+        return webhook_secret(batch)
 
     def to_representation(self, batch: PredictionBatch) -> ReturnDict:
         shown = super().to_representation(batch)
-        if not batch.webhook_url:
+        if not (batch.webhook_url and self.context["is_new"]):
             del shown["webhook_secret"]
         return shown
 

@@ -1,37 +1,100 @@
-"""Totals of each day and of all days, counted from the records that there are, day by day."""
+"""Totals of each day and of all days, counted from the records that there are, day by day.
+
+As they were counted then: ``detection.totals`` may count more since.
+"""
 
 from collections import Counter, defaultdict
+from datetime import UTC, datetime, time, timedelta
 
 from django.db import migrations, models
 
-from detection.recounting import days_of, records_of
-from detection.totals import EVER, by_field, tally
+FIELDS = ("counts", "score_sums", "score_bins", "latencies")
+COUNTED = (
+    "label",
+    "uncertain",
+    "review_status",
+    "fake_score",
+    "duration_ms",
+    "duplicate_of",
+    "owner_id",
+    "model_version",
+    "created_at",
+)
 
 
 def fill_totals(apps, schema_editor):
     alias = schema_editor.connection.alias
     predictions = apps.get_model("detection", "Prediction").objects.using(alias)
-    model = apps.get_model("detection", "Total")
+    rows = apps.get_model("detection", "Total").objects.using(alias)
     all_days = defaultdict(Counter)
-    for day in days_of(predictions):
-        counted = tally(records_of(predictions, day))
-        for row in [row for row in counted if row.span == EVER]:
-            all_days[row].update(counted.pop(row))
-        _write(model.objects.using(alias), counted)
-    _write(model.objects.using(alias), all_days)
+    for day in _days(predictions):
+        counted = _count(predictions.filter(created_at__gte=day, created_at__lt=_next(day)))
+        for (owner, model_version), counts in counted.items():
+            all_days[owner, model_version].update(counts)
+        _write(rows, str(day.date()), counted)
+    _write(rows, "ever", all_days)
 
 
-def _write(rows, counted):
+def _days(predictions):
+    made = predictions.values_list("created_at", flat=True)
+    first, last = made.order_by("created_at").first(), made.order_by("-created_at").first()
+    if first:
+        day = datetime.combine(first.astimezone(UTC).date(), time(), UTC)
+        while day <= last:
+            yield day
+            day = _next(day)
+
+
+def _next(day):
+    return day + timedelta(days=1)
+
+
+def _count(predictions):
+    """By owner and model version; those of owners are everybody's too."""
+    counted = defaultdict(Counter)
+    for record in predictions.order_by().values_list(*COUNTED, named=True).iterator():
+        share = _share(record)
+        counted["", record.model_version].update(share)
+        if record.owner_id:
+            counted[str(record.owner_id), record.model_version].update(share)
+    return counted
+
+
+def _share(record):
+    """What a prediction adds, by field and name."""
+    certainty = "uncertain" if record.uncertain else "certain"
+    group = f"{record.label}/{certainty}/{record.review_status}"
+    place = min(int(record.fake_score * 20), 19)
+    share = {
+        ("counts", group): 1,
+        ("score_sums", group): round(record.fake_score * 10**9),
+        ("score_bins", f"{record.label}/{place}"): 1,
+    }
+    if not record.duplicate_of:
+        unit = 10 ** max(len(str(record.duration_ms)) - 2, 0)
+        share["latencies", str((record.duration_ms + unit // 2) // unit * unit)] = 1
+    return share
+
+
+def _write(rows, span, counted):
     rows.bulk_create(
         rows.model(
-            id=row.key,
-            owner=row.owner,
-            span=row.span,
-            model_version=row.model_version,
-            **by_field(counts),
+            id=f"{owner}/{span}/{model_version}",
+            owner=owner,
+            span=span,
+            model_version=model_version,
+            **_by_field(counts),
         )
-        for row, counts in counted.items()
+        for (owner, model_version), counts in counted.items()
     )
+
+
+def _by_field(counts):
+    fields = {field: {} for field in FIELDS}
+    for (field, name), number in counts.items():
+        if number:
+            fields[field][name] = number
+    return fields
 
 
 class Migration(migrations.Migration):

@@ -145,7 +145,7 @@ class BatchViewSet(ViewSet):
             del sent["store"]
             batch = queue_batch(**sent, **waiting)
             self._charge(batch.total_images)
-            return self._accepted(batch)
+            return self._accepted(batch, is_new=True)
         request.place.hold_images(len(uploads))
         self._charge(len(uploads))
         batch, outcomes = predict_batch(**sent)
@@ -184,15 +184,15 @@ class BatchViewSet(ViewSet):
         uploads = [] if is_end else images_or_archive(request, most=MOST_QUEUED)
         added = append_to_batch(batch=batch, uploads=uploads, more=more)
         self._charge(added)
-        return self._accepted(batch)
+        return self._accepted(batch, is_new=False)
 
     def _charge(self, images: int) -> None:
         [throttle] = self.get_throttles()
         throttle.charge(self.request, self, images - 1)
 
-    def _accepted(self, batch: PredictionBatch) -> Response:
+    def _accepted(self, batch: PredictionBatch, *, is_new: bool) -> Response:
         place = self.request.build_absolute_uri(reverse("batch-detail", args=[batch.pk]))
-        context = {"request": self.request, "predictions": []}
+        context = {"request": self.request, "predictions": [], "is_new": is_new}
         body = AcceptedBatchSerializer(batch, context=context).data
         return Response(body, status=202, headers={"Location": place})
 
