@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
+from types import SimpleNamespace
 
 import pytest
+import trustme
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn
 
 from d3site import patient_worker
-from d3site.patient_worker import PatientSocket
+from d3site.patient_worker import PatientSocket, PatientWorker
 
 pytestmark = pytest.mark.stateless
 
@@ -97,3 +105,43 @@ def test_each_part_of_a_large_answer_has_time_of_its_own(connection, monkeypatch
 
     assert b"".join(parts) == answer
     assert max(map(len, parts)) == patient_worker.PART
+
+
+def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
+    authority = trustme.CA()
+    file = tmp_path / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(file)
+    config = Config()
+    config.set("certfile", str(file))
+    worker = PatientWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.wsgi = says_hello
+    client, server = socket.socketpair()
+    connection = TConn(config, server, ("127.0.0.1", 4000), ("127.0.0.1", 443))
+
+    with ThreadPoolExecutor(1) as thread:
+        answers = thread.submit(asked_twice, client, authority)
+        kept = [worker.handle(connection), worker.handle(connection)]
+
+        assert answers.result() == [b"hello", b"hello"]
+    assert kept == [True, True]
+    connection.close()
+    worker.tmp.close()
+
+
+def says_hello(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+
+
+def asked_twice(client: socket.socket, authority: trustme.CA) -> list[bytes]:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    client.settimeout(20)
+    answers = []
+    with context.wrap_socket(client, server_hostname="localhost") as connection:
+        for _ in range(2):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            response = HTTPResponse(connection)
+            response.begin()
+            answers.append(response.read())
+    return answers
