@@ -11,6 +11,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 HEAD_SECONDS = 15.0  # for a request until its body has begun, whatever its size
 LEAST_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
+PART = 64 * 2**10  # bytes of the answer
 
 
 class PatientSocket(socket.socket):
@@ -33,7 +34,8 @@ class PatientSocket(socket.socket):
         try:
             data = super().recv(size, flags)
         except TimeoutError:
-            return b""
+            # No end of the body, which would make a whole request of what came of it.
+            raise TimeoutError(errno.ECONNRESET, "The client is too slow.") from None
         finally:
             self.settimeout(impatience)
         self._deadline += len(data) / LEAST_RATE
@@ -41,8 +43,10 @@ class PatientSocket(socket.socket):
 
     def sendall(self, data: bytes, flags: int = 0) -> None:
         self.settimeout(SENDING_SECONDS)  # counts for a file that is sent next, too
+        whole = memoryview(data)
         try:
-            super().sendall(data, flags)
+            for start in range(0, len(whole), PART):
+                super().sendall(whole[start : start + PART], flags)
         except TimeoutError as error:
             raise BrokenPipeError(errno.EPIPE, "The client takes no answer.") from error
 
@@ -50,7 +54,8 @@ class PatientSocket(socket.socket):
 class PatientWorker(ThreadWorker):
     def handle(self, conn: TConn) -> object:
         """One request of a connection, in a thread."""
-        if not isinstance(conn.sock, PatientSocket):
+        if not conn.initialized:  # later it may be one of TLS, which must stay what it is
             conn.sock = PatientSocket(conn.sock)
-        conn.sock.begin_request()
+        if isinstance(conn.sock, PatientSocket):
+            conn.sock.begin_request()
         return super().handle(conn)

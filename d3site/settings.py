@@ -283,7 +283,7 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,  # "format" is a parameter that does not exist, like any other
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "detection.api.authentication.BearerAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "detection.api.authentication.FormAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["detection.api.permissions.MayUseApi"],
     "DEFAULT_THROTTLE_CLASSES": ["detection.api.throttling.ReadThrottle"],

@@ -85,12 +85,17 @@ class Batcher(Generic[Key, Item, Result]):
         """
         caller = next(self._callers)
         entries = [_Entry(key, item, caller) for item in items]
-        with self._changed:
+        try:
+            with self._changed:
+                for entry in entries:
+                    self._wait_for_room()
+                    self._waiting.append(entry)
+                if entries:
+                    self._start()
+        except BaseException:  # stopped or interrupted: nobody takes those before
             for entry in entries:
-                self._wait_for_room()
-                self._waiting.append(entry)
-            if entries:
-                self._start()
+                entry.future.cancel()
+            raise
         return [entry.future for entry in entries]
 
     def run(self, key: Key, items: Iterable[Item]) -> list[Result]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTICE = "\nStopping after the images at hand; once more stops at once.\n"
@@ -35,3 +37,13 @@ class StopSignals:
             raise KeyboardInterrupt
         self.received = number
         os.write(sys.__stderr__.fileno(), NOTICE.encode())  # print may be in the middle of a line
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """While the block runs, SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_ON_GPU = 64  # images of one call; the engine cuts them into passes that fit
 MOST_ON_CPU = 8  # where images share no pass, more would only keep the first of them waiting
-ROOM = 512  # images that wait, as the network sees them: some hundred megabytes
+ROOM = 128  # images that wait, as the network sees them: with d3-tiny up to 6.75 MiB each
 LINGER_SECONDS = 0.002
 THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
 

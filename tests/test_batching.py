@@ -246,6 +246,22 @@ def test_who_waits_for_room_when_it_stops_is_told():
         work.release()
 
 
+def test_when_it_stops_those_that_found_room_before_the_rest_are_not_worked_on():
+    work = Work(held=True)
+    batcher = a_batcher(work, room=2)
+    busy(work, batcher)
+    with ThreadPoolExecutor(2) as threads:
+        answer = threads.submit(batcher.run, "a", [1, 2, 3])
+        assert eventually(lambda: batcher.waiting == 2)
+        threads.submit(batcher.stop)
+
+        with pytest.raises(StoppedError):
+            answer.result(timeout=30)
+        work.release()
+
+    assert work.calls == [[0]]
+
+
 @pytest.mark.parametrize("options", [{"room": 0}, {"linger": -1.0}, {"threads": 0}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=r"room|wait|thread"):

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from django.core.management import CommandError, call_command
 
 from detection import benchmark
 from detection.apps import get_detector
 from detection.benchmark import STAGES, Benchmark, measure, table
+from detection.d3 import Detector
 from detection.d3.errors import D3Error
+from detection.d3.speed import operations
 from detection.models import Prediction, PredictionBatch
+from tests.published_layouts import CLIP, HEAD
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -23,6 +28,7 @@ SIZES = ["1", "8", "32"]
 def soon_done(monkeypatch):
     """Each measurement takes as few repetitions as can be."""
     monkeypatch.setattr(benchmark, "SECONDS", 0.001)
+    monkeypatch.setattr(benchmark, "ROUNDS", 1)
     monkeypatch.setattr("detection.d3.speed.PEAK_SECONDS", 0.001)
     monkeypatch.setattr("detection.d3.speed.PEAK_SIDES", {"cpu": (64,)})
 
@@ -88,6 +94,38 @@ def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
     assert not Prediction.objects.exists()
     assert not PredictionBatch.objects.exists()
     assert stored_files() == []
+
+
+def test_nothing_is_left_when_it_is_told_to_end(stored_files, monkeypatch):
+    service = benchmark._service
+
+    def ended(*args) -> None:
+        service(*args)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(benchmark, "_service", ended)
+
+    with pytest.raises(CommandError, match="Interrupted"):
+        printed()
+
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_attention_is_among_the_operations(monkeypatch):
+    detector = Detector.from_checkpoint(HEAD, clip_weights=CLIP, device="cpu", precision="fp32")
+    views = detector.prepare(benchmark.Image.new("RGB", (64, 64)))
+    counted = operations(detector, views)
+    products = []
+
+    def looks_at_nothing(query, key, value):
+        products.append(4 * query.numel() * key.shape[2])  # queries by keys, weights by values
+        return query
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", looks_at_nothing)
+
+    assert counted - operations(detector, views) == sum(products)
 
 
 def test_the_plain_way_gives_the_same_score():

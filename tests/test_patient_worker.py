@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import errno
 import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
+from types import SimpleNamespace
 
 import pytest
+import trustme
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn
 
 from d3site import patient_worker
-from d3site.patient_worker import PatientSocket
+from d3site.patient_worker import PatientSocket, PatientWorker
 
 pytestmark = pytest.mark.stateless
 
@@ -31,7 +40,9 @@ def test_what_arrives_in_time_is_received(connection):
 def test_a_client_that_sends_nothing_counts_as_hung_up(connection):
     _, ours = connection
 
-    assert ours.recv(100) == b""
+    with pytest.raises(TimeoutError) as caught:
+        ours.recv(100)
+    assert caught.value.errno == errno.ECONNRESET
 
 
 def test_a_byte_now_and_then_buys_next_to_no_time(connection):
@@ -55,7 +66,8 @@ def test_a_large_body_may_take_longer(connection):
 
 def test_each_request_of_a_connection_has_time_of_its_own(connection):
     client, ours = connection
-    assert ours.recv(100) == b""
+    with pytest.raises(TimeoutError):
+        ours.recv(100)
 
     ours.begin_request()
     client.sendall(b"x")
@@ -69,7 +81,8 @@ def test_a_shorter_time_limit_of_the_server_counts(connection, monkeypatch):
     ours.begin_request()
     ours.settimeout(0.01)
 
-    assert ours.recv(100) == b""
+    with pytest.raises(TimeoutError):
+        ours.recv(100)
     assert ours.gettimeout() == 0.01
 
 
@@ -78,3 +91,57 @@ def test_a_client_that_takes_no_answer_counts_as_hung_up(connection):
 
     with pytest.raises(BrokenPipeError):
         ours.sendall(b"x" * 2**24)
+
+
+def test_each_part_of_a_large_answer_has_time_of_its_own(connection, monkeypatch):
+    parts = []
+    monkeypatch.setattr(
+        socket.socket, "sendall", lambda self, data, flags: parts.append(bytes(data)), raising=False
+    )
+    _, ours = connection
+    answer = bytes(range(256)) * 1000
+
+    ours.sendall(answer)
+
+    assert b"".join(parts) == answer
+    assert max(map(len, parts)) == patient_worker.PART
+
+
+def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
+    authority = trustme.CA()
+    file = tmp_path / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(file)
+    config = Config()
+    config.set("certfile", str(file))
+    worker = PatientWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.wsgi = says_hello
+    client, server = socket.socketpair()
+    connection = TConn(config, server, ("127.0.0.1", 4000), ("127.0.0.1", 443))
+
+    with ThreadPoolExecutor(1) as thread:
+        answers = thread.submit(asked_twice, client, authority)
+        kept = [worker.handle(connection), worker.handle(connection)]
+
+        assert answers.result() == [b"hello", b"hello"]
+    assert kept == [True, True]
+    connection.close()
+    worker.tmp.close()
+
+
+def says_hello(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+
+
+def asked_twice(client: socket.socket, authority: trustme.CA) -> list[bytes]:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    client.settimeout(20)
+    answers = []
+    with context.wrap_socket(client, server_hostname="localhost") as connection:
+        for _ in range(2):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            response = HTTPResponse(connection)
+            response.begin()
+            answers.append(response.read())
+    return answers

@@ -66,14 +66,48 @@ def test_auto_leaves_half_precision_that_overflows(monkeypatch):
     chosen = Detector(replace(checkpoint, weights=weights), device=CPU, precision="auto")
 
     assert chosen.info.precision == "fp32"
-    with pytest.raises(D3Error, match="no finite number in fp16"):
-        Detector(replace(checkpoint, weights=weights), device=CPU, precision="fp16").logits(
-            [noise_image()]
-        )
+
+
+def test_only_what_overflows_in_half_precision_is_judged_again_in_fp32():
+    half = Detector(a_checkpoint(), device=CPU, precision="fp16")
+    exact = Detector(a_checkpoint(), device=CPU, precision="fp32")
+    pictures = [noise_image(seed=seed) for seed in range(3)]
+    before = half.logits(pictures)
+    half._judging, half._threads, half._views_per_pass = overflowing(half._judging), None, 64
+
+    logits = half.logits(pictures)
+
+    assert logits[[0, 2]] == pytest.approx(before[[0, 2]], abs=1e-3)
+    assert logits[1] == pytest.approx(exact.logits(pictures)[1], abs=1e-5)
+
+
+def overflowing(judging):
+    """The second crop of each pass gets no number."""
+
+    def judge(views, shuffles):
+        logits = judging(views, shuffles)
+        logits[:, 1] = torch.inf
+        return logits
+
+    return judge
+
+
+def test_a_network_that_gives_no_number_in_fp32_either_is_an_error():
+    checkpoint = a_checkpoint()
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights["attention_head.fc.bias"].fill_(torch.nan)
+    lost = Detector(replace(checkpoint, weights=weights), device=CPU, precision="fp16")
+
+    with pytest.raises(D3Error, match="no finite number in fp32"):
+        lost.logits([noise_image()])
 
 
 def test_auto_is_decided_by_what_the_hardware_can(monkeypatch):
-    assert fastest_precision(torch.device("cuda")) == "fp16"
+    for ability, precision in (((6, 1), "fp32"), ((7, 0), "fp16"), ((9, 0), "fp16")):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device, found=ability: found
+        )
+        assert fastest_precision(torch.device("cuda")) == precision
     for abilities, precision in (
         ({"avx512_bf16": True}, "bf16"),
         ({"amx_bf16": True, "avx512_bf16": False}, "bf16"),

@@ -96,7 +96,7 @@ class Detector:
             torch.backends.cudnn.allow_tf32 = False  # convolutions would keep only 10 bits
         network = build_network(checkpoint).to(device)
         on_cpu = device.type == "cpu"
-        self._network = network  # in fp32, to explain
+        self._network = network  # in fp32, to explain, and to judge what half precision cannot
         self._device = device
         self._views_per_pass = 1 if on_cpu else GPU_VIEWS
         small = on_cpu and isinstance(network.tower, ResidualTower)
@@ -115,9 +115,12 @@ class Detector:
             precision="fp32",
             preprocessing=checkpoint.preprocessing.as_dict(),
         )
+        self._in_doubt = None  # the trial must notice that half precision overflows
         self._run_in(precision if precision != "auto" else "fp32")
         if precision == "auto":
             self._try(fastest_precision(device))
+        if self.info.precision != "fp32":
+            self._in_doubt = network
 
     @classmethod
     def from_checkpoint(
@@ -131,8 +134,9 @@ class Detector:
 
         ``clip_weights`` is the CLIP tower of a published head: a file, a URL with ``#sha256=``, or
         "openai". ``device`` is "auto", "cpu", "cuda" or "cuda:n"; ``precision`` is "auto", "fp32",
-        "fp16" or "bf16". "auto" is fp16 on a GPU, bf16 on a CPU that has instructions for it, as
-        long as the scores of a few pictures stay within 0.01 of those in fp32, and else fp32.
+        "fp16" or "bf16". "auto" is fp16 on a GPU with tensor cores, bf16 on a CPU that has
+        instructions for it, as long as the scores of a few pictures stay within 0.01 of those in
+        fp32, and else fp32.
 
         Raises CheckpointError for weights that cannot be used, and D3Error for a device or a
         precision that is not there.
@@ -251,10 +255,11 @@ class Detector:
         """The mean logit of each crop over the ``shuffles``, in one pass."""
         views = torch.cat(crops).to(self._device)
         logits = self._judging(views, shuffles)[..., 0].mean(dim=0)  # (crops,)
+        lost = ~logits.isfinite()
+        if self._in_doubt is not None and lost.any():  # a few pictures overflow in half
+            logits[lost] = self._in_doubt(views[lost], shuffles)[..., 0].mean(dim=0)
         if not logits.isfinite().all():
-            raise D3Error(
-                f"The network gave no finite number in {self.info.precision}; fp32 may help."
-            )
+            raise D3Error("The network gave no finite number in fp32.")
         return logits.tolist()
 
     def _run_in(self, precision: str) -> None:

@@ -24,8 +24,8 @@ def fastest_precision(device: torch.device) -> str:
 
     fp16 keeps more digits than bf16 and is as fast on a GPU; a CPU multiplies in bf16 or in fp32.
     """
-    if device.type == "cuda":
-        return "fp16"
+    if device.type == "cuda":  # from compute capability 7.0 on, with tensor cores
+        return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
     abilities = torch.cpu.get_capabilities()
     return "bf16" if abilities.get("amx_bf16") or abilities.get("avx512_bf16") else "fp32"
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from .detector import Detector
@@ -39,7 +40,8 @@ def _product_rate(side: int, device: torch.device, precision: str) -> float:
 def operations(detector: Detector, views: Tensor) -> int:
     """Floating-point operations of the matrix products and convolutions for one image."""
     counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
+    # The counter does not know the fused attention of a CPU.
+    with sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
         detector._judging(views.to(detector.info.device), detector._permutations)
     return counter.get_total_flops()
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.http.response import HttpResponseBase
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from detection.api.authentication import FormAuthentication
 from detection.api.errors import as_ours
 from detection.unavailable import DatabaseUnavailableError
 
 
-class PageAuthentication(SessionAuthentication):
+class PageAuthentication(FormAuthentication):
     """Who is signed in, with a sentence for a form that was opened before they did."""
 
     def enforce_csrf(self, request: Request) -> None:

@@ -60,10 +60,18 @@ def close_answers(**_: object) -> None:
 def note(name: str, response_time: float, response=None, **_: object) -> None:
     """Status 0: there was no answer at all."""
     status = response.status_code if response is not None else 0
-    code = response.json().get("code") if status >= 400 else None
+    code = _code(response) if status >= 400 else None
     answer = {"kind": name, "ms": response_time, "status": status, "code": code}
     if _answers:  # not those that come after the end
         print(json.dumps(answer), file=_answers[0])
+
+
+def _code(response) -> str | None:
+    """None: no answer of the application, but gunicorn's own page."""
+    try:
+        return response.json().get("code")
+    except ValueError:
+        return None
 
 
 class Client(HttpUser):

@@ -39,7 +39,9 @@ class Answer:
 
     @property
     def is_failure(self) -> bool:
-        return (self.status >= 500 or self.status == 0) and not self.is_refused
+        if self.kind == "bad file" and 400 <= self.status < 500:
+            return False
+        return self.status != 200 and not self.is_refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class LoadResult:
     answers: list[Answer]
     memory: tuple[float, float]  # MiB, after the first half and after the second
     storage_problem: str
+    locust_code: int  # not 0: a client broke, or saw an error
 
     @property
     def growth(self) -> float:
@@ -69,6 +72,8 @@ class LoadResult:
             found.append(f"the memory grew by {self.growth:.1%} in the second half")
         if self.storage_problem:
             found.append(f"verify_storage: {self.storage_problem}")
+        if self.locust_code:
+            found.append(f"locust ended with {self.locust_code}")
         return [f"{self.pair}: {each}" for each in found]
 
     @property
@@ -81,7 +86,7 @@ class LoadResult:
         return "\n".join(
             [
                 f"\n{self.pair}: {self.clients} clients for {self.seconds} seconds",
-                HEAD.format("", "requests", "503", "5xx", "p50 ms", "p95 ms", "p99 ms"),
+                HEAD.format("", "requests", "503", "bad", "p50 ms", "p95 ms", "p99 ms"),
                 *rows,
                 _row("all", self.answers),
                 f"memory of the worker: {first:.0f} MiB after the first half, {second:.0f} MiB "
@@ -104,7 +109,7 @@ def run_load(folder: Path, *, pair: str, clients: int, seconds: int) -> LoadResu
     with _installation(folder, pair) as installation:
         assert installation.run("migrate", "--verbosity", "0")[0] == 0
         with installation.served() as service:
-            answers, memory = _crowd(folder, service, clients=clients, seconds=seconds)
+            answers, memory, locust_code = _crowd(folder, service, clients=clients, seconds=seconds)
         code, printed, complaints = installation.run("verify_storage", "--min-age", "0m")
     return LoadResult(
         pair=pair,
@@ -113,6 +118,7 @@ def run_load(folder: Path, *, pair: str, clients: int, seconds: int) -> LoadResu
         answers=answers,
         memory=memory,
         storage_problem=printed + complaints if code else "",
+        locust_code=locust_code,
     )
 
 
@@ -134,7 +140,8 @@ def _installation(folder: Path, pair: str) -> Iterator[Installation]:
 
 def _crowd(
     folder: Path, service: Service, *, clients: int, seconds: int
-) -> tuple[list[Answer], tuple[float, float]]:
+) -> tuple[list[Answer], tuple[float, float], int]:
+    """The answers, the memory after each half, and locust's exit code."""
     file = folder / "answers"
     command = [Path(sys.executable).parent / "locust", "--locustfile", "tests/load/clients.py"]
     options = ["--headless", "--users", clients, "--spawn-rate", clients, "--host", service.url]
@@ -148,10 +155,11 @@ def _crowd(
             stderr=log,
         )
         memory = _memory_after(service, seconds / 2), _memory_after(service, seconds / 2)
-        locust.wait()
+        code = locust.wait()
     if not file.exists():
         raise RuntimeError(f"locust did not start:\n{(folder / 'locust.log').read_text()}")
-    return [Answer(**json.loads(line)) for line in file.read_text().splitlines()], memory
+    answers = [Answer(**json.loads(line)) for line in file.read_text().splitlines()]
+    return answers, memory, code
 
 
 def _memory_after(service: Service, seconds: float) -> float:

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.active_checkpoint import active_checkpoint, load_detector
 from detection.d3.errors import D3Error
+from detection.interrupts import sigterm_interrupts
 from detection.services import UnavailableError
 
 
@@ -34,7 +35,8 @@ class Command(BaseCommand):
         from detection.benchmark import PreviousError
 
         try:
-            self._benchmark(**options)
+            with sigterm_interrupts():
+                self._benchmark(**options)
         except (D3Error, PreviousError) as error:
             raise CommandError(str(error)) from error
         except UnavailableError as error:
