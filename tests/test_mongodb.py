@@ -194,7 +194,7 @@ def test_the_duplicate_check_and_the_statistics_begin_with_an_indexed_filter():
     [statistics] = pipelines_of(lambda: count_predictions(user=None))
 
     assert duplicates.startswith("db.predictions.aggregate([{'$match': {'model_version': '1', 'sha")
-    assert statistics.startswith("db.predictions.aggregate([{'$match': {'label': {'$in'")
+    assert statistics.startswith("db.totals.aggregate([{'$match': {'id': {'$gte': '/ever/'")
 
 
 @pytest.mark.parametrize(
