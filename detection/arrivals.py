@@ -16,12 +16,12 @@ from detection.d3.errors import ImageError
 from detection.d3.pipeline import run_ahead
 from detection.filenames import clean_filename
 from detection.folders import HEAD_BYTES
+from detection.judging import Upload, name_of_original, open_upload
 from detection.leftovers import delete_files, take_back
 from detection.limits import image_limits
 from detection.models import PredictionBatch, QueuedImage
 from detection.queue import CHUNK, Sending
 from detection.refusals import note_refusal
-from detection.services import Upload, name_of_original, open_upload
 from detection.unavailable import UnavailableError, database_errors, storage_errors
 
 STORING_THREADS = 8

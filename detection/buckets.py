@@ -16,10 +16,10 @@ from detection.d3.decoding import check_size
 from detection.d3.errors import ImageError, UnsupportedImageError
 from detection.filenames import clean_filename
 from detection.folders import HEAD_BYTES, IMAGE_EXTENSIONS
+from detection.judging import name_of_original
 from detection.leftovers import take_back
 from detection.limits import image_limits
 from detection.models import QueuedImage
-from detection.services import name_of_original
 from detection.storage import PresignedS3Storage
 from detection.unavailable import StorageUnavailableError, UnavailableError, storage_errors
 from detection.verification import FOLDERS, TEMPORARY

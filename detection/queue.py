@@ -33,8 +33,8 @@ from detection.models import (
     new_id,
     now,
 )
+from detection.queued_judging import judge_queued, refuse_queued
 from detection.refusals import note_refusal
-from detection.services import judge_queued, refuse_queued
 from detection.unavailable import UnavailableError, database_errors
 from detection.webhooks import announcement
 

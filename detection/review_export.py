@@ -20,9 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from detection.judging import EXTENSIONS
 from detection.models import RECORD_ID, Label, Prediction
 from detection.originals import OriginalLostError, read_original
-from detection.services import EXTENSIONS
 from detection.spreadsheets import cell
 from detection.unavailable import database_errors
 

@@ -15,7 +15,8 @@ from detection.arrivals import store_images
 from detection.batches import queue_batch, requeue, send_scan
 from detection.broker import BrokerUnavailableError, waiting_messages
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.services import Upload, judge_queued
+from detection.queued_judging import judge_queued
+from detection.services import Upload
 from tests.api import a_file, assert_refused
 from tests.factories import image_bytes
 from tests.servers import RedisServer

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, connection
 
-from detection import background, batches, queue, services
+from detection import background, batches, queue, queued_judging
 from detection.arrivals import BatchClosedError, TooManyQueuedError
 from detection.batches import append_to_batch, queue_batch
 from detection.d3.errors import CheckpointError, D3Error
@@ -22,7 +22,8 @@ from detection.queue import (
     count_current,
     judge_images,
 )
-from detection.services import Upload, judge_queued, open_batch, purge_predictions
+from detection.queued_judging import judge_queued
+from detection.services import Upload, open_batch, purge_predictions
 from detection.unavailable import DatabaseUnavailableError
 from tests.factories import an_upload, image_bytes
 
@@ -301,7 +302,7 @@ def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
     batch, seen = a_batch(2), []
     default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
     monkeypatch.setattr(
-        services, "delete_files", lambda keys: seen.append(connection.in_atomic_block)
+        queued_judging, "delete_files", lambda keys: seen.append(connection.in_atomic_block)
     )
 
     judged(batch)

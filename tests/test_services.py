@@ -10,12 +10,11 @@ from PIL import Image
 
 from detection.apps import get_detector
 from detection.d3.errors import ImageError, TruncatedImageError
+from detection.judging import Job, Run
 from detection.models import Prediction, PredictionBatch, Source
 from detection.rendering import draw_result
 from detection.services import (
     Upload,
-    _Job,
-    _Run,
     close_batch,
     delete_prediction,
     open_batch,
@@ -161,11 +160,11 @@ def test_the_same_bytes_in_another_group_of_a_run_are_judged_once():
 
 
 def test_only_what_is_needed_of_a_large_picture_stays_in_memory():
-    run = _Run(
+    run = Run(
         detector=get_detector(), source="scan", owner=None, batch=None, threshold=None, store=True
     )
 
-    job = run.decode(_Job(0, Upload("large.png", image_bytes(size=(3000, 2000)))))
+    job = run.decode(Job(0, Upload("large.png", image_bytes(size=(3000, 2000)))))
 
     assert (job.image.width, job.image.height) == (3000, 2000)
     assert max(job.image.picture.size) <= 2048
@@ -259,7 +258,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
         path.unlink()
         return draw_result(*args, **kwargs)
 
-    monkeypatch.setattr("detection.services.draw_result", draw_and_delete)
+    monkeypatch.setattr("detection.judging.draw_result", draw_and_delete)
     with pytest.raises(ImageError, match=r"short-lived\.jpg can no longer be read"):
         predict_image(upload=Upload(filename=path.name, data=path), source=Source.SCAN)
     assert not stored_files()

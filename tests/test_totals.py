@@ -187,8 +187,8 @@ def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
     def take_back(*, cause, predictions, files):
         delete_predictions(predictions)
 
-    monkeypatch.setattr("detection.services._Run._count", fail)
-    monkeypatch.setattr("detection.services.take_back", take_back)  # without its second look
+    monkeypatch.setattr("detection.judging.Run._count", fail)
+    monkeypatch.setattr("detection.judging.take_back", take_back)  # without its second look
     with pytest.raises(RuntimeError):
         predict_image(upload=an_upload(), source="api")
 

@@ -27,7 +27,7 @@ django.setup()
 from prometheus_client import REGISTRY  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from detection import services  # noqa: E402
+from detection import judging, services  # noqa: E402
 from detection.apps import get_detector  # noqa: E402
 from detection.d3 import Detector  # noqa: E402
 from detection.d3.decoding import decode_image  # noqa: E402
@@ -51,12 +51,12 @@ def judge(upload: services.Upload) -> None:
 @contextmanager
 def each_for_itself() -> Iterator[None]:
     """As it was before there was a queue: every thread calls the model."""
-    queued = services.ask_for_scores
-    services.ask_for_scores = asked_at_once
+    queued = judging.ask_for_scores
+    judging.ask_for_scores = asked_at_once
     try:
         yield
     finally:
-        services.ask_for_scores = queued
+        judging.ask_for_scores = queued
 
 
 def asked_at_once(detector: Detector, images: list[Tensor]) -> list[Future[float]]:
