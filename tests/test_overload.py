@@ -93,6 +93,8 @@ def kept(installation: Installation) -> tuple:
 @contextmanager
 def every_place_taken(service: Service) -> Iterator[list[HalfSent]]:
     waiting = [HalfSent(service, seed=seed) for seed in range(PLACES)]
+    # Nobody else takes a place before them. One more is asked for here.
+    assert eventually(lambda: counted(service, "d3_http_requests_in_progress") > PLACES)
     assert eventually(lambda: sent(service).status_code == 503)
     yield waiting
 
@@ -124,14 +126,14 @@ def test_clients_that_hang_up_leave_their_places(service):
         assert eventually(lambda: sent(service).status_code == 200)
 
 
-@pytest.mark.parametrize(("path", "images"), [("/predict", 1), ("/api/batches/", 3)])
+@pytest.mark.parametrize(("path", "images"), [("/predict/", 1), ("/api/batches/", 3)])
 def test_what_a_client_sent_that_hangs_up_after_it_is_not_judged(
     service, installation, path, images
 ):
     before = kept(installation)
     judged, hung_up = counted(service, "d3_model_images_total"), hung_up_on(service, path)
     body = body_of(*(image_bytes(seed=200 + number) for number in range(images)))
-    head = HEAD.replace("/predict", path).format(len(body)).encode()
+    head = HEAD.replace("/predict ", f"{path} ").format(len(body)).encode()
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(head + body)
 
