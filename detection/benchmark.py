@@ -55,7 +55,8 @@ class PreviousError(Exception):
 class Benchmark:
     """Numbers of one run. ``stages`` are milliseconds for one image; ``service`` and ``engine`` are
     images per second by batch size, with and without all that is around the model; ``plain`` is the
-    same work one step after the other, in fp32, each view in a pass of its own. All are medians.
+    same work one step after the other, in fp32, each view in a pass of its own. What was
+    measured in several rounds is their median.
     """
 
     model: str
