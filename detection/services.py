@@ -67,14 +67,14 @@ def predict_images(
     detector: Detector | None = None,
     thumbnails: bool = False,
 ) -> Iterator[Outcome]:
-    """One outcome per upload, in order; ``batch`` is kept current with each.
+    """One outcome per upload, in order; ``batch`` is kept current.
 
-    ``batch_size`` images are judged together. ``uploads`` is read lazily, and of each picture only
-    what the network sees and a reduced copy stay in memory. Other threads decode, draw and store
-    while this one infers; only this one touches the database. An image that cannot be used is an
-    outcome; UnavailableError and D3Error end the iteration. Close the iterator
-    (``contextlib.closing``) when leaving it early: files of images that have no record yet are
-    then deleted.
+    ``batch_size`` images are judged together, and recorded together. ``uploads`` is read lazily,
+    and of each picture only what the network sees and a reduced copy stay in memory. Other threads
+    decode, draw and store while this one infers; only this one touches the database. An image that
+    cannot be used is an outcome; UnavailableError and D3Error end the iteration. Close the iterator
+    (``contextlib.closing``) when leaving it early: files and records of images whose outcome nobody
+    took are then deleted.
 
     Bytes that were judged before by the same model keep their score, and are not judged again.
     ``detector`` is the process's own unless another is given.
