@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
 AHEAD = 8  # images that they may be ahead
+MOST_TOGETHER = 100  # records in one write: other writers wait for it, and it must not time out
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 
@@ -79,7 +80,8 @@ class Outcome:
 def outcomes_of(
     run: Run, jobs: Iterable[Job], *, batch_size: int, workers: int
 ) -> Iterator[Outcome]:
-    ahead, together = min(AHEAD, batch_size), batch_size if run.writes_groups else 1
+    ahead = min(AHEAD, batch_size)
+    together = min(MOST_TOGETHER, batch_size) if run.writes_groups else 1
     with (
         ThreadPoolExecutor(workers) as threads,
         closing(run_ahead(threads, run.decode, jobs, ahead=ahead)) as decoded,
