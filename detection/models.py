@@ -373,9 +373,10 @@ class Total(models.Model):
 
     id = models.CharField(primary_key=True, max_length=120, editable=False)
     owner = models.CharField(max_length=32, blank=True, help_text="Empty: everybody's")
+    kind = models.CharField(max_length=8, help_text="usage, or the spread of scores and latencies")
     span = models.CharField(max_length=10, help_text="A day in UTC, as 2026-11-22, or: ever")
     model_version = models.CharField(max_length=64)
-    # Numbers by name; the first two by label, certainty and review status
+    # Numbers by name: those of usage by label, certainty and review status, then those of spread
     counts = models.JSONField(default=dict)
     score_sums = models.JSONField(default=dict)
     score_bins = models.JSONField(default=dict)

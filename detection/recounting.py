@@ -116,7 +116,7 @@ def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: boo
 
 def _differences(span: str) -> Iterator[_Difference]:
     kept = {
-        Row(total.owner, span, total.model_version): total
+        Row(total.owner, total.kind, span, total.model_version): total
         for total in Total.objects.filter(span=span)
     }
     full = _sums_of_days() if span == EVER else _full_count(date.fromisoformat(span))
@@ -137,7 +137,8 @@ def _full_count(day: date) -> dict[Row, Counter[str]]:
 def _sums_of_days() -> dict[Row, Counter[str]]:
     sums: dict[Row, Counter[str]] = defaultdict(Counter)
     for total in Total.objects.exclude(span=EVER).iterator():
-        sums[Row(total.owner, EVER, total.model_version)].update(totals.counts_of(total))
+        row = Row(total.owner, total.kind, EVER, total.model_version)
+        sums[row].update(totals.counts_of(total))
     return sums
 
 
@@ -160,7 +161,7 @@ def _mend(difference: _Difference) -> bool:
         else:
             is_mended = bool(totals.add_to(_unchanged(difference), missing))
         if is_mended and row.span != EVER:
-            ever = Row(row.owner, EVER, row.model_version)
+            ever = Row(row.owner, row.kind, EVER, row.model_version)
             totals.make_row(ever)
             totals.change([ever.key], missing)
     return is_mended

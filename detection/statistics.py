@@ -34,7 +34,6 @@ Group = dict[str, Any]
 DAY = timedelta(days=1)
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
-GROUPED = ("span", "model_version", "counts", "score_sums")  # what groups are made of
 PERCENTILES = (50, 90, 95, 99)
 
 
@@ -197,7 +196,7 @@ def _groups(
     """Whole days come from their totals, parts of days at the ends from their records."""
     owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
     if start is None and end is None:
-        yield from count_groups(totals.all_days(owner=owner).only(*GROUPED))
+        yield from count_groups(totals.all_days(owner=owner))
         return
     whole = _whole_days(start, end)
     if whole.first > whole.last:  # within a day, or two
@@ -205,8 +204,7 @@ def _groups(
         return
     if start and start < whole.start:
         yield from _counted(user, start, whole.start)
-    days = totals.days_between(whole.first, whole.last, owner=owner)
-    yield from count_groups(days.only(*GROUPED))
+    yield from count_groups(totals.days_between(whole.first, whole.last, owner=owner))
     if end and whole.end < end:
         yield from _counted(user, whole.end, end)
 
@@ -234,8 +232,12 @@ def _counted(
 
 
 def read_days(period: Period) -> list[Total]:
-    """The totals of each day, by model version."""
-    return list(totals.days_between(period.first, period.last))
+    """The totals of each day, by model version, of both kinds."""
+    return [
+        row
+        for kind in (totals.USAGE, totals.SPREAD)
+        for row in totals.days_between(period.first, period.last, kind=kind)
+    ]
 
 
 def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
@@ -315,7 +317,7 @@ class ReviewQueue:
 
 
 def review_queue() -> ReviewQueue:
-    groups = _waiting(totals.all_days().only(*GROUPED))
+    groups = _waiting(totals.all_days())
     return ReviewQueue(
         waiting=sum(group["count"] for group in groups),
         uncertain=sum(group["count"] for group in groups if group["uncertain"]),
@@ -330,7 +332,7 @@ def _waiting(rows: Iterable[Total]) -> list[Group]:
 
 def _longest_waiting() -> datetime | None:
     """The totals know the day."""
-    days = totals.days_between(date.min, date.max).only(*GROUPED)
+    days = totals.days_between(date.min, date.max)
     spans = [day.span for day in days if _waiting([day])]
     if not spans:
         return None

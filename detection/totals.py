@@ -1,10 +1,13 @@
 """What predictions add up to, kept as they are written: statistics never read the records.
 
-Each prediction is counted in the row of its day and in that of all days, and once more in such rows
-of its owner. A row is by model version and holds numbers by name, which the database itself adds
-to, so that writers at the same time lose nothing. Whoever writes, reviews or deletes a prediction
-calls this module in the same transaction (``detection.records``, ``detection.review``). MongoDB has
-none: what is lost when a process is killed between the two is found by ``detection.recounting``.
+Each prediction is counted in the rows of its day and in those of all days, and once more in such
+rows of its owner. A row is by model version and holds numbers by name, which the database itself
+adds to, so that writers at the same time lose nothing. There are two kinds: how many there are of
+what, which most questions are about, and how scores and latencies are spread.
+
+Whoever writes, reviews or deletes a prediction calls this module in the same transaction
+(``detection.records``, ``detection.review``). MongoDB has none: what is lost when a process is
+killed between the two is found by ``detection.recounting``.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ EVER = "ever"
 EVERYBODY = ""
 SCORE_UNIT = 10**9  # scores are added up as whole numbers: in any order they give the same sum
 SCORE_BINS = 20
-FIELDS = ("counts", "score_sums", "score_bins", "latencies")
+USAGE, SPREAD = "usage", "spread"
+FIELDS_OF = {USAGE: ("counts", "score_sums"), SPREAD: ("score_bins", "latencies")}
+FIELDS = (*FIELDS_OF[USAGE], *FIELDS_OF[SPREAD])
 NAMES_AT_ONCE = 40
 
 Counts = Mapping[str, int]
@@ -37,37 +42,37 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Row:
-    """Names a row of totals. Its key sorts by owner, then by day."""
+    """Names a row of totals. Its key sorts by owner, by kind, then by day."""
 
     owner: str
+    kind: str
     span: str
     model_version: str
 
     @property
     def key(self) -> str:
-        return f"{self.owner}/{self.span}/{self.model_version}"
+        return f"{self.owner}/{self.kind}/{self.span}/{self.model_version}"
 
     def __str__(self) -> str:
         whose = f"of the owner {self.owner}" if self.owner else "of everybody"
-        return f"{self.span}, model {self.model_version}, {whose}"
+        return f"{self.kind} of {self.span}, model {self.model_version}, {whose}"
 
 
-def rows_of(prediction: Prediction) -> list[Row]:
+def rows_of(prediction: Prediction, kind: str) -> list[Row]:
     """Where a prediction is counted."""
     owners = [EVERYBODY, str(prediction.owner_id)] if prediction.owner_id else [EVERYBODY]
     spans = str(prediction.created_at.astimezone(UTC).date()), EVER
-    return [Row(owner, span, prediction.model_version) for owner in owners for span in spans]
+    return [Row(owner, kind, span, prediction.model_version) for owner in owners for span in spans]
 
 
-def share_of(prediction: Prediction) -> dict[str, int]:
-    """What a prediction adds to each of its rows."""
-    group = _group(prediction, prediction.review_status)
+def shares_of(prediction: Prediction) -> dict[str, dict[str, int]]:
+    """What a prediction adds to each of its rows, by kind."""
     place = min(int(prediction.fake_score * SCORE_BINS), SCORE_BINS - 1)
-    share = _in_group(prediction, group)
-    share[f"score_bins/{prediction.label}/{place}"] = 1
+    spread = {f"score_bins/{prediction.label}/{place}": 1}
     if not prediction.duplicate_of:  # their scores were there already
-        share[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
-    return share
+        spread[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
+    usage = _in_group(prediction, _group(prediction, prediction.review_status))
+    return {USAGE: usage, SPREAD: spread}
 
 
 def two_digits(milliseconds: int) -> int:
@@ -103,15 +108,16 @@ def count(predictions: Iterable[Prediction]) -> None:
 
 def discount(prediction: Prediction) -> None:
     """A prediction has been deleted; as it was then."""
-    share = {name: -number for name, number in share_of(prediction).items()}
-    change([row.key for row in rows_of(prediction)], share)
+    for kind, share in shares_of(prediction).items():
+        less = {name: -number for name, number in share.items()}
+        change([row.key for row in rows_of(prediction, kind)], less)
 
 
 def count_review(prediction: Prediction, *, before: str) -> None:
     """A prediction had the review status ``before`` and has another one now."""
     moved = Counter(_in_group(prediction, _group(prediction, prediction.review_status)))
     moved.subtract(_in_group(prediction, _group(prediction, before)))
-    change([row.key for row in rows_of(prediction)], moved)
+    change([row.key for row in rows_of(prediction, USAGE)], moved)
 
 
 def forget_owner(owner_id: object) -> None:
@@ -154,6 +160,7 @@ def make_row(row: Row, counts: Counts | None = None) -> bool:
     total = Total(
         id=row.key,
         owner=row.owner,
+        kind=row.kind,
         span=row.span,
         model_version=row.model_version,
         **by_field(counts or {}),
@@ -171,14 +178,16 @@ def _between(first: str, end: str) -> QuerySet[Total]:
     return Total.objects.filter(pk__gte=first, pk__lt=end)
 
 
-def days_between(first: date | str, last: date | str, *, owner: str = EVERYBODY) -> QuerySet[Total]:
+def days_between(
+    first: date | str, last: date | str, *, kind: str = USAGE, owner: str = EVERYBODY
+) -> QuerySet[Total]:
     """The rows of the days from ``first`` to ``last``."""
-    return _between(f"{owner}/{first}/", f"{owner}/{last}0")
+    return _between(f"{owner}/{kind}/{first}/", f"{owner}/{kind}/{last}0")
 
 
-def all_days(*, owner: str = EVERYBODY) -> QuerySet[Total]:
+def all_days(*, kind: str = USAGE, owner: str = EVERYBODY) -> QuerySet[Total]:
     """The rows of all days together: as many as there were versions of the model."""
-    return days_between(EVER, EVER, owner=owner)
+    return days_between(EVER, EVER, kind=kind, owner=owner)
 
 
 def groups_of(total: Total) -> Iterator[dict[str, Any]]:
@@ -199,9 +208,9 @@ def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
     """The full count: what each row has to hold for these predictions."""
     counted: dict[Row, Counter[str]] = defaultdict(Counter)
     for prediction in predictions:
-        share = share_of(prediction)
-        for row in rows_of(prediction):
-            counted[row].update(share)
+        for kind, share in shares_of(prediction).items():
+            for row in rows_of(prediction, kind):
+                counted[row].update(share)
     return counted
 
 

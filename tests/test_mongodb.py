@@ -196,7 +196,7 @@ def test_the_duplicate_check_and_the_statistics_begin_with_an_indexed_filter():
 
     assert one.startswith("db.predictions.aggregate([{'$match': {'sha256': '000")
     assert some.startswith("db.predictions.aggregate([{'$match': {'sha256': {'$in': (")
-    assert statistics.startswith("db.totals.aggregate([{'$match': {'id': {'$gte': '/ever/'")
+    assert statistics.startswith("db.totals.aggregate([{'$match': {'id': {'$gte': '/usage/ever/'")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from detection.statistics import (
     read_refusals,
     review_queue,
 )
-from detection.totals import all_days
+from detection.totals import SPREAD, all_days
 from tests.factories import a_prediction, store_predictions, unsaved_prediction
 
 FIRST, LAST = date(2026, 2, 25), date(2026, 3, 6)
@@ -167,7 +167,7 @@ def test_latencies_are_those_of_images_that_the_model_saw(in_period):
 def test_percentiles_are_latencies_that_occurred(durations, percentiles):
     store_predictions(unsaved_prediction(duration_ms=each) for each in durations)
 
-    assert latency_percentiles(all_days()) == percentiles
+    assert latency_percentiles(all_days(kind=SPREAD)) == percentiles
 
 
 @pytest.mark.django_db

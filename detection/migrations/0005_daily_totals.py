@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from django.db import migrations, models
 
-FIELDS = ("counts", "score_sums", "score_bins", "latencies")
+FIELDS_OF = {"usage": ("counts", "score_sums"), "spread": ("score_bins", "latencies")}
 COUNTED = (
     "label",
     "uncertain",
@@ -79,22 +79,23 @@ def _share(record):
 def _write(rows, span, counted):
     rows.bulk_create(
         rows.model(
-            id=f"{owner}/{span}/{model_version}",
+            id=f"{owner}/{kind}/{span}/{model_version}",
             owner=owner,
+            kind=kind,
             span=span,
             model_version=model_version,
-            **_by_field(counts),
+            **_by_field(counts, fields),
         )
         for (owner, model_version), counts in counted.items()
+        for kind, fields in FIELDS_OF.items()
     )
 
 
-def _by_field(counts):
-    fields = {field: {} for field in FIELDS}
-    for (field, name), number in counts.items():
-        if number:
-            fields[field][name] = number
-    return fields
+def _by_field(counts, fields):
+    return {
+        field: {name: number for (of, name), number in counts.items() if of == field and number}
+        for field in fields
+    }
 
 
 class Migration(migrations.Migration):
@@ -107,6 +108,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.CharField(editable=False, max_length=120, primary_key=True, serialize=False)),
                 ("owner", models.CharField(blank=True, help_text="Empty: everybody's", max_length=32)),
+                ("kind", models.CharField(help_text="usage, or the spread of scores and latencies", max_length=8)),
                 ("span", models.CharField(help_text="A day in UTC, as 2026-11-22, or: ever", max_length=10)),
                 ("model_version", models.CharField(max_length=64)),
                 ("counts", models.JSONField(default=dict)),
