@@ -8,12 +8,14 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
-from django.db import connection
 from django.test import Client
 
+from detection import background, leftovers
 from tests.browser import chromium
+from tests.outages import lost_records
 from tests.people import a_moderator
-from tests.settings import MONGO, ON_SERVERS, S3
+from tests.settings import ON_SERVERS, S3
+from tests.waiting import eventually
 
 _numbers = count(1)
 
@@ -60,6 +62,21 @@ def storage(settings, tmp_path):
     default = {**default, "OPTIONS": {**default["OPTIONS"], **options}}
     settings.STORAGES = {**settings.STORAGES, "default": default}
     return default_storage
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on(storage):
+    """What a test left to other threads ends before its records, files and settings go: or it would
+    write into the next one's, or wait for the lock of its transaction.
+    """
+    yield
+    background.finish(within=0)
+    assert eventually(_has_settled, seconds=60)
+
+
+def _has_settled() -> bool:
+    leftovers._waiting.settle()
+    return leftovers._waiting._thread is None
 
 
 @pytest.fixture
@@ -117,16 +134,8 @@ def other_client(other_moderator) -> Client:
 @pytest.fixture
 def lost_database(transactional_db):
     """A database that fails at each query about predictions, until the test is over."""
-    if ON_SERVERS:
-        MONGO.kill()
+    with lost_records("predictions"):
         yield
-        MONGO.start()
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE predictions RENAME TO lost_predictions")
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE lost_predictions RENAME TO predictions")
 
 
 @pytest.fixture
@@ -139,3 +148,9 @@ def lost_storage(storage, tmp_path):
         return
     (tmp_path / "files").write_text("not a folder")  # so that even root cannot write into it
     yield
+
+
+@pytest.fixture
+def own_network(settings):
+    """Webhooks may go to this computer."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
