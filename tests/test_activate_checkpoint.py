@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import signal
 import threading
 from contextlib import contextmanager
@@ -226,20 +225,11 @@ def test_no_memory_for_a_second_one_leaves_the_old_one(fresh_app, other_checkpoi
     assert fresh_app.detector is old
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory, tiny_checkpoint) -> Path:
-    """The data folder of an installation without records."""
-    folder = tmp_path_factory.mktemp("migrated") / "data"
-    installation = Installation(folder, tiny_checkpoint)
-    code, _, complaints = installation.run("migrate", "--verbosity", "0")
-    assert code == 0, complaints
-    return folder
-
-
 @pytest.fixture
-def installation(tmp_path, migrated, tiny_checkpoint) -> Installation:
-    shutil.copytree(migrated, tmp_path / "data")
-    return Installation(tmp_path / "data", tiny_checkpoint)
+def installation(tmp_path, tiny_checkpoint) -> Installation:
+    installation = Installation(tmp_path / "data", tiny_checkpoint)
+    installation.make_database()
+    return installation
 
 
 class Clients:

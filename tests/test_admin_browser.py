@@ -10,23 +10,18 @@ from playwright.sync_api import Locator, Page, expect
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
 from tests.factories import image_bytes
-from tests.installation import Installation, Service
+from tests.installation import PASSWORD, Installation, Service
 
 pytestmark = pytest.mark.own_servers
 
-PASSWORD = "only for tests, and long"
 LIST = "/admin/detection/prediction/"
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, tiny_checkpoint):
     """Sixty judged images, one of them from long ago, in a batch."""
-    installation = Installation(
-        tmp_path_factory.mktemp("lists"), tiny_checkpoint, DJANGO_SUPERUSER_PASSWORD=PASSWORD
-    )
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    options = ["--noinput", "--username", "ann", "--email", "ann@example.org"]
-    assert installation.run("createsuperuser", *options)[0] == 0
+    installation = Installation(tmp_path_factory.mktemp("lists"), tiny_checkpoint)
+    installation.make_database("ann")
     folder = tmp_path_factory.mktemp("images")
     for number in range(60):
         (folder / f"picture {number}.jpg").write_bytes(image_bytes(seed=number))

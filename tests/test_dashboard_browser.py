@@ -12,16 +12,17 @@ from playwright.sync_api import Page, expect
 
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
-from tests.installation import ROOT, Installation, Service
+from tests.installation import PASSWORD, Installation, Service
 
 pytestmark = pytest.mark.own_servers
 
-PASSWORD = "a password for tests"
-REVIEWED = """
+JUDGED_AND_REVIEWED = """
+from django.core.management import call_command
 from detection.models import Prediction
 from detection.recounting import rebuild_totals
 from detection.refusals import count_refusal
 
+call_command("scan_folder", "samples")
 for number, prediction in enumerate(Prediction.objects.order_by("id")):
     Prediction.objects.filter(pk=prediction.pk).update(
         review_status=("confirmed", "overturned", "unreviewed")[number % 3]
@@ -41,16 +42,10 @@ OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 def service(tmp_path_factory, tiny_checkpoint) -> Iterator[Service]:
     """With the project's samples, of which two of three are reviewed."""
     data = tmp_path_factory.mktemp("dashboard")
-    installation = Installation(data, tiny_checkpoint, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-    user = ("--username", "ann", "--email", "ann@example.org")
-    for command in (
-        ("migrate", "--verbosity", "0"),
-        ("createsuperuser", "--noinput", *user),
-        ("scan_folder", ROOT / "samples"),
-        ("shell", "--command", REVIEWED),
-    ):
-        code, _, complaints = installation.run(*command)
-        assert code == 0, complaints
+    installation = Installation(data, tiny_checkpoint)
+    installation.make_database("ann")
+    code, _, complaints = installation.run("shell", "--command", JUDGED_AND_REVIEWED)
+    assert code == 0, complaints
     with installation.served() as service:
         yield service
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
 from tests.factories import image_bytes
-from tests.installation import Installation, Service
+from tests.installation import PASSWORD, Installation, Service
 
 pytestmark = pytest.mark.own_servers
 
@@ -36,7 +36,7 @@ VERDICT = re.compile("Probably|Cannot tell")
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, tiny_checkpoint):
     installation = Installation(tmp_path_factory.mktemp("pages"), tiny_checkpoint)
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
+    installation.make_database()
     with installation.served() as service:
         yield service
 
@@ -328,21 +328,12 @@ def test_without_script_it_takes_one_image(service: Service, images):
 
 
 def test_who_signs_in_sends_and_finds_their_images(images, tmp_path, tiny_checkpoint):
-    installation = Installation(
-        tmp_path / "users",
-        tiny_checkpoint,
-        API_ACCESS="token",
-        DJANGO_SUPERUSER_PASSWORD="correct horse battery staple",
-    )
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    made = installation.run(
-        "createsuperuser", "--noinput", "--username", "ann", "--email", "ann@example.com"
-    )
-    assert made[0] == 0, made
+    installation = Installation(tmp_path / "users", tiny_checkpoint, API_ACCESS="token")
+    installation.make_database("ann")
     with installation.served() as closed, opened_page() as page:
         page.goto(f"{closed.url}/history/")
         page.get_by_label("User name").fill("ann")
-        page.get_by_label("Password").fill("correct horse battery staple")
+        page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_text("Nothing was judged yet")).to_be_visible()
 

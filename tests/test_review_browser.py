@@ -8,11 +8,10 @@ from playwright.sync_api import Page, expect
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
 from tests.factories import image_bytes
-from tests.installation import Installation, Service
+from tests.installation import PASSWORD, Installation, Service
 
 pytestmark = pytest.mark.own_servers
 
-PASSWORD = "only for tests, and long"
 PHONE = {"width": 375, "height": 667}
 NAMES = "select original_filename from predictions order by margin, id"
 
@@ -23,13 +22,9 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(
         tmp_path_factory.mktemp("review"),
         tiny_checkpoint,
-        DJANGO_SUPERUSER_PASSWORD=PASSWORD,
         THROTTLE_LOGIN="",
     )
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    for name in ("ann", "bob"):
-        options = ["--noinput", "--username", name, "--email", f"{name}@example.org"]
-        assert installation.run("createsuperuser", *options)[0] == 0
+    installation.make_database("ann", "bob")
     folder = tmp_path_factory.mktemp("images")
     for number in range(6):
         data = image_bytes(size=(640, 400 + 10 * number), seed=number)

@@ -16,6 +16,8 @@ from django.utils import timezone
 from detection.storage import PresignedS3Storage
 from tests.servers import S3Server
 
+pytestmark = pytest.mark.own_servers
+
 KEY = "results/2026/11/01JDABC_result.jpg"
 
 

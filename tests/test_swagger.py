@@ -17,7 +17,7 @@ pytestmark = pytest.mark.own_servers
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, tiny_checkpoint):
     installation = Installation(tmp_path_factory.mktemp("swagger"), tiny_checkpoint)
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
+    installation.make_database()
     with installation.served() as service:
         yield service
 
