@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from django.test import Client, TransactionTestCase
 from detection import background, leftovers
 from tests.browser import chromium
 from tests.emptying import empty_database
+from tests.installation import Installation, Service
 from tests.outages import lost_records
 from tests.people import a_moderator
 from tests.settings import ON_SERVERS, S3
@@ -53,6 +55,13 @@ def tiny_checkpoint() -> Path:
     )
     save(checkpoint, django_settings.MODEL_CHECKPOINT_PATH)
     return Path(django_settings.MODEL_CHECKPOINT_PATH)
+
+
+@pytest.fixture(scope="module")
+def service(installation: Installation) -> Iterator[Service]:
+    """The one that the tests of a file share, with what the file makes of its installation."""
+    with installation.served() as service:
+        yield service
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,7 +18,7 @@ LIST = "/admin/detection/prediction/"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint):
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     """Sixty judged images, one of them from long ago, in a batch."""
     installation = Installation(tmp_path_factory.mktemp("lists"), tiny_checkpoint)
     installation.make_database("ann")
@@ -30,8 +30,7 @@ def service(tmp_path_factory, tiny_checkpoint):
         "update predictions set created_at = '2020-01-01 12:00:00'"
         " where original_filename = 'picture 7.jpg'"
     )
-    with installation.served() as service:
-        yield service
+    return installation
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -39,15 +39,14 @@ OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint) -> Iterator[Service]:
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     """With the project's samples, of which two of three are reviewed."""
     data = tmp_path_factory.mktemp("dashboard")
     installation = Installation(data, tiny_checkpoint)
     installation.make_database("ann")
     code, _, complaints = installation.run("shell", "--command", JUDGED_AND_REVIEWED)
     assert code == 0, complaints
-    with installation.served() as service:
-        yield service
+    return installation
 
 
 @contextmanager

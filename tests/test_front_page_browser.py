@@ -34,11 +34,10 @@ VERDICT = re.compile("Probably|Cannot tell")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint):
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(tmp_path_factory.mktemp("pages"), tiny_checkpoint)
     installation.make_database()
-    with installation.served() as service:
-        yield service
+    return installation
 
 
 @pytest.fixture

@@ -36,12 +36,6 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     return installation
 
 
-@pytest.fixture(scope="module")
-def service(installation):
-    with installation.served() as service:
-        yield service
-
-
 class HalfSent:
     """A request that was let in and waits for the rest of its body."""
 

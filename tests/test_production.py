@@ -36,12 +36,6 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     return installation
 
 
-@pytest.fixture(scope="module")
-def service(installation):
-    with installation.served() as service:
-        yield service
-
-
 def ask(service, path: str, **headers: str) -> requests.Response:
     return requests.get(
         f"{service.url}{path}", headers=THROUGH_PROXY | headers, allow_redirects=False, timeout=30

@@ -33,12 +33,6 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     return installation
 
 
-@pytest.fixture(scope="module")
-def service(installation):
-    with installation.served() as service:
-        yield service
-
-
 @pytest.fixture
 def names(installation) -> list[str]:
     """The file names in the order of the queue, none of them reviewed yet."""

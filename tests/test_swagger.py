@@ -15,11 +15,10 @@ pytestmark = pytest.mark.own_servers
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint):
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(tmp_path_factory.mktemp("swagger"), tiny_checkpoint)
     installation.make_database()
-    with installation.served() as service:
-        yield service
+    return installation
 
 
 @pytest.fixture
