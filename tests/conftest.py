@@ -181,3 +181,9 @@ def lost_storage(storage, tmp_path):
 def own_network(settings):
     """Webhooks may go to this computer."""
     settings.WEBHOOK_ALLOW_PRIVATE = True
+
+
+@pytest.fixture
+def nobody_judges(monkeypatch) -> None:
+    """Images wait until a test has them judged."""
+    monkeypatch.setattr(background, "start", lambda: None)
