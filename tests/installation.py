@@ -19,11 +19,14 @@ from pathlib import Path
 from urllib.error import URLError
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.sessions.backends.db import SessionStore
+from django.utils.crypto import get_random_string, salted_hmac
 
 from tests.servers import MongoServer, S3Server, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTING_SECONDS = 60
+USER = "django.contrib.auth.models.AbstractBaseUser"
 PASSWORD = "only for tests, and long"
 
 
@@ -82,6 +85,22 @@ class Installation:
                 " is_superuser, is_staff, is_active, date_joined)"
                 f" values ('{name}', '{password}', '', '', '', 1, 1, 1, '2026-01-01 00:00:00')"
             )
+
+    def signed_in(self, superuser: str) -> dict:
+        """The state of a browser in which they have just signed in; the form takes its time."""
+        [(pk, password)] = self.query(
+            f"select id, password from auth_user where username = '{superuser}'"
+        )
+        salt, key = f"{USER}.get_session_auth_hash", get_random_string(32)
+        session = {
+            "_auth_user_id": str(pk),
+            "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
+            "_auth_user_hash": salted_hmac(salt, password, algorithm="sha256").hexdigest(),
+        }
+        data = SessionStore().encode(session)
+        self.query(f"insert into django_session values ('{key}', '{data}', '2100-01-01 00:00:00')")
+        cookie = {"name": "sessionid", "value": key, "domain": "127.0.0.1", "path": "/"}
+        return {"cookies": [cookie], "origins": []}
 
     def query(self, statement: str) -> list[tuple]:
         """Rows of the embedded database."""

@@ -45,9 +45,9 @@ def names(installation) -> list[str]:
 
 
 @pytest.fixture
-def page(service):
-    with opened_page(viewport={"width": 1280, "height": 800}) as page:
-        sign_in(page, service, "ann")
+def page(installation, service):
+    viewport, state = {"width": 1280, "height": 800}, installation.signed_in("ann")
+    with opened_page(viewport=viewport, storage_state=state) as page:
         yield page
 
 
@@ -290,14 +290,14 @@ def test_the_form_works_without_javascript(installation, service, names):
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE])
-def test_nobody_is_left_out(service, viewport, scheme):
+def test_nobody_is_left_out(installation, service, viewport, scheme):
     said: list[str] = []
     hosts: set[str] = set()
-    with opened_page(viewport=viewport, color_scheme=scheme) as page:
+    state = installation.signed_in("ann")
+    with opened_page(viewport=viewport, color_scheme=scheme, storage_state=state) as page:
         page.on("console", lambda each: said.append(each.text) if each.type == "error" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-        sign_in(page, service, "ann")
         start(page, service)
         expect(evidence(page)).to_be_visible()
         problems = serious_problems(page)
