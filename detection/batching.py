@@ -24,6 +24,10 @@ class StoppedError(RuntimeError):
     """The batcher takes no more."""
 
 
+class CallerGoneError(Exception):
+    """Whoever asked went away before it was their turn; nothing was done for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[Key, Item, Result]):
     """An item in the queue, and the promise of its result."""
@@ -31,6 +35,7 @@ class _Entry(Generic[Key, Item, Result]):
     key: Key
     item: Item
     caller: int
+    is_gone: Callable[[], bool]
     future: Future[Result] = field(default_factory=Future)
 
 
@@ -78,13 +83,18 @@ class Batcher(Generic[Key, Item, Result]):
         """Items that no call has taken yet."""
         return len(self._waiting)
 
-    def submit(self, key: Key, items: Iterable[Item]) -> list[Future[Result]]:
+    def submit(
+        self, key: Key, items: Iterable[Item], *, is_gone: Callable[[], bool] = lambda: False
+    ) -> list[Future[Result]]:
         """One promise per item, in their order; a cancelled one costs nothing any more.
+
+        Whether the caller ``is_gone`` is asked when an item's turn has come; the promise then
+        raises CallerGoneError. It is asked in any thread, must be quick and must not raise.
 
         Raises StoppedError after ``stop``.
         """
         caller = next(self._callers)
-        entries = [_Entry(key, item, caller) for item in items]
+        entries = [_Entry(key, item, caller, is_gone) for item in items]
         try:
             with self._changed:
                 for entry in entries:
@@ -149,7 +159,11 @@ class Batcher(Generic[Key, Item, Result]):
             entry = self._waiting.popleft()
             if group and entry.key != group[0].key:
                 others.append(entry)
-            elif entry.future.set_running_or_notify_cancel():
+            elif not entry.future.set_running_or_notify_cancel():
+                continue
+            elif entry.is_gone():
+                entry.future.set_exception(CallerGoneError("The caller has gone."))
+            else:
                 group.append(entry)
         self._waiting.extendleft(reversed(others))
         return group

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -40,6 +41,7 @@ SIDE = 512  # pixels of the pictures that are judged
 STAGES = ("read", "decode", "preprocess", "model", "render", "store", "record")
 SECONDS = 4.0  # about, for each measurement
 ROUNDS = 4  # in which all measurements take turns: whoever else is busy here disturbs them alike
+MOST_SECONDS = 12.0  # for a batch size; a slow model, which used them up, has no further turn
 
 Numbers = dict[str, dict[str, float]]
 Lap = dict[str, float]  # the seconds of each stage of one image
@@ -53,7 +55,8 @@ class PreviousError(Exception):
 class Benchmark:
     """Numbers of one run. ``stages`` are milliseconds for one image; ``service`` and ``engine`` are
     images per second by batch size, with and without all that is around the model; ``plain`` is the
-    same work one step after the other, in fp32, each view in a pass of its own.
+    same work one step after the other, in fp32, each view in a pass of its own. What was
+    measured in several rounds is their median.
     """
 
     model: str
@@ -70,13 +73,9 @@ class Benchmark:
     cores_busy: float = 0.0
     image_gflop: float = 0.0
     peak_gflops: float = 0.0
+    share_of_peak: float = 0.0
     memory_mib: float = 0.0
     gpu_memory_mib: float | None = None
-
-    @property
-    def share_of_peak(self) -> float:
-        """What the engine at its best batch makes of the fastest matrix product."""
-        return max(self.engine.values()) * self.image_gflop / self.peak_gflops
 
     @property
     def times_plain(self) -> float:
@@ -112,7 +111,6 @@ def measure(detector: Detector) -> Benchmark:
         pictures = _Pictures(Path(folder))
         views = detector.prepare(pictures.new())
         detector.logits([views])  # the first pass is slower
-        result.peak_gflops = matrix_peak(device, result.precision) / 1e9
         result.image_gflop = operations(detector, views) / 1e9
         _measure_in_turns(result, detector, pictures, batch)
     result.memory_mib = _peak_memory()
@@ -125,28 +123,57 @@ def _measure_in_turns(
     result: Benchmark, detector: Detector, pictures: _Pictures, batch: PredictionBatch
 ) -> None:
     seconds = SECONDS / ROUNDS
-    views = detector.prepare(pictures.new())
     plain_laps: list[Lap] = []
     laps: list[Lap] = []
-    rates: dict[str, list[float]] = {str(size): [] for size in BATCHES}
+    peaks: list[float] = []
+    shares: list[float] = []
+    sizes = [_BatchSize(size) for size in BATCHES]
     for _ in range(ROUNDS):
+        taking_part = [size for size in sizes if size.spent < MOST_SECONDS]
+        if not taking_part:
+            break
         plain_laps += _serial(plain_score, detector, pictures, batch, seconds)
         laps += _serial(_score, detector, pictures, batch, seconds)
-        for size in BATCHES:
-            engine = images_per_second(detector, [views] * size, seconds)
-            result.engine[str(size)] = max(engine, result.engine.get(str(size), 0))
-            enough = max(size, round(engine * seconds))
-            rate, busy = _service(detector, pictures, batch, size, enough)
-            rates[str(size)].append(rate)
-            result.cores_busy = max(result.cores_busy, busy / result.cores)
+        peaks.append(matrix_peak(torch.device(result.device), result.precision) / 1e9)
+        for size in taking_part:
+            size.measure(detector, pictures, batch, seconds)
+        fastest = max(size.engine[-1] for size in taking_part)
+        shares.append(fastest * result.image_gflop / peaks[-1])  # of the same minute
     result.plain_stages, result.stages = _medians(plain_laps), _medians(laps)
     result.plain = 1000 / sum(result.plain_stages.values())
-    result.service = {size: float(np.median(each)) for size, each in rates.items()}
+    result.peak_gflops, result.share_of_peak = median(peaks), median(shares)
+    result.engine = {str(size.images): median(size.engine) for size in sizes}
+    result.service = {str(size.images): median(size.service) for size in sizes}
+    result.cores_busy = max(max(size.busy) for size in sizes) / result.cores
+
+
+@dataclass(slots=True)
+class _BatchSize:
+    """What was measured with so many ``images`` at a time, turn by turn."""
+
+    images: int
+    engine: list[float] = field(default_factory=list)
+    service: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    spent: float = 0.0
+
+    def measure(
+        self, detector: Detector, pictures: _Pictures, batch: PredictionBatch, seconds: float
+    ) -> None:
+        """Takes about that many ``seconds`` for each of the two, or one batch if that is longer."""
+        start = time.perf_counter()
+        views = [detector.prepare(pictures.new())] * self.images
+        self.engine.append(images_per_second(detector, views, seconds))
+        enough = max(self.images, round(self.engine[-1] * seconds))
+        rate, busy = _service(detector, pictures, batch, self.images, enough)
+        self.service.append(rate)
+        self.busy.append(busy)
+        self.spent += time.perf_counter() - start
 
 
 def _medians(laps: list[Lap]) -> dict[str, float]:
     """The milliseconds of each stage."""
-    return {stage: 1000 * float(np.median([each[stage] for each in laps])) for stage in STAGES}
+    return {stage: 1000 * median(each[stage] for each in laps) for stage in STAGES}
 
 
 def _score(detector: Detector, views: torch.Tensor) -> float:
@@ -319,7 +346,7 @@ _COMPARED = (("stages", STAGES), ("engine", _SIZES), ("service", _SIZES))
 
 def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
     """For ``read_previous``, with the ratios of the table."""
-    ratios = ("share_of_peak", "times_plain", "model_times_plain")
+    ratios = ("times_plain", "model_times_plain")
     numbers = {**asdict(result), **{name: getattr(result, name) for name in ratios}}
     if previous:
         numbers["times_previous"] = result.times(previous)

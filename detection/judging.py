@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from django.core.files import File
 from django.core.files.base import ContentFile
@@ -29,7 +30,7 @@ from detection.filenames import clean_filename, result_filename, storage_key
 from detection.leftovers import delete_files, take_back
 from detection.limits import decoding, image_limits
 from detection.models import Prediction, PredictionBatch, QueuedImage, Source, new_id, now
-from detection.records import write_prediction
+from detection.records import write_predictions
 from detection.refusals import count_refusal
 from detection.rendering import draw_result, fitted
 from detection.scoring import ask_for_scores
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
 AHEAD = 8  # images that they may be ahead
+MOST_TOGETHER = 100  # records in one write: other writers wait for it, and it must not time out
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 
@@ -79,6 +81,7 @@ def outcomes_of(
     run: Run, jobs: Iterable[Job], *, batch_size: int, workers: int
 ) -> Iterator[Outcome]:
     ahead = min(AHEAD, batch_size)
+    together = min(MOST_TOGETHER, batch_size) if run.writes_groups else 1
     with (
         ThreadPoolExecutor(workers) as threads,
         closing(run_ahead(threads, run.decode, jobs, ahead=ahead)) as decoded,
@@ -86,9 +89,9 @@ def outcomes_of(
         closing(
             run_ahead(threads, run.store_files, detected, ahead=ahead, undo=run.discard)
         ) as stored,
+        closing(run.record(in_groups(stored, together, undo=run.discard))) as recorded,
     ):
-        for job in stored:
-            run.record(job)
+        for job in recorded:
             yield Outcome(
                 upload=job.upload,
                 prediction=job.prediction,
@@ -159,6 +162,8 @@ class _Asked:
 @dataclass(frozen=True, slots=True)
 class Run:
     """What the images of one call have in common, and the steps that depend on it."""
+
+    writes_groups: ClassVar[bool] = True  # records of images that were judged together
 
     detector: Detector
     source: str
@@ -282,30 +287,56 @@ class Run:
         job.image = None  # waiting for its turn to be recorded, it needs no pixels
         return job
 
-    def record(self, job: Job) -> None:
-        if self.store:
-            self._write(job)
-        if job.prediction:
-            metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
-        else:
-            self._count_refusal(job.error)
+    def record(self, groups: Iterable[list[Job]]) -> Iterator[Job]:
+        """Writes the records of each group together, then gives its images one by one. Those that
+        nobody took are taken back, when the taker leaves before.
+        """
+        for group in groups:
+            if self.store:
+                self._write(group)
+            waiting = deque(group)
+            try:
+                while waiting:
+                    self._tell(waiting[0])
+                    yield waiting.popleft()
+            except BaseException as error:
+                if self.store:
+                    self._take_back([*waiting], cause=error)
+                raise
 
-    def _write(self, job: Job) -> None:
-        written = [job.prediction] if job.prediction else []
+    def _write(self, jobs: list[Job]) -> None:
+        written = [job.prediction for job in jobs if job.prediction]
+        changed = self._count(jobs)
         try:
             with database_errors(), transaction.atomic():  # one commit, where there are any
-                for prediction in written:
-                    write_prediction(prediction)
-                self._count(job)
-        except BaseException as error:  # the record may have been written all the same
-            self.take_back(written, cause=error)
+                if written:
+                    write_predictions(written)
+                if changed:
+                    self.batch.save(update_fields=changed)
+        except BaseException as error:  # the records may have been written all the same
+            self._take_back(jobs, cause=error)
             raise
         for prediction in written:
             self.unrecorded.pop(prediction.sha256, None)
 
-    def take_back(self, predictions: list[Prediction], *, cause: BaseException) -> None:
-        for prediction in predictions:
-            take_back(cause=cause, predictions=[prediction.pk], files=prediction.file_keys)
+    def _take_back(self, jobs: list[Job], *, cause: BaseException) -> None:
+        """From then on the batch's own record is behind, until it is closed or deleted."""
+        predictions = [job.prediction for job in jobs if job.prediction]
+        take_back(
+            cause=cause,
+            predictions=[prediction.pk for prediction in predictions],
+            files=[key for prediction in predictions for key in prediction.file_keys],
+        )
+        if self.batch:
+            for job in jobs:
+                self.batch.uncount(index=job.index, error=job.error)
+
+    def _tell(self, job: Job) -> None:
+        """The figures of the service."""
+        if job.prediction:
+            metrics.PREDICTIONS.labels(job.prediction.label, self.source).inc()
+        else:
+            self._count_refusal(job.error)
 
     def discard(self, job: Job) -> None:
         """Undoes the storing of an image that will get no record."""
@@ -318,12 +349,17 @@ class Run:
             with suppress(UnavailableError):  # the client is told what is wrong all the same
                 count_refusal(code=error.code, source=self.source)
 
-    def _count(self, job: Job) -> None:
-        if self.batch:
-            changed = self.batch.count(
+    def _count(self, jobs: list[Job]) -> set[str]:
+        """In the batch, whose fields that changed are given."""
+        if not self.batch:
+            return set()
+        return {
+            field
+            for job in jobs
+            for field in self.batch.count(
                 index=job.index, filename=job.upload.filename, error=job.error
             )
-            self.batch.save(update_fields=changed)
+        }
 
 
 def _store_files(job: Job) -> None:

@@ -143,6 +143,14 @@ class PredictionBatch(models.Model):
         )
         return ["failed", "errors"]
 
+    def uncount(self, *, index: int, error: ImageError | None) -> None:
+        """It was counted, but is as if it had not been tried."""
+        if error is None:
+            self.successful -= 1
+        else:
+            self.failed -= 1
+            self.errors = [each for each in self.errors if each["index"] != index]
+
 
 class Prediction(models.Model):
     """The verdict on one image, with its files and what a reviewer made of it."""

@@ -20,7 +20,8 @@ from django.utils import timezone
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 FIRST_SPAN, LAST_SPAN = timedelta(hours=1), timedelta(hours=16**3)  # that is 171 days
-SHORTER = 4  # times as short is a part in which too much may be found
+SHORTER = 2  # times as short is a part in which too much may be found
+PIECES = 1000  # of a part; some are looked at first
 ROOM = 1.5  # times as many records as are wanted are expected in a part, after some were found
 QUICK_SECONDS = 0.02  # after a question as quick, the next one may be about much more
 LONGEST_SECONDS = 0.5  # that a page is looked for, where what is asked for is hard to find
@@ -104,6 +105,8 @@ def _look(
     fastest = math.inf  # seconds: the way to the database and back, also where it is far
     while len(found) < size and not was_last:
         asked = time.monotonic()
+        if not found:  # how many there are is told by the parts that have some
+            way.passed = timedelta()
         more = list(way.until(way.moment(span))[: size - len(found)])
         found += more
         way.pass_by(span)
@@ -183,17 +186,17 @@ class _Way:
         self.passed += span
 
     def without_much(self, span: timedelta) -> timedelta:
-        """As long, or shorter where there are records in its last hour or in the middle: there may
-        be as many in all the hours between.
+        """As long, or shorter where there are records in a small piece at its end or before its
+        middle: there may be as many in all the pieces.
         """
-        while span > FIRST_SPAN and (
-            self._hour_at(span).exists() or self._hour_at(span / 2).exists()
+        while span > FIRST_SPAN and any(
+            self._piece(place, span / PIECES).exists() for place in (span, span / 2)
         ):
             span = max(span / SHORTER, FIRST_SPAN)
         return span
 
-    def _hour_at(self, span: timedelta) -> QuerySet:
-        ends = sorted((self.moment(span - FIRST_SPAN), self.moment(span)))
+    def _piece(self, place: timedelta, length: timedelta) -> QuerySet:
+        ends = sorted((self.moment(place - length), self.moment(place)))
         return self.records.filter(created_at__gt=ends[0], created_at__lte=ends[1]).order_by()
 
 

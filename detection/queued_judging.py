@@ -51,6 +51,8 @@ class QueuedRun(Run):
     tries again writes the same files and the same record.
     """
 
+    writes_groups = False  # any of them may be written already
+
     def decode(self, job: Job) -> Job:
         try:
             data = read_stored(job.queued.original_image.name, filename=job.queued.filename)
@@ -78,25 +80,23 @@ class QueuedRun(Run):
         job.image = None
         return job
 
-    def record(self, job: Job) -> None:
+    def _write(self, jobs: list[Job]) -> None:
+        [job] = jobs
+        if job.error:  # in no transaction, since a file is deleted
+            refuse_queued(image=job.queued, error=job.error)
+            return
         try:
-            super().record(job)
+            super()._write(jobs)
         except IntegrityError:
             with database_errors():
                 if not Prediction.objects.filter(pk=job.queued.pk).exists():
                     raise  # its owner was deleted just now, say: the next try knows
             # Whoever had it before had come as far as the record.
 
-    def _write(self, job: Job) -> None:
-        if job.error:  # in no transaction, since a file is deleted
-            refuse_queued(image=job.queued, error=job.error)
-        else:
-            super()._write(job)
+    def _count(self, jobs: list[Job]) -> set[str]:
+        return set()
 
-    def _count(self, job: Job) -> None:
-        pass
-
-    def take_back(self, predictions: list[Prediction], *, cause: BaseException) -> None:
+    def _take_back(self, jobs: list[Job], *, cause: BaseException) -> None:
         pass
 
     def discard(self, job: Job) -> None:

@@ -11,9 +11,14 @@ from detection.models import Prediction
 
 
 def write_prediction(prediction: Prediction) -> None:
+    write_predictions([prediction])
+
+
+def write_predictions(predictions: list[Prediction]) -> None:
+    """All of them at once, where there are transactions."""
     with transaction.atomic():
-        prediction.save(force_insert=True)
-        totals.count(prediction)
+        Prediction.objects.bulk_create(predictions)
+        totals.count(predictions)
 
 
 def delete_predictions(ids: Iterable[str]) -> list[Prediction]:

@@ -58,8 +58,8 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
     layout = _layout(*picture.size)
     canvas = Image.new("RGB", (layout.width, picture.height + layout.band_height), MARGIN)
     canvas.paste(picture, ((layout.width - picture.width) // 2, 0))
-    band = Image.new("RGB", (layout.width, layout.band_height), BAND)
-    _draw_words(band, layout, label=label, score=score, uncertain=uncertain)
+    band = _verdict_band(layout, label, uncertain=uncertain).copy()
+    _draw_score(band, layout, score)
     _draw_bar(band, layout, label=label, score=score)
     canvas.paste(band, (0, picture.height))
     buffer = io.BytesIO()
@@ -145,17 +145,21 @@ def picture_place(width: int, height: int) -> PicturePlace:
     )
 
 
-def _draw_words(
-    band: Image.Image, layout: Layout, *, label: str, score: float, uncertain: bool
-) -> None:
-    draw, unit, middle = ImageDraw.Draw(band), layout.unit, layout.padding + layout.unit
+@lru_cache(maxsize=8)
+def _verdict_band(layout: Layout, label: str, *, uncertain: bool) -> Image.Image:
+    """The band with its chips, the same ones for many images. Not to be drawn on."""
+    band = Image.new("RGB", (layout.width, layout.band_height), BAND)
+    draw = ImageDraw.Draw(band)
     right = _draw_chip(draw, layout, layout.padding, label, LABEL_COLOURS[label], LIGHT)
     if uncertain:
         _draw_chip(draw, layout, right + layout.padding, "UNCERTAIN", UNCERTAIN_COLOUR, DARK)
-    words = f"fake score {percentage(score)}"
-    draw.text(
-        (layout.width - layout.padding, middle), words, LIGHT, _font(round(1.1 * unit)), anchor="rm"
-    )
+    return band
+
+
+def _draw_score(band: Image.Image, layout: Layout, score: float) -> None:
+    place = (layout.width - layout.padding, layout.padding + layout.unit)
+    words, font = f"fake score {percentage(score)}", _font(round(1.1 * layout.unit))
+    ImageDraw.Draw(band).text(place, words, LIGHT, font, anchor="rm")
 
 
 def _draw_chip(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from detection import metrics
@@ -22,15 +24,18 @@ ROOM = 128  # images that wait, as the network sees them: with d3-tiny up to 6.7
 LINGER_SECONDS = 0.002
 THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
 
+# Of whoever runs now: have they gone, so that nobody waits for the scores? See Batcher.submit.
+is_caller_gone: ContextVar[Callable[[], bool]] = ContextVar("is_caller_gone", default=lambda: False)
+
 
 def ask_for_scores(detector: Detector, images: list[Tensor]) -> list[Future[float]]:
     """Promises of the fake scores of prepared images, judged together with those of other threads.
 
-    A promise raises D3Error where the network cannot judge the image. Raises QueueFullError when
-    the process ends.
+    A promise raises D3Error where the network cannot judge the image, and CallerGoneError when
+    ``is_caller_gone`` says so before the image's turn. Raises QueueFullError when the process ends.
     """
     try:
-        return _batcher.submit(detector, images)
+        return _batcher.submit(detector, images, is_gone=is_caller_gone.get())
     except StoppedError as error:
         raise QueueFullError("The service is stopping; try again.") from error
 

@@ -22,10 +22,10 @@ from django.db import connection, transaction
 from PIL import Image
 from ulid import ULID
 
+from detection import totals
 from detection.leftovers import delete_files
 from detection.models import Label, Prediction, PredictionBatch, Source, Total
 from detection.rendering import draw_result
-from detection.totals import all_days, count_many
 from detection.unavailable import database_errors, storage_errors
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ REVIEWS = {
 def has_foreign_records() -> bool:
     """Predictions that were not made here."""
     with database_errors():
-        others = (row for row in all_days() if row.model_version not in VERSIONS)
+        others = (row for row in totals.all_days() if row.model_version not in VERSIONS)
         return any(number for row in others for number in row.counts.values())
 
 
@@ -75,7 +75,7 @@ def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[
         with database_errors(), transaction.atomic():
             PredictionBatch.objects.bulk_create(batches)
             _insert(step)
-            count_many(step)
+            totals.count(step)
         yield len(step)
 
 

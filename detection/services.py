@@ -14,6 +14,7 @@ from detection.judging import DEFAULT_BATCH_SIZE, WORKERS, Job, Outcome, Run, Up
 from detection.leftovers import delete_files, take_back
 from detection.models import Prediction, PredictionBatch, QueuedImage, first_id, now
 from detection.records import delete_predictions
+from detection.scoring import is_caller_gone
 from detection.unavailable import UnavailableError, database_errors
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def predict_image(
 
     Raises ImageError for an image that cannot be used, D3Error for a detector that cannot,
     and UnavailableError when storage or database is down; none leaves anything behind. When only
-    the heatmap fails, there is a verdict without it.
+    the heatmap fails, or the caller has gone, there is a verdict without it.
     """
     [outcome] = predict_images(
         uploads=[upload], source=source, owner=owner, batch=batch, threshold=threshold, store=store
     )
     if outcome.error is not None:
         raise outcome.error
-    if explain and store:
+    if explain and store and not is_caller_gone.get()():  # it is drawn when it is asked for
         _explain(outcome.prediction, upload)
     return outcome.prediction
 
@@ -66,14 +67,14 @@ def predict_images(
     detector: Detector | None = None,
     thumbnails: bool = False,
 ) -> Iterator[Outcome]:
-    """One outcome per upload, in order; ``batch`` is kept current with each.
+    """One outcome per upload, in order; ``batch`` is kept current.
 
-    ``batch_size`` images are judged together. ``uploads`` is read lazily, and of each picture only
-    what the network sees and a reduced copy stay in memory. Other threads decode, draw and store
-    while this one infers; only this one touches the database. An image that cannot be used is an
-    outcome; UnavailableError and D3Error end the iteration. Close the iterator
-    (``contextlib.closing``) when leaving it early: files of images that have no record yet are
-    then deleted.
+    ``batch_size`` images are judged together, and recorded together. ``uploads`` is read lazily,
+    and of each picture only what the network sees and a reduced copy stay in memory. Other threads
+    decode, draw and store while this one infers; only this one touches the database. An image that
+    cannot be used is an outcome; UnavailableError and D3Error end the iteration. Close the iterator
+    (``contextlib.closing``) when leaving it early: files and records of images whose outcome nobody
+    took are then deleted.
 
     Bytes that were judged before by the same model keep their score, and are not judged again.
     ``detector`` is the process's own unless another is given.

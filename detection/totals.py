@@ -86,22 +86,19 @@ def _in_group(prediction: Prediction, group: str) -> dict[str, int]:
     return {f"counts/{group}": 1, f"score_sums/{group}": score}
 
 
-def count(prediction: Prediction) -> None:
-    """A prediction has been written."""
-    rows, share = rows_of(prediction), share_of(prediction)
-    keys = [row.key for row in rows]
+def count(predictions: Iterable[Prediction]) -> None:
+    """Predictions have been written. Rows to which they add the same are changed together: often
+    all of them.
+    """
+    counted = tally(predictions)
+    keys = [row.key for row in counted]
     there = set(Total.objects.filter(pk__in=keys).values_list("pk", flat=True))
-    for row in rows:
-        if row.key not in there:
-            make_row(row)
-    change(keys, share)
-
-
-def count_many(predictions: Iterable[Prediction]) -> None:
-    """Many have been written at once."""
-    for row, counts in tally(predictions).items():
-        if not make_row(row, counts):
-            change([row.key], counts)
+    grown: dict[frozenset[tuple[str, int]], list[str]] = defaultdict(list)
+    for row, counts in counted.items():
+        if row.key in there or not make_row(row, counts):
+            grown[frozenset(counts.items())].append(row.key)
+    for counts, same in grown.items():
+        change(same, dict(counts))
 
 
 def discount(prediction: Prediction) -> None:

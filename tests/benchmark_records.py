@@ -7,6 +7,7 @@ server, where 300 000 are the most unless told otherwise. Seeding takes most of 
 
 from __future__ import annotations
 
+import logging
 import os
 import statistics
 import sys
@@ -35,7 +36,8 @@ from tests.factories import unsaved_prediction  # noqa: E402
 REPEATS = 7
 LARGE = {"sqlite": 1_000_000, "mongodb": 300_000}
 BOUND = 2.0  # times as long with many records as with few
-BOUNDS = {"search": 20.0, "moments": 20.0}  # of what looks through records: some, or two days
+SEARCH_BOUND = 20.0  # where it looks through the records
+PATIENT_MS = 120_000  # for a server that has many records to sort in while it is seeded
 
 Question = Callable[[], object]
 
@@ -172,17 +174,17 @@ def seed(total: int) -> None:
     print(f"{stored} records seeded in {time.monotonic() - start:.0f} s", file=sys.stderr)
 
 
-def is_within(name: str, ratio: float) -> bool:
-    return ratio <= next((bound for word, bound in BOUNDS.items() if word in name), BOUND)
+def bound_of(name: str) -> float:
+    return SEARCH_BOUND if "search" in name else BOUND
 
 
 def table(before: dict[str, float], after: dict[str, float], queries: dict[str, int]) -> list[str]:
     lines = []
     for name, milliseconds in before.items():
         ratio = after[name] / milliseconds
-        verdict = "" if is_within(name, ratio) else "  too slow"
+        verdict = "" if ratio <= bound_of(name) else "  too slow"
         lines.append(
-            f"{name:24} {milliseconds:10.1f} {after[name]:10.1f} {ratio:7.1f}"
+            f"{name:24} {milliseconds:10.1f} {after[name]:10.1f} {ratio:7.1f} {bound_of(name):7.0f}"
             f" {queries[name]:8}{verdict}"
         )
     return lines
@@ -190,6 +192,9 @@ def table(before: dict[str, float], after: dict[str, float], queries: dict[str, 
 
 def main(small: int = 1000, large: int | None = None) -> int:
     """Exit code 1 when an answer takes longer than its bound."""
+    logging.disable(logging.INFO)  # a line for each request
+    if connection.vendor == "mongodb":
+        connection.settings_dict["OPTIONS"]["socketTimeoutMS"] = PATIENT_MS
     call_command("migrate", verbosity=0)
     times = []
     for total in (small, large or LARGE[connection.vendor]):
@@ -198,9 +203,9 @@ def main(small: int = 1000, large: int | None = None) -> int:
         times.append({name: median_ms(ask) for name, ask in asked.items()})
     queries = {name: queries_of(ask) for name, ask in asked.items()}
     print(f"{connection.vendor}: median of {REPEATS}, in milliseconds")
-    print(f"{'records':24} {small:>10} {total:>10} {'ratio':>7} {'queries':>8}")
+    print(f"{'records':24} {small:>10} {total:>10} {'ratio':>7} {'bound':>7} {'queries':>8}")
     print("\n".join(table(*times, queries)))
-    return int(not all(is_within(name, times[1][name] / ms) for name, ms in times[0].items()))
+    return int(any(times[1][name] / ms > bound_of(name) for name, ms in times[0].items()))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 
 from detection.models import Label, Prediction, Source, new_id, now
-from detection.records import write_prediction
+from detection.records import write_prediction, write_predictions
 from detection.services import Upload
-from detection.totals import count_many
 
 
 def noise_image(*, size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:
@@ -43,8 +42,8 @@ def a_prediction(**fields) -> Prediction:
 
 def store_predictions(predictions: Iterable[Prediction]) -> list[Prediction]:
     """Stores many records at once."""
-    stored = Prediction.objects.bulk_create(predictions)
-    count_many(stored)
+    stored = list(predictions)
+    write_predictions(stored)
     return stored
 
 

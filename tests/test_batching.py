@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from detection.batching import Batcher, StoppedError
+from detection.batching import Batcher, CallerGoneError, StoppedError
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.stateless
@@ -74,6 +74,24 @@ def test_what_gathers_while_the_thread_works_is_one_call():
 
     assert got == [[2], [4], [6], [8], [10]]
     assert work.sizes == [1, 5]
+
+
+def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
+    work, gone = Work(held=True), threading.Event()
+    batcher = a_batcher(work, most=2)
+    busy(work, batcher)
+    ours = batcher.submit("a", [1, 2, 3], is_gone=gone.is_set)
+    theirs = batcher.submit("a", [4, 5], is_gone=lambda: False)
+    work.go.release()
+    assert work.started.acquire(timeout=30)  # with 1 and 2
+    gone.set()
+    work.release()
+
+    assert results(ours[:2]) == [2, 4]
+    with pytest.raises(CallerGoneError):
+        ours[2].result(timeout=30)
+    assert results(theirs) == [8, 10]
+    assert work.calls == [[0], [1, 2], [4, 5]]
 
 
 def test_a_call_has_at_most_as_many_items_as_are_useful_in_the_order_they_came():

@@ -55,6 +55,7 @@ def numbers(**changes) -> Benchmark:
         cores_busy=0.9,
         image_gflop=3.0,
         peak_gflops=100.0,
+        share_of_peak=0.6,
         memory_mib=300.0,
     )
     return replace(result, **changes)
@@ -69,7 +70,14 @@ def test_every_number_is_measured_and_nothing_is_left(stored_files):
     assert [*found["engine"]] == [*found["service"]] == SIZES
     for name in ("stages", "plain_stages", "engine", "service"):
         assert all(number > 0 for number in found[name].values())
-    for name in ("plain", "cores_busy", "image_gflop", "peak_gflops", "memory_mib"):
+    for name in (
+        "plain",
+        "cores_busy",
+        "image_gflop",
+        "peak_gflops",
+        "share_of_peak",
+        "memory_mib",
+    ):
         assert found[name] > 0
     assert found["gpu_memory_mib"] is None
     assert not Prediction.objects.exists()
@@ -137,12 +145,47 @@ def test_the_plain_way_gives_the_same_score():
     )
 
 
-def test_ratios_are_against_the_plain_way_and_the_peak():
+def test_ratios_are_against_the_plain_way():
     result = numbers()
 
     assert result.times_plain == 12 / 4
     assert result.model_times_plain == 6 / 2
-    assert result.share_of_peak == 20 * 3 / 100
+
+
+def test_the_share_is_the_best_batch_against_the_peak_of_the_same_round(monkeypatch):
+    speeds = {1: [2.0, 20.0, 3.0], 8: [4.0, 10.0, 5.0], 32: [3.0, 15.0, 4.0]}
+    peaks = [100e9, 1000e9, 50e9]  # as the machine is slow, fast and slow again
+    monkeypatch.setattr(benchmark, "ROUNDS", 3)
+    monkeypatch.setattr(benchmark, "operations", lambda *_: 10e9)
+    monkeypatch.setattr(benchmark, "matrix_peak", lambda *_: peaks.pop(0))
+    monkeypatch.setattr(
+        benchmark, "images_per_second", lambda _, views, seconds: speeds[len(views)].pop(0)
+    )
+
+    result = measure(get_detector())
+
+    assert result.share_of_peak == pytest.approx(0.4)  # of 0.4, 0.2 and 1.0
+    assert result.peak_gflops == pytest.approx(100)
+    assert result.engine == {"1": 3.0, "8": 5.0, "32": 4.0}
+
+
+@pytest.mark.parametrize(("most_seconds", "turns"), [(0.0001, [1, 8, 32]), (3600, [1, 8, 32] * 3)])
+def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_seconds, turns):
+    taken = []
+    service = benchmark._service
+
+    def noted(detector, pictures, batch, size, images) -> tuple[float, float]:
+        taken.append(size)
+        return service(detector, pictures, batch, size, images)
+
+    monkeypatch.setattr(benchmark, "_service", noted)
+    monkeypatch.setattr(benchmark, "ROUNDS", 3)
+    monkeypatch.setattr(benchmark, "MOST_SECONDS", most_seconds)
+
+    result = measure(get_detector())
+
+    assert taken == turns
+    assert [*result.engine] == [*result.service] == SIZES
 
 
 def test_ratios_against_an_earlier_run_say_how_many_times_as_fast(tmp_path):

@@ -12,6 +12,7 @@ from detection import heatmaps
 from detection.heatmaps import OtherModelError, make_heatmap, open_heatmap
 from detection.models import Prediction
 from detection.originals import OriginalLostError
+from detection.scoring import is_caller_gone
 from detection.services import delete_prediction, predict_image
 from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
 from tests.factories import an_upload, image_bytes
@@ -46,6 +47,18 @@ def test_it_is_drawn_once_and_stored_beside_the_record(stored_files, monkeypatch
 
     assert again == first
     assert Prediction.objects.get().heatmap_image.name in stored_files()
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_it_is_not_drawn_for_somebody_who_hung_up_after_the_verdict(hangs_up):
+    answers = iter([False, hangs_up])  # before the image is judged, and after that
+    token = is_caller_gone.set(lambda: next(answers))
+    try:
+        prediction = predict_image(upload=an_upload(), source="api", explain=True)
+    finally:
+        is_caller_gone.reset(token)
+
+    assert bool(prediction.heatmap_image) is not hangs_up
 
 
 def test_deleting_the_record_deletes_it(stored_files):

@@ -188,12 +188,14 @@ def pipelines_of(action) -> list[str]:
 def test_the_duplicate_check_and_the_statistics_begin_with_an_indexed_filter():
     a_prediction()
 
-    [duplicates] = pipelines_of(
-        lambda: find_judged(sha256s=["0" * 64], model_version="1", user=None)
-    )
+    def duplicate_check(*sha256s: str) -> list[str]:
+        return pipelines_of(lambda: find_judged(sha256s=sha256s, model_version="1", user=None))
+
+    [one], [some] = duplicate_check("0" * 64), duplicate_check("1" * 64, "2" * 64)
     [statistics] = pipelines_of(lambda: count_predictions(user=None))
 
-    assert duplicates.startswith("db.predictions.aggregate([{'$match': {'model_version': '1', 'sha")
+    assert one.startswith("db.predictions.aggregate([{'$match': {'sha256': '000")
+    assert some.startswith("db.predictions.aggregate([{'$match': {'sha256': {'$in': (")
     assert statistics.startswith("db.totals.aggregate([{'$match': {'id': {'$gte': '/ever/'")
 
 

@@ -10,7 +10,6 @@ from detection.d3.network import (
     D3Network,
     PowerSpectrum,
     ResidualTowerConfig,
-    harmonics,
     shuffle_patches,
 )
 
@@ -113,7 +112,7 @@ def test_harmonics_see_what_repeats_every_few_pixels(period, row):
     torch.manual_seed(1)
     noise = torch.randn(1, 1, 64, 64)
     stripes = torch.cos(2 * torch.pi / period * torch.arange(64))[:, None].expand(64, 64)
-    found = harmonics(branch.log_power(noise + stripes))[0, 0]
+    found = branch.harmonics(branch.log_power(noise + stripes))[0, 0]
     assert found.shape == (16, 9)
     height = found.max().item()
     assert height > 2

@@ -63,3 +63,24 @@ def test_a_failing_step_undoes_the_others(threads):
 
 def test_groups_have_the_given_size_and_the_last_the_rest():
     assert list(in_groups(range(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_of_a_group_that_breaks_off_its_items_are_undone():
+    def items():
+        yield from range(5)
+        raise OSError("the disk is full")
+
+    undone, taken = [], []
+    with pytest.raises(OSError, match="full"):
+        taken.extend(in_groups(items(), 3, undo=undone.append))
+
+    assert (taken, undone) == ([[0, 1, 2]], [3, 4])
+
+
+def test_a_group_that_was_taken_is_the_takers():
+    undone = []
+
+    with closing(in_groups(range(5), 2, undo=undone.append)) as groups:
+        next(groups)
+
+    assert undone == []

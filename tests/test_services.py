@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import OperationalError
 from PIL import Image
 
 from detection.apps import get_detector
 from detection.d3.errors import ImageError, TruncatedImageError
 from detection.judging import Job, Run
 from detection.models import Prediction, PredictionBatch, Source
+from detection.records import write_predictions
 from detection.rendering import draw_result
 from detection.services import (
     Upload,
@@ -21,6 +23,7 @@ from detection.services import (
     predict_image,
     predict_images,
 )
+from detection.statistics import count_predictions
 from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
 from tests.api import images_judged
 from tests.factories import an_upload, image_bytes
@@ -181,7 +184,7 @@ def test_uploads_are_taken_lazily():
 
     with closing(predict_images(uploads=endless(), source="scan", batch_size=2)) as outcomes:
         next(outcomes)
-        assert len(taken) <= 6
+        assert len(taken) <= 7
 
 
 def test_leaving_early_leaves_no_file_without_record(stored_files):
@@ -190,6 +193,46 @@ def test_leaving_early_leaves_no_file_without_record(stored_files):
 
     prediction = Prediction.objects.get()
     assert stored_files() == sorted(prediction.file_keys)
+
+
+def test_leaving_early_counts_only_what_was_taken():
+    batch = open_batch(total_images=4, source=Source.SCAN)
+    items = [*uploads(2), an_upload(filename="empty.jpg", data=b""), an_upload(seed=9)]
+
+    with closing(predict_images(uploads=items, source=Source.SCAN, batch=batch)) as outcomes:
+        next(outcomes)
+    close_batch(batch=batch)
+
+    stored = PredictionBatch.objects.get()
+    assert (stored.successful, stored.failed, stored.errors) == (1, 0, [])
+    assert count_predictions(user=None)["total_predictions"] == 1
+
+
+def test_images_that_were_judged_together_are_recorded_together(stored_files, monkeypatch):
+    """So the write of a group fails as a whole, and leaves those before it."""
+    written = []
+
+    def second_fails(predictions: list[Prediction]) -> None:
+        written.append(len(predictions))
+        write_predictions(predictions)
+        if len(written) == 2:
+            raise OperationalError("no more space")
+
+    monkeypatch.setattr("detection.judging.write_predictions", second_fails)
+    batch = open_batch(total_images=6, source=Source.SCAN)
+    outcomes = predict_images(uploads=uploads(6), source=Source.SCAN, batch=batch, batch_size=2)
+    taken = []
+    with pytest.raises(DatabaseUnavailableError):
+        taken.extend(outcomes)
+
+    assert written == [2, 2]
+    assert eventually(lambda: Prediction.objects.count() == 2)
+    recorded = list(Prediction.objects.order_by("batch_index"))
+    assert recorded == [outcome.prediction for outcome in taken]
+    assert eventually(
+        lambda: stored_files() == sorted(key for each in recorded for key in each.file_keys)
+    )
+    assert (batch.successful, batch.failed) == (2, 0)
 
 
 def test_an_interrupt_leaves_no_file_without_record(stored_files):
@@ -209,7 +252,7 @@ def test_a_batch_is_kept_current_while_it_runs():
     items = [*uploads(2), an_upload(filename="empty.jpg", data=b"")]
     progress = []
 
-    for _ in predict_images(uploads=items, source=Source.SCAN, batch=batch):
+    for _ in predict_images(uploads=items, source=Source.SCAN, batch=batch, batch_size=1):
         stored = PredictionBatch.objects.get()
         progress.append((stored.status, stored.successful, stored.failed))
 

@@ -19,7 +19,7 @@ from django.db import connection
 
 from detection import recounting, tasks, totals
 from detection.models import Prediction, Total, now
-from detection.records import delete_predictions, write_prediction
+from detection.records import delete_predictions, write_prediction, write_predictions
 from detection.recounting import rebuild_totals
 from detection.review import Decided, ReviewError, decide, undo
 from detection.services import delete_prediction, predict_image, purge_predictions
@@ -377,6 +377,22 @@ def test_the_migration_needs_no_code_that_may_change():
     source = Path(import_module("detection.migrations.0005_daily_totals").__file__).read_text()
 
     assert not re.search(r"(from|import) detection", source)
+
+
+def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_owners(owners):
+    for _ in range(2):  # into new rows, then into those
+        days = [FIRST, FIRST, FIRST + timedelta(days=1)]
+        write_predictions(
+            [
+                unsaved_prediction(created_at=day, owner=owner, fake_score=score)
+                for day in days
+                for owner in [None, *owners]
+                for score in (0.2, 0.9)
+            ]
+        )
+
+    assert count_predictions(user=None)["total_predictions"] == 36
+    assert rebuild_totals(mend=False, settle=0).wrong == []
 
 
 def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monkeypatch):

@@ -20,6 +20,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from detection.archives import ArchiveError, ArchiveTooLargeError
 from detection.arrivals import BatchClosedError, TooManyQueuedError
+from detection.batching import CallerGoneError
 from detection.d3.errors import (
     D3Error,
     ImageError,
@@ -64,6 +65,7 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (BatchClosedError, 409, None, None),
     (TooManyQueuedError, 400, None, None),
     (UnavailableError, 503, None, None),
+    (CallerGoneError, 499, "The client hung up.", "client_hung_up"),  # as nginx counts them
     (D3Error, 503, "The detector is not available.", "detector_unavailable"),
     (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),
     (TooManyFieldsSent, 400, "The request has too many fields.", "too_many_fields"),

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
 from detection.admission import admission
+from detection.api.connection import told_when_hung_up
 from detection.api.errors import (
     LengthRequiredError,
     MissingImageError,
@@ -38,13 +39,17 @@ _discarding = threading.BoundedSemaphore(8)
 def takes_images(view: View) -> View:
     """For a method of a view that reads images: it holds a place while it runs, ``request.place``.
 
-    When there is none, the answer is a 503 before the body is looked at.
+    When there is none, the answer is a 503 before the body is looked at. Images of a client that
+    has hung up when their turn comes are not judged.
     """
 
     @wraps(view)
     def admitted(self, request: Request, *args: object, **options: object) -> HttpResponse:
         try:
-            with admission.place(size_bytes=body_size(request)) as request.place:
+            with (
+                admission.place(size_bytes=body_size(request)) as request.place,
+                told_when_hung_up(request),
+            ):
                 return view(self, request, *args, **options)
         except QueueFullError:
             _discard_body(request)

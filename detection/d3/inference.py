@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .network import ResidualTower, harmonics
+from .network import ResidualTower
 
 QUICK_GELU = 1.702  # x · sigmoid(1.702 x) is silu(1.702 x) / 1.702
 
@@ -95,7 +95,11 @@ def _linear(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> nn.Linear:
 
 
 class FastResidualTower(nn.Module):
-    """The small tower: only the convolutions over the residuals are in half, spectra in fp32."""
+    """The small tower: only the convolutions over the residuals are in half, spectra in fp32.
+
+    Spectra come with the zero frequency in the middle, by changing the sign of every other row
+    before the transform.
+    """
 
     def __init__(self, tower: ResidualTower, dtype: torch.dtype) -> None:
         super().__init__()
@@ -105,20 +109,24 @@ class FastResidualTower(nn.Module):
             (stem - stem.mean(dim=(2, 3), keepdim=True)).to(memory_format=torch.channels_last)
         )
         self.spatial = _folded(tower.spatial.layers).to(dtype, memory_format=torch.channels_last)
-        self.mix, self.taper = spectral.mix.weight.flatten(1), spectral.taper
-        norm, *layers = spectral.anywhere
-        convolutions = [layer for layer in layers if isinstance(layer, nn.Sequential)]
-        self.anywhere = nn.Sequential(norm, _folded(convolutions), *layers[len(convolutions) :]).to(
+        self.mix = spectral.mix.weight.flatten(1)
+        self.taper = spectral.taper.clone()
+        self.taper[1::2] *= -1
+        self.norm_spectra, *layers = spectral.anywhere
+        halvings = [layer for layer in layers if isinstance(layer, nn.Sequential)]
+        self.halve, *further = _folded(halvings)  # the first one reads the spectra as they lie
+        self.anywhere = nn.Sequential(*further, *layers[len(halvings) :]).to(
             memory_format=torch.channels_last
         )
-        self.exactly = spectral.exactly
+        self.spectral = spectral
         self.project, self.norm = tower.project, tower.norm
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
         images = images.to(memory_format=torch.channels_last)
         residuals = functional.conv2d(images, self.stem, padding=2).tanh_()  # (N, R, S, S)
         power = self._log_power(residuals)
-        seen = [*self._moments(residuals), self.anywhere(power), self.exactly(harmonics(power))]
+        exactly = self.spectral.exactly(self.spectral.harmonics(power))
+        seen = [*self._moments(residuals), self._anywhere(power), exactly]
         return self.norm(self.project(torch.cat(seen, dim=1)))  # (N, C)
 
     def _moments(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +139,16 @@ class FastResidualTower(nn.Module):
 
     def _log_power(self, residuals: Tensor) -> Tensor:
         """As ``SpectralBranch.log_power``, (N, 2M, S, S/2 + 1)."""
-        mixed = functional.linear(residuals.permute(0, 2, 3, 1), self.mix).permute(0, 3, 1, 2)
-        maps = torch.cat([mixed, mixed.abs()], dim=1).contiguous()
+        pixels = residuals.permute(0, 2, 3, 1).flatten(1, 2)  # (N, S·S, R), as it lies in memory
+        mixed = (self.mix @ pixels.mT).unflatten(2, residuals.shape[2:])
+        maps = torch.cat([mixed, mixed.abs()], dim=1)
         maps = maps.sub_(maps.mean(dim=(2, 3), keepdim=True)).mul_(self.taper)
-        spectrum = torch.fft.rfft2(maps, norm="ortho")
-        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-        return torch.fft.fftshift(power.add_(1e-4).log_(), dim=2)
+        squares = torch.view_as_real(torch.fft.rfft2(maps, norm="ortho")).square_()
+        return (squares[..., 0] + squares[..., 1]).add_(1e-4).log_()
+
+    def _anywhere(self, power: Tensor) -> Tensor:
+        halved = self.halve(self.norm_spectra(power))
+        return self.anywhere(halved.to(memory_format=torch.channels_last))
 
 
 def _folded(convolutions: Iterable[nn.Sequential]) -> nn.Sequential:

@@ -176,6 +176,9 @@ class SpectralBranch(nn.Module):
         self.mix = nn.Conv2d(residuals, spectra, 1, bias=False)
         taper = (2 * torch.hann_window(image_size)).clamp(max=1)  # flat in its middle half
         self.register_buffer("taper", taper[:, None] * taper, persistent=False)
+        above, beside = _surroundings(image_size)
+        self.register_buffer("above", above, persistent=False)
+        self.register_buffer("beside", beside, persistent=False)
         widths = (2 * spectra, *channels)
         self.anywhere = nn.Sequential(
             nn.BatchNorm2d(2 * spectra),
@@ -195,7 +198,7 @@ class SpectralBranch(nn.Module):
         maps = self.mix(residuals)
         maps = torch.cat([maps, maps.abs()], dim=1)  # (N, 2M, S, S)
         power = self.log_power(maps.float())
-        return torch.cat([self.anywhere(power), self.exactly(harmonics(power))], dim=1)
+        return torch.cat([self.anywhere(power), self.exactly(self.harmonics(power))], dim=1)
 
     def log_power(self, maps: Tensor) -> Tensor:
         """(N, 2M, S, S) → (N, 2M, S, S/2 + 1), zero frequency in the middle of the left edge."""
@@ -203,21 +206,30 @@ class SpectralBranch(nn.Module):
             maps = (maps - maps.mean(dim=(2, 3), keepdim=True)) * self.taper
             return torch.fft.fftshift((PowerSpectrum.apply(maps) + 1e-4).log(), dim=2)
 
+    def harmonics(self, power: Tensor) -> Tensor:
+        """Height of the log power above its surroundings at multiples of 1/16 cycles per pixel.
+
+        (N, 2M, S, S/2 + 1) with the zero frequency at row S/2 → (N, 2M, 16, 9). Around its edges a
+        spectrum goes on as that of a real picture does.
+        """
+        step = power.shape[2] // HARMONICS
+        with torch.autocast(power.device.type, enabled=False):
+            return power[:, :, ::step, ::step] - self.above @ (power @ self.beside)
+
 
 HARMONICS = 16  # multiples of 1/16 cycles per pixel: the period of four doublings
 
 
-def harmonics(power: Tensor) -> Tensor:
-    """Height of the log power above its surroundings at multiples of 1/16 cycles per pixel.
-
-    (N, M, S, S/2 + 1) with the zero frequency at row S/2 → (N, M, 16, 9)
+def _surroundings(side: int) -> tuple[Tensor, Tensor]:
+    """Matrices (16, S) and (S/2 + 1, 9) whose product with a spectrum between them is its mean
+    around each harmonic.
     """
-    step = power.shape[2] // HARMONICS
+    step = side // HARMONICS
     reach = step // 4
-    around = F.pad(power, (reach, reach, 0, 0), mode="reflect")  # a real picture's symmetry
-    around = F.pad(around, (0, 0, reach, reach), mode="circular")
-    around = F.avg_pool2d(around, 2 * reach + 1, stride=step)
-    return power[:, :, ::step, ::step] - around
+    rows = F.pad(torch.eye(side)[None], (reach, reach), mode="circular")
+    columns = F.pad(torch.eye(side // 2 + 1)[None], (reach, reach), mode="reflect")
+    above, beside = (F.avg_pool1d(each, 2 * reach + 1, stride=step)[0] for each in (rows, columns))
+    return above.T.contiguous(), beside
 
 
 class PowerSpectrum(torch.autograd.Function):

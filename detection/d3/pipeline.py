@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -45,8 +44,24 @@ def _first(pending: deque[Future[Result]]) -> Result:
     return result
 
 
-def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter."""
-    remaining = iter(items)
-    while group := list(islice(remaining, size)):
+def in_groups(
+    items: Iterable[Item], size: int, *, undo: Callable[[Item], None] | None = None
+) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter.
+
+    When ``items`` raises, those that are in no list yet are given to ``undo``.
+    """
+    group: list[Item] = []
+    try:
+        for item in items:
+            group.append(item)
+            if len(group) == size:
+                full, group = group, []
+                yield full
+    except BaseException:
+        for item in group:
+            if undo:
+                undo(item)
+        raise
+    if group:
         yield group

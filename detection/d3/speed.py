@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from statistics import median
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ PEAK_SECONDS = 0.5  # for each side
 
 
 def matrix_peak(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of the fastest product of two square matrices."""
+    """Floating-point operations per second of the product of two square matrices, of the size that
+    is fastest."""
     return max(_product_rate(side, device, precision) for side in PEAK_SIDES[device.type])
 
 
@@ -34,7 +36,7 @@ def _product_rate(side: int, device: torch.device, precision: str) -> float:
             torch.cuda.synchronize(device)
 
     multiply()
-    return 2 * side**3 / min(repeated(multiply, PEAK_SECONDS))
+    return 2 * side**3 / median(repeated(multiply, PEAK_SECONDS))
 
 
 def operations(detector: Detector, views: Tensor) -> int:
@@ -73,4 +75,4 @@ def repeated(work: Callable[[], Any], seconds: float) -> list[float]:
 def images_per_second(detector: Detector, views: Iterable[Tensor], seconds: float) -> float:
     """Of the engine alone, judging these prepared images together."""
     batch = [*views]
-    return len(batch) / min(repeated(lambda: detector.logits(batch), seconds))
+    return len(batch) / median(repeated(lambda: detector.logits(batch), seconds))

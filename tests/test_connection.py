@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from detection.api.connection import has_hung_up
+
+pytestmark = pytest.mark.stateless
+
+
+@pytest.fixture
+def connection():
+    """A client, and our end of its connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    with client, ours:
+        yield client, ours
+
+
+def test_who_waits_has_not_hung_up(connection):
+    _, ours = connection
+
+    assert not has_hung_up(ours)
+
+
+def test_who_has_sent_the_next_request_has_not_hung_up_and_it_stays_there(connection):
+    client, ours = connection
+    client.sendall(b"GET /")
+
+    assert not has_hung_up(ours)
+    assert ours.recv(100) == b"GET /"
+
+
+def test_who_closes_the_connection_has_hung_up(connection):
+    client, ours = connection
+    client.close()
+
+    assert has_hung_up(ours)
+
+
+def test_who_breaks_the_connection_has_hung_up(connection):
+    client, ours = connection
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+    assert has_hung_up(ours)
+
+
+def test_a_connection_that_we_have_closed_is_over(connection):
+    _, ours = connection
+    ours.close()
+
+    assert has_hung_up(ours)
