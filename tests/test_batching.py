@@ -77,9 +77,8 @@ def test_what_gathers_while_the_thread_works_is_one_call():
 
 
 def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
-    work, gone = Work(held=True), threading.Event()
-    batcher = a_batcher(work, most=2)
-    busy(work, batcher)
+    gone = threading.Event()
+    work, batcher = busy(most=2)
     ours = batcher.submit("a", [1, 2, 3], is_gone=gone.is_set)
     theirs = batcher.submit("a", [4, 5], is_gone=lambda: False)
     work.go.release()
