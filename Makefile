@@ -24,11 +24,13 @@ setup: .venv/.requirements
 
 # Two processes share the work, each with one thread for the network.
 test: export OMP_NUM_THREADS := 1
+# A file is one process's, and files are begun in the order of tests/conftest.py.
+test: SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Once with SQLite and files in a folder; what depends on them once more, with a MongoDB wire server
 # and an S3 server.
 test: .venv/.requirements-dev lint browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
-	TEST_PAIR=mongodb-s3 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not own_servers and not stateless"
+	$(BIN)/pytest $(SHARED)
+	TEST_PAIR=mongodb-s3 $(BIN)/pytest $(SHARED) -m "not own_servers and not stateless"
 
 # The tests of the pages need Chromium. Root on Debian and its like gets it here.
 browser:

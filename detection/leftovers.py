@@ -168,6 +168,7 @@ class _Waiting:
         with self._changed:
             leftovers = [leftover for _, leftover in self._due]
             self._due = []
+            self._changed.notify()  # the thread has nothing to wait for any more
             if self._at_hand:
                 leftovers.append(self._at_hand.copy())
         for leftover in leftovers:

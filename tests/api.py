@@ -10,14 +10,26 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from prometheus_client import REGISTRY
 
+from detection.models import Prediction, PredictionBatch
 from detection.tokens import create_token
 from tests.factories import image_bytes
+
+BATCHES = "/api/batches/"
 
 
 def a_file(
     name: str = "test.jpg", data: bytes | None = None, *, seed: int = 0
 ) -> SimpleUploadedFile:
     return SimpleUploadedFile(name, image_bytes(seed=seed) if data is None else data)
+
+
+def files(count: int) -> list[SimpleUploadedFile]:
+    return [a_file(f"{i}.jpg", image_bytes(size=(16, 12), seed=i)) for i in range(count)]
+
+
+def sent(client, *files: SimpleUploadedFile, **options: str):
+    """The answer to a batch of these."""
+    return client.post(BATCHES, {"images": files, **options})
 
 
 def a_user(name: str = "ann", **fields):
@@ -55,3 +67,9 @@ def assert_refused(response, status: int, code: str) -> str:
 def images_judged() -> float:
     """How many images went through the model since the process started."""
     return REGISTRY.get_sample_value("d3_model_images_total")
+
+
+def assert_nothing_stored(stored_files) -> None:
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []

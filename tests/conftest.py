@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -8,14 +9,28 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
-from django.db import connection
-from django.test import Client
+from django.test import Client, TransactionTestCase
 
+from detection import background, leftovers
 from tests.browser import chromium
+from tests.emptying import empty_database
+from tests.installation import Installation, Service
+from tests.outages import lost_records
 from tests.people import a_moderator
-from tests.settings import MONGO, ON_SERVERS, S3
+from tests.settings import ON_SERVERS, S3
+from tests.waiting import eventually
 
 _numbers = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first, so that no process is left with one when the others have ended."""
+    length = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        long = 2 if "slow" in marks else 1 if "own_servers" in marks else 0
+        length[item.path] = max(long, length.get(item.path, 0))
+    items.sort(key=lambda item: -length[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +57,13 @@ def tiny_checkpoint() -> Path:
     return Path(django_settings.MODEL_CHECKPOINT_PATH)
 
 
+@pytest.fixture(scope="module")
+def service(installation: Installation) -> Iterator[Service]:
+    """The one that the tests of a file share, with what the file makes of its installation."""
+    with installation.served() as service:
+        yield service
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_browser():
     """For all tests of a file."""
@@ -49,17 +71,39 @@ def one_browser():
     chromium.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_emptying():
+    """After tests whose transaction cannot be rolled back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: empty_database())
+        yield
+
+
 @pytest.fixture(autouse=True)
 def storage(settings, tmp_path):
     """Each test stores its files in a folder or a bucket of its own."""
-    if ON_SERVERS:
-        options = {"bucket_name": f"test-{next(_numbers)}"}
-    else:
-        options = {"location": tmp_path / "files"}
+    if ON_SERVERS:  # through one client, since a new one takes a fifth of a second
+        default_storage.bucket_name, default_storage._bucket = f"test-{next(_numbers)}", None
+        return default_storage
     default = settings.STORAGES["default"]
-    default = {**default, "OPTIONS": {**default["OPTIONS"], **options}}
+    default = {**default, "OPTIONS": {**default["OPTIONS"], "location": tmp_path / "files"}}
     settings.STORAGES = {**settings.STORAGES, "default": default}
     return default_storage
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on(storage):
+    """What a test left to other threads ends before its records, files and settings go: or it would
+    write into the next one's, or wait for the lock of its transaction.
+    """
+    yield
+    background.finish(within=0)
+    assert eventually(_has_settled, seconds=60)
+
+
+def _has_settled() -> bool:
+    leftovers._waiting.settle()
+    return leftovers._waiting._thread is None
 
 
 @pytest.fixture
@@ -117,16 +161,8 @@ def other_client(other_moderator) -> Client:
 @pytest.fixture
 def lost_database(transactional_db):
     """A database that fails at each query about predictions, until the test is over."""
-    if ON_SERVERS:
-        MONGO.kill()
+    with lost_records("predictions"):
         yield
-        MONGO.start()
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE predictions RENAME TO lost_predictions")
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE lost_predictions RENAME TO predictions")
 
 
 @pytest.fixture
@@ -139,3 +175,15 @@ def lost_storage(storage, tmp_path):
         return
     (tmp_path / "files").write_text("not a folder")  # so that even root cannot write into it
     yield
+
+
+@pytest.fixture
+def own_network(settings):
+    """Webhooks may go to this computer."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+
+
+@pytest.fixture
+def nobody_judges(monkeypatch) -> None:
+    """Images wait until a test has them judged."""
+    monkeypatch.setattr(background, "start", lambda: None)

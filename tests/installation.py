@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.error import URLError
+
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.sessions.backends.db import SessionStore
+from django.utils.crypto import get_random_string, salted_hmac
 
 from tests.servers import MongoServer, S3Server, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTING_SECONDS = 60
+USER = "django.contrib.auth.models.AbstractBaseUser"
+PASSWORD = "only for tests, and long"
 
 
 class Installation:
@@ -65,9 +75,36 @@ class Installation:
             printed, complaints = process.communicate()
         return process.returncode, printed, complaints
 
+    def make_database(self, *superusers: str) -> None:
+        """The embedded one, as ``migrate`` leaves it, and superusers with PASSWORD."""
+        shutil.copy(_migrated(), self.data / "db.sqlite3")
+        for name in superusers:
+            password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
+            self.query(
+                "insert into auth_user (username, password, email, first_name, last_name,"
+                " is_superuser, is_staff, is_active, date_joined)"
+                f" values ('{name}', '{password}', '', '', '', 1, 1, 1, '2026-01-01 00:00:00')"
+            )
+
+    def signed_in(self, superuser: str) -> dict:
+        """The state of a browser in which they have just signed in; the form takes its time."""
+        [(pk, password)] = self.query(
+            f"select id, password from auth_user where username = '{superuser}'"
+        )
+        salt, key = f"{USER}.get_session_auth_hash", get_random_string(32)
+        session = {
+            "_auth_user_id": str(pk),
+            "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
+            "_auth_user_hash": salted_hmac(salt, password, algorithm="sha256").hexdigest(),
+        }
+        data = SessionStore().encode(session)
+        self.query(f"insert into django_session values ('{key}', '{data}', '2100-01-01 00:00:00')")
+        cookie = {"name": "sessionid", "value": key, "domain": "127.0.0.1", "path": "/"}
+        return {"cookies": [cookie], "origins": []}
+
     def query(self, statement: str) -> list[tuple]:
         """Rows of the embedded database."""
-        with sqlite3.connect(self.data / "db.sqlite3") as database:
+        with closing(sqlite3.connect(self.data / "db.sqlite3")) as database, database:
             return database.execute(statement).fetchall()
 
     @property
@@ -85,6 +122,17 @@ class Installation:
             yield service
         finally:
             service.stop()
+
+
+@cache
+def _migrated() -> Path:
+    """A database without records, made once: a process of its own takes seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="d3-migrated-"))
+    atexit.register(shutil.rmtree, folder)
+    installation = Installation(folder, folder / "no checkpoint")
+    code, _, complaints = installation.run("migrate", "--skip-checks", "--verbosity", "0")
+    assert code == 0, complaints
+    return folder / "db.sqlite3"
 
 
 class Service:

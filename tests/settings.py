@@ -57,5 +57,8 @@ if ON_SERVERS:
 from d3site.settings import *  # noqa: E402, F403
 from d3site.settings import DATABASES  # noqa: E402
 
+# The usual one is slow on purpose.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 if ON_SERVERS:
     DATABASES["default"]["OPTIONS"]["serverSelectionTimeoutMS"] = 1000  # tests are impatient

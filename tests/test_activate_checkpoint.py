@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import signal
 import threading
 from contextlib import contextmanager
@@ -226,20 +225,13 @@ def test_no_memory_for_a_second_one_leaves_the_old_one(fresh_app, other_checkpoi
     assert fresh_app.detector is old
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory, tiny_checkpoint) -> Path:
-    """The data folder of an installation without records."""
-    folder = tmp_path_factory.mktemp("migrated") / "data"
-    installation = Installation(folder, tiny_checkpoint)
-    code, _, complaints = installation.run("migrate", "--verbosity", "0")
-    assert code == 0, complaints
-    return folder
-
-
 @pytest.fixture
-def installation(tmp_path, migrated, tiny_checkpoint) -> Installation:
-    shutil.copytree(migrated, tmp_path / "data")
-    return Installation(tmp_path / "data", tiny_checkpoint)
+def installation(tmp_path, tiny_checkpoint, settings) -> Installation:
+    """``run`` activates for it what its service uses."""
+    installation = Installation(tmp_path / "data", tiny_checkpoint)
+    installation.make_database()
+    settings.ACTIVE_CHECKPOINT_FILE = installation.data / "active_checkpoint"
+    return installation
 
 
 class Clients:
@@ -291,8 +283,7 @@ def test_no_request_is_lost_and_old_records_keep_their_version(
     with installation.served() as service, Clients(service.url).sending() as clients:
         assert eventually(lambda: clients.count >= 10, seconds=60)
         before = installation.query("SELECT id, model_version FROM predictions ORDER BY id")
-        code, _, complaints = installation.run("activate_checkpoint", other_checkpoint)
-        assert code == 0, complaints
+        run(other_checkpoint)
         assert eventually(lambda: new in clients.versions(), seconds=60)
         goal = clients.count + 10
         assert eventually(lambda: clients.count >= goal, seconds=60)
@@ -311,13 +302,13 @@ def test_no_request_is_lost_and_old_records_keep_their_version(
 
 
 def test_a_service_does_not_start_with_a_checkpoint_that_has_gone(installation, other_checkpoint):
-    assert installation.run("activate_checkpoint", other_checkpoint)[0] == 0
+    run(other_checkpoint)
     other_checkpoint.unlink()
 
     with pytest.raises(RuntimeError, match="There is no checkpoint at"), installation.served():
         pass
 
-    assert installation.run("activate_checkpoint", "--configured")[0] == 0
+    run("--configured")
     code, _, complaints = installation.run("check")
     assert code == 0, complaints
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.api import assert_refused
 
+pytestmark = pytest.mark.stateless
+
 URL = "/api/predictions/"
 
 

@@ -13,10 +13,11 @@ import yaml
 from django.core.management import call_command
 
 from tests.installation import Installation
-from tests.settings import MONGO, ON_SERVERS, S3
 
 HERE = Path(__file__).parent
 EXAMPLES = 40  # of each operation and phase
+
+pytestmark = pytest.mark.stateless
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +86,9 @@ def test_every_error_has_the_envelope(document):
 
 
 @pytest.mark.slow
-@pytest.mark.own_servers
 def test_schemathesis_finds_nothing(tmp_path, tiny_checkpoint):
-    servers = {"mongo": MONGO, "s3": S3} if ON_SERVERS else {}
-    installation = Installation(tmp_path / "data", tiny_checkpoint, API_ACCESS="token", **servers)
-    installation.run("migrate", "--verbosity", "0")
-    make_user = (
-        "from django.contrib.auth.models import User;"
-        "User.objects.create_user('tester', is_staff=True)"
-    )
-    installation.run("shell", "--command", make_user)
+    installation = Installation(tmp_path / "data", tiny_checkpoint, API_ACCESS="token")
+    installation.make_database("tester")
     _, token, _ = installation.run("create_token", "tester")
     with installation.served() as service:
         finished = subprocess.run(

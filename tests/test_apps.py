@@ -9,6 +9,8 @@ import pytest
 from detection.apps import DetectionConfig, get_detector
 from detection.d3.errors import CheckpointError
 
+pytestmark = pytest.mark.stateless
+
 SETUP_ONLY = """
 import sys
 import django

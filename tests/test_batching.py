@@ -43,10 +43,13 @@ def a_batcher(process, *, most: int = 8, room: int = 100, **options) -> Batcher:
     return Batcher(process, most=lambda key: most, room=room, **options)
 
 
-def busy(work: Work, batcher: Batcher) -> None:
-    """The thread works on a first item, 0, so that others gather."""
+def busy(**options) -> tuple[Work, Batcher]:
+    """A thread works on a first item, 0, until its ``work`` is released; others gather."""
+    work = Work(held=True)
+    batcher = a_batcher(work, **options)
     batcher.submit("a", [0])
     assert work.started.acquire(timeout=30)
+    return work, batcher
 
 
 def results(futures: list) -> list:
@@ -62,9 +65,7 @@ def test_one_caller_alone_is_a_call_of_its_own_at_once():
 
 
 def test_what_gathers_while_the_thread_works_is_one_call():
-    work = Work(held=True)
-    batcher = a_batcher(work)
-    busy(work, batcher)
+    work, batcher = busy()
     with ThreadPoolExecutor(5) as callers:
         answers = [callers.submit(batcher.run, "a", [number]) for number in range(1, 6)]
         assert eventually(lambda: batcher.waiting == 5)
@@ -76,9 +77,8 @@ def test_what_gathers_while_the_thread_works_is_one_call():
 
 
 def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
-    work, gone = Work(held=True), threading.Event()
-    batcher = a_batcher(work, most=2)
-    busy(work, batcher)
+    gone = threading.Event()
+    work, batcher = busy(most=2)
     ours = batcher.submit("a", [1, 2, 3], is_gone=gone.is_set)
     theirs = batcher.submit("a", [4, 5], is_gone=lambda: False)
     work.go.release()
@@ -94,9 +94,7 @@ def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
 
 
 def test_a_call_has_at_most_as_many_items_as_are_useful_in_the_order_they_came():
-    work = Work(held=True)
-    batcher = a_batcher(work, most=4)
-    busy(work, batcher)
+    work, batcher = busy(most=4)
     futures = [*batcher.submit("a", [1, 2, 3]), *batcher.submit("a", [4, 5, 6, 7, 8, 9])]
     work.release()
 
@@ -105,9 +103,7 @@ def test_a_call_has_at_most_as_many_items_as_are_useful_in_the_order_they_came()
 
 
 def test_items_with_different_keys_share_no_call_and_lose_no_place():
-    work = Work(held=True)
-    batcher = a_batcher(work)
-    busy(work, batcher)
+    work, batcher = busy()
     futures = [
         *batcher.submit("a", [1]),
         *batcher.submit("b", [2]),
@@ -154,9 +150,7 @@ def test_a_call_that_gives_too_few_results_fails_instead_of_mixing_them_up():
 
 
 def test_callers_that_gave_up_cost_nothing():
-    work = Work(held=True)
-    batcher = a_batcher(work, most=2)
-    busy(work, batcher)
+    work, batcher = busy(most=2)
     futures = batcher.submit("a", [1, 2, 3, 4])
     assert [futures[0].cancel(), futures[1].cancel()] == [True, True]
     work.release()
@@ -186,9 +180,7 @@ def test_after_the_first_failure_of_a_caller_the_rest_of_it_is_not_worked_on():
 
 
 def test_in_company_a_call_waits_for_as_many_as_the_last_one_had():
-    work = Work(held=True)
-    batcher = a_batcher(work, linger=30)
-    busy(work, batcher)
+    work, batcher = busy(linger=30)
     early = [*batcher.submit("a", [1]), *batcher.submit("a", [2]), *batcher.submit("a", [3])]
     work.release()
     results(early)
@@ -199,9 +191,7 @@ def test_in_company_a_call_waits_for_as_many_as_the_last_one_had():
 
 
 def test_company_that_does_not_come_is_waited_for_once():
-    work = Work(held=True)
-    batcher = a_batcher(work, linger=0.01)
-    busy(work, batcher)
+    work, batcher = busy(linger=0.01)
     early = [*batcher.submit("a", [1]), *batcher.submit("a", [2])]
     work.release()
     results(early)
@@ -220,9 +210,7 @@ def test_one_caller_with_several_items_is_no_company():
 
 
 def test_who_finds_no_room_is_held_until_there_is_some():
-    work = Work(held=True)
-    batcher = a_batcher(work, room=2)
-    busy(work, batcher)
+    work, batcher = busy(room=2)
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(batcher.run, "a", [1, 2, 3])
         assert eventually(lambda: batcher.waiting == 2)
@@ -233,9 +221,7 @@ def test_who_finds_no_room_is_held_until_there_is_some():
 
 
 def test_stopping_finishes_what_was_accepted_and_takes_no_more():
-    work = Work(held=True)
-    batcher = a_batcher(work, most=1)
-    busy(work, batcher)
+    work, batcher = busy(most=1)
     accepted = batcher.submit("a", [1, 2])
     with ThreadPoolExecutor(1) as stopper:
         stopped = stopper.submit(batcher.stop)
@@ -251,9 +237,7 @@ def test_stopping_finishes_what_was_accepted_and_takes_no_more():
 
 
 def test_who_waits_for_room_when_it_stops_is_told():
-    work = Work(held=True)
-    batcher = a_batcher(work, room=1)
-    busy(work, batcher)
+    work, batcher = busy(room=1)
     batcher.submit("a", [1])
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(batcher.run, "a", [2])
@@ -265,9 +249,7 @@ def test_who_waits_for_room_when_it_stops_is_told():
 
 
 def test_when_it_stops_those_that_found_room_before_the_rest_are_not_worked_on():
-    work = Work(held=True)
-    batcher = a_batcher(work, room=2)
-    busy(work, batcher)
+    work, batcher = busy(room=2)
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(batcher.run, "a", [1, 2, 3])
         assert eventually(lambda: batcher.waiting == 2)
@@ -287,9 +269,7 @@ def test_impossible_options_are_refused(options):
 
 
 def test_two_threads_work_on_two_calls_and_the_rest_gathers():
-    work = Work(held=True)
-    batcher = a_batcher(work, threads=2)
-    busy(work, batcher)
+    work, batcher = busy(threads=2)
     futures = batcher.submit("a", [1])
     assert work.started.acquire(timeout=30)
     futures += batcher.submit("a", [2, 3])

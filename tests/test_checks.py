@@ -10,6 +10,8 @@ from detection.checks import (
     check_upload_limits,
 )
 
+pytestmark = pytest.mark.stateless
+
 
 def only_message(settings, path) -> str:
     settings.MODEL_CHECKPOINT_PATH = path

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, timedelta
 
 import pytest
@@ -12,16 +12,17 @@ from playwright.sync_api import Page, expect
 
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
-from tests.installation import ROOT, Installation, Service
+from tests.installation import Installation
 
 pytestmark = pytest.mark.own_servers
 
-PASSWORD = "a password for tests"
-REVIEWED = """
+JUDGED_AND_REVIEWED = """
+from django.core.management import call_command
 from detection.models import Prediction
 from detection.recounting import rebuild_totals
 from detection.refusals import count_refusal
 
+call_command("scan_folder", "samples")
 for number, prediction in enumerate(Prediction.objects.order_by("id")):
     Prediction.objects.filter(pk=prediction.pk).update(
         review_status=("confirmed", "overturned", "unreviewed")[number % 3]
@@ -38,35 +39,29 @@ OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint) -> Iterator[Service]:
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     """With the project's samples, of which two of three are reviewed."""
     data = tmp_path_factory.mktemp("dashboard")
-    installation = Installation(data, tiny_checkpoint, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-    user = ("--username", "ann", "--email", "ann@example.org")
-    for command in (
-        ("migrate", "--verbosity", "0"),
-        ("createsuperuser", "--noinput", *user),
-        ("scan_folder", ROOT / "samples"),
-        ("shell", "--command", REVIEWED),
-    ):
-        code, _, complaints = installation.run(*command)
-        assert code == 0, complaints
-    with installation.served() as service:
-        yield service
+    installation = Installation(data, tiny_checkpoint)
+    installation.make_database("ann")
+    code, _, complaints = installation.run("shell", "--command", JUDGED_AND_REVIEWED)
+    assert code == 0, complaints
+    return installation
 
 
-@contextmanager
-def dashboard(service: Service, **options) -> Iterator[Page]:
-    """The page as somebody sees it who has signed in."""
-    with opened_page(**options) as page:
-        page.goto(f"{service.url}/admin/login/?next=/admin/")
-        page.get_by_label("Username").fill("ann")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.get_by_role("link", name="Dashboard").click()
-        expect(page.locator("h1")).to_have_text("Dashboard")
-        page.wait_for_load_state("networkidle")
-        yield page
+@pytest.fixture
+def dashboard(installation, service) -> Callable[..., AbstractContextManager[Page]]:
+    """Opens the page as somebody sees it who has signed in."""
+
+    @contextmanager
+    def opened(**options) -> Iterator[Page]:
+        with opened_page(storage_state=installation.signed_in("ann"), **options) as page:
+            page.goto(f"{service.url}/admin/dashboard/")
+            expect(page.locator("h1")).to_have_text("Dashboard")
+            page.wait_for_load_state("networkidle")
+            yield page
+
+    return opened
 
 
 def numbers(page: Page, table: str) -> list[list[str]]:
@@ -76,8 +71,8 @@ def numbers(page: Page, table: str) -> list[list[str]]:
             for row in rows]  # fmt: skip
 
 
-def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service):
-    with dashboard(service) as page:
+def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
+    with dashboard() as page:
         said: list[str] = []
         hosts: set[str] = set()
         page.on("console", lambda message: said.append(message.text))
@@ -95,8 +90,8 @@ def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service):
         assert hosts == {f"127.0.0.1:{service.port}"}
 
 
-def test_the_tables_say_what_the_api_says(service):
-    with dashboard(service) as page:
+def test_the_tables_say_what_the_api_says(service, dashboard):
+    with dashboard() as page:
         days = page.request.get(f"{service.url}/api/statistics/?interval=day").json()["days"]
         rows = numbers(page, "by-day")
 
@@ -110,8 +105,8 @@ def test_the_tables_say_what_the_api_says(service):
             assert sum(row[place] for row in by_score) == sum(day[name] for day in days)
 
 
-def test_it_is_operated_with_the_keyboard(service):
-    with dashboard(service) as page:
+def test_it_is_operated_with_the_keyboard(dashboard):
+    with dashboard() as page:
         today = date.fromisoformat(numbers(page, "by-day")[-1][0])
         version = numbers(page, "rates")[0][0]
         page.get_by_label("From").fill(str(today - timedelta(days=2)))  # each locale types its own
@@ -130,8 +125,8 @@ def test_it_is_operated_with_the_keyboard(service):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(service, scheme):
-    with dashboard(service, color_scheme=scheme) as page:
+def test_axe_finds_nothing_serious(service, dashboard, scheme):
+    with dashboard(color_scheme=scheme) as page:
         assert serious_problems(page) == []
         for summary in page.locator("details summary").all():
             summary.click()
@@ -140,10 +135,12 @@ def test_axe_finds_nothing_serious(service, scheme):
         assert serious_problems(page) == []
         page.goto(f"{service.url}/admin/")
         assert serious_problems(page) == []
+        page.get_by_role("link", name="Dashboard").click()
+        expect(page.locator("h1")).to_have_text("Dashboard")
 
 
-def test_a_phone_scrolls_it_down_only(service):
-    with dashboard(service, viewport={"width": 375, "height": 667}) as page:
+def test_a_phone_scrolls_it_down_only(dashboard):
+    with dashboard(viewport={"width": 375, "height": 667}) as page:
         for summary in page.locator("details summary").all():
             summary.click()
 
@@ -152,8 +149,8 @@ def test_a_phone_scrolls_it_down_only(service):
             assert chart.bounding_box()["width"] <= 375
 
 
-def test_charts_follow_the_switch_between_light_and_dark(service):
-    with dashboard(service, color_scheme="light") as page:
+def test_charts_follow_the_switch_between_light_and_dark(dashboard):
+    with dashboard(color_scheme="light") as page:
         chart = page.locator("canvas").first
         light = chart.evaluate("canvas => canvas.toDataURL()")
 
@@ -163,8 +160,8 @@ def test_charts_follow_the_switch_between_light_and_dark(service):
         assert chart.evaluate("canvas => canvas.toDataURL()") != light
 
 
-def test_without_scripts_the_tables_are_the_page(service):
-    with dashboard(service, java_script_enabled=False) as page:
+def test_without_scripts_the_tables_are_the_page(dashboard):
+    with dashboard(java_script_enabled=False) as page:
         expect(page.locator("canvas").first).to_be_hidden()
         expect(page.locator("#rates")).to_be_visible()
         page.get_by_text("Numbers by day", exact=True).click()

@@ -19,6 +19,8 @@ from detection import archives, arrivals, broker, queue, storage, unavailable, w
 from detection.api import errors
 from detection.d3.errors import ImageError
 
+pytestmark = pytest.mark.stateless
+
 ROOT = Path(settings.BASE_DIR)
 README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()

@@ -6,6 +6,8 @@ import pytest
 
 from detection.filenames import clean_filename, result_filename, storage_key
 
+pytestmark = pytest.mark.stateless
+
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 RECORD_ID = "01JDABCDEFGHJKMNPQRSTVWXYZ"
 

@@ -8,6 +8,8 @@ import pytest
 from detection.folders import list_images
 from tests.factories import image_bytes
 
+pytestmark = pytest.mark.stateless
+
 
 def names(folder: Path, *, recursive: bool = False) -> list[str]:
     return [

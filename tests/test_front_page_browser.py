@@ -15,30 +15,21 @@ from playwright.sync_api import Locator, Page, Route, expect
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
 from tests.factories import image_bytes
-from tests.installation import Installation, Service
+from tests.installation import PASSWORD, Installation, Service
 
 pytestmark = pytest.mark.own_servers
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 667}
-SCREENS = pytest.mark.parametrize(
-    "screen",
-    [
-        {"viewport": viewport, "color_scheme": scheme}
-        for viewport in (DESKTOP, PHONE)
-        for scheme in ("light", "dark")
-    ],
-    ids=["desktop, light", "desktop, dark", "phone, light", "phone, dark"],
-)
+SCREENS = [(viewport, scheme) for viewport in (DESKTOP, PHONE) for scheme in ("light", "dark")]
 seeds = count()
 VERDICT = re.compile("Probably|Cannot tell")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint):
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(tmp_path_factory.mktemp("pages"), tiny_checkpoint)
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    with installation.served() as service:
-        yield service
+    installation.make_database()
+    return installation
 
 
 @pytest.fixture
@@ -328,21 +319,12 @@ def test_without_script_it_takes_one_image(service: Service, images):
 
 
 def test_who_signs_in_sends_and_finds_their_images(images, tmp_path, tiny_checkpoint):
-    installation = Installation(
-        tmp_path / "users",
-        tiny_checkpoint,
-        API_ACCESS="token",
-        DJANGO_SUPERUSER_PASSWORD="correct horse battery staple",
-    )
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    made = installation.run(
-        "createsuperuser", "--noinput", "--username", "ann", "--email", "ann@example.com"
-    )
-    assert made[0] == 0, made
+    installation = Installation(tmp_path / "users", tiny_checkpoint, API_ACCESS="token")
+    installation.make_database("ann")
     with installation.served() as closed, opened_page() as page:
         page.goto(f"{closed.url}/history/")
         page.get_by_label("User name").fill("ann")
-        page.get_by_label("Password").fill("correct horse battery staple")
+        page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_text("Nothing was judged yet")).to_be_visible()
 
@@ -354,16 +336,17 @@ def test_who_signs_in_sends_and_finds_their_images(images, tmp_path, tiny_checkp
         expect(card(page, "last.png")).to_contain_text("Sign in again")
 
 
-@SCREENS
-def test_every_page_is_for_everybody(service: Service, images, screen):
+def test_every_page_is_for_everybody(service: Service, images):
     """No serious problem of accessibility, and nothing wider than the screen."""
-    with opened_page(**screen) as page:
+    with opened_page(reduced_motion="reduce") as page:
 
         def expect_usable() -> None:
-            assert serious_problems(page) == []
-            assert (
-                page.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
-            )
+            for viewport, scheme in SCREENS:
+                page.set_viewport_size(viewport)
+                page.emulate_media(color_scheme=scheme)
+                assert serious_problems(page) == []
+                width = page.evaluate("document.documentElement.scrollWidth")
+                assert width <= viewport["width"]
 
         page.goto(service.url)
         expect_usable()
@@ -381,9 +364,9 @@ def test_every_page_is_for_everybody(service: Service, images, screen):
             expect_usable()
 
 
-@SCREENS
-def test_the_documentation_is_for_everybody(service: Service, screen):
-    with opened_page(**screen) as page:
+@pytest.mark.parametrize(("viewport", "scheme"), SCREENS)
+def test_the_documentation_is_for_everybody(service: Service, viewport, scheme):
+    with opened_page(viewport=viewport, color_scheme=scheme) as page:
         page.goto(f"{service.url}/docs", wait_until="networkidle")
         expect(page.get_by_text("Judge one image")).to_be_visible()
 

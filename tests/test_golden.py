@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
-from detection.d3.checkpoints import Checkpoint, build_network, load
+from detection.d3.checkpoints import Checkpoint, load
 from detection.d3.decoding import decode_image
 from detection.d3.detector import Detector
 from detection.d3.network import AttentionHead, D3Network, shuffle_patches
@@ -29,6 +30,15 @@ pytestmark = pytest.mark.stateless
 GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
 DECODED_OTHERWISE = {"alpha.png", "grey16.png"}  # white behind alpha, 16 bits scaled: on purpose
+
+
+class Judged(NamedTuple):
+    """What a detector makes of all variants, from their pixels on, under both permutations."""
+
+    shuffled: torch.Tensor  # features, (2, N, C)
+    original: torch.Tensor  # (N, C)
+    logits: torch.Tensor  # (2, N)
+    means: np.ndarray  # of the two logits, as it returns them, (N,)
 
 
 @dataclass
@@ -45,7 +55,6 @@ class GoldenSet:
     def __post_init__(self) -> None:
         self.numbers = json.loads((GOLDEN / self.name / "golden.json").read_text())
         self.arrays = dict(np.load(GOLDEN / self.name / "arrays.npz"))
-        self.network = build_network(self.checkpoint)
         self.detector = Detector(self.checkpoint, device=CPU, precision="fp32")
         self.A, self.B = (self.numbers["permutations"][name]["perm"] for name in "AB")
 
@@ -55,6 +64,11 @@ class GoldenSet:
         for image in self.numbers["images"]:
             for name, numbers in image["variants"].items():
                 yield image, name, numbers
+
+    @property
+    def network(self) -> D3Network:
+        """The one that the detector explains with; the one that judges shares its head."""
+        return self.detector._network
 
     def path(self, image: dict) -> Path:
         return GOLDEN / self.name / image["file"]
@@ -66,11 +80,26 @@ class GoldenSet:
         """The stored picture, already of the network's size: resizing leaves it as it is."""
         return Image.fromarray(self.array(image, variant, "resized_u8"))
 
+    @property
+    def logits(self) -> np.ndarray:
+        """The recorded ones of all variants, under A and under B (2, N)."""
+        both = [(numbers, numbers["with_permutation_B"]) for _, _, numbers in self.variants]
+        return np.array([[each["one_logit"]["logit"] for each in pair] for pair in both]).T
+
     @cached_property
-    def features(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of all variants in one pass: shuffled by A and by B (2, N, C), and original (N, C)."""
-        with torch.inference_mode():
-            return self.network.features(self.views(), torch.tensor([self.A, self.B]))
+    def judged(self) -> Judged:
+        return self.judged_by(self.detector)
+
+    def judged_by(self, detector: Detector) -> Judged:
+        """In one pass, since the large network takes its time."""
+        seen = []
+        head = detector._judging.attention_head
+        pictures = [self.pixels(image, variant) for image, variant, _ in self.variants]
+        with head.register_forward_hook(lambda _, pairs, logits: seen.append((*pairs, logits))):
+            means = detector.logits(pictures, permutations=[self.A, self.B])
+        pairs, logits = map(torch.stack, zip(*seen, strict=True))  # (N, 2, 2, C), (N, 2, 1)
+        features = pairs[:, :, 0].transpose(0, 1), pairs[:, 0, 1]
+        return Judged(*features, logits[..., 0].T, means)
 
     def views(self) -> torch.Tensor:
         """Each image in each variant, (N, 3, S, S)."""
@@ -193,7 +222,7 @@ def test_shuffled_values_agree(golden: GoldenSet):
 
 
 def test_features_agree(golden: GoldenSet):
-    shuffled, original = golden.features
+    shuffled, original = golden.judged.shuffled, golden.judged.original
     for i, (image, variant, numbers) in enumerate(golden.variants):
         found = {"feature_shuffled": shuffled[0, i], "feature_original": original[i]}
         for name, feature in found.items():
@@ -208,9 +237,22 @@ def test_features_agree(golden: GoldenSet):
 
 
 @torch.inference_mode()
+def test_features_of_the_network_that_explains_agree(golden: GoldenSet):
+    """It is trained, too; the one that judges is the same with less work. Large, of one image."""
+    some = list(golden.variants)[: 1 if golden.name == "vitl14" else None]
+    views = golden.views()[: len(some)]
+    shuffled, original = golden.network.features(views, torch.tensor([golden.A]))
+    for i, (image, variant, _) in enumerate(some):
+        for name, feature in (("shuffled", shuffled[0, i]), ("original", original[i])):
+            stored = golden.array(image, variant, f"feature_{name}")
+            golden.agrees("features of what explains", feature, stored)
+
+
+@torch.inference_mode()
 def test_both_heads_agree_on_our_features(golden: GoldenSet):
-    ones = golden.network.classify(*golden.features)  # (2, N, 1)
-    twos = _two_logit_network(golden).classify(*golden.features)  # (2, N, 2)
+    features = golden.judged.shuffled, golden.judged.original
+    ones = golden.network.classify(*features)  # (2, N, 1)
+    twos = _two_logit_network(golden).classify(*features)  # (2, N, 2)
     for permutation, numbers_of in enumerate((_plain_numbers, _numbers_under_b)):
         for i, (_, _, numbers) in enumerate(golden.variants):
             expected = numbers_of(numbers)
@@ -232,15 +274,17 @@ def test_both_heads_agree_on_stored_features(golden: GoldenSet):
 
 
 def test_logits_agree_from_the_pixels_on(golden: GoldenSet):
-    pictures = [golden.pixels(image, variant) for image, variant, _ in golden.variants]
-    for permutation, numbers_of in ((golden.A, _plain_numbers), (golden.B, _numbers_under_b)):
-        logits = golden.detector.logits(pictures, permutations=permutation)
-        for logit, (_, _, numbers) in zip(logits, golden.variants, strict=True):
-            expected = numbers_of(numbers)["one_logit"]
-            golden.agrees("logits", logit, expected["logit"])
-            golden.agrees("probabilities", _sigmoid(logit), expected["prob"])
-            if "logit_float64" in expected:
-                golden.agrees("logits from float64", logit, expected["logit_float64"])
+    logits = golden.judged.logits
+    golden.agrees("logits", logits, golden.logits)
+    golden.agrees("logits averaged", golden.judged.means, golden.logits.mean(axis=0))
+    for i, (_, _, numbers) in enumerate(golden.variants):
+        for logit, expected in zip(
+            logits[:, i], (numbers, numbers["with_permutation_B"]), strict=True
+        ):
+            golden.agrees("probabilities", _sigmoid(logit), expected["one_logit"]["prob"])
+            if "logit_float64" in expected["one_logit"]:
+                exact = expected["one_logit"]["logit_float64"]
+                golden.agrees("logits from float64", logit, exact)
 
 
 @torch.inference_mode()
@@ -248,8 +292,7 @@ def test_one_batch_under_one_permutation_agrees(golden: GoldenSet):
     batch = golden.numbers["batch"]
     order = [(image["file"], variant) for image, variant, _ in golden.variants]
     rows = [order.index((name, batch["variant"])) for name in batch["files"]]
-    shuffled, original = golden.features
-    features = shuffled[:, rows], original[rows]
+    features = golden.judged.shuffled[:, rows], golden.judged.original[rows]
     ones = golden.network.classify(*features)[..., 0]
     twos = _two_logit_network(golden).classify(*features)
     for name, one, two in zip("AB", ones, twos, strict=True):
@@ -351,12 +394,8 @@ def test_half_precision_stays_near(precision: str, tolerance: float, tiny: Golde
 def test_bf16_keeps_the_logits(golden: GoldenSet):
     """With weights and products in half, and what adds up in fp32; narrow towers average less."""
     tolerance = {"vitl14": 0.05, "tiny": 0.1}[golden.name]
-    pictures = [golden.pixels(image, variant) for image, variant, _ in golden.variants]
-    detector = Detector(golden.checkpoint, device=CPU, precision="bf16")
-    for permutation, numbers_of in ((golden.A, _plain_numbers), (golden.B, _numbers_under_b)):
-        logits = detector.logits(pictures, permutations=permutation)
-        expected = [numbers_of(numbers)["one_logit"]["logit"] for _, _, numbers in golden.variants]
-        golden.agrees("logits in bf16", logits, expected, tolerance)
+    judged = golden.judged_by(Detector(golden.checkpoint, device=CPU, precision="bf16"))
+    golden.agrees("logits in bf16", judged.logits, golden.logits, tolerance)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import pytest
 
 from detection.interrupts import StopSignals
 
+pytestmark = pytest.mark.stateless
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_kept_and_the_second_interrupts(number):

@@ -6,6 +6,8 @@ from sklearn import metrics as sklearn_metrics
 
 from detection.d3.metrics import METRICS, Measurement, Metrics, measure, reliability_bins
 
+pytestmark = pytest.mark.stateless
+
 
 def measure_one(
     scores: list[float], labels: list[int], *, threshold: float = 0.5, draws: int = 50

@@ -4,6 +4,8 @@ import pytest
 
 from detection.models import Prediction, new_id
 
+pytestmark = pytest.mark.stateless
+
 
 @pytest.mark.parametrize(("label", "confidence"), [("FAKE", 0.75), ("REAL", 0.25)])
 def test_the_confidence_is_the_score_of_the_label_given(label, confidence):

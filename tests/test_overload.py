@@ -33,14 +33,8 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(
         folder, tiny_checkpoint, MAX_WAITING_REQUESTS=str(PLACES), DEBUG="true", SECRET_KEY=""
     )
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
+    installation.make_database()
     return installation
-
-
-@pytest.fixture(scope="module")
-def service(installation):
-    with installation.served() as service:
-        yield service
 
 
 class HalfSent:

@@ -8,6 +8,8 @@ import requests
 from tests.factories import image_bytes
 from tests.installation import Installation
 
+pytestmark = pytest.mark.own_servers
+
 # What an operator sets; everything else has its default, also where the tests' settings differ.
 PRODUCTION = {
     "SECRET_KEY": "Xq3vR8" * 12,
@@ -30,14 +32,8 @@ THROUGH_PROXY = {
 def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     folder = tmp_path_factory.mktemp("production")
     installation = Installation(folder, tiny_checkpoint, **PRODUCTION)
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
+    installation.make_database()
     return installation
-
-
-@pytest.fixture(scope="module")
-def service(installation):
-    with installation.served() as service:
-        yield service
 
 
 def ask(service, path: str, **headers: str) -> requests.Response:

@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
-from detection import background, batches
+from detection import batches
 from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.queue import judge_images
 from tests.factories import image_bytes
@@ -34,11 +34,6 @@ def folder(tmp_path) -> Path:
     (folder / "ATTRIBUTION.md").write_text("# Where the images are from")
     (folder / "notes.png").write_text("just some words")
     return folder
-
-
-@pytest.fixture
-def nobody_judges(monkeypatch) -> None:
-    monkeypatch.setattr(background, "start", lambda: None)
 
 
 def scan(place: Path | str, **options) -> str:

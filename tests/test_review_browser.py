@@ -8,11 +8,10 @@ from playwright.sync_api import Page, expect
 from tests.accessibility import serious_problems
 from tests.browser import opened_page
 from tests.factories import image_bytes
-from tests.installation import Installation, Service
+from tests.installation import PASSWORD, Installation, Service
 
 pytestmark = pytest.mark.own_servers
 
-PASSWORD = "only for tests, and long"
 PHONE = {"width": 375, "height": 667}
 NAMES = "select original_filename from predictions order by margin, id"
 
@@ -23,25 +22,15 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(
         tmp_path_factory.mktemp("review"),
         tiny_checkpoint,
-        DJANGO_SUPERUSER_PASSWORD=PASSWORD,
         THROTTLE_LOGIN="",
     )
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    for name in ("ann", "bob"):
-        options = ["--noinput", "--username", name, "--email", f"{name}@example.org"]
-        assert installation.run("createsuperuser", *options)[0] == 0
+    installation.make_database("ann", "bob")
     folder = tmp_path_factory.mktemp("images")
     for number in range(6):
         data = image_bytes(size=(640, 400 + 10 * number), seed=number)
         (folder / f"{number}.jpg").write_bytes(data)
     assert installation.run("scan_folder", folder)[0] == 0
     return installation
-
-
-@pytest.fixture(scope="module")
-def service(installation):
-    with installation.served() as service:
-        yield service
 
 
 @pytest.fixture
@@ -56,9 +45,9 @@ def names(installation) -> list[str]:
 
 
 @pytest.fixture
-def page(service):
-    with opened_page(viewport={"width": 1280, "height": 800}) as page:
-        sign_in(page, service, "ann")
+def page(installation, service):
+    viewport, state = {"width": 1280, "height": 800}, installation.signed_in("ann")
+    with opened_page(viewport=viewport, storage_state=state) as page:
         yield page
 
 
@@ -301,14 +290,14 @@ def test_the_form_works_without_javascript(installation, service, names):
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE])
-def test_nobody_is_left_out(service, viewport, scheme):
+def test_nobody_is_left_out(installation, service, viewport, scheme):
     said: list[str] = []
     hosts: set[str] = set()
-    with opened_page(viewport=viewport, color_scheme=scheme) as page:
+    state = installation.signed_in("ann")
+    with opened_page(viewport=viewport, color_scheme=scheme, storage_state=state) as page:
         page.on("console", lambda each: said.append(each.text) if each.type == "error" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-        sign_in(page, service, "ann")
         start(page, service)
         expect(evidence(page)).to_be_visible()
         problems = serious_problems(page)

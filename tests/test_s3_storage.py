@@ -13,8 +13,10 @@ import pytest
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from detection.storage import PresignedS3Storage
+from detection.storage import S3_CONFIG, PresignedS3Storage
 from tests.servers import S3Server
+
+pytestmark = pytest.mark.own_servers
 
 KEY = "results/2026/11/01JDABC_result.jpg"
 
@@ -129,6 +131,12 @@ def test_a_link_for_another_name_of_the_server_works_there(server):
 )
 def test_an_endpoint_is_a_host_or_a_url(server, endpoint, secure, url):
     assert storage(server, endpoint=endpoint, secure=secure).endpoint_url == url
+
+
+def test_a_store_that_hangs_is_given_up_within_half_a_minute():
+    seconds = S3_CONFIG.connect_timeout + S3_CONFIG.read_timeout
+
+    assert seconds * S3_CONFIG.retries["total_max_attempts"] < 30
 
 
 def test_two_processes_that_make_the_bucket_together_both_store(server):

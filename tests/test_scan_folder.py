@@ -252,7 +252,7 @@ def test_without_storage_the_batch_has_failed_and_nothing_is_reported(folder, tm
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(tmp_path_factory.mktemp("data"), tiny_checkpoint)
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
+    installation.make_database()
     return installation
 
 
@@ -267,6 +267,7 @@ def many_images(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.own_servers
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_scan_leaves_records_files_and_report_in_agreement(
     migrated, many_images, tmp_path, number, code
@@ -296,6 +297,7 @@ def test_an_interrupted_scan_leaves_records_files_and_report_in_agreement(
     assert 2 <= len(rows) < 5000
 
 
+@pytest.mark.own_servers
 def test_a_bad_checkpoint_is_one_sentence_and_exit_code_1(tmp_path, folder):
     bad = tmp_path / "bad.safetensors"
     bad.write_text("not a checkpoint")
@@ -308,6 +310,7 @@ def test_a_bad_checkpoint_is_one_sentence_and_exit_code_1(tmp_path, folder):
     assert "bad.safetensors" in line
 
 
+@pytest.mark.own_servers
 def test_without_storing_no_database_is_needed(tmp_path, folder, tiny_checkpoint):
     fresh = Installation(tmp_path / "data", tiny_checkpoint)
 

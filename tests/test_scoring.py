@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from prometheus_client import REGISTRY
@@ -20,31 +20,53 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
+class Held:
+    """A model that holds its first call while others gather; the sizes of its calls are known."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._started, self._go = threading.Event(), threading.Event()
+        self._scores = Detector.scores
+
+    def scores(self, detector: Detector, images: list[Tensor]) -> list[float]:
+        self.sizes.append(len(images))
+        self._started.set()
+        assert self._go.wait(30)
+        return self._scores(detector, images)
+
+    def asked(self, *questions: tuple[Detector, Tensor]) -> list[Future[float]]:
+        """All are asked in threads of their own: the first, and the others while it is at work."""
+        with ThreadPoolExecutor(len(questions)) as requests:
+            try:
+                first = requests.submit(fake_score, *questions[0])
+                assert self._started.wait(30)
+                others = [requests.submit(fake_score, *question) for question in questions[1:]]
+                assert eventually(lambda: waiting_images() == len(others))
+            finally:
+                self._go.set()
+        return [first, *others]
+
+
 @pytest.fixture
-def held(monkeypatch):
-    """The model holds its first call until it is let go; then the sizes of its calls are known."""
+def held(monkeypatch) -> Held:
     get_detector()  # loading one may try it
-    started, go, sizes = threading.Event(), threading.Event(), []
-    judge = Detector.scores
-    monkeypatch.setattr(scoring, "_batcher", scoring.a_batcher(threads=1))
+    held = Held()
 
     def scores(self, images):
-        sizes.append(len(images))
-        started.set()
-        assert go.wait(30)
-        return judge(self, images)
+        return held.scores(self, images)
 
+    monkeypatch.setattr(scoring, "_batcher", scoring.a_batcher(threads=1))
     monkeypatch.setattr(Detector, "scores", scores)
-    yield started, go, sizes
-    go.set()
+    return held
 
 
-def prepared(detector: Detector, seed: int):
-    return detector.prepare(noise_image(seed=seed))
+def question(detector: Detector, seed: int) -> tuple[Detector, Tensor]:
+    return detector, detector.prepare(noise_image(seed=seed))
 
 
-def fake_scores(detector: Detector, images: list[Tensor]) -> list[float]:
-    return results_of(scoring.ask_for_scores(detector, images))
+def fake_score(detector: Detector, image: Tensor) -> float:
+    [score] = results_of(scoring.ask_for_scores(detector, [image]))
+    return score
 
 
 def waiting_images() -> float:
@@ -52,57 +74,36 @@ def waiting_images() -> float:
 
 
 def test_requests_that_come_while_the_model_works_share_its_next_call(held):
-    started, go, sizes = held
-    detector = get_detector()
-    with ThreadPoolExecutor(6) as requests:
-        first = requests.submit(fake_scores, detector, [prepared(detector, 0)])
-        assert started.wait(30)
-        others = [
-            requests.submit(fake_scores, detector, [prepared(detector, seed)])
-            for seed in range(1, 6)
-        ]
-        assert eventually(lambda: waiting_images() == 5)
-        go.set()
-        together = [answer.result(30) for answer in [first, *others]]
+    questions = [question(get_detector(), seed) for seed in range(6)]
 
-    assert sizes == [1, 5]
+    answers = held.asked(*questions)
+
+    assert held.sizes == [1, 5]
     assert waiting_images() == 0
-    assert together == [detector.scores([prepared(detector, seed)]) for seed in range(6)]
+    alone = [detector.scores([image]) for detector, image in questions]
+    assert [[answer.result()] for answer in answers] == alone
 
 
 def test_two_detectors_share_no_call(held, tiny_checkpoint):
-    started, go, sizes = held
     one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, precision="fp32")
-    with ThreadPoolExecutor(5) as requests:
-        answers = [requests.submit(fake_scores, one, [prepared(one, 0)])]
-        assert started.wait(30)
-        for seed, detector in enumerate([one, other, one, other], start=1):
-            images = [prepared(detector, seed)]
-            answers.append(requests.submit(fake_scores, detector, images))
-        assert eventually(lambda: waiting_images() == 4)
-        go.set()
-        for answer in answers:
-            answer.result(30)
+    detectors = [one, one, other, one, other]
 
-    assert sizes == [1, 2, 2]
+    answers = held.asked(*(question(detector, seed) for seed, detector in enumerate(detectors)))
+
+    assert all(answer.result() for answer in answers)
+    assert held.sizes == [1, 2, 2]
 
 
 def test_an_image_that_the_network_cannot_judge_fails_alone(held):
-    started, go, _ = held
     detector = get_detector()
-    with ThreadPoolExecutor(3) as requests:
-        first = requests.submit(fake_scores, detector, [prepared(detector, 0)])
-        assert started.wait(30)
-        good = requests.submit(fake_scores, detector, [prepared(detector, 1)])
-        broken = prepared(detector, 2) * float("nan")
-        bad = requests.submit(fake_scores, detector, [broken])
-        assert eventually(lambda: waiting_images() == 2)
-        go.set()
+    (_, image), good, (_, other) = (question(detector, seed) for seed in range(3))
 
-        assert first.result(30)
-        assert good.result(30) == detector.scores([prepared(detector, 1)])
-        with pytest.raises(D3Error, match="finite"):
-            bad.result(30)
+    answers = held.asked((detector, image), good, (detector, other * float("nan")))
+
+    assert answers[0].result()
+    assert [answers[1].result()] == detector.scores([good[1]])
+    with pytest.raises(D3Error, match="finite"):
+        answers[2].result()
 
 
 def groups_until_now() -> tuple[float, float]:

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from d3site.secret_key import kept_secret_key
+
+pytestmark = pytest.mark.stateless
 
 
 def test_the_key_is_made_once_and_kept(tmp_path):

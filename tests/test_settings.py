@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.stateless
+
 SHOW = """
 import json
 from django.conf import settings

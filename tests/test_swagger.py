@@ -15,11 +15,10 @@ pytestmark = pytest.mark.own_servers
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, tiny_checkpoint):
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     installation = Installation(tmp_path_factory.mktemp("swagger"), tiny_checkpoint)
-    assert installation.run("migrate", "--verbosity", "0")[0] == 0
-    with installation.served() as service:
-        yield service
+    installation.make_database()
+    return installation
 
 
 @pytest.fixture

@@ -1,163 +1,33 @@
+"""Webhooks: what is sent, to whom it is signed, and how often it is tried."""
+
 from __future__ import annotations
 
 import json
 import re
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import trustme
 from django.conf import settings as django_settings
 from django.db import connection
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from detection import webhooks
-from detection.models import PredictionBatch, Source, now
+from detection.models import PredictionBatch, now
 from detection.unavailable import DatabaseUnavailableError
-from detection.webhooks import (
-    TRIES,
-    WebhookUrlError,
-    announcement,
-    check_webhook_url,
-    deliver_due_webhooks,
-    signature,
-    webhook_secret,
-)
+from detection.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
 from tests.api import a_user
-from tests.settings import MONGO, ON_SERVERS
+from tests.outages import lost_records
+from tests.receiver import Receiver, a_batch, announce, due_batch
 
 stateless = pytest.mark.stateless
 
 
-def announce(batch: PredictionBatch) -> None:
-    """As whoever closes a batch does."""
-    if changes := announcement(batch):
-        PredictionBatch.objects.filter(pk=batch.pk).update(**changes)
-
-
-class Receiver(ThreadingHTTPServer):
-    """A real HTTP server that answers as told, the last way once more where there is no other."""
-
-    def __init__(self, *answers: int | str, certificate: trustme.LeafCert | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Answering)
-        self.answers = list(answers)
-        self.messages: list[tuple[str, dict[str, str], bytes]] = []
-        self.most_at_once = self.at_once = 0
-        self.lock = threading.Lock()
-        self.scheme = "http"
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            certificate.configure_cert(context)
-            self.socket = context.wrap_socket(self.socket, server_side=True)
-            self.scheme = "https"
-
-    def __enter__(self) -> Receiver:
-        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request, client_address) -> None:
-        """Clients that hang up are part of the tests."""
-
-    def url(self, path: str = "/hook?from=d3", host: str = "127.0.0.1") -> str:
-        return f"{self.scheme}://{host}:{self.server_port}{path}"
-
-    def next_answer(self) -> int | str:
-        with self.lock:
-            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-
-class _Answering(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        server = self.server
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        with server.lock:
-            server.messages.append((self.path, headers, body))
-            server.at_once += 1
-            server.most_at_once = max(server.most_at_once, server.at_once)
-        try:
-            self.answer(server.next_answer())
-        finally:
-            with server.lock:
-                server.at_once -= 1
-
-    def do_GET(self) -> None:
-        """A redirect that is followed would become one."""
-        self.do_POST()
-
-    def answer(self, how: int | str) -> None:
-        if how == "drip":
-            for byte in b"HTTP/1.1 200 OK\r\n\r\n":
-                self.wfile.write(bytes([byte]))
-                time.sleep(0.05)
-        elif how == "nonsense":
-            self.wfile.write(b"\x00\x01 nothing of HTTP\r\n\r\n")
-        elif how == "slow":
-            time.sleep(0.3)
-            self.answer(200)
-        else:
-            self.send_response(how)
-            if how in (301, 307):
-                self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "1000000000")  # nobody waits for it
-            self.end_headers()
-
-    def log_message(self, *args) -> None:
-        pass
-
-
-@pytest.fixture
-def own_network(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
-
-
-def a_batch(url: str = "", **fields) -> PredictionBatch:
-    standard = {
-        "total_images": 3,
-        "successful": 2,
-        "failed": 1,
-        "source": Source.BATCH,
-        "status": "done",
-        "finished_at": datetime(2026, 3, 5, 12, 30, tzinfo=UTC),
-        "webhook_url": url,
-    }
-    return PredictionBatch.objects.create(**(standard | fields))
-
-
-def due_batch(url: str, **fields) -> PredictionBatch:
-    batch = a_batch(url, **fields)
-    announce(batch)
-    return batch
-
-
 def make_due(batch: PredictionBatch) -> None:
     PredictionBatch.objects.filter(pk=batch.pk).update(webhook_due_at=now())
-
-
-def resolving(monkeypatch, *turns: str | list[str]) -> None:
-    """Host names stand for other addresses, the last ones once more where there are no others."""
-    left = list(turns)
-
-    def getaddrinfo(host, port, *args, **kwargs):
-        addresses = left.pop(0) if len(left) > 1 else left[0]
-        addresses = [addresses] if isinstance(addresses, str) else addresses
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
-
-    monkeypatch.setattr(webhooks.socket, "getaddrinfo", getaddrinfo)
 
 
 # Secrets and signatures
@@ -461,194 +331,11 @@ def test_whoever_comes_back_after_their_claim_changes_nothing():
     assert (batch.webhook_error, batch.webhook_due_at) == ("", None)
 
 
-@contextmanager
-def lost_batches() -> Iterator[None]:
-    if ON_SERVERS:
-        MONGO.kill()
-        yield
-        MONGO.start()
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE prediction_batches RENAME TO lost_batches")
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE lost_batches RENAME TO prediction_batches")
-
-
 def test_without_a_database_nothing_is_sent_and_nothing_is_lost(transactional_db, own_network):
     with Receiver(200) as receiver:
         due_batch(receiver.url())
-        with lost_batches(), pytest.raises(DatabaseUnavailableError):
+        with lost_records("prediction_batches"), pytest.raises(DatabaseUnavailableError):
             deliver_due_webhooks()
         assert not receiver.messages
 
         assert deliver_due_webhooks() == 1
-
-
-# Where webhooks go
-
-
-PRIVATE = [
-    *("127.0.0.1", "127.8.9.1", "10.0.0.1", "172.16.5.4", "192.168.1.1", "100.64.0.1"),
-    *("[::1]", "[fd00::1]", "[fc00::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]"),
-    *("[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[64:ff9b::10.0.0.1]", "[2002:7f00:1::]"),
-    *("[2002:a00:1::1]", "[fec0::1]", "2130706433", "0x7f000001", "0x7f.1", "017700000001"),
-    *("0177.0.0.1", "127.1", "10.1", "localhost", "LOCALHOST", "127.0.0.1."),
-]
-NEVER = [
-    *("0.0.0.0", "0", "169.254.169.254", "224.0.0.1", "240.0.0.1", "255.255.255.255"),
-    *("[::]", "[fe80::1]", "[fe80::1%25lo]", "[ff02::1]", "[::ffff:169.254.169.254]"),
-    *("[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "0xa9fea9fe", "[::127.0.0.1]"),
-]
-
-
-@stateless
-@pytest.mark.parametrize("host", [*PRIVATE, *NEVER])
-def test_addresses_that_only_we_can_reach_are_refused(host):
-    with pytest.raises(WebhookUrlError) as refusal:
-        check_webhook_url(f"https://{host}:8443/hook")
-
-    assert refusal.value.code == "invalid_webhook_url"
-
-
-@stateless
-@pytest.mark.parametrize("host", [h for h in PRIVATE if h not in ("[fec0::1]", "127.0.0.1.")])
-def test_ones_own_network_can_be_allowed(own_network, host):
-    check_webhook_url(f"http://{host}/hook")
-    check_webhook_url(f"https://{host}:8443/hook")
-
-
-@stateless
-@pytest.mark.parametrize("host", NEVER)
-def test_what_is_no_receiver_is_refused_in_ones_own_network_too(own_network, host):
-    with pytest.raises(WebhookUrlError):
-        check_webhook_url(f"https://{host}/hook")
-
-
-@stateless
-@pytest.mark.parametrize(
-    "host",
-    ["93.184.215.14", "[2606:2800:21f::1]", "[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]"],
-)
-def test_public_addresses_are_taken(host):
-    check_webhook_url(f"https://{host}/hook")
-    check_webhook_url(f"https://{host}:8443/hook?token=a%20b#part")
-
-
-@stateless
-def test_a_name_with_one_private_address_among_others_is_refused(monkeypatch):
-    resolving(monkeypatch, ["93.184.215.14", "10.0.0.1"])
-
-    with pytest.raises(WebhookUrlError, match="webhooks are not sent to"):
-        check_webhook_url("https://hooks.example/")
-
-
-@stateless
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("", "characters"),
-        ("hook", "must begin with https"),
-        ("//93.184.215.14/", "must begin with https"),
-        ("https://", "must begin with https"),
-        ("https:///hook", "must begin with https"),
-        ("https://93.184.215.14:0/", "must begin with https"),
-        ("http://93.184.215.14/", "must begin with https"),
-        ("ftp://93.184.215.14/", "must begin with https"),
-        ("file:///etc/passwd", "must begin with https"),
-        ("https://93.184.215.14:70000/", "is no URL"),
-        ("https://93.184.215.14:port/", "is no URL"),
-        ("https://[93.184/", "is no URL"),
-        ("https://user@93.184.215.14/", "no user name"),
-        ("https://user:password@93.184.215.14/", "no user name"),
-        ("https://:@93.184.215.14/", "no user name"),
-        ("https://93.184.215.14/a b", "characters"),
-        ("https://93.184.215.14/\r\nHost: x", "characters"),
-        ("https://93.184.215.14\\@10.0.0.1/", "characters"),
-        ("https://bücher.example/", "characters"),
-        ("https://93.184.215.14/" + "a" * 2000, "more than 2000 characters"),
-        ("https://nothing.invalid/", "cannot be resolved"),
-        ("https://..../", "cannot be resolved"),
-    ],
-)
-def test_what_is_no_address_for_a_webhook_is_refused(url, sentence):
-    with pytest.raises(WebhookUrlError, match=sentence):
-        check_webhook_url(url)
-
-
-@pytest.mark.django_db
-def test_a_name_that_stands_for_a_private_address_when_it_is_called_is_not_called(monkeypatch):
-    with Receiver(200) as receiver:
-        url = f"https://hooks.example:{receiver.server_port}/"
-        resolving(monkeypatch, "93.184.215.14", "127.0.0.1")
-        check_webhook_url(url)
-        batch = due_batch(url)
-
-        assert deliver_due_webhooks() == 0
-
-    assert not receiver.messages
-    batch.refresh_from_db()
-    assert "webhooks are not sent to" in batch.webhook_error
-
-
-@pytest.mark.django_db
-def test_the_connection_goes_to_the_address_that_was_checked(own_network, monkeypatch):
-    """A name is resolved once for each try; a second answer would find nobody."""
-    with Receiver(200) as receiver:
-        batch = due_batch(receiver.url(host="hooks.example"))
-        resolving(monkeypatch, "127.0.0.1", "192.0.2.1")
-        # Connecting asks for the address of an address.
-        monkeypatch.setattr(webhooks.socket, "create_connection", connect_to_numbers)
-
-        assert deliver_due_webhooks() == 1
-
-    [(_, headers, _)] = receiver.messages
-    assert headers["host"] == f"hooks.example:{receiver.server_port}"
-    batch.refresh_from_db()
-    assert batch.webhook_tries == 1
-
-
-def connect_to_numbers(address: tuple[str, int], timeout: float) -> socket.socket:
-    connected = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    connected.settimeout(timeout)
-    connected.connect(address)
-    return connected
-
-
-@pytest.mark.django_db
-def test_further_addresses_of_a_name_are_tried(own_network, monkeypatch):
-    with Receiver(200) as receiver:
-        due_batch(receiver.url(host="hooks.example"))
-        resolving(monkeypatch, ["127.0.0.9", "127.0.0.1"])
-        monkeypatch.setattr(webhooks.socket, "create_connection", connect_to_numbers)
-
-        assert deliver_due_webhooks() == 1
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("name", "trusted", "error"),
-    [
-        ("hooks.example", True, ""),
-        ("other.example", True, "The certificate is not valid: Hostname mismatch"),
-        ("hooks.example", False, "The certificate is not valid: unable to get local issuer"),
-    ],
-)
-def test_the_certificate_must_be_for_the_host_name(
-    own_network, monkeypatch, tmp_path, name, trusted, error
-):
-    authority = trustme.CA()
-    if trusted:
-        authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    resolving(monkeypatch, "127.0.0.1")
-    monkeypatch.setattr(webhooks.socket, "create_connection", connect_to_numbers)
-    with Receiver(200, certificate=authority.issue_cert(name)) as receiver:
-        batch = due_batch(receiver.url(host="hooks.example"))
-
-        assert deliver_due_webhooks() == (not error)
-
-    batch.refresh_from_db()
-    assert batch.webhook_error.startswith(error)
-    assert bool(batch.webhook_error) == bool(error)
-    assert len(receiver.messages) == (not error)

@@ -1,0 +1,16 @@
+"""What a service waits for in the tests: seconds instead of half a minute."""
+
+from __future__ import annotations
+
+from botocore.config import Config
+from django.apps import AppConfig
+
+
+class Impatience(AppConfig):
+    name = "tests"
+
+    def ready(self) -> None:
+        from detection import leftovers, storage
+
+        storage.S3_CONFIG = storage.S3_CONFIG.merge(Config(read_timeout=2))
+        leftovers.SECOND_LOOK_SECONDS = 6.0
