@@ -120,7 +120,7 @@ def _differences(span: str) -> Iterator[_Difference]:
         for total in Total.objects.filter(span=span)
     }
     full = _sums_of_days() if span == EVER else _full_count(date.fromisoformat(span))
-    for row in kept.keys() | full.keys():
+    for row in sorted(kept.keys() | full.keys()):
         total = kept.get(row)
         missing = Counter(full.get(row, {}))
         missing.subtract(totals.counts_of(total) if total else {})

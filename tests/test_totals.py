@@ -283,7 +283,9 @@ def test_what_differs_is_found_and_mended(owners):
 def test_some_days_are_mended_in_the_days_and_in_all_days():
     today = str(now().date())
 
-    assert rebuild("--from", today, "--to", today).startswith(f"{today}, model 1, ")
+    mended = rebuild("--from", today, "--to", today)
+
+    assert mended.startswith(f"spread of {today}, model 1, of everybody: mended\n")
 
     assert count_predictions(user=None)["total_predictions"] == 3  # two, and one that was deleted
     with pytest.raises(CommandError, match="is after the last"):
@@ -313,7 +315,9 @@ def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeyp
 
     recount = rebuild_totals(period=Period(now().date(), now().date()), settle=0)
 
-    assert [str(row) for row in recount.busy] == [f"{now().date()}, model 1, of everybody"]
+    assert [str(row) for row in recount.busy] == [
+        f"{kind} of {now().date()}, model 1, of everybody" for kind in ("spread", "usage")
+    ]
     monkeypatch.undo()
     rebuild_totals(settle=0)
     assert count_predictions(user=None)["total_predictions"] == Prediction.objects.count()
@@ -437,4 +441,6 @@ def test_a_year_of_daily_rows_is_read_at_the_days_asked_for():
 
     rows = read_days(Period(date(2026, 1, 1), date(2026, 1, 31)))
 
-    assert [row.span for row in rows] == ["2026-01-01", "2026-01-31"]
+    assert [(row.kind, row.span) for row in rows] == [
+        (kind, day) for kind in ("usage", "spread") for day in ("2026-01-01", "2026-01-31")
+    ]
