@@ -208,6 +208,7 @@ def test_leaving_early_counts_only_what_was_taken():
     assert count_predictions(user=None)["total_predictions"] == 1
 
 
+@pytest.mark.django_db(transaction=True)  # what is taken back is looked at by another thread
 def test_images_that_were_judged_together_are_recorded_together(stored_files, monkeypatch):
     """So the write of a group fails as a whole, and leaves those before it."""
     written = []
