@@ -213,6 +213,7 @@ WHITENOISE_USE_FINDERS = True
 # Model
 MODEL_CHECKPOINT_PATH = _path("MODEL_CHECKPOINT_PATH", "checkpoints/d3-tiny.safetensors")
 ACTIVE_CHECKPOINT_FILE = DATA_DIR / "active_checkpoint"  # names another, see activate_checkpoint
+CLIP_CACHE = _path("CLIP_CACHE", str(DATA_DIR / "clip"))  # towers that checkpoints share
 CLIP_WEIGHTS = env.str("CLIP_WEIGHTS", "") or None
 DEVICE = env.str("DEVICE", "auto")
 PRECISION = env.str("PRECISION", "auto")

@@ -107,7 +107,7 @@ def test_an_archive_of_unknown_origin_is_not_opened(tmp_path):
 def test_the_published_archive_is_known_by_its_checksum(tmp_path, version, monkeypatch):
     path = openai_archive(read(CLIP), tmp_path / "clip.pt")
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(weight_files, "OPENAI_VIT_L_14_SHA256", checksum)
+    monkeypatch.setattr(weight_files, "OPENAI_ARCHIVES", {checksum})
     assert load(HEAD, clip_weights=path).version == version
 
 

@@ -17,26 +17,31 @@ from .clip import import_open_clip
 from .errors import CheckpointError
 from .weight_files import sha256_of
 
+# What "openai" means for a head: open_clip's names, by the width of the features
+OPENAI_MODELS = {768: "ViT-B-16", 1024: "ViT-L-14"}
 TIMEOUT = 60  # seconds without a byte
 
 
-def find_clip_file(source: str | Path) -> Path:
+def find_clip_file(source: str | Path, *, width: int) -> Path:
     """The file that ``source`` means, downloaded into PyTorch's cache where that is needed.
 
-    ``source`` is a path, "openai", or an address ``https://…#sha256=<64 digits>``.
+    ``source`` is a path, an address ``https://…#sha256=<64 digits>``, or "openai" for the tower
+    whose features have ``width`` values: ViT-L/14 for 1024, ViT-B/16 for 768.
     Raises CheckpointError.
     """
     if source == "openai":
-        return _download_openai()
+        return _download_openai(width)
     if str(source).startswith(("http://", "https://")):
         return _download(str(source))
     return Path(source)
 
 
-def _download_openai() -> Path:
+def _download_openai(width: int) -> Path:
+    if width not in OPENAI_MODELS:
+        raise CheckpointError(f"OpenAI has no CLIP whose features have {width} values.")
     import_open_clip()
     pretrained = importlib.import_module("open_clip.pretrained")
-    source = pretrained.get_pretrained_cfg("ViT-L-14", "openai")
+    source = pretrained.get_pretrained_cfg(OPENAI_MODELS[width], "openai")
     try:
         try:
             return Path(pretrained.download_pretrained(source))

@@ -8,6 +8,7 @@ the published preprocessing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from .checkpoints import Checkpoint
 from .clip_sources import find_clip_file
 from .clip_weights import ClipTower, contains_clip, read_clip_tower
 from .errors import CheckpointError
-from .network import Architecture, AttentionHead, ClipTowerConfig
-from .preprocessing import Preprocessing
+from .network import ARCHITECTURES, Architecture, AttentionHead, ClipTowerConfig
+from .preprocessing import PREPROCESSINGS, Preprocessing
 from .weight_files import fitting_weights, read_entries
 
 _PARALLEL, _HEAD = "module.", "attention_head."
@@ -45,7 +46,7 @@ def load_foreign(
             "to it are not given."
         )
     else:
-        tower_file = find_clip_file(clip_weights)
+        tower_file = find_clip_file(clip_weights, width=len(head_weights["query.weight"]))
         found = read_entries(tower_file, trust_torchscript=trust_torchscript)
         tower = read_clip_tower(tower_file, found)
     return _checkpoint(path, head_weights, tower_file, tower)
@@ -104,16 +105,29 @@ def _checkpoint(
 
 
 def _name(config: ClipTowerConfig) -> str:
-    if config == ClipTowerConfig():
-        return "d3-clip-vit-l-14"
+    if name := _published_name(config):
+        return f"d3-clip-{name}"
     return f"d3-clip-w{config.width}-l{config.layers}"
 
 
+def _published_name(config: ClipTowerConfig) -> str | None:
+    return next((name for name, each in ARCHITECTURES.items() if each.tower == config), None)
+
+
 def untrained_head(
-    clip_weights: str | Path, *, seed: int, trust_torchscript: bool = False
+    clip_weights: str | Path, *, architecture: str, seed: int, trust_torchscript: bool = False
 ) -> Checkpoint:
-    """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError."""
-    file = find_clip_file(clip_weights)
+    """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError.
+
+    ``architecture`` is one of ``ARCHITECTURES``; a tower of another one is refused.
+    """
+    wanted = ARCHITECTURES[architecture]
+    file = find_clip_file(clip_weights, width=wanted.tower.width)
     tower = read_clip_tower(file, read_entries(file, trust_torchscript=trust_torchscript))
+    if (found := _published_name(tower.config)) not in (architecture, None):
+        raise CheckpointError(f"The vision tower in {file} is {found}, not {architecture}.")
     torch.manual_seed(seed)
-    return _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)
+    start = _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)
+    if found is None or tower.image_size != wanted.image_size:
+        return start
+    return replace(start, architecture=wanted, preprocessing=PREPROCESSINGS[architecture])

@@ -75,6 +75,9 @@ class Architecture:
 
 ARCHITECTURES = {
     "tiny": Architecture(tower=ResidualTowerConfig(), image_size=256, shuffle_patch=32),
+    "vit-b-16": Architecture(
+        tower=ClipTowerConfig(width=768, layers=12, patch_size=16), shuffle_patch=16
+    ),
     "vit-l-14": Architecture(),
 }
 

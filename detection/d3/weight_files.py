@@ -15,8 +15,12 @@ from torch import Tensor
 from .checkpoint_header import file_kind, read_safetensors_header
 from .errors import CheckpointError
 
-# The archive that OpenAI publishes as ViT-L-14.pt; its address contains this checksum.
-OPENAI_VIT_L_14_SHA256 = "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"
+# The archives that OpenAI publishes as ViT-B-16.pt and ViT-L-14.pt, by the checksums in their
+# addresses
+OPENAI_ARCHIVES = {
+    "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+}
 
 _WRAPPINGS = ("model", "state_dict", "model_state_dict")  # where training scripts put the weights
 _HALVES = (torch.float16, torch.bfloat16)
@@ -98,9 +102,9 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_torchscript(path: Path, *, trusted: bool) -> dict[str, Tensor]:
-    if not trusted and sha256_of(path) != OPENAI_VIT_L_14_SHA256:
+    if not trusted and sha256_of(path) not in OPENAI_ARCHIVES:
         raise CheckpointError(
-            f"The file {path} is a TorchScript archive, which is a program, and not the one that "
+            f"The file {path} is a TorchScript archive, which is a program, and not one that "
             "OpenAI publishes; import it with --trust-torchscript if you trust who made it."
         )
     try:

