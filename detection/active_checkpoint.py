@@ -90,6 +90,7 @@ def load_detector(path: Path, *, device: str | None = None) -> Detector:
     return Detector.from_checkpoint(
         path,
         clip_weights=settings.CLIP_WEIGHTS,
+        clip_cache=settings.CLIP_CACHE,
         device=device or settings.DEVICE,
         precision=settings.PRECISION,
     )

@@ -20,6 +20,7 @@ from .errors import (
     ImageTooLargeError,
     PolyglotImageError,
     TooManyPixelsError,
+    TowerError,
     TruncatedImageError,
     UnsupportedImageError,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ImageTooLargeError",
     "PolyglotImageError",
     "TooManyPixelsError",
+    "TowerError",
     "TruncatedImageError",
     "UnsupportedImageError",
     "Verdict",

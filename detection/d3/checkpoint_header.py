@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .tower_file import TowerFile
 
 FORMAT = "d3-detector/1"
 MAX_PERMUTATIONS = 256  # averaging so many takes as many passes for each image
@@ -29,7 +30,9 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "temperature": (int, float),
     "metrics": (dict,),
     "training": (dict,),
+    "tower_file": (dict,),
 }
+_OPTIONAL = {"tower_file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ def read_metadata(path: Path, header: SafetensorsHeader) -> dict[str, Any]:
         raise CheckpointError(f"The checkpoint {path} has format {found}; this is {FORMAT}.")
     if unknown := sorted(stored.keys() - _FIELDS.keys()):
         raise CheckpointError(f"The checkpoint {path} has an unknown field {unknown[0]!r}.")
-    metadata = {name: _decode(path, name, stored) for name in _FIELDS}
+    names = [name for name in _FIELDS if name in stored or name not in _OPTIONAL]
+    metadata = {name: _decode(path, name, stored) for name in names}
     if problem := value_problem(metadata):
         raise CheckpointError(f"The checkpoint {path} is not valid: {problem}.")
     return metadata
@@ -152,4 +156,14 @@ def value_problem(metadata: dict[str, Any]) -> str | None:
         return "the uncertain band must lie between 0 and 1"
     if not (metadata["temperature"] > 0 and math.isfinite(metadata["temperature"])):
         return "the temperature must be a positive number"
+    if "tower_file" in metadata and not _is_tower_file(metadata["tower_file"]):
+        return "the tower's file needs a name and a SHA-256"
     return None
+
+
+def _is_tower_file(values: dict[str, Any]) -> bool:
+    try:
+        TowerFile(**values)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,17 @@ from .checkpoint_header import (
     read_safetensors_header,
     value_problem,
 )
-from .errors import CheckpointError
+from .clip_sources import find_clip_file
+from .clip_weights import ClipTower, expected_weights, read_clip_tower
+from .errors import CheckpointError, TowerError
 from .network import Architecture, ClipTowerConfig, D3Network
 from .preprocessing import Preprocessing
+from .tower_file import TowerFile, default_cache, missing_tower, weights_digest
 from .weight_files import fitting_weights, read_entries
 
 __all__ = ["Checkpoint", "build_network", "draw_permutations", "load", "save"]
+
+_TOWER = "tower."  # of D3Network, before the names of the tower's own weights
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Checkpoint:
 
     ``fake_score`` is sigmoid(logit / ``temperature``), ``uncertain`` the band of fake scores, both
     ends included, in which the detector cannot tell. ``weights`` is the state dict of D3Network in
-    float32. ``metrics`` and ``training`` are JSON objects for people.
+    float32. ``metrics`` and ``training`` are JSON objects for people. ``tower_file`` names the file
+    that the CLIP tower among the weights is from and stays in: the checkpoint's own file has none.
     """
 
     name: str
@@ -51,15 +58,30 @@ class Checkpoint:
     temperature: float = 1.0
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    tower_file: TowerFile | None = None
 
     @cached_property
     def version(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the weights: their names and bytes, sorted."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.weights.items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy())
+        """16 hexadecimal digits of the SHA-256 of the weights: their names and bytes, sorted.
+
+        For a tower in a file of its own, the tower's hash takes the place of its weights.
+        """
+        digest = weights_digest(
+            {
+                name: tensor.detach().cpu().contiguous().numpy()
+                for name, tensor in self.own_weights().items()
+            }
+        )
+        if self.tower_file:
+            digest.update(self.tower_file.sha256.encode())
         return digest.hexdigest()[:16]
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """The weights that the checkpoint's file holds: all but those of ``tower_file``."""
+        if self.tower_file is None:
+            return self.weights
+        shared = _tower_shapes(self.architecture)
+        return {name: tensor for name, tensor in self.weights.items() if name not in shared}
 
     def permutation_lists(self) -> list[list[int]]:
         """The shuffles of this checkpoint, the same everywhere and always."""
@@ -88,7 +110,7 @@ def save(checkpoint: Checkpoint, path: str | Path) -> None:
     path = Path(path)
     metadata = _metadata(checkpoint)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    weights = {name: tensor.detach().cpu() for name, tensor in checkpoint.weights.items()}
+    weights = {name: tensor.detach().cpu() for name, tensor in checkpoint.own_weights().items()}
     weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,16 +128,20 @@ def load(
     path: str | Path,
     *,
     clip_weights: str | Path | None = None,
+    clip_cache: Path | None = None,
     trust_torchscript: bool = False,
 ) -> Checkpoint:
     """Read a checkpoint of ours or of a published layout, told apart by content.
 
-    ``clip_weights`` and ``trust_torchscript`` are for published layouts, see ``foreign``.
-    Raises CheckpointError.
+    ``clip_weights`` is the CLIP tower of a published head (see ``foreign``), or takes the place of
+    the one that a checkpoint of ours names; with other weights the checkpoint has another version.
+    ``clip_cache`` is where ``manage.py fetch_clip`` stored towers; by default ``default_cache()``.
+    Raises CheckpointError, and TowerError where the tower is not there.
     """
     path = Path(path)
     if file_kind(path) == "safetensors" and read_safetensors_header(path).is_ours:
-        return _load_ours(path)
+        source = _TowerSource(clip_cache or default_cache(), clip_weights, trust_torchscript)
+        return _load_ours(path, source)
     from .foreign import load_foreign
 
     return load_foreign(path, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
@@ -145,35 +171,107 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
         "metrics": checkpoint.metrics,
         "training": checkpoint.training,
     }
+    if checkpoint.tower_file:
+        fields["tower_file"] = checkpoint.tower_file.as_dict()
     if problem := value_problem(fields):
         raise CheckpointError(f"The checkpoint {checkpoint.name} is not valid: {problem}.")
     return {"format": FORMAT, **{name: json.dumps(value) for name, value in fields.items()}}
 
 
-def _load_ours(path: Path) -> Checkpoint:
+@dataclass(frozen=True, slots=True)
+class _TowerSource:
+    """Where the tower of a checkpoint is read from, in place of its ``tower_file`` if one is given.
+
+    ``cache`` is a folder; ``given`` whatever ``find_clip_file`` takes.
+    """
+
+    cache: Path
+    given: str | Path | None
+    trust_torchscript: bool
+
+    def read(self, path: Path, tower_file: TowerFile, width: int) -> tuple[Path, ClipTower]:
+        """The tower of the checkpoint at ``path``, and its file.
+
+        Raises TowerError where the cache has no such tower, CheckpointError for a given one.
+        """
+        if self.given:
+            place = find_clip_file(self.given, width=width)
+            entries = read_entries(place, trust_torchscript=self.trust_torchscript)
+            return place, read_clip_tower(place, entries)
+        if not tower_file.is_in(self.cache):
+            raise TowerError(missing_tower(path, tower_file, self.cache))
+        place = tower_file.path(self.cache)
+        with suppress(CheckpointError):
+            tower = read_clip_tower(place, read_entries(place))
+            if tower.sha256 == tower_file.sha256:
+                return place, tower
+        raise TowerError(
+            f"The CLIP tower in {place} is not the one that the checkpoint {path} was made with; "
+            "manage.py fetch_clip downloads that."
+        )
+
+
+def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
     metadata = read_metadata(path, read_safetensors_header(path))
     version = metadata.pop("version")
     found = read_entries(path)
-    try:
-        metadata["architecture"] = Architecture.from_dict(metadata["architecture"])
+    with _description_of(path):
+        architecture = metadata["architecture"] = Architecture.from_dict(metadata["architecture"])
         metadata["preprocessing"] = Preprocessing.from_dict(metadata["preprocessing"])
-        expected = _expected(metadata["architecture"], limit=len(found))
-    except Exception as error:  # PyTorch has no one error for sizes that make no network
-        raise CheckpointError(f"The description of the network in {path} is not valid.") from error
-    if metadata["preprocessing"].size != metadata["architecture"].image_size:
+    if metadata["preprocessing"].size != architecture.image_size:
         raise CheckpointError(f"The preprocessing and the network of {path} differ in size.")
     metadata["uncertain"] = tuple(metadata["uncertain"])
-    checkpoint = Checkpoint(**metadata, weights=fitting_weights(path, expected, found))
+    if "tower_file" not in metadata:
+        weights = fitting_weights(path, _expected(path, architecture, limit=len(found)), found)
+        return _verified(path, Checkpoint(**metadata, weights=weights), version)
+    tower_file = metadata["tower_file"] = TowerFile(**metadata["tower_file"])
+    place, tower = source.read(path, tower_file, architecture.tower.width)
+    weights = _joined(path, architecture, found, place, tower)
+    checkpoint = _verified(path, Checkpoint(**metadata, weights=weights), version)
+    same = tower.sha256 == tower_file.sha256
+    return checkpoint if same else replace(checkpoint, tower_file=None)
+
+
+def _joined(
+    path: Path, architecture: Architecture, found: dict[str, Tensor], place: Path, tower: ClipTower
+) -> dict[str, Tensor]:
+    """The network's weights out of the checkpoint at ``path`` and the tower at ``place``."""
+    expected = _expected(path, architecture, limit=len(found) + len(tower.weights))
+    with _description_of(path):
+        shared = _tower_shapes(architecture)
+    own = {name: tensor for name, tensor in expected.items() if name not in shared}
+    prefixed = {f"{_TOWER}{name}": tensor for name, tensor in tower.weights.items()}
+    return fitting_weights(path, own, found) | fitting_weights(place, shared, prefixed)
+
+
+def _verified(path: Path, checkpoint: Checkpoint, version: str) -> Checkpoint:
     if checkpoint.version != version:
         raise CheckpointError(f"The weights of {path} are not the ones that were saved.")
     return checkpoint
 
 
-def _expected(architecture: Architecture, *, limit: int) -> dict[str, Tensor]:
-    """Names and shapes of the weights, without the weights."""
-    if getattr(architecture.tower, "layers", 0) > limit:
-        raise ValueError("A network has more weights than layers.")
-    if architecture.image_size % architecture.shuffle_patch or architecture.outputs not in (1, 2):
-        raise ValueError("Patches must fill the image, and a head has one or two outputs.")
-    with torch.device("meta"):
-        return D3Network(architecture).state_dict()
+@contextmanager
+def _description_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # PyTorch has no one error for sizes that make no network
+        raise CheckpointError(f"The description of the network in {path} is not valid.") from error
+
+
+def _tower_shapes(architecture: Architecture) -> dict[str, Tensor]:
+    """Names and shapes of the CLIP tower among the network's weights."""
+    shapes = expected_weights(architecture.tower, architecture.image_size)
+    return {f"{_TOWER}{name}": tensor for name, tensor in shapes.items()}
+
+
+def _expected(path: Path, architecture: Architecture, *, limit: int) -> dict[str, Tensor]:
+    """Names and shapes of the weights, without the weights. Raises CheckpointError."""
+    with _description_of(path):
+        if getattr(architecture.tower, "layers", 0) > limit:
+            raise ValueError("A network has more weights than layers.")
+        if architecture.image_size % architecture.shuffle_patch:
+            raise ValueError("Patches must fill the image.")
+        if architecture.outputs not in (1, 2):
+            raise ValueError("A head has one or two outputs.")
+        with torch.device("meta"):
+            return D3Network(architecture).state_dict()

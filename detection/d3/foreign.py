@@ -21,6 +21,7 @@ from .clip_weights import ClipTower, contains_clip, read_clip_tower
 from .errors import CheckpointError
 from .network import ARCHITECTURES, Architecture, AttentionHead, ClipTowerConfig
 from .preprocessing import PREPROCESSINGS, Preprocessing
+from .tower_file import CLIP_VIT_B_16
 from .weight_files import fitting_weights, read_entries
 
 _PARALLEL, _HEAD = "module.", "attention_head."
@@ -119,7 +120,8 @@ def untrained_head(
 ) -> Checkpoint:
     """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError.
 
-    ``architecture`` is one of ``ARCHITECTURES``; a tower of another one is refused.
+    ``architecture`` is one of ``ARCHITECTURES``; a tower of another one is refused. The tower that
+    ``fetch_clip`` stores stays in its file, whatever layout it is given in.
     """
     wanted = ARCHITECTURES[architecture]
     file = find_clip_file(clip_weights, width=wanted.tower.width)
@@ -130,4 +132,9 @@ def untrained_head(
     start = _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)
     if found is None or tower.image_size != wanted.image_size:
         return start
-    return replace(start, architecture=wanted, preprocessing=PREPROCESSINGS[architecture])
+    return replace(
+        start,
+        architecture=wanted,
+        preprocessing=PREPROCESSINGS[architecture],
+        tower_file=CLIP_VIT_B_16 if tower.sha256 == CLIP_VIT_B_16.sha256 else None,
+    )

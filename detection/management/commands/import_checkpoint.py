@@ -61,7 +61,12 @@ class Command(BaseCommand):
     ) -> None:
         from detection.d3.checkpoints import build_network, load, save
 
-        checkpoint = load(source, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
+        checkpoint = load(
+            source,
+            clip_weights=clip_weights,
+            clip_cache=settings.CLIP_CACHE,
+            trust_torchscript=trust_torchscript,
+        )
         if permutations:
             checkpoint = replace(checkpoint, permutations=permutations)
         save(checkpoint, output)

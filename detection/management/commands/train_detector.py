@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.d3.errors import D3Error
-from detection.d3.shared_tower import CLIP_VIT_B_16
+from detection.d3.tower_file import CLIP_VIT_B_16
 from detection.management.arguments import positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -127,7 +127,12 @@ def _start(options: dict[str, Any]) -> Checkpoint:
     if source:
         if options["architecture"]:
             raise CommandError("--init-from brings its own architecture; leave --architecture out.")
-        return load(source, clip_weights=clip_weights, trust_torchscript=trust)
+        return load(
+            source,
+            clip_weights=clip_weights,
+            clip_cache=settings.CLIP_CACHE,
+            trust_torchscript=trust,
+        )
     if (architecture := options["architecture"]) in CLIP_ARCHITECTURES:
         return untrained_head(
             clip_weights or _fetched_tower(architecture),
