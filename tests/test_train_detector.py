@@ -201,6 +201,49 @@ def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp
         assert same == {name for name in checkpoint.weights if name.startswith("tower.")}
 
 
+def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("detection.d3.training_modes.EPOCH_PICTURES", 16)
+    dataset = tmp_path / "few"
+    striped_pictures(dataset, split="train", pairs=4)
+    striped_pictures(dataset, split="val", pairs=2)
+
+    def run(epochs: int, name: str, **options) -> Checkpoint:
+        call_command(
+            "train_detector",
+            str(dataset),
+            output=tmp_path / f"{name}.safetensors",
+            architecture="vit-l-14",
+            clip_weights=str(CLIP),
+            adapters=2,
+            epochs=epochs,
+            batch_size=4,
+            learning_rate=0.01,
+            device="cpu",
+            **options,
+        )
+        return load(tmp_path / f"{name}.safetensors")
+
+    whole = run(2, "whole")
+    run(1, "parts")
+    assert run(2, "parts", resume=True).version == whole.version
+
+    before = untrained_head(CLIP, architecture="vit-l-14", seed=0).weights
+    changes = {
+        name: whole.weights[name] - tensor
+        for name, tensor in before.items()
+        if name.startswith("tower.") and not torch.equal(whole.weights[name], tensor)
+    }
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in changes} == {
+        *("attn", "out_proj", "c_fc", "c_proj")
+    }
+    ranks = {
+        torch.linalg.matrix_rank(c, rtol=1e-3).item() for n, c in changes.items() if "mlp" in n
+    }
+    assert ranks == {2}
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("--epochs", "0"), ("--batch-size", "-1"), ("--learning-rate", "nan")]
 )

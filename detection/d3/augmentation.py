@@ -1,9 +1,10 @@
 """What training does to a picture before the network sees it.
 
-Two recipes. ``clip_augmentation`` is the published one for the large tower: resize to 256, random
-224 crop, flip, blur, JPEG. ``residual_augmentation`` is for small towers at native resolution:
-they learn traces at one scale by heart from few pictures, so pictures are also rescaled, and blur
-and JPEG stay in a range that leaves traces to learn.
+Three recipes. ``clip_augmentation`` is the published one for a CLIP tower that sees whole pictures:
+resize to 256, random 224 crop, flip, blur, JPEG. ``web_augmentation`` is for one that sees crops at
+native resolution: what happens to pictures on their way through the web. ``residual_augmentation``
+is for small towers: they learn traces at one scale by heart from few pictures, so pictures are also
+rescaled, and blur and JPEG stay in a range that leaves traces to learn.
 
 Each takes a picture (PIL, RGB) and a random generator, and returns a picture. The same generator
 state gives the same change, so a real picture and the fake made from it can share it.
@@ -12,6 +13,7 @@ state gives the same change, so a real picture and the fake made from it can sha
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from random import Random
 
@@ -28,6 +30,7 @@ FILTERS = (
 )
 
 
+SMALLEST_SIDE = 128  # pixels to which ``web_augmentation`` shrinks the shorter side at most
 BORDER = 16  # pixels by which the JPEG grid can be shifted against the final crop
 
 
@@ -67,10 +70,53 @@ def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256
     return ImageOps.flip(image) if random.random() < 0.5 else image
 
 
+def web_augmentation(image: Image.Image, random: Random, *, size: int = 224) -> Image.Image:
+    """Rescale, tone, blur, noise, one or two compressions, crop and flip, each by chance.
+
+    Rescaling is by 0.4–1.25 but to no less than 128 pixels, JPEG and WebP have a quality of 40–100;
+    one picture in twelve is scaled and stored once more at the end, like a screenshot.
+    """
+    if random.random() < 0.6:
+        least = max(0.4, SMALLEST_SIDE / min(image.size))
+        factor = math.exp(random.uniform(math.log(min(least, 1.0)), math.log(1.25)))
+        image = rescale(image, factor, random.choice(FILTERS))
+    image = _retoned(image, random)
+    if random.random() < 0.12:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.5)))
+    if random.random() < 0.08:
+        image = _add_noise(image, random.uniform(1, 6), random)
+    kind = random.random()
+    if kind < 0.5:
+        image = recompress(image, random.randint(40, 100), subsampling=random.choice((0, 2)))
+    elif kind < 0.62:
+        image = recompress_webp(image, random.randint(40, 100))
+    if random.random() < 1 / 12:
+        image = rescale(image, random.uniform(0.7, 1.1), random.choice(FILTERS))
+        image = recompress(image, random.randint(60, 95))
+    return _random_flip(random_crop(image, size, random), random)
+
+
+def _retoned(image: Image.Image, random: Random) -> Image.Image:
+    """Generators like colour, and a detector should not take that for a trace."""
+    if random.random() < 0.25:
+        image = ImageEnhance.Color(image).enhance(random.uniform(0.4, 1.5))
+    if random.random() < 0.15:
+        image = ImageEnhance.Brightness(image).enhance(random.uniform(0.7, 1.3))
+        image = ImageEnhance.Contrast(image).enhance(random.uniform(0.7, 1.3))
+    return ImageOps.grayscale(image).convert("RGB") if random.random() < 0.04 else image
+
+
 def recompress(image: Image.Image, quality: int, *, subsampling: int = 2) -> Image.Image:
     """The picture after one JPEG round trip."""
     data = jpeg_bytes(image, quality, subsampling=subsampling)
     return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def recompress_webp(image: Image.Image, quality: int) -> Image.Image:
+    """The picture after one lossy WebP round trip."""
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=quality)
+    return Image.open(stream).convert("RGB")
 
 
 def jpeg_bytes(image: Image.Image, quality: int, *, subsampling: int = 2) -> bytes:

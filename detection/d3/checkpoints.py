@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .adapters import adapter_shapes, merge
 from .checkpoint_header import (
     FORMAT,
     file_kind,
@@ -35,6 +36,7 @@ from .weight_files import fitting_weights, read_entries
 __all__ = ["Checkpoint", "build_network", "draw_permutations", "load", "save"]
 
 _TOWER = "tower."  # of D3Network, before the names of the tower's own weights
+_ADAPTERS = "adapters."  # in a checkpoint's file, before their names
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Checkpoint:
     ends included, in which the detector cannot tell. ``weights`` is the state dict of D3Network in
     float32. ``metrics`` and ``training`` are JSON objects for people. ``tower_file`` names the file
     that the CLIP tower among the weights is from and stays in: the checkpoint's own file has none.
+    ``adapters`` are what was added to that tower, see ``adapters.py``; the weights contain them.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Checkpoint:
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tower_file: TowerFile | None = None
+    adapters: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
     def version(self) -> str:
@@ -81,7 +85,8 @@ class Checkpoint:
         if self.tower_file is None:
             return self.weights
         shared = _tower_shapes(self.architecture)
-        return {name: tensor for name, tensor in self.weights.items() if name not in shared}
+        own = {name: tensor for name, tensor in self.weights.items() if name not in shared}
+        return own | {f"{_ADAPTERS}{name}": tensor for name, tensor in self.adapters.items()}
 
     def permutation_lists(self) -> list[list[int]]:
         """The shuffles of this checkpoint, the same everywhere and always."""
@@ -226,14 +231,34 @@ def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
         return _verified(path, Checkpoint(**metadata, weights=weights), version)
     tower_file = metadata["tower_file"] = TowerFile(**metadata["tower_file"])
     place, tower = source.read(path, tower_file, architecture.tower.width)
-    weights = _joined(path, architecture, found, place, tower)
-    checkpoint = _verified(path, Checkpoint(**metadata, weights=weights), version)
+    adapters = _adapters(path, architecture, found)
+    weights = _joined(path, architecture, found, place, tower, adapters)
+    checkpoint = Checkpoint(**metadata, weights=weights, adapters=adapters)
+    checkpoint = _verified(path, checkpoint, version)
     same = tower.sha256 == tower_file.sha256
-    return checkpoint if same else replace(checkpoint, tower_file=None)
+    return checkpoint if same else replace(checkpoint, tower_file=None, adapters={})
+
+
+def _adapters(
+    path: Path, architecture: Architecture, found: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Take the adapters out of what was ``found`` in the checkpoint at ``path``."""
+    names = [name for name in found if name.startswith(_ADAPTERS)]
+    taken = {name.removeprefix(_ADAPTERS): found.pop(name) for name in names}
+    if not taken:
+        return {}
+    rank = next((len(tensor) for name, tensor in taken.items() if name.endswith(".down")), 0)
+    expected = adapter_shapes(architecture.tower, rank)
+    return fitting_weights(path, expected, taken, prefix=_ADAPTERS)
 
 
 def _joined(
-    path: Path, architecture: Architecture, found: dict[str, Tensor], place: Path, tower: ClipTower
+    path: Path,
+    architecture: Architecture,
+    found: dict[str, Tensor],
+    place: Path,
+    tower: ClipTower,
+    adapters: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """The network's weights out of the checkpoint at ``path`` and the tower at ``place``."""
     expected = _expected(path, architecture, limit=len(found) + len(tower.weights))
@@ -241,7 +266,8 @@ def _joined(
         shared = _tower_shapes(architecture)
     own = {name: tensor for name, tensor in expected.items() if name not in shared}
     prefixed = {f"{_TOWER}{name}": tensor for name, tensor in tower.weights.items()}
-    return fitting_weights(path, own, found) | fitting_weights(place, shared, prefixed)
+    fitting = fitting_weights(place, shared, prefixed)
+    return fitting_weights(path, own, found) | merge(fitting, adapters, prefix=_TOWER)
 
 
 def _verified(path: Path, checkpoint: Checkpoint, version: str) -> Checkpoint:

@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 HEAD_WIDTH = 64  # channels per attention head in every published CLIP ViT
 
@@ -62,3 +62,29 @@ def build_clip_tower(*, image_size: int, patch_size: int, width: int, layers: in
     )
     tower.proj = None
     return tower
+
+
+class BlockTokens(nn.Module):
+    """CLIP's vision transformer, read after several of its blocks instead of at its end.
+
+    Maps (N, 3, S, S) to the class tokens after the blocks ``reads``, counted from 0, (N, L, C).
+    Its weights have the names that they have in ``tower``.
+    """
+
+    def __init__(self, tower: nn.Module, reads: tuple[int, ...]) -> None:
+        super().__init__()
+        self.conv1, self.ln_pre, self.ln_post = tower.conv1, tower.ln_pre, tower.ln_post
+        self.class_embedding = tower.class_embedding
+        self.positional_embedding = tower.positional_embedding
+        self.transformer = tower.transformer
+        self.reads = reads
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
+        patches = self.conv1(images).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(len(images), 1, -1)
+        tokens = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
+        read = {}
+        for number, block in enumerate(self.transformer.resblocks[: max(self.reads) + 1]):
+            tokens = block(tokens)
+            read[number] = tokens[:, 0]
+        return torch.stack([read[number] for number in self.reads], dim=1)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .augmentation import clip_augmentation
+from .augmentation import clip_augmentation, web_augmentation
 from .checkpoints import Checkpoint, draw_permutations
 from .dataset import Sample
 from .decoding import DecodedImage, decode_image
@@ -111,8 +111,10 @@ def _variants(checkpoint: Checkpoint, image: DecodedImage, *, augmented: bool) -
         return [(image.pixels, draw_permutations(checkpoint.permutation_seed, 1, patches)[0])]
     random = Random(image.sha256)
     size = checkpoint.preprocessing.size
+    whole = checkpoint.preprocessing.kind == "resize"
+    augmentation = clip_augmentation if whole else web_augmentation
     return [
-        (clip_augmentation(image.pixels, random, size=size), random.sample(range(patches), patches))
+        (augmentation(image.pixels, random, size=size), random.sample(range(patches), patches))
         for _ in range(VARIANTS)
     ]
 

@@ -19,7 +19,13 @@ from .checkpoints import Checkpoint
 from .clip_sources import find_clip_file
 from .clip_weights import ClipTower, contains_clip, read_clip_tower
 from .errors import CheckpointError
-from .network import ARCHITECTURES, Architecture, AttentionHead, ClipTowerConfig
+from .network import (
+    ARCHITECTURES,
+    Architecture,
+    AttentionHead,
+    ClipTowerConfig,
+    untrained_weights_after_tower,
+)
 from .preprocessing import PREPROCESSINGS, Preprocessing
 from .tower_file import CLIP_VIT_B_16
 from .weight_files import fitting_weights, read_entries
@@ -112,7 +118,12 @@ def _name(config: ClipTowerConfig) -> str:
 
 
 def _published_name(config: ClipTowerConfig) -> str | None:
-    return next((name for name, each in ARCHITECTURES.items() if each.tower == config), None)
+    towers = {
+        name: replace(each.tower, reads=(), features=0)
+        for name, each in ARCHITECTURES.items()
+        if isinstance(each.tower, ClipTowerConfig)
+    }
+    return next((name for name, tower in towers.items() if tower == config), None)
 
 
 def untrained_head(
@@ -132,9 +143,12 @@ def untrained_head(
     start = _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)
     if found is None or tower.image_size != wanted.image_size:
         return start
+    torch.manual_seed(seed)
     return replace(
         start,
         architecture=wanted,
         preprocessing=PREPROCESSINGS[architecture],
+        weights={f"tower.{name}": tensor for name, tensor in tower.weights.items()}
+        | untrained_weights_after_tower(wanted),
         tower_file=CLIP_VIT_B_16 if tower.sha256 == CLIP_VIT_B_16.sha256 else None,
     )

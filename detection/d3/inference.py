@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .clip import BlockTokens
 from .network import ResidualTower
 
 QUICK_GELU = 1.702  # x · sigmoid(1.702 x) is silu(1.702 x) / 1.702
@@ -32,7 +33,9 @@ def inference_tower(tower: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class FastClipTower(nn.Module):
-    """CLIP's vision transformer. In the last block only the class token is worked on."""
+    """CLIP's vision transformer up to the last block that is read, where only the class token is
+    worked on. As ``tower``, it gives (N, C), or (N, L, C) where several blocks are read.
+    """
 
     def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -40,20 +43,25 @@ class FastClipTower(nn.Module):
         self.class_token = tower.class_embedding
         self.positions = tower.positional_embedding
         self.norm_before, self.norm_after = tower.ln_pre, tower.ln_post
-        self.blocks = nn.ModuleList(
-            _FastBlock(block, dtype) for block in tower.transformer.resblocks
-        )
+        self.reads = tower.reads if isinstance(tower, BlockTokens) else ()
+        blocks = tower.transformer.resblocks
+        last = max(self.reads, default=len(blocks) - 1)
+        self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in blocks[: last + 1])
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         first = self.class_token.expand(len(images), 1, -1)
         tokens = self.norm_before(torch.cat([first, tokens], dim=1) + self.positions)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens)
-        return self.norm_after(self.blocks[-1](tokens, asking=1))[:, 0]  # (N, C)
+        read = {}
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens, asking=1 if block is self.blocks[-1] else None)
+            read[number] = tokens[:, 0]
+        if self.reads:
+            return torch.stack([read[number] for number in self.reads], dim=1)  # (N, L, C)
+        return self.norm_after(tokens)[:, 0]  # (N, C)
 
 
-class _FastBlock(nn.Module):
+class FastBlock(nn.Module):
     """The first ``asking`` tokens (all unless given) look at all: (N, T, C) → (N, asking, C)."""
 
     def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
@@ -70,14 +78,14 @@ class _FastBlock(nn.Module):
         else:
             wide, narrow = mlp.c_fc, mlp.c_proj
             self.widen = _linear(QUICK_GELU * wide.weight, QUICK_GELU * wide.bias, dtype)
-            self.activation = nn.SiLU(inplace=True)
+            self.activation = nn.SiLU()
             self.narrow = _linear(narrow.weight / QUICK_GELU, narrow.bias, dtype)
 
     def forward(self, tokens: Tensor, asking: int | None = None) -> Tensor:
         seen = self.norm_1(tokens).to(self.dtype)
         tokens = tokens[:, :asking] + self._attended(seen[:, :asking], seen)
         hidden = self.widen(self.norm_2(tokens).to(self.dtype))
-        return tokens.add_(self.narrow(self.activation(hidden)))
+        return tokens + self.narrow(self.activation(hidden))
 
     def _attended(self, asking: Tensor, seen: Tensor) -> Tensor:
         parts = self.query(asking), *self.key_value(seen).chunk(2, dim=2)

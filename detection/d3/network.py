@@ -20,16 +20,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .clip import build_clip_tower
+from .clip import BlockTokens, build_clip_tower
 
 
 @dataclass(frozen=True, slots=True)
 class ClipTowerConfig:
-    """CLIP's vision transformer. The defaults are ViT-L/14."""
+    """CLIP's vision transformer. The defaults are ViT-L/14, read at its end as in the paper.
+
+    With ``reads`` the class tokens after those blocks, counted from 0, are read instead, and
+    reduced to ``features`` channels together.
+    """
 
     width: int = 1024
     layers: int = 24
     patch_size: int = 14
+    reads: tuple[int, ...] = ()
+    features: int = 0
     kind: str = "clip"
 
 
@@ -62,6 +68,11 @@ class Architecture:
     def patches(self) -> int:
         return (self.image_size // self.shuffle_patch) ** 2
 
+    @property
+    def features(self) -> int:
+        """Channels of one view, as the head gets them."""
+        return getattr(self.tower, "features", 0) or self.tower.width
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -76,7 +87,10 @@ class Architecture:
 ARCHITECTURES = {
     "tiny": Architecture(tower=ResidualTowerConfig(), image_size=256, shuffle_patch=32),
     "vit-b-16": Architecture(
-        tower=ClipTowerConfig(width=768, layers=12, patch_size=16), shuffle_patch=16
+        tower=ClipTowerConfig(
+            width=768, layers=12, patch_size=16, reads=(3, 5, 7, 9, 11), features=384
+        ),
+        shuffle_patch=32,
     ),
     "vit-l-14": Architecture(),
 }
@@ -264,6 +278,28 @@ def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential
     )
 
 
+class TokenReader(nn.Module):
+    """Class tokens of several blocks to one feature vector, (N, L, W) → (N, C).
+
+    Early blocks keep the fine traces that the last ones give up for content (Koutlis and
+    Papadopoulos, "Leveraging Representations from Intermediate Encoder-blocks for Synthetic Image
+    Detection", ECCV 2024).
+    """
+
+    def __init__(self, reads: int, width: int, features: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(reads))
+        self.project = nn.Linear(reads * width, features)
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        read = [norm(token) for norm, token in zip(self.norms, tokens.unbind(1), strict=True)]
+        return self.dropout(F.gelu(self.project(self.dropout(torch.cat(read, dim=1)))))
+
+
+DROPOUT = 0.2  # of a token reader, in training
+
+
 class AttentionHead(nn.Module):
     """Single-head self-attention over the two views, flattened into one linear layer.
 
@@ -295,7 +331,8 @@ class D3Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.tower = _build_tower(architecture)
-        self.attention_head = AttentionHead(architecture.tower.width, architecture.outputs)
+        self.reader = _build_reader(architecture.tower)
+        self.attention_head = AttentionHead(architecture.features, architecture.outputs)
 
     def forward(self, images: Tensor, permutations: Tensor) -> Tensor:
         return self.classify(*self.features(images, permutations))
@@ -310,7 +347,7 @@ class D3Network(nn.Module):
         """Features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
         patch = self.architecture.shuffle_patch
         views = [shuffle_patches(images, permutation, patch) for permutation in permutations]
-        features = self.tower(torch.cat([*views, images])).float()
+        features = self.reader(self.tower(torch.cat([*views, images])).float())
         features = features.unflatten(0, (len(permutations) + 1, len(images)))
         return features[:-1], features[-1]
 
@@ -324,9 +361,30 @@ def _build_tower(architecture: Architecture) -> nn.Module:
     config = architecture.tower
     if isinstance(config, ResidualTowerConfig):
         return ResidualTower(config, architecture.image_size)
-    return build_clip_tower(
+    tower = build_clip_tower(
         image_size=architecture.image_size,
         patch_size=config.patch_size,
         width=config.width,
         layers=config.layers,
     )
+    return BlockTokens(tower, config.reads) if config.reads else tower
+
+
+def untrained_weights_after_tower(architecture: Architecture) -> dict[str, Tensor]:
+    """Random weights of the reader and the head, by their names in the network."""
+    reader = _build_reader(architecture.tower)
+    parts = {
+        "attention_head": AttentionHead(architecture.features, architecture.outputs),
+        "reader": reader,
+    }
+    return {
+        f"{part}.{name}": tensor
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _build_reader(config: TowerConfig) -> nn.Module:
+    if isinstance(config, ClipTowerConfig) and config.reads:
+        return TokenReader(len(config.reads), config.width, config.features)
+    return nn.Identity()

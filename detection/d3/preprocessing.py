@@ -105,6 +105,6 @@ def _starts(side: int, size: int, count: int) -> list[int]:
 
 PREPROCESSINGS = {
     "tiny": Preprocessing(kind="crops", size=256, mean=(0.5,) * 3, std=(4 / 255,) * 3, max_crops=9),
-    "vit-b-16": Preprocessing(),
+    "vit-b-16": Preprocessing(kind="crops", max_crops=3),
     "vit-l-14": Preprocessing(),
 }

@@ -1,8 +1,9 @@
 """The training loop: batches in, the best weights out, its progress written to a run folder.
 
-The schedule is that of the published code: AdamW, binary cross entropy on the logit, the mean
-validation accuracy watched, the learning rate divided by ten when it stops rising, an early stop
-when that no longer helps, and the best weights kept rather than the last.
+The schedule is that of the published code: AdamW, binary cross entropy on the logit, the learning
+rate divided by ten when validation no longer gets better, an early stop when that does not help,
+and the best weights kept rather than the last. Validation is the mean AUC over the sources, where
+the published code takes accuracy: a source may have pictures of one class alone.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import copy
 import csv
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from .dataset import Sample
+from .dataset import FAKE, REAL, Sample
 from .errors import D3Error
 
 MIN_LEARNING_RATE = 1e-6
@@ -87,7 +90,7 @@ class Trainer:
             weight_decay=schedule.weight_decay,
         )
         self.history: list[EpochMetrics] = []
-        self.best_weights = copy.deepcopy(module.state_dict())
+        self.best_weights = _learned(self.average.module)
 
     @property
     def state_path(self) -> Path:
@@ -95,7 +98,8 @@ class Trainer:
 
     @property
     def best(self) -> EpochMetrics | None:
-        return max(self.history, key=lambda metrics: metrics.val_accuracy, default=None)
+        order = attrgetter("val_auc", "val_accuracy")
+        return max(self.history, key=order, default=None)
 
     @property
     def learning_rate(self) -> float:
@@ -132,7 +136,7 @@ class Trainer:
         metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
         self.history.append(metrics)
         if self.best is metrics:
-            self.best_weights = copy.deepcopy(self.average.module.state_dict())
+            self.best_weights = _learned(self.average.module)
         elif self._stale_epochs() % self.schedule.patience == 0:
             self._slow_down()
         self._write(metrics)
@@ -163,8 +167,9 @@ class Trainer:
             raise TrainingError(f"The state in {self.state_path} is damaged.") from error
         if state["run"] != self.run:
             raise TrainingError(f"The run in {self.folder} had other options or other pictures.")
-        self.module.load_state_dict(state["module"])
-        self.average.load_state_dict(state["average"])
+        self.module.load_state_dict(state["module"], strict=False)
+        self.average.module.load_state_dict(state["average"], strict=False)
+        self.average.n_averaged.fill_(state["steps"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best_weights = state["best_weights"]
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
@@ -205,8 +210,9 @@ class Trainer:
         _append_csv(self.folder / "metrics.csv", metrics, first=len(self.history) == 1)
         state = {
             "run": self.run,
-            "module": self.module.state_dict(),
-            "average": self.average.state_dict(),
+            "module": _learned(self.module),
+            "average": _learned(self.average.module),
+            "steps": self.average.n_averaged.item(),
             "optimizer": self.optimizer.state_dict(),
             "best_weights": self.best_weights,
             "history": [asdict(metrics) for metrics in self.history],
@@ -214,6 +220,13 @@ class Trainer:
         partial = self.state_path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_path)
+
+
+def _learned(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of what training changes: weights that are not frozen, and buffers."""
+    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad}
+    state = module.state_dict().items()
+    return {name: copy.deepcopy(tensor) for name, tensor in state if name not in frozen}
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -232,6 +245,26 @@ def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[li
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
+def balanced_batches(
+    samples: list[Sample], batch_size: int, seed: int, *, batches: int
+) -> list[list[int]]:
+    """Draw batches of indices, as many fakes as real pictures in each, with replacement.
+
+    A source of fakes is drawn in proportion to the square root of its size, so that a generator
+    with 150 pictures does not drown one with 10. Real pictures are drawn alike.
+    """
+    draw = random.Random(seed)
+    sizes = Counter(sample.source for sample in samples if sample.label == FAKE)
+    fakes = [index for index, sample in enumerate(samples) if sample.label == FAKE]
+    weights = [sizes[samples[index].source] ** -0.5 for index in fakes]
+    real = [index for index, sample in enumerate(samples) if sample.label == REAL]
+    half = batch_size // 2
+    return [
+        draw.choices(fakes, weights, k=half) + draw.choices(real, k=batch_size - half)
+        for _ in range(batches)
+    ]
+
+
 @torch.no_grad()
 def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
     """Exponential, over few steps at first so that random weights are soon forgotten."""
@@ -245,11 +278,22 @@ def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor)
 def source_means(
     metric: Callable[[np.ndarray, np.ndarray], float], samples: list[Sample], scores: np.ndarray
 ) -> float:
-    """Mean over the sources of ``metric(labels, scores)``; what is NaN for a source is left out."""
+    """Mean over the sources of ``metric(labels, scores)``; what is NaN for a source is left out.
+
+    Where a source of fakes alone does not define the metric, they are measured against all real
+    pictures.
+    """
     labels = np.array([sample.label for sample in samples])
     sources = np.array([sample.source for sample in samples])
-    members = [sources == source for source in sorted(set(sources))]
-    return float(np.nanmean([metric(labels[m], scores[m]) for m in members]))
+
+    def value(own: np.ndarray) -> float:
+        found = metric(labels[own], scores[own])
+        if not np.isnan(found):
+            return found
+        own = own | (labels == REAL)
+        return metric(labels[own], scores[own])
+
+    return float(np.nanmean([value(sources == source) for source in sorted(set(sources))]))
 
 
 def accuracy(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -1,47 +1,34 @@
 """From a folder of labelled pictures to a checkpoint.
 
-Two modes. A small tower is trained whole, on freshly augmented pictures. A CLIP tower stays
-frozen, as in the paper: the features of its two views are computed once and kept on disk
-(``features.py``), and only the attention head is trained on them.
+A small tower is trained whole, on freshly augmented pictures. A CLIP tower stays frozen, as in the
+paper: what it says of the two views of a picture is computed once and kept on disk
+(``features.py``), and only what comes after the tower is trained. Or it gets adapters
+(``adapters.py``), which are trained with that on freshly augmented pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
 
-from .augmentation import residual_augmentation
 from .calibration import calibrate
-from .checkpoints import Checkpoint, build_network, save
+from .checkpoints import Checkpoint, save
 from .dataset import SPLITS, DatasetError, Sample, scan_dataset
-from .detector import Detector, find_device
+from .detector import find_device
 from .errors import ImageError
-from .features import cached_features, feature_batches
 from .memory import TRAINING, keep_freed_memory
 from .network import ARCHITECTURES, ClipTowerConfig, D3Network
-from .pictures import Pictures, picture_batches, readable
+from .pictures import readable
 from .preprocessing import PREPROCESSINGS
-from .trainer import (
-    Batch,
-    EpochMetrics,
-    Schedule,
-    Trainer,
-    auc,
-    epoch_seed,
-    paired_batches,
-    source_means,
-)
+from .trainer import EpochMetrics, Schedule, Trainer, auc, source_means
+from .training_modes import AdapterData, HeadOnlyData, WholeNetworkData
 
 PERMUTATIONS = 1  # averaged at inference; the model card has what more of them would bring
 
@@ -77,6 +64,7 @@ def train_detector(
     schedule: Schedule,
     batch_size: int,
     command: str,
+    adapter_rank: int = 0,
     device: str = "auto",
     resume: bool = False,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
@@ -85,8 +73,8 @@ def train_detector(
 
     A root that is named several times counts as often in training: so a handful of pictures weighs
     something among thousands. The validation splits are those that the roots have; at least one
-    must. ``folder`` is the run folder: metrics.csv, curves.png, command.txt, unreadable.txt,
-    state.pt.
+    must. With an ``adapter_rank`` a CLIP tower gets adapters of that rank. ``folder`` is the run
+    folder: metrics.csv, curves.png, command.txt, unreadable.txt, state.pt.
 
     Raises DatasetError, TrainingError, and D3Error for a device that is not there.
     """
@@ -100,12 +88,14 @@ def train_detector(
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
     keep_freed_memory(TRAINING)
-    if isinstance(start.architecture.tower, ClipTowerConfig):
-        cache = folder.parent / "features"
-        data = HeadOnlyData(start, train, val, batch_size, schedule.seed, cache, place)
+    common = (start, train, val, batch_size, schedule.seed, place)
+    if adapter_rank:
+        data = AdapterData(*common, rank=adapter_rank)
+    elif isinstance(start.architecture.tower, ClipTowerConfig):
+        data = HeadOnlyData(*common, cache=folder.parent / "features")
     else:
-        data = WholeNetworkData(start, train, val, batch_size, schedule.seed, place)
-    run = _identity(start, schedule, batch_size, train, val)
+        data = WholeNetworkData(*common)
+    run = _identity(start, schedule, batch_size, adapter_rank, train, val)
     trainer = Trainer(data.module, schedule, folder, place, run)
     if resume:
         trainer.resume()
@@ -114,8 +104,7 @@ def train_detector(
     trainer.fit(data.training, data.validation, val, on_epoch)
 
     trained = replace(
-        start,
-        weights=data.weights(trainer.best_weights),
+        data.trained(trainer.best_weights),
         training={
             "commands": commands,
             "started_from": {"version": start.version, **start.training},
@@ -127,6 +116,7 @@ def train_detector(
             "val_pictures": len(val),
             "schedule": asdict(schedule),
             "batch_size": batch_size,
+            "adapter_rank": adapter_rank,
             "epochs": len(trainer.history),
             "best_epoch": trainer.best.epoch + 1,
             "torch": torch.__version__,
@@ -135,114 +125,6 @@ def train_detector(
     checkpoint = _calibrated(trained, val, data.logits(trained))
     save(checkpoint, output)
     return TrainingResult(checkpoint, unreadable, len(trainer.history))
-
-
-class WholeNetwork(nn.Module):
-    """Views (N, 3, S, S) and permutations (K, P) to logits (N,): everything learns."""
-
-    def __init__(self, network: D3Network) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
-
-    def forward(self, views: Tensor, permutations: Tensor) -> Tensor:
-        return self.network(views, permutations)[..., 0].mean(dim=0)
-
-
-class HeadOnly(nn.Module):
-    """Features of the shuffled and of the original view, each (N, C), to logits (N,)."""
-
-    def __init__(self, network: D3Network) -> None:
-        super().__init__()
-        self.attention_head = network.attention_head
-
-    def forward(self, shuffled: Tensor, original: Tensor) -> Tensor:
-        return self.attention_head(torch.stack([shuffled, original], dim=1))[:, 0]
-
-
-def _trainable(start: Checkpoint) -> D3Network:
-    """The network with copies of the weights: learning must not change the checkpoint."""
-    copies = {name: tensor.clone() for name, tensor in start.weights.items()}
-    return build_network(replace(start, weights=copies)).train().requires_grad_()
-
-
-class WholeNetworkData:
-    """Augmented pictures for training, plain ones for validation."""
-
-    def __init__(
-        self,
-        start: Checkpoint,
-        train: list[Sample],
-        val: list[Sample],
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.module = WholeNetwork(_trainable(start))
-        self.start, self.train, self.val = start, train, val
-        self.batch_size, self.seed, self.device = batch_size, seed, device
-        self.workers = max(1, (os.cpu_count() or 1) - 1)
-
-    def training(self, epoch: int) -> Iterable[Batch]:
-        seed = epoch_seed(self.seed, epoch)
-        pictures = Pictures(
-            self.train, self.start.preprocessing, augmentation=residual_augmentation, seed=seed
-        )
-        return self._batches(pictures, paired_batches(self.train, self.batch_size, seed))
-
-    def validation(self) -> Iterable[Batch]:
-        pictures = Pictures(self.val, self.start.preprocessing, seed=self.seed)
-        order = list(range(len(self.val)))
-        size = self.batch_size
-        return self._batches(pictures, [order[i : i + size] for i in range(0, len(order), size)])
-
-    def weights(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
-
-    def logits(self, trained: Checkpoint) -> np.ndarray:
-        detector = Detector(trained, device=self.device, precision="fp32")
-        progress = tqdm(self.val, desc="calibration", unit="image", disable=None)
-        return detector.logits(sample.path for sample in progress)
-
-    def _batches(self, pictures: Pictures, batches: list[list[int]]) -> Iterable[Batch]:
-        patches = self.start.architecture.patches
-        return picture_batches(pictures, batches, patches=patches, workers=self.workers)
-
-
-class HeadOnlyData:
-    """Features from the cache, for training and validation."""
-
-    def __init__(
-        self,
-        start: Checkpoint,
-        train: list[Sample],
-        val: list[Sample],
-        batch_size: int,
-        seed: int,
-        cache: Path,
-        device: torch.device,
-    ) -> None:
-        self.network = _trainable(start)
-        self.module = HeadOnly(self.network)
-        cached = partial(cached_features, start, self.network.to(device).eval(), folder=cache)
-        self.train = cached(train, augmented=True)
-        self.val = cached(val, augmented=False)
-        self.batch_size, self.seed = batch_size, seed
-
-    def training(self, epoch: int) -> Iterable[Batch]:
-        return feature_batches(self.train, self.batch_size, seed=epoch_seed(self.seed, epoch))
-
-    def validation(self) -> Iterable[Batch]:
-        return feature_batches(self.val, self.batch_size)
-
-    def weights(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
-        state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
-        return {**state, **{name: tensor.cpu() for name, tensor in best.items()}}
-
-    @torch.inference_mode()
-    def logits(self, trained: Checkpoint) -> np.ndarray:
-        """Of the plain views under the first shuffle, without going through the tower again."""
-        shuffled, original = self.val.views[:, 0].unbind(dim=1)
-        return build_network(trained).classify(shuffled[None], original)[0, :, 0].numpy()
 
 
 def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -> Checkpoint:
@@ -309,10 +191,16 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 
 
 def _identity(
-    start: Checkpoint, schedule: Schedule, batch_size: int, train: list[Sample], val: list[Sample]
+    start: Checkpoint,
+    schedule: Schedule,
+    batch_size: int,
+    adapter_rank: int,
+    train: list[Sample],
+    val: list[Sample],
 ) -> str:
     """What must be the same for a run to be resumed; it may be given more epochs."""
     options = {**asdict(schedule), "epochs": None, "batch_size": batch_size}
+    options["adapter_rank"] = adapter_rank
     pictures = [f"{sample.pair} {sample.label}" for sample in (*train, *val)]
     digest = hashlib.sha256("\n".join(pictures).encode(errors="backslashreplace")).hexdigest()
     return json.dumps({"start": start.version, **options, "pictures": digest})

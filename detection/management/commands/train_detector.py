@@ -62,6 +62,13 @@ class Command(BaseCommand):
             metavar="N",
             help="the last dataset counts N times in training: a few pictures among thousands",
         )
+        parser.add_argument(
+            "--adapters",
+            type=positive_int,
+            default=0,
+            metavar="RANK",
+            help="train low-rank adapters of a CLIP tower too, beside the head; 8 is usual",
+        )
         parser.add_argument("--epochs", type=positive_int, default=40, help="at most; default: 40")
         parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
         parser.add_argument(
@@ -87,6 +94,7 @@ class Command(BaseCommand):
                 schedule=schedule,
                 batch_size=batch_size,
                 command=shlex.join(["manage.py", *sys.argv[1:]]),
+                adapter_rank=options["adapters"],
                 device=options["device"],
                 resume=options["resume"],
                 on_epoch=self._print_epoch,

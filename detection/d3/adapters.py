@@ -1,0 +1,110 @@
+"""Low-rank adapters: a frozen CLIP tower learns a little, in a few million numbers.
+
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: the product of two thin
+matrices is added to each matrix of a block. It begins as zero, and it is merged into the tower when
+a checkpoint is loaded, so that inference costs what it cost before.
+
+Names are ``BLOCK.LAYER.down`` (rank, inputs) and ``BLOCK.LAYER.up`` (outputs, rank), with the
+layers of ``inference.FastBlock``.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .inference import QUICK_GELU, FastClipTower
+from .network import ClipTowerConfig
+
+LAYERS = ("query", "key_value", "out", "widen", "narrow")
+
+
+class AdaptedLinear(nn.Module):
+    """A frozen linear layer and what its adapter adds, both in the layer's precision."""
+
+    def __init__(self, linear: nn.Linear, rank: int, scale: float) -> None:
+        super().__init__()
+        self.frozen = linear
+        self.down = nn.Parameter(torch.randn(rank, linear.in_features) * linear.in_features**-0.5)
+        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
+        self.scale = scale  # of the frozen weights, against those of the tower
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        low = functional.linear(inputs, self.down.to(inputs.dtype))
+        return self.frozen(inputs) + functional.linear(low, self.scale * self.up.to(inputs.dtype))
+
+
+def adapted_tower(tower: nn.Module, rank: int, dtype: torch.dtype) -> FastClipTower:
+    """The tower with adapters of a ``rank`` in all its blocks; they alone can learn."""
+    adapted = FastClipTower(tower, dtype).requires_grad_(requires_grad=False)
+    scaled = dtype != torch.float32  # FastBlock moves QuickGELU's factor into the weights
+    scales = {"widen": QUICK_GELU, "narrow": 1 / QUICK_GELU} if scaled else {}
+    for block in adapted.blocks:
+        for layer in LAYERS:
+            linear = AdaptedLinear(getattr(block, layer), rank, scales.get(layer, 1.0))
+            setattr(block, layer, linear)
+    return adapted
+
+
+def adapters_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The adapters among the ``weights`` of a module that holds ``adapted_tower`` at ``prefix``."""
+    return {
+        name.removeprefix(f"{prefix}blocks."): tensor
+        for name, tensor in weights.items()
+        if name.startswith(f"{prefix}blocks.") and name.endswith((".down", ".up"))
+    }
+
+
+def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
+    """Names and shapes of the adapters of a tower, as meta tensors."""
+    width = config.width
+    sizes = {  # outputs, inputs
+        "query": (width, width),
+        "key_value": (2 * width, width),
+        "out": (width, width),
+        "widen": (4 * width, width),
+        "narrow": (width, 4 * width),
+    }
+    blocks = range(max(config.reads, default=config.layers - 1) + 1)
+    shapes = {}
+    for block, (layer, (outputs, inputs)) in product(blocks, sizes.items()):
+        shapes[f"{block}.{layer}.down"] = torch.empty(rank, inputs, device="meta")
+        shapes[f"{block}.{layer}.up"] = torch.empty(outputs, rank, device="meta")
+    return shapes
+
+
+def merge(
+    tower: dict[str, Tensor], adapters: dict[str, Tensor], *, prefix: str = ""
+) -> dict[str, Tensor]:
+    """The weights of CLIP's ``tower`` with the ``adapters`` added; both stay as they are.
+
+    ``prefix`` stands before the names of the tower's weights.
+    """
+    merged = dict(tower)
+    for name in sorted(name for name in adapters if name.endswith(".up")):
+        block, layer, _ = name.split(".")
+        added = adapters[name].float() @ adapters[f"{block}.{layer}.down"].float()
+        target = f"{prefix}transformer.resblocks.{block}.{_TARGETS[layer]}"
+        weight = merged[target].clone()
+        _rows(weight, layer).add_(added)
+        merged[target] = weight
+    return merged
+
+
+_TARGETS = {
+    "query": "attn.in_proj_weight",
+    "key_value": "attn.in_proj_weight",
+    "out": "attn.out_proj.weight",
+    "widen": "mlp.c_fc.weight",
+    "narrow": "mlp.c_proj.weight",
+}
+
+
+def _rows(weight: Tensor, layer: str) -> Tensor:
+    """The part of a matrix that is the ``layer``'s: query, key and value share one, in order."""
+    third = len(weight) // 3
+    parts = {"query": weight[:third], "key_value": weight[third:]}
+    return parts.get(layer, weight)

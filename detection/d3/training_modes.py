@@ -1,0 +1,195 @@
+"""The three ways to train: the whole network, a head on a frozen tower, adapters in the tower.
+
+Each has ``module`` (what learns, as ``trainer`` takes it), ``training(epoch)`` and
+``validation()`` (batches), ``trained(start, best)`` (the checkpoint with the best weights) and
+``logits(trained)`` of the validation pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .adapters import adapted_tower, adapters_of, merge
+from .augmentation import Augmentation, residual_augmentation, web_augmentation
+from .checkpoints import Checkpoint, build_network
+from .dataset import Sample
+from .detector import Detector
+from .features import cached_features, feature_batches
+from .network import D3Network
+from .pictures import Pictures, picture_batches
+from .precision import DTYPES, fastest_precision
+from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
+
+EPOCH_PICTURES = 2048  # drawn for one epoch of adapters, so that a state is saved often
+
+
+class WholeNetwork(nn.Module):
+    """Views (N, 3, S, S) and permutations (K, P) to logits (N,): everything learns."""
+
+    def __init__(self, network: D3Network) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def forward(self, views: Tensor, permutations: Tensor) -> Tensor:
+        return self.network(views, permutations)[..., 0].mean(dim=0)
+
+
+class HeadOnly(nn.Module):
+    """What the tower says of the shuffled and of the original view to logits (N,)."""
+
+    def __init__(self, network: D3Network) -> None:
+        super().__init__()
+        self.reader, self.attention_head = network.reader, network.attention_head
+
+    def forward(self, shuffled: Tensor, original: Tensor) -> Tensor:
+        features = [self.reader(shuffled), self.reader(original)]  # (N, C) each
+        return self.attention_head(torch.stack(features, dim=1))[:, 0]
+
+
+def detector_logits(
+    checkpoint: Checkpoint, samples: list[Sample], device: torch.device, *, precision: str
+) -> np.ndarray:
+    """As the finished detector judges the pictures, with all their crops."""
+    detector = Detector(checkpoint, device=device, precision=precision)
+    progress = tqdm(samples, desc="calibration", unit="image", disable=None)
+    return detector.logits(sample.path for sample in progress)
+
+
+def _trainable(start: Checkpoint) -> D3Network:
+    """The network with copies of the weights: learning must not change the checkpoint."""
+    copies = {name: tensor.clone() for name, tensor in start.weights.items()}
+    return build_network(replace(start, weights=copies)).train().requires_grad_()
+
+
+class WholeNetworkData:
+    """Augmented pictures for training, plain ones for validation."""
+
+    augmentation: Augmentation = staticmethod(residual_augmentation)
+
+    def __init__(
+        self,
+        start: Checkpoint,
+        train: list[Sample],
+        val: list[Sample],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.module = WholeNetwork(self.network(start))
+        self.start, self.train, self.val = start, train, val
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.workers = max(1, (os.cpu_count() or 1) - 1)
+
+    def network(self, start: Checkpoint) -> D3Network:
+        return _trainable(start)
+
+    def training(self, epoch: int) -> Iterable[Batch]:
+        seed = epoch_seed(self.seed, epoch)
+        pictures = Pictures(
+            self.train, self.start.preprocessing, augmentation=self.augmentation, seed=seed
+        )
+        return self._batches(pictures, self.order(seed))
+
+    def order(self, seed: int) -> list[list[int]]:
+        return paired_batches(self.train, self.batch_size, seed)
+
+    def validation(self) -> Iterable[Batch]:
+        pictures = Pictures(self.val, self.start.preprocessing, seed=self.seed)
+        order = list(range(len(self.val)))
+        size = self.batch_size
+        return self._batches(pictures, [order[i : i + size] for i in range(0, len(order), size)])
+
+    def trained(self, best: dict[str, Tensor]) -> Checkpoint:
+        weights = {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
+        return replace(self.start, weights=weights)
+
+    def logits(self, trained: Checkpoint) -> np.ndarray:
+        return detector_logits(trained, self.val, self.device, precision="fp32")
+
+    def _batches(self, pictures: Pictures, batches: list[list[int]]) -> Iterable[Batch]:
+        patches = self.start.architecture.patches
+        return picture_batches(pictures, batches, patches=patches, workers=self.workers)
+
+
+class HeadOnlyData:
+    """Features from the cache, for training and validation."""
+
+    def __init__(
+        self,
+        start: Checkpoint,
+        train: list[Sample],
+        val: list[Sample],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        cache: Path,
+    ) -> None:
+        self.start = start
+        self.network = _trainable(start)
+        self.module = HeadOnly(self.network)
+        cached = partial(cached_features, start, self.network.to(device).eval(), folder=cache)
+        self.train = cached(train, augmented=True)
+        self.val = cached(val, augmented=False)
+        self.batch_size, self.seed = batch_size, seed
+
+    def training(self, epoch: int) -> Iterable[Batch]:
+        return feature_batches(self.train, self.batch_size, seed=epoch_seed(self.seed, epoch))
+
+    def validation(self) -> Iterable[Batch]:
+        return feature_batches(self.val, self.batch_size)
+
+    def trained(self, best: dict[str, Tensor]) -> Checkpoint:
+        state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        learned = {name: tensor.cpu() for name, tensor in best.items()}
+        return replace(self.start, weights={**state, **learned})
+
+    @torch.inference_mode()
+    def logits(self, trained: Checkpoint) -> np.ndarray:
+        """Of the plain views under the first shuffle, without going through the tower again."""
+        shuffled, original = self.val.views[:, 0].unbind(dim=1)
+        return build_network(trained).classify(shuffled[None], original)[0, :, 0].numpy()
+
+
+class AdapterData(WholeNetworkData):
+    """The same for a CLIP tower that stays as it is but for its adapters."""
+
+    augmentation: Augmentation = staticmethod(web_augmentation)
+
+    def __init__(self, *args: Any, rank: int) -> None:
+        self.rank = rank
+        super().__init__(*args)
+
+    def network(self, start: Checkpoint) -> D3Network:
+        network = _trainable(start)
+        dtype = DTYPES[fastest_precision(torch.device("cpu"))]
+        return network.with_tower(adapted_tower(network.tower, self.rank, dtype))
+
+    def order(self, seed: int) -> list[list[int]]:
+        batches = EPOCH_PICTURES // self.batch_size
+        return balanced_batches(self.train, self.batch_size, seed, batches=batches)
+
+    def trained(self, best: dict[str, Tensor]) -> Checkpoint:
+        best = {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
+        adapters = adapters_of(best, "tower.")
+        tower = {
+            name.removeprefix("tower."): tensor
+            for name, tensor in self.start.weights.items()
+            if name.startswith("tower.")
+        }
+        merged = {f"tower.{name}": tensor for name, tensor in merge(tower, adapters).items()}
+        rest = {name: tensor for name, tensor in best.items() if not name.startswith("tower.")}
+        return replace(self.start, weights={**merged, **rest}, adapters=adapters)
+
+    def logits(self, trained: Checkpoint) -> np.ndarray:
+        return detector_logits(trained, self.val, self.device, precision="auto")

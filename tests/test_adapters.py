@@ -1,0 +1,110 @@
+"""Adapters: what they add while they learn is what is merged into the tower afterwards."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detection.d3.adapters import adapted_tower, adapter_shapes, adapters_of, merge
+from detection.d3.checkpoints import Checkpoint, load, save
+from detection.d3.clip_weights import expected_weights
+from detection.d3.errors import CheckpointError
+from detection.d3.network import Architecture, ClipTowerConfig, D3Network
+from detection.d3.preprocessing import Preprocessing
+from detection.d3.tower_file import TowerFile, weights_digest
+
+pytestmark = pytest.mark.stateless
+
+ARCHITECTURE = Architecture(
+    tower=ClipTowerConfig(width=64, layers=3, patch_size=16, reads=(0, 1), features=24),
+    image_size=64,
+    shuffle_patch=16,
+)
+PREPROCESSING = Preprocessing(kind="crops", size=64)
+
+
+@pytest.fixture
+def network() -> D3Network:
+    torch.manual_seed(0)
+    return D3Network(ARCHITECTURE).eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def adapters() -> dict[str, torch.Tensor]:
+    shapes = adapter_shapes(ARCHITECTURE.tower, 4)
+    return {name: 0.05 * torch.randn(shape.shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_a_merged_tower_gives_what_the_adapted_one_gave(network, adapters, dtype, tolerance):
+    adapted = adapted_tower(network.tower, 4, dtype)
+    names = {f"blocks.{name}": tensor for name, tensor in adapters.items()}
+    assert not adapted.load_state_dict(names, strict=False).unexpected_keys
+    assert adapters_of(adapted.state_dict(), "").keys() == adapters.keys()
+    views = torch.randn(2, 3, 64, 64)
+    before = network.tower(views)
+
+    merged = copy.deepcopy(network.tower)
+    merged.load_state_dict(merge(network.tower.state_dict(), adapters))
+
+    assert torch.equal(network.tower(views), before)  # the tower itself stays as it is
+    assert (merged(views) - before).abs().max() > 2 * tolerance
+    assert (adapted(views) - merged(views)).abs().max() < tolerance
+
+
+def test_new_adapters_change_nothing_and_they_alone_learn(network):
+    adapted = adapted_tower(network.tower, 2, torch.float32)
+    views = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(adapted(views), network.tower(views), atol=1e-5)
+    learning = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert learning == {f"blocks.{name}" for name in adapter_shapes(ARCHITECTURE.tower, 2)}
+
+
+@pytest.fixture
+def stored(network, adapters, tmp_path):
+    """A checkpoint with adapters, whose tower is in a file of its own."""
+    tower = network.tower.state_dict()
+    digest = weights_digest({name: tensor.numpy() for name, tensor in tower.items()})
+    tower_file = TowerFile("clip-small", digest.hexdigest())
+    save_file(tower, tower_file.path(tmp_path))
+    weights = merge(network.state_dict(), adapters, prefix="tower.")
+    checkpoint = Checkpoint(
+        name="adapted",
+        architecture=ARCHITECTURE,
+        preprocessing=PREPROCESSING,
+        weights=weights,
+        tower_file=tower_file,
+        adapters=adapters,
+    )
+    save(checkpoint, tmp_path / "adapted.safetensors")
+    return checkpoint
+
+
+def test_a_file_with_adapters_and_its_tower_are_the_checkpoint_again(stored, tmp_path):
+    path = tmp_path / "adapted.safetensors"
+    tower = sum(w.nbytes for w in expected_weights(ARCHITECTURE.tower, 64).values())
+    assert path.stat().st_size < tower
+
+    loaded = load(path, clip_cache=tmp_path)
+
+    assert loaded.version == stored.version
+    assert loaded.weights.keys() == stored.weights.keys()
+    assert all(torch.equal(loaded.weights[name], stored.weights[name]) for name in stored.weights)
+    assert loaded.adapters.keys() == stored.adapters.keys()
+
+
+def test_other_adapters_are_another_version(stored):
+    changed = {name: tensor + 1e-3 for name, tensor in stored.adapters.items()}
+    assert replace(stored, adapters=changed).version != stored.version
+
+
+def test_a_missing_adapter_is_named(stored, tmp_path):
+    fewer = dict(stored.adapters)
+    del fewer["1.out.up"]
+    save(replace(stored, adapters=fewer), tmp_path / "fewer.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks the weights 'adapters\.1\.out\.up'"):
+        load(tmp_path / "fewer.safetensors", clip_cache=tmp_path)
