@@ -88,7 +88,7 @@ ARCHITECTURES = {
     "tiny": Architecture(tower=ResidualTowerConfig(), image_size=256, shuffle_patch=32),
     "vit-b-16": Architecture(
         tower=ClipTowerConfig(
-            width=768, layers=12, patch_size=16, reads=(3, 5, 7, 9, 11), features=384
+            width=768, layers=12, patch_size=16, reads=(3, 5, 7, 9), features=384
         ),
         shuffle_patch=32,
     ),
