@@ -9,7 +9,7 @@
 from_env = $(shell sed -nE 's/^$(1)=["'\'']?([^"'\''\#]*[^"'\''\# ]).*/\1/p' .env 2>/dev/null)
 PORT ?= $(or $(call from_env,PORT),8000)
 DATA_DIR ?= $(or $(call from_env,DATA_DIR),data)
-CLIP_CACHE ?= $(or $(call from_env,CLIP_CACHE),$(DATA_DIR)/clip)
+CLIP_CACHE := $(or $(CLIP_CACHE),$(call from_env,CLIP_CACHE),$(DATA_DIR)/clip)
 export PORT DATA_DIR CLIP_CACHE
 
 BIN := .venv/bin
