@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from detection.d3.clip_weights import ClipTower, read_clip_tower
+from detection.d3.errors import CheckpointError
 from detection.d3.foreign import untrained_head
 from detection.d3.network import ARCHITECTURES, D3Network
 from detection.d3.tower_file import CLIP_VIT_B_16, default_cache
@@ -63,6 +64,18 @@ def test_its_features_are_those_of_the_graph_with_activations_in_fp32(tower):
         features = network.tower.eval()(torch.from_numpy(images()))
     expected = torch.tensor(GOLDEN["features"])
     torch.testing.assert_close(features[:, ::STRIDE], expected, rtol=0, atol=1e-4)
+
+
+def test_their_names_are_read_as_the_same_tower(tower, tower_path):
+    theirs = {n: torch.from_numpy(array) for n, array in in_their_names(tower.weights).items()}
+    again = read_clip_tower(tower_path, theirs)
+    assert (again.config, again.image_size) == (ARCHITECTURES["vit-b-16"].tower, 224)
+    assert again.sha256 == CLIP_VIT_B_16.sha256
+
+
+def test_it_is_not_taken_for_another_architecture(tower_path):
+    with pytest.raises(CheckpointError, match=r"is vit-b-16, not vit-l-14\.$"):
+        untrained_head(tower_path, architecture="vit-l-14", seed=0)
 
 
 def test_training_begins_with_it_and_leaves_it_in_its_file(tower_path):
