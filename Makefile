@@ -19,7 +19,7 @@ CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
 .PHONY: run setup test browser lint benchmark-records load-test screenshots benchmark-workers force
 
-run: setup $(MIGRATED) $(CLIP) $(SCANNED)
+run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
 
 setup: .venv/.requirements
