@@ -6,6 +6,7 @@ a secret key of its own, on this computer only. ``.env.example`` lists all varia
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import environ
@@ -212,6 +213,12 @@ WHITENOISE_USE_FINDERS = True
 
 # Model
 MODEL_CHECKPOINT_PATH = _path("MODEL_CHECKPOINT_PATH", "checkpoints/d3-tiny.safetensors")
+# Judges where that one's CLIP tower has not been fetched; none where a checkpoint is configured
+FALLBACK_CHECKPOINT = (
+    None
+    if os.environ.get("MODEL_CHECKPOINT_PATH")
+    else BASE_DIR / "checkpoints" / "d3-tiny.safetensors"
+)
 ACTIVE_CHECKPOINT_FILE = DATA_DIR / "active_checkpoint"  # names another, see activate_checkpoint
 CLIP_CACHE = _path("CLIP_CACHE", str(DATA_DIR / "clip"))  # towers that checkpoints share
 CLIP_WEIGHTS = env.str("CLIP_WEIGHTS", "") or None
@@ -306,7 +313,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "BatchStatusEnum": "detection.models.PredictionBatch.Status",
         "ReviewStatusEnum": "detection.models.Prediction.Review",
-        "HealthStatusEnum": ["ok", "unavailable"],
+        "HealthStatusEnum": ["ok", "degraded", "unavailable"],
         "LiveStatusEnum": ["ok"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -1,12 +1,16 @@
 """Which checkpoint is active: the one that was activated on this machine, else the configured one.
 
-The choice is one small file, ``settings.ACTIVE_CHECKPOINT_FILE``, which holds a path. Processes
-look at it before each use of the detector, so that they need no restart.
+The choice is one small file, ``settings.ACTIVE_CHECKPOINT_FILE``, which holds a path. Where the
+default checkpoint counts and its CLIP tower is missing, ``settings.FALLBACK_CHECKPOINT`` judges.
+Processes look at the choice and at the tower before each use of the detector, so that they need no
+restart.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +18,17 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from PIL import Image
 
-from detection.d3.errors import CheckpointError
+from detection.d3.checkpoint_header import describe
+from detection.d3.errors import CheckpointError, TowerError
+from detection.d3.tower_file import CLIP_VIT_B_16, TowerFile
 
 if TYPE_CHECKING:
     from detection.d3 import Detector
 
-State = tuple[int, int] | None
+logger = logging.getLogger(__name__)
+
+FileState = tuple[int, int] | None
+State = tuple[FileState, FileState]
 
 
 def active_checkpoint() -> Path:
@@ -39,9 +48,16 @@ def active_checkpoint() -> Path:
 
 
 def choice_state() -> State:
-    """Something that is another after each change of the choice, and costs a few microseconds."""
+    """Something that is another after each change of the choice, and once the default's tower has
+    been fetched. It costs a few microseconds.
+    """
+    tower = CLIP_VIT_B_16.path(settings.CLIP_CACHE) if has_fallback() else None
+    return _file_state(settings.ACTIVE_CHECKPOINT_FILE), tower and _file_state(tower)
+
+
+def _file_state(path: Path) -> FileState:
     try:
-        stat = settings.ACTIVE_CHECKPOINT_FILE.stat()
+        stat = path.stat()
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_ino
@@ -49,7 +65,21 @@ def choice_state() -> State:
 
 def is_activated() -> bool:
     """Whether the configuration does not count."""
-    return choice_state() is not None
+    return _file_state(settings.ACTIVE_CHECKPOINT_FILE) is not None
+
+
+def has_fallback() -> bool:
+    """Whether another checkpoint may judge in place of the active one."""
+    return settings.FALLBACK_CHECKPOINT is not None and not is_activated()
+
+
+def lacking_tower(path: Path) -> TowerFile | None:
+    """The CLIP tower that the checkpoint names, if it is not there. Raises CheckpointError."""
+    named = describe(path).get("tower_file")
+    if named is None or settings.CLIP_WEIGHTS:
+        return None
+    tower_file = TowerFile(**named)
+    return None if tower_file.is_in(settings.CLIP_CACHE) else tower_file
 
 
 def activate(path: Path) -> None:
@@ -93,6 +123,31 @@ def load_detector(path: Path, *, device: str | None = None) -> Detector:
         clip_cache=settings.CLIP_CACHE,
         device=device or settings.DEVICE,
         precision=settings.PRECISION,
+    )
+
+
+def load_active_detector(load: Callable[[Path], Detector]) -> tuple[Detector, str | None]:
+    """``load`` the active checkpoint or, without its CLIP tower, the fallback.
+
+    Beside the detector, a sentence for users that says why it is the fallback's, or None.
+    Raises D3Error.
+    """
+    path = active_checkpoint()
+    try:
+        return load(path), None
+    except TowerError as error:
+        if not has_fallback():
+            raise
+        logger.warning("%s judges for now. %s", settings.FALLBACK_CHECKPOINT.stem, error)
+        return load(settings.FALLBACK_CHECKPOINT), fallback_notice()
+
+
+def fallback_notice() -> str:
+    """What users are told while the fallback judges."""
+    fallback, default = settings.FALLBACK_CHECKPOINT.stem, Path(settings.MODEL_CHECKPOINT_PATH).stem
+    return (
+        f"The small detector {fallback} judges in place of {default}, whose CLIP tower is missing "
+        "here; manage.py fetch_clip downloads it."
     )
 
 

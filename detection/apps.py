@@ -10,8 +10,8 @@ from django.apps import AppConfig, apps
 
 from detection.active_checkpoint import (
     State,
-    active_checkpoint,
     choice_state,
+    load_active_detector,
     load_and_try_detector,
     load_detector,
 )
@@ -31,7 +31,8 @@ class DetectionConfig(AppConfig):
     def __init__(self, app_name, app_module) -> None:
         super().__init__(app_name, app_module)
         self._detector: Detector | None = None
-        self._state: State = None  # of the choice that the detector was loaded for
+        self.notice: str | None = None  # for users, while another detector than the default judges
+        self._state: State | None = None  # of the choice that the detector was loaded for
         self._loading = threading.Lock()
         self._successor: threading.Thread | None = None  # loads the next one
 
@@ -55,7 +56,7 @@ class DetectionConfig(AppConfig):
         with self._loading:
             if self._detector is None:
                 self._state = choice_state()  # before the choice is read: a change after it counts
-                self._detector = load_detector(active_checkpoint())
+                self._detector, self.notice = load_active_detector(load_detector)
 
     def _load_successor(self) -> None:
         with self._loading:
@@ -71,7 +72,7 @@ class DetectionConfig(AppConfig):
         """Changes over to the active checkpoint, or keeps the old one until the next choice."""
         state, old = choice_state(), self._detector.info
         try:
-            self._detector = load_and_try_detector(active_checkpoint())
+            self._detector, self.notice = load_active_detector(load_and_try_detector)
         except D3Error as error:
             logger.error("%s %s stays active: %s", old.name, old.version, error)
         except Exception:  # no memory for two, say
@@ -87,3 +88,11 @@ class DetectionConfig(AppConfig):
 def get_detector() -> Detector:
     """The detector of this process."""
     return apps.get_app_config("detection").detector
+
+
+def detector_notice() -> str | None:
+    """A sentence for users about a detector that is not the one it should be.
+
+    None where all is well, and before the detector is loaded.
+    """
+    return apps.get_app_config("detection").notice

@@ -8,9 +8,15 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from detection.active_checkpoint import active_checkpoint, is_activated
-from detection.d3.checkpoint_header import describe
+from detection.active_checkpoint import (
+    active_checkpoint,
+    fallback_notice,
+    has_fallback,
+    is_activated,
+    lacking_tower,
+)
 from detection.d3.errors import CheckpointError
+from detection.d3.tower_file import missing_tower
 
 WEEK_SECONDS = 7 * 24 * 3600
 
@@ -20,7 +26,7 @@ def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
     """The file of the active checkpoint must be there and begin like a checkpoint."""
     problem = _checkpoint_problem()
     if problem is None:
-        return []
+        return _fallback_warnings()
     hint = "Set MODEL_CHECKPOINT_PATH to a detector checkpoint."
     if is_activated():
         problem = f"The checkpoint that was activated here is no use. {problem}"
@@ -147,7 +153,16 @@ def _checkpoint_problem() -> str | None:
         path = active_checkpoint()
         if not path.exists():
             return f"There is no checkpoint at {path}."
-        describe(path)
+        if (tower_file := lacking_tower(path)) and not has_fallback():
+            return missing_tower(path, tower_file, settings.CLIP_CACHE)
     except CheckpointError as error:
         return str(error)
     return None
+
+
+def _fallback_warnings() -> list[CheckMessage]:
+    """The default checkpoint lacks its tower, and another judges."""
+    if not (has_fallback() and lacking_tower(active_checkpoint())):
+        return []
+    hint = "Run manage.py fetch_clip, or set MODEL_CHECKPOINT_PATH to the one that you want."
+    return [Warning(fallback_notice(), hint=hint, id="detection.W002")]

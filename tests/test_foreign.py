@@ -14,8 +14,9 @@ from torch import Tensor
 
 from detection.d3 import weight_files
 from detection.d3.checkpoints import load, save
+from detection.d3.clip_sources import OPENAI_MODELS
 from detection.d3.errors import CheckpointError
-from detection.d3.network import Architecture, ClipTowerConfig
+from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
 from detection.d3.preprocessing import Preprocessing
 from tests.published_layouts import (
     CLIP,
@@ -119,6 +120,22 @@ def test_a_converted_checkpoint_needs_nothing_else(tmp_path, version):
 
 def test_a_whole_model_keeps_its_own_tower(tmp_path, version):
     assert load(head_layout("full", tmp_path), clip_weights=tmp_path / "none").version == version
+
+
+def test_openai_means_the_tower_whose_features_fit_the_head():
+    from open_clip.pretrained import get_pretrained_cfg
+
+    widths = {a.tower.width for a in ARCHITECTURES.values() if isinstance(a.tower, ClipTowerConfig)}
+    assert OPENAI_MODELS.keys() == widths
+    for model in OPENAI_MODELS.values():
+        address = get_pretrained_cfg(model, "openai")["url"]
+        assert address.split("/")[-2] in weight_files.OPENAI_ARCHIVES
+        assert address.endswith(f"{model}.pt")
+
+
+def test_openai_has_nothing_for_a_head_of_another_width():
+    with pytest.raises(CheckpointError, match="no CLIP whose features have 128 values"):
+        load(HEAD, clip_weights="openai")
 
 
 # Downloads, from a server of our own

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stateless
 SHOW = """
 import json
 from django.conf import settings
-names = ["DEBUG", "SECRET_KEY", "MODEL_CHECKPOINT_PATH"]
+names = ["DEBUG", "SECRET_KEY", "MODEL_CHECKPOINT_PATH", "FALLBACK_CHECKPOINT", "CLIP_CACHE"]
 print(json.dumps({name: str(getattr(settings, name)) for name in names}))
 """
 
@@ -41,6 +41,8 @@ def test_without_configuration_a_secret_key_is_made_and_kept(tmp_path):
     assert first["DEBUG"] == "True"
     assert first["SECRET_KEY"] == (tmp_path / "secret_key").read_text()
     assert first["MODEL_CHECKPOINT_PATH"].endswith("checkpoints/d3-tiny.safetensors")
+    assert first["FALLBACK_CHECKPOINT"].endswith("checkpoints/d3-tiny.safetensors")
+    assert first["CLIP_CACHE"] == str(tmp_path / "clip")
 
 
 def test_a_secret_key_makes_it_a_production_installation(tmp_path):
@@ -62,3 +64,4 @@ def test_a_relative_path_starts_at_the_project(tmp_path):
     given = settings_of_a_new_process(tmp_path, MODEL_CHECKPOINT_PATH="weights/own.safetensors")
 
     assert given["MODEL_CHECKPOINT_PATH"] == str(settings.BASE_DIR / "weights/own.safetensors")
+    assert given["FALLBACK_CHECKPOINT"] == "None"

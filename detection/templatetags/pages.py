@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django import template
 
-from detection.apps import get_detector
+from detection.apps import detector_notice, get_detector
 from detection.d3.errors import D3Error
 
 register = template.Library()
@@ -16,3 +16,13 @@ def model_in_use() -> str:
     except D3Error:
         return ""
     return f"{info.name} {info.version}"
+
+
+@register.simple_tag
+def notice_of_model() -> str:
+    """Why another model than the default judges now; empty where none does."""
+    try:
+        get_detector()
+    except D3Error:
+        return ""
+    return detector_notice() or ""

@@ -24,7 +24,7 @@ from detection import broker
 from detection.api import schema
 from detection.api.errors import RETRY_AFTER_SECONDS, envelope
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
-from detection.apps import get_detector
+from detection.apps import detector_notice, get_detector
 from detection.batches import waiting_batches
 from detection.leftovers import delete_files, take_back
 from detection.models import Prediction, new_id
@@ -41,6 +41,15 @@ HEALTHY = {
     "database": UP,
     "storage": UP,
     "queue": {**UP, "mode": "in the process", "waiting": 0},
+}
+DEGRADED = {
+    **HEALTHY,
+    "status": "degraded",
+    "model": {
+        **HEALTHY["model"],
+        "notice": "The small detector d3-tiny judges in place of d3-clip-b-16, whose CLIP tower is "
+        "missing here; manage.py fetch_clip downloads it.",
+    },
 }
 UNHEALTHY = {
     **HEALTHY,
@@ -67,6 +76,9 @@ class PartSerializer(serializers.Serializer):
 class ModelPartSerializer(PartSerializer):
     name = serializers.CharField(required=False, help_text="Name of the checkpoint")
     version = serializers.CharField(required=False, help_text="Hash of its weights")
+    notice = serializers.CharField(
+        required=False, help_text="Why another detector than the default judges; only then"
+    )
 
 
 class QueuePartSerializer(PartSerializer):
@@ -80,7 +92,10 @@ class LiveSerializer(AnswerSerializer):
 
 class HealthSerializer(serializers.Serializer):
     success = serializers.BooleanField(help_text="Whether every part works")
-    status = serializers.ChoiceField(["ok", "unavailable"], help_text="The same in a word")
+    status = serializers.ChoiceField(
+        ["ok", "degraded", "unavailable"],
+        help_text="The same in a word; degraded: it works, with a lesser detector than the default",
+    )
     device = serializers.CharField(allow_null=True, help_text="Where the model runs")
     model = ModelPartSerializer(help_text="The detector")
     database = PartSerializer(help_text="Where records are kept")
@@ -126,7 +141,9 @@ class HealthView(_OpenView):
         summary="Whether every part works",
         responses={
             200: OpenApiResponse(
-                HealthSerializer, "Every part works", examples=[schema.example("ok", HEALTHY)]
+                HealthSerializer,
+                "Every part works",
+                examples=[schema.example("ok", HEALTHY), schema.example("degraded", DEGRADED)],
             ),
             503: OpenApiResponse(
                 UnhealthySerializer,
@@ -140,7 +157,8 @@ class HealthView(_OpenView):
         device = parts["model"].pop("device", None)
         down = [name for name, part in parts.items() if not part["ok"]]
         if not down:
-            return Response({"success": True, "status": "ok", "device": device, **parts})
+            status = "degraded" if "notice" in parts["model"] else "ok"
+            return Response({"success": True, "status": status, "device": device, **parts})
         error = envelope(f"Not available: {', '.join(down)}.", "unavailable")
         return Response(
             {**error, "status": "unavailable", "device": device, **parts},
@@ -200,7 +218,8 @@ def _tried(name: str, check: Callable[[], dict]) -> dict:
 
 def _check_model() -> dict:
     info = get_detector().info
-    return {"name": info.name, "version": info.version, "device": info.device}
+    model = {"name": info.name, "version": info.version, "device": info.device}
+    return {**model, "notice": notice} if (notice := detector_notice()) else model
 
 
 def _check_database() -> dict:

@@ -158,7 +158,7 @@ def _fetched_tower(architecture: str) -> Path:
     if architecture != "vit-b-16":
         raise CommandError(f"The architecture {architecture} needs --clip-weights or --init-from.")
     path = CLIP_VIT_B_16.path(settings.CLIP_CACHE)
-    if not path.exists():
+    if not CLIP_VIT_B_16.is_in(settings.CLIP_CACHE):
         raise CommandError(f"There is no {path}; manage.py fetch_clip downloads it.")
     return path
 
