@@ -39,6 +39,8 @@ def test_what_is_not_a_perturbation_is_refused_with_an_example(specification):
         "jpeg=",
         "jpeg",
         "jpeg=90,",
+        "webp=0",
+        "screenshot=101",
         "blur=0",
         "blur=-1",
         "blur=inf",
@@ -59,6 +61,26 @@ def test_jpeg_gives_the_pixels_of_a_file_saved_at_that_quality():
     changed = Perturbation("jpeg", 70)(image)
 
     assert changed.mode == "RGB"
+    assert changed.tobytes() == Image.open(buffer).tobytes()
+
+
+def test_webp_gives_the_pixels_of_a_file_saved_at_that_quality():
+    image, buffer = noise_image(), io.BytesIO()
+    image.save(buffer, "WEBP", quality=80)
+
+    changed = Perturbation("webp", 80)(image)
+
+    assert changed.mode == "RGB"
+    assert changed.tobytes() == Image.open(buffer).tobytes()
+
+
+def test_a_screenshot_is_the_picture_shown_smaller_and_saved_as_jpeg():
+    image, buffer = noise_image(size=(100, 50)), io.BytesIO()
+    image.resize((80, 40), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+
+    changed = Perturbation("screenshot", 85)(image)
+
+    assert changed.size == (80, 40)
     assert changed.tobytes() == Image.open(buffer).tobytes()
 
 
@@ -85,12 +107,15 @@ def test_the_image_itself_stays_as_it_is():
     image = noise_image()
     before = image.tobytes()
 
-    for perturbation in parse_perturbations(["jpeg=50", "blur=1", "resize=0.5"]):
+    for perturbation in parse_perturbations(
+        ["jpeg=50", "webp=50", "screenshot=50", "blur=1", "resize=0.5"]
+    ):
         perturbation(image)
 
     assert image.tobytes() == before
 
 
-def test_an_image_too_wide_for_a_jpeg_is_refused():
-    with pytest.raises(ImageError, match="too large for the perturbation jpeg=90"):
-        Perturbation("jpeg", 90)(Image.new("RGB", (70_000, 1)))
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "screenshot"])
+def test_an_image_too_wide_for_a_file_is_refused(kind):
+    with pytest.raises(ImageError, match=f"too large for the perturbation {kind}=90"):
+        Perturbation(kind, 90)(Image.new("RGB", (90_000, 1)))

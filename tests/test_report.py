@@ -14,10 +14,13 @@ from detection.d3.dataset import scan_dataset
 from detection.d3.evaluation import Condition, Evaluation, Unreadable, source_name
 from detection.d3.metrics import measure
 from detection.d3.report import (
+    POOLED_COLUMNS,
     Occasion,
     metrics_table,
+    pooled_table,
     render_html,
     robustness_table,
+    table_notes,
     worst_mistakes,
     write_report,
 )
@@ -52,6 +55,7 @@ def an_evaluation(
                 labels=[sample.label for sample in samples],
                 sources=[source_name(sample) for sample in samples],
                 threshold=detector.threshold,
+                uncertain=detector.uncertain,
                 draws=20,
             ),
         )
@@ -212,8 +216,62 @@ def test_the_terminal_table_has_a_line_of_values_and_a_line_of_intervals(tmp_pat
         ["a", "2", "1.000", "1.000"],
         ["b", "2", "0.500", "0.000"],
         ["mean", "4", "0.750", "0.500"],
+        ["pooled", "4", "0.500", "0.500"],
     ]
     assert lines[2].split()[1] == "1.000–1.000"
+
+
+def sources_of_one_class(tmp_path: Path) -> Path:
+    """The sources "a" and "b" of two fakes each, and "photos" of two real images."""
+    root = labelled_images(tmp_path, sources=["a", "b", "photos"], images=2)
+    for folder in ("a/0_real", "b/0_real", "photos/1_fake"):
+        for path in (root / "test" / folder).iterdir():
+            path.unlink()
+    return root
+
+
+def test_sources_of_one_class_have_the_columns_that_they_define(tmp_path):
+    scores = [0.9, 0.3, 0.8, 0.7, 0.2, 0.6]
+    evaluation = an_evaluation(sources_of_one_class(tmp_path), {"clean": scores, "blur=1": scores})
+
+    lines = metrics_table(evaluation.clean).splitlines()
+    robustness = robustness_table(evaluation.conditions).splitlines()
+
+    assert lines[0].split() == ["Source", "Images", "AUC", "Acc.", "real", "Acc.", "fake"]
+    assert [line.split() for line in lines[1::2]] == [
+        ["a", "2", "0.750", "–", "0.500"],
+        ["b", "2", "1.000", "–", "1.000"],
+        ["photos", "2", "–", "0.500", "–"],
+        ["mean", "6", "0.875", "0.500", "0.750"],
+        ["pooled", "6", "0.875", "0.500", "0.750"],
+    ]
+    assert [line.split()[0] for line in robustness[1::2]] == ["a", "b", "mean", "pooled"]
+    assert "its AUC is that of 2" in table_notes(evaluation.clean)
+
+
+def test_all_images_have_one_line_for_each_condition(root):
+    evaluation = an_evaluation(root, {"clean": [0.1, 0.55, 0.7, 0.3], "jpeg=50": [0.4] * 4})
+
+    header, clean, intervals, jpeg, _ = pooled_table(evaluation.conditions).splitlines()
+
+    assert re.split(" {2,}", header)[2:] == list(POOLED_COLUMNS)
+    # Only 0.55 is in the uncertain band; of the three others 0.1 and 0.7 are right.
+    assert clean.split()[:5] == ["clean", "4", "0.750", "0.500", "0.500"]
+    assert clean.split()[6:] == ["0.750", "0.667"]
+    assert intervals.split()[1:3] == [".095–.905", ".095–.905"]
+    assert jpeg.split()[:5] == ["jpeg=50", "4", "0.500", "0.000", "0.000"]
+
+
+def test_many_sources_are_drawn_as_one_curve(tmp_path):
+    root = labelled_images(tmp_path, sources=[f"s{place:02}" for place in range(13)], images=1)
+    scores = [0.1, 0.9] * 13
+    evaluation = an_evaluation(root, {"clean": scores, "blur=1": scores})
+
+    page = Page(render_html(evaluation, an_occasion(root)))
+
+    plots = [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
+    assert plots[0] == "ROC curves of pooled, AUC 1.000."
+    assert "s00" in page.text
 
 
 def test_the_robustness_table_has_one_column_per_condition(root):

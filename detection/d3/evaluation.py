@@ -110,7 +110,7 @@ def evaluate(
         samples=tuple(readable),
         unreadable=tuple(unreadable),
         conditions=tuple(
-            Condition(name, own, _measure(own, readable, detector.info.threshold, draws))
+            Condition(name, own, _measure(own, readable, detector.info, draws))
             for name, own in zip(names, by_condition, strict=True)
         ),
     )
@@ -159,12 +159,13 @@ def _readable_views(
 
 
 def _measure(
-    scores: np.ndarray, samples: Sequence[Sample], threshold: float, draws: int
+    scores: np.ndarray, samples: Sequence[Sample], detector: DetectorInfo, draws: int
 ) -> Measurement:
     return measure(
         scores=scores,
         labels=[sample.label for sample in samples],
         sources=[source_name(sample) for sample in samples],
-        threshold=threshold,
+        threshold=detector.threshold,
+        uncertain=detector.uncertain,
         draws=draws,
     )

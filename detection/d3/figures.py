@@ -20,10 +20,11 @@ from sklearn.metrics import roc_curve
 
 from .dataset import FAKE, REAL
 from .evaluation import Condition, Evaluation
-from .metrics import Estimate, reliability_bins
+from .metrics import Estimate, SourceMetrics, reliability_bins
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6BB1", "#808080")
 DASHES = ("-", "--", "-.", ":")
+MAX_CURVES = 12
 INK = "#010203"  # a colour that nothing else has, to be replaced by the page's own
 STYLE = {
     "svg.fonttype": "none",
@@ -61,7 +62,7 @@ def draw_figures(evaluation: Evaluation) -> list[Figure]:
     """Those that the evaluation has the data for."""
     with mpl.rc_context(STYLE):
         figures = [_scores(evaluation), _reliability(evaluation)]
-        if evaluation.clean.measurement.mean.auc:
+        if evaluation.clean.measurement.pooled.metrics.auc:
             figures.insert(0, _roc(evaluation))
             if len(evaluation.conditions) > 1:
                 figures.insert(1, _robustness(evaluation))
@@ -71,11 +72,9 @@ def draw_figures(evaluation: Evaluation) -> list[Figure]:
 def _roc(evaluation: Evaluation) -> Figure:
     canvas, axes = _axes("share of real images called fake", "share of fakes found")
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
-    labels, sources, words = evaluation.labels, evaluation.sources, []
-    for (colour, dash), each in zip(_lines(), evaluation.clean.measurement.sources, strict=False):
-        if each.metrics.auc is None:
-            continue
-        own = sources == each.source
+    labels, words = evaluation.labels, []
+    for (colour, dash), each in zip(_lines(), _drawn(evaluation.clean), strict=False):
+        own = _compared(evaluation, each)
         alarms, found, _ = roc_curve(labels[own], evaluation.clean.scores[own])
         name = f"{each.source}, AUC {each.metrics.auc.value:.3f}"
         axes.plot(alarms, found, color=colour, linestyle=dash, label=name)
@@ -102,10 +101,11 @@ def _robustness(evaluation: Evaluation) -> Figure:
     canvas, axes = _axes("", "AUC")
     names = [condition.name for condition in evaluation.conditions]
     places = np.arange(len(names))
-    for (colour, dash), each in zip(_lines(), evaluation.clean.measurement.sources, strict=False):
-        if each.metrics.auc:
-            values = [_auc(condition, each.source) for condition in evaluation.conditions]
-            axes.plot(places, values, color=colour, linestyle=dash, marker=".", label=each.source)
+    drawn = zip(*(_drawn(condition) for condition in evaluation.conditions), strict=True)
+    for (colour, dash), under_each in zip(_lines(), drawn, strict=False):
+        values = [each.metrics.auc.value for each in under_each]
+        name = under_each[0].source
+        axes.plot(places, values, color=colour, linestyle=dash, marker=".", label=name)
     means = [condition.measurement.mean.auc for condition in evaluation.conditions]
     _plot_with_intervals(axes, places, means)
     axes.axhline(0.5, color=INK, alpha=0.4, linewidth=1)
@@ -135,9 +135,19 @@ _REAL = (COLOURS[0], "")
 _FAKE = (COLOURS[1], "///")
 
 
-def _auc(condition: Condition, source: str) -> float:
-    sources = condition.measurement.sources
-    return next(each.metrics.auc.value for each in sources if each.source == source)
+def _drawn(condition: Condition) -> list[SourceMetrics]:
+    """The sources that have an AUC, or all images as one where these are too many to tell apart."""
+    measurement = condition.measurement
+    sources = [each for each in measurement.sources if each.metrics.auc]
+    return sources if 0 < len(sources) <= MAX_CURVES else [measurement.pooled]
+
+
+def _compared(evaluation: Evaluation, source: SourceMetrics) -> np.ndarray:
+    """(N,) whether an image counts in the source's AUC."""
+    if source == evaluation.clean.measurement.pooled:
+        return np.ones(len(evaluation.samples), bool)
+    own = evaluation.sources == source.source
+    return own if source.real else own | (evaluation.labels == REAL)
 
 
 def _plot_with_intervals(axes: Axes, places: np.ndarray, estimates: list[Estimate]) -> None:
@@ -150,7 +160,7 @@ def _plot_with_intervals(axes: Axes, places: np.ndarray, estimates: list[Estimat
 
 
 def _lines() -> Iterator[tuple[str, str]]:
-    """Colours with dashes, all different for the first twelve."""
+    """Colours with dashes, all different for the first ``MAX_CURVES``."""
     return zip(cycle(COLOURS), cycle(DASHES), strict=False)
 
 

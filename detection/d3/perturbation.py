@@ -1,4 +1,4 @@
-"""What happens to images on their way: JPEG compression, blur, resizing. For robustness tests."""
+"""What happens to images on their way: compression, blur, resizing. For robustness tests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFilter
 
-from .augmentation import recompress, rescale
+from .augmentation import recompress, recompress_webp, rescale
 from .errors import D3Error, ImageError
+
+SCREENSHOT_SCALE = 0.8  # of a picture on a screen that is too small for all its pixels
 
 
 class PerturbationError(D3Error):
@@ -32,7 +34,7 @@ class Perturbation:
         """A changed copy of the RGB ``image``. Raises ImageError where it cannot be changed so."""
         try:
             return KINDS[self.kind].apply(image, self.amount)
-        except (OSError, ValueError) as error:  # a JPEG has at most 65,500 pixels a side
+        except (OSError, ValueError) as error:  # JPEG and WebP limit the pixels of a side
             raise ImageError(f"The image is too large for the perturbation {self.name}.") from error
 
 
@@ -69,6 +71,15 @@ def _jpeg(image: Image.Image, quality: float) -> Image.Image:
     return recompress(image, int(quality))
 
 
+def _webp(image: Image.Image, quality: float) -> Image.Image:
+    return recompress_webp(image, int(quality))
+
+
+def _screenshot(image: Image.Image, quality: float) -> Image.Image:
+    """What a screen shows of the image, scaled to fit, sent on as a JPEG."""
+    return recompress(rescale(image, SCREENSHOT_SCALE, Image.Resampling.BICUBIC), int(quality))
+
+
 def _blur(image: Image.Image, sigma: float) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(sigma))
 
@@ -88,9 +99,12 @@ class _Kind:
     whole: bool = False
 
 
+_QUALITY = "a whole quality from 1 to 100"
 KINDS = {
-    "jpeg": _Kind(_jpeg, 1, 100, "a whole quality from 1 to 100", whole=True),
+    "jpeg": _Kind(_jpeg, 1, 100, _QUALITY, whole=True),
+    "webp": _Kind(_webp, 1, 100, _QUALITY, whole=True),
+    "screenshot": _Kind(_screenshot, 1, 100, _QUALITY, whole=True),
     "blur": _Kind(_blur, 0.1, 50, "a sigma from 0.1 to 50 pixels"),
     "resize": _Kind(_resize, 0.05, 4, "a factor from 0.05 to 4"),
 }
-_EXAMPLES = "jpeg=90, blur=1 or resize=0.5"
+_EXAMPLES = "jpeg=90, webp=80, screenshot=85, blur=1 or resize=0.5"

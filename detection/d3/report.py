@@ -16,8 +16,9 @@ from .dataset import FAKE, REAL, Sample
 from .decoding import decode_image
 from .evaluation import Condition, Evaluation, source_name
 from .figures import draw_figures
-from .metrics import Estimate, Metrics
+from .metrics import MIN_IMAGES, Estimate, Metrics
 from .pages import TEMPLATES, thumbnail
+from .perturbation import SCREENSHOT_SCALE
 
 JSON_NAME, HTML_NAME = "evaluation.json", "evaluation.html"
 CLASS_NAMES = {REAL: "real", FAKE: "fake"}
@@ -31,9 +32,10 @@ COLUMNS = {
     "brier": "Brier",
     "calibration_error": "ECE",
 }
+POOLED_COLUMNS = ("AUC", "Found", "False alarms", "ECE", "Outside band", "Acc. there")
 MISTAKES_SHOWN = 12  # of each kind
 
-_Row = tuple[str, int, list[Estimate | None]]  # source, images, one value per column
+_Row = tuple[str, int, list[Estimate | None]]  # source or condition, images, a value per column
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,13 @@ def render_html(evaluation: Evaluation, occasion: Occasion) -> str:
     return templates.get_template("evaluation.html").render(
         evaluation=evaluation,
         occasion=occasion,
-        titles=COLUMNS.values(),
+        titles=_columns(evaluation.clean).values(),
+        notes=table_notes(evaluation.clean),
         auc_rows=_auc_rows(evaluation.conditions),
         rows={each.name: _metric_rows(each) for each in evaluation.conditions},
+        screenshot_scale=SCREENSHOT_SCALE,
+        pooled_titles=POOLED_COLUMNS,
+        pooled_rows=_pooled_rows(evaluation.conditions),
         figures=draw_figures(evaluation),
         mistakes=worst_mistakes(evaluation, occasion),
         share_of_fakes=float(evaluation.labels.mean()),
@@ -145,7 +151,25 @@ def worst_mistakes(evaluation: Evaluation, occasion: Occasion) -> dict[str, list
 
 def metrics_table(condition: Condition) -> str:
     """The condition's metrics for a terminal, each with its interval below it."""
-    return _text_table(["Source", "Images", *COLUMNS.values()], _metric_rows(condition))
+    header = ["Source", "Images", *_columns(condition).values()]
+    return _text_table(header, _metric_rows(condition))
+
+
+def table_notes(condition: Condition) -> str:
+    """What must be known to read the rows of the table, where there are several sources."""
+    measurement = condition.measurement
+    if len(measurement.sources) == 1:
+        return ""
+    return (
+        "A source of fakes alone is compared with the real images of all sources. The mean is over "
+        f"sources with at least {MIN_IMAGES} images of each class that they have, or over all if "
+        f"none has so many: its AUC is that of {measurement.averaged}. Pooled: all images at once."
+    )
+
+
+def pooled_table(conditions: Sequence[Condition]) -> str:
+    """What the detector does on all images under each condition, for a terminal."""
+    return _text_table(["All images", "Images", *POOLED_COLUMNS], _pooled_rows(conditions))
 
 
 def robustness_table(conditions: Sequence[Condition]) -> str:
@@ -155,29 +179,62 @@ def robustness_table(conditions: Sequence[Condition]) -> str:
 
 
 def _rows(condition: Condition) -> list[tuple[str, int, Metrics]]:
-    """(source, images, metrics), the mean last where there is more than one source."""
-    sources = condition.measurement.sources
-    rows = [(each.source, each.real + each.fake, each.metrics) for each in sources]
+    """(source, images, metrics), mean and pooled last where there is more than one source."""
+    measurement = condition.measurement
+    rows = [(each.source, each.images, each.metrics) for each in measurement.sources]
     if len(rows) > 1:
-        total = sum(count for _, count, _ in rows)
-        rows.append(("mean", total, condition.measurement.mean))
+        pooled = measurement.pooled
+        rows.append(("mean", pooled.images, measurement.mean))
+        rows.append((pooled.source, pooled.images, pooled.metrics))
     return rows
 
 
+def _columns(condition: Condition) -> dict[str, str]:
+    """Those of ``COLUMNS`` that at least one source defines."""
+    metrics = [each.metrics for each in condition.measurement.sources]
+    return {
+        name: title
+        for name, title in COLUMNS.items()
+        if any(getattr(each, name) for each in metrics)
+    }
+
+
 def _metric_rows(condition: Condition) -> list[_Row]:
-    """The metrics of each source in the order of ``COLUMNS``."""
+    """The metrics of each source in the order of ``_columns``."""
     return [
-        (name, count, [getattr(metrics, column) for column in COLUMNS])
+        (name, count, [getattr(metrics, column) for column in _columns(condition)])
         for name, count, metrics in _rows(condition)
     ]
 
 
 def _auc_rows(conditions: Sequence[Condition]) -> list[_Row]:
-    """(source, images, AUC under each condition), the mean last."""
+    """(source, images, AUC under each condition) of the rows that have an AUC."""
     tables = [_rows(condition) for condition in conditions]
     return [
         (name, count, [table[i][2].auc for table in tables])
-        for i, (name, count, _) in enumerate(tables[0])
+        for i, (name, count, metrics) in enumerate(tables[0])
+        if metrics.auc
+    ]
+
+
+def _pooled_rows(conditions: Sequence[Condition]) -> list[_Row]:
+    """(condition, images, values in the order of ``POOLED_COLUMNS``)."""
+    return [
+        (condition.name, condition.measurement.pooled.images, _pooled_values(condition))
+        for condition in conditions
+    ]
+
+
+def _pooled_values(condition: Condition) -> list[Estimate | None]:
+    metrics, certainty = condition.measurement.pooled.metrics, condition.measurement.certainty
+    right = metrics.accuracy_real
+    return [
+        metrics.auc,
+        metrics.accuracy_fake,
+        right.complement() if right else None,
+        metrics.calibration_error,
+        certainty.share,
+        certainty.accuracy,
     ]
 
 

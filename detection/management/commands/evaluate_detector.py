@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ class Command(BaseCommand):
             nargs="+",
             default=[],
             metavar="KIND=AMOUNTS",
-            help="for example jpeg=90,70,50 blur=1,2 resize=0.5,0.75",
+            help="for example jpeg=90,70 webp=80 screenshot=85 blur=1,2 resize=0.5,0.75",
         )
         parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
@@ -87,11 +88,14 @@ class Command(BaseCommand):
         self.stdout.write(f"\nReport: {folder / HTML_NAME}")
 
     def _print(self, evaluation: Evaluation) -> None:
-        from detection.d3.report import metrics_table, robustness_table
+        from detection.d3.report import metrics_table, pooled_table, robustness_table, table_notes
 
         for each in evaluation.unreadable:
             self.stderr.write(f"{each.sample.path}: {each.reason}")
         self.stdout.write(metrics_table(evaluation.clean))
+        if notes := table_notes(evaluation.clean):
+            self.stdout.write(f"\n{textwrap.fill(notes, 80)}")
+        self.stdout.write(f"\n{pooled_table(evaluation.conditions)}")
         if len(evaluation.conditions) > 1:
             self.stdout.write(f"\n{robustness_table(evaluation.conditions)}")
 
