@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
+from scipy.stats import binomtest
 
 FALSE_ALARMS = 0.03  # share of real validation pictures that may exceed the threshold
-UNCERTAIN_FALSE_ALARMS = (0.10, 0.01)  # shares that exceed the band's lower and upper end
+MAX_FALSE_ALARMS = 0.05  # upper bound of that share's 95 % interval (Wilson)
 LOWEST_THRESHOLD = 0.5  # so that FAKE is never said of a score that speaks for REAL
-LOWEST_BAND = (1 / 3, 2 / 3)
+CERTAIN = 0.9  # share of the verdicts on each side of the uncertain band that are right
 TEMPERATURES = (0.5, 20.0)  # a validation split without any mistake would ask for zero
 
 
@@ -28,20 +29,42 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """Fit on logits (N,) and labels (N,) of 0 real and 1 fake; both classes must be there.
 
     The temperature minimises the negative log likelihood (Guo et al., "On Calibration of Modern
-    Neural Networks", ICML 2017). The threshold is the score that 3 % of the real pictures exceed,
-    or 0.5 where fewer exceed that. Between the scores that 10 % and 1 % of them exceed, but not
-    below 1/3 and 2/3, a verdict is called uncertain.
+    Neural Networks", ICML 2017). At most 3 % of the real pictures exceed the threshold, and so few
+    that the interval of their share ends at 5 %; where even none would be too few pictures for that
+    interval, the 3 % alone count. The threshold is the lowest such score, but at least 0.5.
+
+    The uncertain band is the smallest around the threshold that leaves 90 % of the verdicts right
+    on each of its sides, the two classes weighted equally.
     """
     temperature = _fit_temperature(logits.astype(np.float64), labels)
-    real = expit(logits[labels == 0].astype(np.float64) / temperature)
-    threshold, low, high = (
-        float(np.quantile(real, 1 - share)) for share in (FALSE_ALARMS, *UNCERTAIN_FALSE_ALARMS)
+    scores = expit(logits.astype(np.float64) / temperature)
+    real, fake = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
+    threshold = max(float(real[-1 - _alarms(len(real))]), LOWEST_THRESHOLD)
+    return Calibration(temperature, threshold, _uncertain_band(real, fake, threshold))
+
+
+def _alarms(real: int) -> int:
+    """How many of the ``real`` pictures may exceed the threshold."""
+    most = int(FALSE_ALARMS * real)
+    bounds = [binomtest(k, real).proportion_ci(0.95, "wilson").high for k in range(most + 1)]
+    return max((k for k, bound in enumerate(bounds) if bound <= MAX_FALSE_ALARMS), default=most)
+
+
+def _uncertain_band(real: np.ndarray, fake: np.ndarray, threshold: float) -> tuple[float, float]:
+    """Its ends, from the sorted scores of both classes; 0 or 1 where a side is never certain."""
+    ends = np.union1d(np.concatenate([real, fake]), threshold)
+    real_below, fake_below = (np.searchsorted(own, ends) / len(own) for own in (real, fake))
+    real_above, fake_above = (
+        1 - np.searchsorted(own, ends, side="right") / len(own) for own in (real, fake)
     )
-    return Calibration(
-        temperature=temperature,
-        threshold=max(threshold, LOWEST_THRESHOLD),
-        uncertain=(max(low, LOWEST_BAND[0]), max(high, LOWEST_BAND[1])),
-    )
+    low = ends[(ends <= threshold) & _are_right(real_below, fake_below)]
+    high = ends[(ends >= threshold) & _are_right(fake_above, real_above)]
+    return float(low.max(initial=0.0)), float(high.min(initial=1.0))
+
+
+def _are_right(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Where there are verdicts, and enough of them are right."""
+    return (right + wrong > 0) & (right >= CERTAIN * (right + wrong))
 
 
 def _fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
