@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from detection.d3.clip import build_clip_tower
+from detection.d3.clip import VisionTransformer
 from detection.d3.clip_weights import ClipTower, read_clip_tower
 from detection.d3.errors import CheckpointError
 from detection.d3.foreign import untrained_head
@@ -58,7 +58,7 @@ def test_its_weights_are_those_of_the_graph_to_the_bit(tower):
 
 
 def test_its_features_are_those_of_the_graph_with_activations_in_fp32(tower):
-    network = build_clip_tower(image_size=224, patch_size=16, width=768, layers=12)
+    network = VisionTransformer(image_size=224, patch_size=16, width=768, layers=12)
     network.load_state_dict(tower.weights)
     with torch.inference_mode():
         features = network.eval()(torch.from_numpy(images()))
