@@ -20,14 +20,26 @@ def run(code: str) -> str:
     return result.stdout.strip()
 
 
-def test_open_clip_builds_a_tower_whatever_torchvision_is_installed():
-    shape = run(
-        "import torch\n"
-        "from detection.d3.clip import build_clip_tower\n"
-        "tower = build_clip_tower(image_size=28, patch_size=14, width=64, layers=1)\n"
-        "print(tuple(tower(torch.zeros(1, 3, 28, 28)).shape))"
+def test_the_tower_is_that_of_open_clip_whatever_torchvision_is_installed():
+    difference = run(
+        "import importlib, torch\n"
+        "from detection.d3.clip import VisionTransformer\n"
+        "from detection.d3.open_clip import import_open_clip\n"
+        "import_open_clip()\n"
+        "transformer = importlib.import_module('open_clip.transformer')\n"
+        "theirs = transformer.VisionTransformer(image_size=28, patch_size=14, width=128, layers=2,"
+        " heads=2, mlp_ratio=4.0, output_dim=128, act_layer=transformer.QuickGELU).eval()\n"
+        "theirs.proj = None\n"
+        "ours = VisionTransformer(image_size=28, patch_size=14, width=128, layers=2).eval()\n"
+        "ours.load_state_dict(theirs.state_dict())\n"
+        "views = torch.randn(2, 3, 28, 28)\n"
+        "print((ours(views) - theirs(views)).abs().max().item())"
     )
-    assert shape == "(1, 64)"
+    assert float(difference) < 1e-5
+
+
+def test_loading_a_tower_does_not_take_the_seconds_that_open_clip_takes():
+    assert run("import sys, detection.d3.detector\nprint('open_clip' in sys.modules)") == "False"
 
 
 def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
@@ -44,7 +56,7 @@ def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
         "        Finder.tried += 1\n"
         "        torch.library.register_fake('torchvision::nms')(fake)\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from detection.d3.clip import import_open_clip\n"
+        "from detection.d3.open_clip import import_open_clip\n"
         "print(import_open_clip().__name__, Finder.tried)"
     )
     assert output == "open_clip 2"

@@ -231,6 +231,7 @@ def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
         return _verified(path, Checkpoint(**metadata, weights=weights), version)
     tower_file = metadata["tower_file"] = TowerFile(**metadata["tower_file"])
     place, tower = source.read(path, tower_file, architecture.tower.width)
+    _expected(path, architecture, limit=len(found) + len(tower.weights))  # before it is believed
     adapters = _adapters(path, architecture, found)
     weights = _joined(path, architecture, found, place, tower, adapters)
     checkpoint = Checkpoint(**metadata, weights=weights, adapters=adapters)

@@ -1,10 +1,11 @@
-"""open_clip's vision tower, imported only when a CLIP architecture is used."""
+"""CLIP's vision transformer, with OpenAI's names of weights.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
+Letters in the shape comments: N images, S image side, T tokens with the class token first, C
+channels, L blocks that are read.
+"""
 
 from __future__ import annotations
-
-import importlib
-import sys
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -12,79 +13,67 @@ from torch import Tensor, nn
 HEAD_WIDTH = 64  # channels per attention head in every published CLIP ViT
 
 
-def import_open_clip() -> ModuleType:
-    """Return open_clip, also where torchvision was built for another torch.
+class VisionTransformer(nn.Module):
+    """The tower without its final projection.
 
-    The index's torchvision is a CUDA build. Beside a CPU torch its compiled operators do not load,
-    and the import stops at a fake kernel for an operator that was never declared. None of them is
-    used here, so declaring the two schemas is enough. Where torchvision is sound nothing is done.
-    """
-    try:
-        return importlib.import_module("open_clip")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-    for name in [name for name in sys.modules if name.partition(".")[0] in _HALF_IMPORTED]:
-        del sys.modules[name]
-    _declare_torchvision_operators()
-    return importlib.import_module("open_clip")
-
-
-_HALF_IMPORTED = {"torchvision", "open_clip", "timm"}
-_declared: list[torch.library.Library] = []  # a Library undoes its definitions when collected
-
-
-def _declare_torchvision_operators() -> None:
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declared.append(library)
-
-
-def build_clip_tower(*, image_size: int, patch_size: int, width: int, layers: int) -> nn.Module:
-    """CLIP's vision transformer with QuickGELU, without its final projection.
-
-    Maps (N, 3, image_size, image_size) to the class token after ``ln_post``, (N, width).
-    Weights are random until loaded.
-    """
-    import_open_clip()
-    transformer = importlib.import_module("open_clip.transformer")
-    tower = transformer.VisionTransformer(
-        image_size=image_size,
-        patch_size=patch_size,
-        width=width,
-        layers=layers,
-        heads=width // HEAD_WIDTH,
-        mlp_ratio=4.0,
-        output_dim=width,
-        act_layer=transformer.QuickGELU,
-        norm_layer=transformer.LayerNorm,
-    )
-    tower.proj = None
-    return tower
-
-
-class BlockTokens(nn.Module):
-    """CLIP's vision transformer, read after several of its blocks instead of at its end.
-
-    Maps (N, 3, S, S) to the class tokens after the blocks ``reads``, counted from 0, (N, L, C).
-    Its weights have the names that they have in ``tower``.
+    Maps (N, 3, S, S) to the class token after ``ln_post``, (N, C), or with ``reads`` to the class
+    tokens after those blocks, counted from 0, (N, L, C). Weights are random until loaded.
     """
 
-    def __init__(self, tower: nn.Module, reads: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        reads: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
-        self.conv1, self.ln_pre, self.ln_post = tower.conv1, tower.ln_pre, tower.ln_post
-        self.class_embedding = tower.class_embedding
-        self.positional_embedding = tower.positional_embedding
-        self.transformer = tower.transformer
         self.reads = reads
+        tokens = (image_size // patch_size) ** 2 + 1
+        self.conv1 = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=False)
+        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
+        self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(tokens, width))
+        self.ln_pre = nn.LayerNorm(width)
+        blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.transformer = nn.ModuleDict({"resblocks": blocks})
+        self.ln_post = nn.LayerNorm(width)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
         patches = self.conv1(images).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(len(images), 1, -1)
         tokens = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
         read = {}
-        for number, block in enumerate(self.transformer.resblocks[: max(self.reads) + 1]):
-            tokens = block(tokens)
+        for number, block in enumerate(self.transformer.resblocks):
+            tokens = block(tokens)  # (N, T, C)
             read[number] = tokens[:, 0]
-        return torch.stack([read[number] for number in self.reads], dim=1)
+        if self.reads:
+            return torch.stack([read[number] for number in self.reads], dim=1)
+        return self.ln_post(tokens[:, 0])
+
+
+class Block(nn.Module):
+    """Self-attention and a two-layer perceptron, each on normalised tokens, each added to them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, width // HEAD_WIDTH, batch_first=True)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
+        self.mlp.add_module("gelu", QuickGELU())
+        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (N, T, C)
+        seen = self.ln_1(tokens)
+        tokens = tokens + self.attn(seen, seen, seen, need_weights=False)[0]
+        return tokens + self.mlp(self.ln_2(tokens))
+
+
+class QuickGELU(nn.Module):
+    """OpenAI's weights were trained with this approximation of GELU."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * torch.sigmoid(1.702 * inputs)

@@ -13,8 +13,8 @@ from urllib.request import urlopen
 import torch
 from tqdm import tqdm
 
-from .clip import import_open_clip
 from .errors import CheckpointError
+from .open_clip import import_open_clip
 from .weight_files import sha256_of
 
 # What "openai" means for a head: open_clip's names, by the width of the features

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import HEAD_WIDTH, build_clip_tower
+from .clip import HEAD_WIDTH, VisionTransformer
 from .errors import CheckpointError
 from .network import ClipTowerConfig
 from .tower_file import weights_digest
@@ -81,7 +81,7 @@ def read_clip_tower(path: Path, entries: dict[str, Any]) -> ClipTower:
 def expected_weights(config: ClipTowerConfig, image_size: int) -> dict[str, Tensor]:
     """The tower's weights as meta tensors: names and shapes alone."""
     with torch.device("meta"):
-        tower = build_clip_tower(
+        tower = VisionTransformer(
             image_size=image_size,
             patch_size=config.patch_size,
             width=config.width,

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .clip import BlockTokens
 from .network import ResidualTower
 
 QUICK_GELU = 1.702  # x · sigmoid(1.702 x) is silu(1.702 x) / 1.702
@@ -43,7 +42,7 @@ class FastClipTower(nn.Module):
         self.class_token = tower.class_embedding
         self.positions = tower.positional_embedding
         self.norm_before, self.norm_after = tower.ln_pre, tower.ln_post
-        self.reads = tower.reads if isinstance(tower, BlockTokens) else ()
+        self.reads = tower.reads
         blocks = tower.transformer.resblocks
         last = max(self.reads, default=len(blocks) - 1)
         self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in blocks[: last + 1])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .clip import BlockTokens, build_clip_tower
+from .clip import VisionTransformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,13 +361,13 @@ def _build_tower(architecture: Architecture) -> nn.Module:
     config = architecture.tower
     if isinstance(config, ResidualTowerConfig):
         return ResidualTower(config, architecture.image_size)
-    tower = build_clip_tower(
+    return VisionTransformer(
         image_size=architecture.image_size,
         patch_size=config.patch_size,
         width=config.width,
         layers=config.layers,
+        reads=config.reads,
     )
-    return BlockTokens(tower, config.reads) if config.reads else tower
 
 
 def untrained_weights_after_tower(architecture: Architecture) -> dict[str, Tensor]:
