@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from detection.d3.adapters import adapted_tower, adapter_shapes, adapters_of, merge
-from detection.d3.checkpoints import Checkpoint, load, save
+from detection.d3.checkpoints import Checkpoint, load, record, save
 from detection.d3.clip_weights import expected_weights
 from detection.d3.errors import CheckpointError
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
 from detection.d3.tower_file import TowerFile, weights_digest
+from tests.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless
 
@@ -95,6 +96,19 @@ def test_a_file_with_adapters_and_its_tower_are_the_checkpoint_again(stored, tmp
     assert loaded.weights.keys() == stored.weights.keys()
     assert all(torch.equal(loaded.weights[name], stored.weights[name]) for name in stored.weights)
     assert loaded.adapters.keys() == stored.adapters.keys()
+
+
+def test_a_measurement_is_recorded_beside_the_adapters(stored, tmp_path):
+    path = tmp_path / "adapted.safetensors"
+    size = path.stat().st_size
+
+    record(path, a_scorecard())
+
+    assert path.stat().st_size < size + 10_000
+    loaded = load(path, clip_cache=tmp_path)
+    assert (loaded.version, loaded.tower_file) == (stored.version, stored.tower_file)
+    assert loaded.adapters.keys() == stored.adapters.keys()
+    assert loaded.scorecard == a_scorecard()
 
 
 def test_other_adapters_are_another_version(stored):

@@ -11,17 +11,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from detection.d3 import Detector
 from detection.d3.checkpoint_header import describe
 from detection.d3.checkpoints import (
     Checkpoint,
     build_network,
     draw_permutations,
     load,
+    record,
     save,
 )
 from detection.d3.errors import CheckpointError
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
+from tests.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless
 
@@ -135,9 +138,30 @@ def test_a_place_that_cannot_be_written_is_an_error_in_one_sentence(tmp_path):
         save(a_checkpoint(), tmp_path / "file" / "checkpoint.safetensors")
 
 
+def test_a_measurement_is_stored_beside_all_else(path):
+    before = load(path)
+
+    record(path, a_scorecard(pictures=10))
+    record(path, a_scorecard())
+
+    after = load(path)
+    assert before.scorecard is None
+    assert after.scorecard == a_scorecard()
+    assert after.metrics["auc"] == before.metrics["auc"]
+    assert after.version == before.version
+    assert replace(after, weights={}, metrics={}) == replace(before, weights={}, metrics={})
+    assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
+
+
+def test_a_detector_knows_what_was_measured(path):
+    record(path, a_scorecard())
+    assert Detector.from_checkpoint(path, device="cpu").info.scorecard == a_scorecard()
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
+        ({"metrics": '{"test": {"auc": 0.9}}'}, "measurement on a test split"),
         ({"threshold": None}, "lacks the field 'threshold'"),
         ({"threshold": "1.5"}, "threshold must lie between 0 and 1"),
         ({"threshold": "NaN"}, "threshold must lie between 0 and 1"),

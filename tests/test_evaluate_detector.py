@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from detection.d3.checkpoints import load
 from tests.image_sets import labelled_images
 
 pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -42,6 +45,41 @@ def test_it_prints_the_metrics_and_writes_both_reports(evaluate_detector, tmp_pa
         f"python manage.py evaluate_detector {root} --split test"
         f" --perturb jpeg=90,50 blur=1 --output {tmp_path / 'report'}"
     )
+
+
+def test_the_measurement_can_be_recorded_in_the_checkpoint(
+    evaluate_detector, tiny_checkpoint, tmp_path
+):
+    path = Path(shutil.copy(tiny_checkpoint, tmp_path))
+    root = labelled_images(tmp_path / "pictures", images=30)
+
+    printed = evaluate_detector(
+        root, "--checkpoint", path, "--record", "--perturb", "blur=2", "--output", tmp_path
+    )
+
+    assert printed.endswith(f"Recorded in {path}.\n")
+    scorecard, version = load(path).scorecard, load(path).version
+    assert (scorecard.dataset, scorecard.split, scorecard.pictures) == ("pictures", "test", 60)
+    assert sum(each.real for each in scorecard.bins) == 30
+    document = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    pooled = document["conditions"]["clean"]["pooled"]["metrics"]
+    assert scorecard.auc == tuple(pooled["auc"].values())
+    assert scorecard.false_alarms[0] == 1 - pooled["accuracy_real"]["value"]
+    assert scorecard.found == tuple(pooled["accuracy_fake"].values())
+    assert version == load(tiny_checkpoint).version
+    assert document["command"].endswith(" --record")
+
+
+def test_what_cannot_be_recorded_is_refused_before_the_work(
+    evaluate_detector, tiny_checkpoint, tmp_path
+):
+    root = labelled_images(tmp_path / "pictures", images=2)
+
+    with pytest.raises(CommandError, match="needs 30 pictures of each class"):
+        evaluate_detector(root, "--record", "--output", tmp_path / "report")
+
+    assert not (tmp_path / "report").exists()
+    assert load(tiny_checkpoint).scorecard is None
 
 
 def test_without_an_output_folder_the_report_goes_to_a_new_one_below_runs(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from detection.d3 import Detector
 from detection.d3.checkpoint_header import describe
-from detection.d3.checkpoints import Checkpoint, load, save
+from detection.d3.checkpoints import Checkpoint, load, record, save
 from detection.d3.clip_weights import read_clip_tower
 from detection.d3.errors import CheckpointError, TowerError
 from detection.d3.tower_file import TowerFile
@@ -25,6 +25,7 @@ from tests.published_layouts import (
     save_safetensors,
     visual_only,
 )
+from tests.scorecards import a_scorecard
 from tests.test_checkpoints import assert_one_sentence
 
 pytestmark = pytest.mark.stateless
@@ -98,6 +99,15 @@ def test_a_detector_finds_the_tower(path, cache, head_alone):
 def test_the_environment_names_the_cache(path, cache, monkeypatch):
     monkeypatch.setenv("CLIP_CACHE", str(cache))
     assert load(path).tower_file.name == "clip-tiny"
+
+
+def test_with_another_tower_there_is_no_measurement(path, cache, tmp_path):
+    record(path, a_scorecard())
+    save_file(tower_weights(change=0.01), tmp_path / "other.safetensors")
+
+    assert load(path, clip_cache=cache).scorecard == a_scorecard()
+    assert load(path, clip_cache=cache).tower_file.name == "clip-tiny"
+    assert load(path, clip_weights=tmp_path / "other.safetensors").scorecard is None
 
 
 @pytest.mark.parametrize(

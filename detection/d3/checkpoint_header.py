@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import scorecard
 from .errors import CheckpointError
 from .tower_file import TowerFile
 
@@ -156,9 +157,19 @@ def value_problem(metadata: dict[str, Any]) -> str | None:
         return "the uncertain band must lie between 0 and 1"
     if not (metadata["temperature"] > 0 and math.isfinite(metadata["temperature"])):
         return "the temperature must be a positive number"
+    if scorecard.NAME in metadata["metrics"] and not _is_scorecard(metadata["metrics"]):
+        return "the measurement on a test split lacks something, or has no valid bins"
     if "tower_file" in metadata and not _is_tower_file(metadata["tower_file"]):
         return "the tower's file needs a name and a SHA-256"
     return None
+
+
+def _is_scorecard(metrics: dict[str, Any]) -> bool:
+    try:
+        scorecard.Scorecard.from_dict(metrics[scorecard.NAME])
+    except (ValueError, TypeError, LookupError):
+        return False
+    return True
 
 
 def _is_tower_file(values: dict[str, Any]) -> bool:

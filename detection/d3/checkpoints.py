@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from . import scorecard
 from .adapters import adapter_shapes, merge
 from .checkpoint_header import (
     FORMAT,
@@ -30,10 +31,11 @@ from .clip_weights import ClipTower, expected_weights, read_clip_tower
 from .errors import CheckpointError, TowerError
 from .network import Architecture, ClipTowerConfig, D3Network
 from .preprocessing import Preprocessing
+from .scorecard import Scorecard
 from .tower_file import TowerFile, default_cache, missing_tower, weights_digest
 from .weight_files import fitting_weights, read_entries
 
-__all__ = ["Checkpoint", "build_network", "draw_permutations", "load", "save"]
+__all__ = ["Checkpoint", "build_network", "draw_permutations", "load", "record", "save"]
 
 _TOWER = "tower."  # of D3Network, before the names of the tower's own weights
 _ADAPTERS = "adapters."  # in a checkpoint's file, before their names
@@ -45,7 +47,8 @@ class Checkpoint:
 
     ``fake_score`` is sigmoid(logit / ``temperature``), ``uncertain`` the band of fake scores, both
     ends included, in which the detector cannot tell. ``weights`` is the state dict of D3Network in
-    float32. ``metrics`` and ``training`` are JSON objects for people. ``tower_file`` names the file
+    float32. ``metrics`` and ``training`` are JSON objects, for people but for the ``scorecard``
+    among the metrics. ``tower_file`` names the file
     that the CLIP tower among the weights is from and stays in: the checkpoint's own file has none.
     ``adapters`` are what was added to that tower, see ``adapters.py``; the weights contain them.
     """
@@ -80,6 +83,12 @@ class Checkpoint:
             digest.update(self.tower_file.sha256.encode())
         return digest.hexdigest()[:16]
 
+    @property
+    def scorecard(self) -> Scorecard | None:
+        """What the scores meant in a test, where one was recorded."""
+        values = self.metrics.get(scorecard.NAME)
+        return None if values is None else Scorecard.from_dict(values)
+
     def own_weights(self) -> dict[str, Tensor]:
         """The weights that the checkpoint's file holds: all but those of ``tower_file``."""
         if self.tower_file is None:
@@ -112,11 +121,24 @@ def draw_permutations(seed: int, count: int, patches: int) -> list[list[int]]:
 
 def save(checkpoint: Checkpoint, path: str | Path) -> None:
     """Write our format, completely or not at all. Raises CheckpointError."""
-    path = Path(path)
     metadata = _metadata(checkpoint)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     weights = {name: tensor.detach().cpu() for name, tensor in checkpoint.own_weights().items()}
     weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}
+    _write(Path(path), weights, metadata)
+
+
+def record(path: Path, measured: Scorecard) -> None:
+    """Store a measurement in the checkpoint at ``path``, which stays the same version.
+
+    Raises CheckpointError.
+    """
+    metadata = read_safetensors_header(path).metadata
+    metrics = json.loads(metadata["metrics"]) | {scorecard.NAME: asdict(measured)}
+    _write(path, read_entries(path), metadata | {"metrics": json.dumps(metrics)})
+
+
+def _write(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(weights, part, metadata=metadata)
@@ -139,7 +161,8 @@ def load(
     """Read a checkpoint of ours or of a published layout, told apart by content.
 
     ``clip_weights`` is the CLIP tower of a published head (see ``foreign``), or takes the place of
-    the one that a checkpoint of ours names; with other weights the checkpoint has another version.
+    the one that a checkpoint of ours names; with other weights the checkpoint has another version,
+    and no metrics.
     ``clip_cache`` is where ``manage.py fetch_clip`` stored towers; by default ``default_cache()``.
     Raises CheckpointError, and TowerError where the tower is not there.
     """
@@ -237,7 +260,7 @@ def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
     checkpoint = Checkpoint(**metadata, weights=weights, adapters=adapters)
     checkpoint = _verified(path, checkpoint, version)
     same = tower.sha256 == tower_file.sha256
-    return checkpoint if same else replace(checkpoint, tower_file=None, adapters={})
+    return checkpoint if same else replace(checkpoint, tower_file=None, adapters={}, metrics={})
 
 
 def _adapters(

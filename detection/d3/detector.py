@@ -29,6 +29,7 @@ from .precision import (
     fastest_precision,
     trial_pictures,
 )
+from .scorecard import Scorecard
 from .threads import one_core_threads
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class DetectorInfo:
     """What a detector is and where it runs. ``version`` is a hash of the weights, ``uncertain`` the
-    band of fake scores, both ends included, in which it cannot tell.
+    band of fake scores, both ends included, in which it cannot tell, ``scorecard`` what its scores
+    meant in a test, where one was recorded.
     """
 
     name: str
@@ -85,6 +87,7 @@ class DetectorInfo:
     device: str
     precision: str
     preprocessing: dict[str, Any]
+    scorecard: Scorecard | None = None
 
 
 class Detector:
@@ -114,6 +117,7 @@ class Detector:
             device=str(device),
             precision="fp32",
             preprocessing=checkpoint.preprocessing.as_dict(),
+            scorecard=checkpoint.scorecard,
         )
         self._in_doubt = None  # the trial must notice that half precision overflows
         self._run_in(precision if precision != "auto" else "fp32")

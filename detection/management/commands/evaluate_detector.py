@@ -40,6 +40,13 @@ class Command(BaseCommand):
             "--output", type=Path, help="folder of the report; default: runs/evaluation-TIME"
         )
 
+        parser.add_argument(
+            "--record",
+            action="store_true",
+            help="store the measurement of the images as they are in the checkpoint, for the "
+            "sentence that says what a score means; replaces an earlier one",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._evaluate(**options)
@@ -56,17 +63,22 @@ class Command(BaseCommand):
         perturb: list[str],
         checkpoint: Path | None,
         output: Path | None,
+        record: bool,
         **options: Any,
     ) -> None:
         # Imported here: PyTorch and matplotlib take seconds, and --help needs neither.
         from detection.d3.dataset import scan_dataset
         from detection.d3.evaluation import evaluate
         from detection.d3.perturbation import parse_perturbations
+        from detection.d3.recording import check_recordable, record_evaluation
         from detection.d3.report import HTML_NAME, Occasion, write_report
 
         perturbations = parse_perturbations(perturb)
         samples = scan_dataset(dataset, split)
-        detector = load_detector(checkpoint or active_checkpoint())
+        path = checkpoint or active_checkpoint()
+        detector = load_detector(path)
+        if record:
+            check_recordable(path, detector.info.version, samples)
         folder = output or Path("runs", f"evaluation-{timezone.now():%Y%m%d-%H%M%S}")
         _make_folder(folder)
 
@@ -79,13 +91,16 @@ class Command(BaseCommand):
         occasion = Occasion(
             dataset=dataset,
             split=split,
-            command=_command(dataset, split, perturb, checkpoint, output),
+            command=_command(dataset, split, perturb, checkpoint, output, record=record),
             finished_at=timezone.now(),
             seconds=time.perf_counter() - start,
         )
         write_report(evaluation=evaluation, occasion=occasion, folder=folder)
         self._print(evaluation)
         self.stdout.write(f"\nReport: {folder / HTML_NAME}")
+        if record:
+            record_evaluation(evaluation, dataset=dataset.resolve().name, split=split, path=path)
+            self.stdout.write(f"Recorded in {path}.")
 
     def _print(self, evaluation: Evaluation) -> None:
         from detection.d3.report import metrics_table, pooled_table, robustness_table, table_notes
@@ -111,10 +126,17 @@ def _make_folder(folder: Path) -> None:
 
 
 def _command(
-    dataset: Path, split: str, perturb: list[str], checkpoint: Path | None, output: Path | None
+    dataset: Path,
+    split: str,
+    perturb: list[str],
+    checkpoint: Path | None,
+    output: Path | None,
+    *,
+    record: bool,
 ) -> str:
     words = ["python", "manage.py", "evaluate_detector", str(dataset), "--split", split]
     words += ["--perturb", *perturb] if perturb else []
     words += ["--checkpoint", str(checkpoint)] if checkpoint else []
     words += ["--output", str(output)] if output else []
+    words += ["--record"] if record else []
     return shlex.join(words)
