@@ -18,7 +18,7 @@ from detection.active_checkpoint import (
 from detection.d3.errors import D3Error
 
 if TYPE_CHECKING:
-    from detection.d3 import Detector
+    from detection.d3 import Detector, DetectorInfo
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,14 @@ class DetectionConfig(AppConfig):
 def get_detector() -> Detector:
     """The detector of this process."""
     return apps.get_app_config("detection").detector
+
+
+def detector_info() -> DetectorInfo | None:
+    """What judges in this process; None where no detector can be loaded."""
+    try:
+        return get_detector().info
+    except D3Error:
+        return None
 
 
 def detector_notice() -> str | None:

@@ -44,6 +44,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
                 "real": round(1 - stored.fake_score, 6),
                 "fake": round(stored.fake_score, 6),
             },
+            "meaning": None,
         },
         "image_info": {
             "width": 64,

@@ -9,6 +9,8 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
+from detection.apps import detector_info
+from detection.meaning import meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
 from detection.webhooks import webhook_secret
 
@@ -26,6 +28,15 @@ class VerdictSerializer(serializers.Serializer):
     confidence = ScoreField(help_text="The score of the label given")
     uncertain = serializers.BooleanField(help_text="Whether a person should look at it")
     scores = ScoresSerializer(source="*", help_text="Both scores; they add up to 1")
+    meaning = serializers.SerializerMethodField(
+        help_text="What such a score meant in a test, in a sentence. null: the checkpoint has no "
+        "measurement, or another model judges now"
+    )
+
+    def get_meaning(self, prediction: Prediction) -> str | None:
+        if "model" not in self.context:  # looked up once an answer, not once a prediction
+            self.context["model"] = detector_info()
+        return meaning_of(prediction, self.context["model"])
 
 
 class ImageInfoSerializer(serializers.Serializer):

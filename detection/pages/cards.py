@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from detection.apps import get_detector
-from detection.d3.errors import D3Error
+from detection.apps import detector_info
+from detection.meaning import meaning_of
 from detection.models import Label, Prediction
 from detection.rendering import percentage
+
+if TYPE_CHECKING:
+    from detection.d3 import DetectorInfo
 
 UNCERTAIN = "UNCERTAIN"
 
@@ -22,19 +26,17 @@ REVIEWED_WORDS = {
     Label.REAL: "A real photograph, says a reviewer",
 }
 MEANINGS = {
-    Label.FAKE: "The model found traces in the pixels that generators leave when they build up an "
-    "image from a small one. That is a hint and no proof: photographs that were enlarged or "
-    "heavily edited can carry such traces too.",
-    Label.REAL: "The model found hardly any of the traces that generators leave in the pixels. "
-    "That is no proof that the photograph is real: traces fade when an image is resized or "
-    "strongly compressed, and other forgeries never had them.",
-    UNCERTAIN: "The score is near the threshold, where this model is often wrong, so it should "
-    "decide nothing. Have a person look at the image, where it comes from and what else is known "
-    "of it.",
+    Label.FAKE: "The model found in the pixels what it knows generated pictures by. That is a hint "
+    "and no proof: photographs that were enlarged or heavily edited can look the same to it.",
+    Label.REAL: "The model found hardly anything that it knows generated pictures by. That is no "
+    "proof that the photograph is real: traces fade when an image is resized or strongly "
+    "compressed, generators that it never saw may leave others, and other forgeries leave none.",
+    UNCERTAIN: "The score lies where this model is often wrong, so it should decide nothing. Have "
+    "a person look at the image, where it comes from and what else is known of it.",
 }
 REVIEWED_MEANINGS = {
     Prediction.Review.CONFIRMED: "A person looked at this image and agrees with the model. The "
-    "score is still the model's alone, which knows nothing but traces in the pixels.",
+    "score is still the model's alone, which knows nothing but the pixels.",
     Prediction.Review.OVERTURNED: "A person looked at this image and decided against the model. "
     "The reviewer's label holds, and the model's score stays here for the record.",
 }
@@ -82,8 +84,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Card:
+    """``measured`` is what such a score meant in a test of the model, where that is known."""
+
     prediction: Prediction
     scale: Scale
+    measured: str | None
 
     @property
     def verdict(self) -> str:
@@ -119,25 +124,20 @@ def card_of(prediction: Prediction) -> Card:
 
 
 def cards_of(predictions: Iterable[Prediction]) -> list[Card]:
-    version, band = _band_in_use()
+    model = detector_info()
     return [
-        Card(prediction, _scale(prediction, band if prediction.model_version == version else None))
+        Card(prediction, _scale(prediction, model), meaning_of(prediction, model))
         for prediction in predictions
     ]
 
 
-def _band_in_use() -> tuple[str, tuple[float, float] | None]:
-    """Version and uncertain band of the model that judges now; old records need none."""
-    try:
-        info = get_detector().info
-    except D3Error:
-        return "", None
-    return info.version, info.uncertain
+def _scale(prediction: Prediction, model: DetectorInfo | None) -> Scale:
+    """A threshold of the caller's own widens the band up to itself; one of no width is none.
 
-
-def _scale(prediction: Prediction, band: tuple[float, float] | None) -> Scale:
-    """A threshold of the caller's own widens the band up to itself; one of no width is none."""
+    The band is that of the ``model`` that judges now, if it judged this prediction.
+    """
     threshold = prediction.threshold
+    band = model.uncertain if model and model.version == prediction.model_version else None
     low, high = (min(band[0], threshold), max(band[1], threshold)) if band else (0, 0)
     zone = (low, high) if low < high else None
     return Scale(score=prediction.fake_score, threshold=threshold, zone=zone)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from django import template
 
-from detection.apps import detector_notice, get_detector
-from detection.d3.errors import D3Error
+from detection.apps import detector_info, detector_notice
 
 register = template.Library()
 
@@ -11,18 +10,11 @@ register = template.Library()
 @register.simple_tag
 def model_in_use() -> str:
     """Name and version of the model that judges now; empty where there is none."""
-    try:
-        info = get_detector().info
-    except D3Error:
-        return ""
-    return f"{info.name} {info.version}"
+    info = detector_info()
+    return f"{info.name} {info.version}" if info else ""
 
 
 @register.simple_tag
 def notice_of_model() -> str:
     """Why another model than the default judges now; empty where none does."""
-    try:
-        get_detector()
-    except D3Error:
-        return ""
-    return detector_notice() or ""
+    return detector_notice() or "" if detector_info() else ""

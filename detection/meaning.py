@@ -1,0 +1,20 @@
+"""What the score of a prediction meant in a test of the model that gave it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detection.models import Prediction
+
+if TYPE_CHECKING:
+    from detection.d3 import DetectorInfo
+
+
+def meaning_of(prediction: Prediction, model: DetectorInfo | None) -> str | None:
+    """Return a sentence, or None where ``model`` did not judge the prediction or has no scorecard.
+
+    ``model`` is what judges now, see ``detector_info``.
+    """
+    if model is None or model.scorecard is None or prediction.model_version != model.version:
+        return None
+    return model.scorecard.meaning(prediction.fake_score)
