@@ -67,7 +67,7 @@ class AdaptedTower(FastClipTower):
 
 
 def adapters_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The adapters among the ``weights`` of a module that holds an ``AdaptedTower`` at ``prefix``."""
+    """The adapters among the ``weights`` of a module with an ``AdaptedTower`` at ``prefix``."""
     return {
         name.removeprefix(f"{prefix}blocks."): tensor
         for name, tensor in weights.items()
