@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detection.d3.adapters import adapted_tower, adapter_shapes, adapters_of, merge
+from detection.d3.adapters import AdaptedTower, adapter_shapes, adapters_of, merge
 from detection.d3.checkpoints import Checkpoint, load, record, save
 from detection.d3.clip_weights import expected_weights
 from detection.d3.errors import CheckpointError
@@ -42,7 +42,7 @@ def adapters() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 def test_a_merged_tower_gives_what_the_adapted_one_gave(network, adapters, dtype, tolerance):
-    adapted = adapted_tower(network.tower, 4, dtype)
+    adapted = AdaptedTower(network.tower, 4, dtype).eval()
     names = {f"blocks.{name}": tensor for name, tensor in adapters.items()}
     assert not adapted.load_state_dict(names, strict=False).unexpected_keys
     assert adapters_of(adapted.state_dict(), "").keys() == adapters.keys()
@@ -58,11 +58,22 @@ def test_a_merged_tower_gives_what_the_adapted_one_gave(network, adapters, dtype
 
 
 def test_new_adapters_change_nothing_and_they_alone_learn(network):
-    adapted = adapted_tower(network.tower, 2, torch.float32)
+    adapted = AdaptedTower(network.tower, 2, torch.float32).eval()
     views = torch.randn(2, 3, 64, 64)
     assert torch.allclose(adapted(views), network.tower(views), atol=1e-5)
     learning = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
     assert learning == {f"blocks.{name}" for name in adapter_shapes(ARCHITECTURE.tower, 2)}
+
+
+def test_in_training_half_the_patches_are_seen(network):
+    tower = AdaptedTower(network.tower, 2, torch.float32)
+    views = torch.randn(2, 3, 64, 64)
+    whole = tower.eval().embed(views)
+    seen = tower.train().embed(views)
+    assert seen.shape[1] == 1 + 8
+    assert torch.equal(seen[:, 0], whole[:, 0])
+    assert all(any(torch.equal(token, each) for each in whole[0]) for token in seen[0])
+    assert not torch.equal(tower.embed(views), seen)
 
 
 @pytest.fixture

@@ -156,6 +156,15 @@ def test_overlapping_crops_are_averaged():
     assert row.tolist() == [256, 512, 768]
 
 
+def test_the_map_of_a_reduced_image_lies_over_the_whole_image():
+    reducing = Preprocessing(kind="crops", size=32, max_crops=2, short_side=32)
+    assert map_shape(reducing, 16, 128, 64) == (2, 4)
+    left, right = crop_places(reducing, 128, 64)
+    assert left[1].max() < 0.5 < right[1].min()
+    assert left[0].min() < 0.05
+    assert right[1].max() > 0.95
+
+
 def test_a_mirrored_part_counts_where_its_pixels_are():
     small = Preprocessing(kind="crops", size=64)
     crop = np.zeros((64, 64))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,22 @@ def test_a_small_picture_is_continued_by_mirroring():
 def test_a_single_pixel_fills_a_view():
     [view] = LEVELS(Image.new("RGB", (1, 1), (1, 2, 3)))
     assert torch.equal(view.round(), torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 8, 8))
+
+
+def test_a_large_picture_is_reduced_before_crops_are_taken():
+    image = noise_image(size=(64, 32))
+    reducing = replace(LEVELS, short_side=10)
+    first, *_, last = reducing(image).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = np.asarray(image.resize((20, 10), Image.Resampling.BICUBIC))
+    assert (first == pixels[:8, :8]).all()
+    assert (last == pixels[2:, 12:]).all()
+    assert torch.equal(reducing(image.crop((0, 0, 10, 60))), LEVELS(image.crop((0, 0, 10, 60))))
+
+
+@pytest.mark.parametrize(("kind", "short_side"), [("resize", 300), ("crops", 7)])
+def test_a_short_side_that_makes_no_sense_is_refused(kind, short_side):
+    with pytest.raises(ValueError, match="short side"):
+        Preprocessing(kind=kind, size=8, short_side=short_side)
 
 
 @pytest.mark.parametrize(

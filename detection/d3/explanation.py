@@ -161,10 +161,11 @@ def map_shape(preprocessing: Preprocessing, patch: int, width: int, height: int)
     """Rows and columns of the map of an image; they divide it evenly, edge to edge.
 
     As many as the view has patches where the image is resized, otherwise cells of about ``patch``
-    pixels a side, or larger ones where those would be more than MAX_CELLS.
+    of the viewed pixels a side, or larger ones where those would be more than MAX_CELLS.
     """
     if preprocessing.kind == "resize":
         return (preprocessing.size // patch,) * 2
+    width, height = preprocessing.viewed_size(width, height)
     cell = max(patch, max(width, height) / MAX_CELLS)
     return max(1, round(height / cell)), max(1, round(width / cell))
 
@@ -176,6 +177,7 @@ def crop_places(preprocessing: Preprocessing, width: int, height: int) -> Iterat
         centres = (np.arange(size) + 0.5) / size
         yield centres, centres
         return
+    width, height = preprocessing.viewed_size(width, height)
     for left, top in crop_boxes(width, height, size, preprocessing.max_crops):
         yield _places(top, height, size), _places(left, width, size)
 

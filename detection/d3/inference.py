@@ -47,10 +47,14 @@ class FastClipTower(nn.Module):
         last = max(self.reads, default=len(blocks) - 1)
         self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in blocks[: last + 1])
 
-    def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
+    def embed(self, images: Tensor) -> Tensor:
+        """The tokens before the first block, (N, 3, S, S) → (N, T, C)."""
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         first = self.class_token.expand(len(images), 1, -1)
-        tokens = self.norm_before(torch.cat([first, tokens], dim=1) + self.positions)
+        return self.norm_before(torch.cat([first, tokens], dim=1) + self.positions)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
+        tokens = self.embed(images)
         read = {}
         for number, block in enumerate(self.blocks):
             tokens = block(tokens, asking=1 if block is self.blocks[-1] else None)

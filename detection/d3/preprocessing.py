@@ -24,8 +24,9 @@ class Preprocessing:
 
     ``resize`` squeezes the whole picture into one view with Pillow's antialiased bilinear filter
     on the 8-bit pixels. ``crops`` takes up to ``max_crops`` views at native resolution, evenly
-    spread; a side shorter than ``size`` is continued by mirroring. Values are scaled to 0..1, then
-    normalised with ``mean`` and ``std`` per channel.
+    spread; a side shorter than ``size`` is continued by mirroring. Where ``short_side`` is given, a
+    picture whose shorter side has more pixels is reduced to that first, with Pillow's bicubic
+    filter. Values are scaled to 0..1, then normalised with ``mean`` and ``std`` per channel.
 
     Pillow 13 filters some portraits vertically first, where earlier versions always began
     horizontally, and rounds in between. ``resize_order`` "pillow" takes the installed version's
@@ -37,6 +38,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     max_crops: int = 1
+    short_side: int | None = None
     resize_order: ResizeOrder = "pillow"
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class Preprocessing:
             raise ValueError(f"The resize order {self.resize_order!r} is not known.")
         if self.size < 1 or self.max_crops < 1:
             raise ValueError("The size and the number of crops must be at least 1.")
+        if self.short_side is not None and (self.kind == "resize" or self.short_side < self.size):
+            raise ValueError("Only crops have a short side, which is no shorter than they are.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("Normalisation needs three means and three positive deviations.")
 
@@ -68,7 +72,17 @@ class Preprocessing:
         image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
         return np.array(image)[None]  # (1, S, S, 3)
 
+    def viewed_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height at which a picture of this size is viewed in ``crops``."""
+        if self.short_side is None or min(width, height) <= self.short_side:
+            return width, height
+        factor = self.short_side / min(width, height)
+        return round(width * factor), round(height * factor)
+
     def _crops(self, image: Image.Image) -> np.ndarray:
+        size = self.viewed_size(*image.size)
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
         boxes = crop_boxes(image.width, image.height, self.size, self.max_crops)
         return np.stack([self._crop(image, left, top) for left, top in boxes])
 

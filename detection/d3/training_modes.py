@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .adapters import adapted_tower, adapters_of, merge
+from .adapters import AdaptedTower, adapters_of, merge
 from .augmentation import Augmentation, residual_augmentation, web_augmentation
 from .checkpoints import Checkpoint, build_network
 from .dataset import Sample
@@ -30,7 +30,7 @@ from .pictures import Pictures, picture_batches
 from .precision import DTYPES, fastest_precision
 from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
 
-EPOCH_PICTURES = 2048  # drawn for one epoch of adapters, so that a state is saved often
+EPOCH_PICTURES = 4096  # drawn for one epoch of adapters, so that a state is saved often
 
 
 class WholeNetwork(nn.Module):
@@ -173,7 +173,7 @@ class AdapterData(WholeNetworkData):
     def network(self, start: Checkpoint) -> D3Network:
         network = _trainable(start)
         dtype = DTYPES[fastest_precision(torch.device("cpu"))]
-        return network.with_tower(adapted_tower(network.tower, self.rank, dtype))
+        return network.with_tower(AdaptedTower(network.tower, self.rank, dtype))
 
     def order(self, seed: int) -> list[list[int]]:
         batches = EPOCH_PICTURES // self.batch_size
