@@ -121,6 +121,9 @@ def test_the_page_shows_metrics_plots_mistakes_model_and_command(root):
         "Accuracy",
         "0.750",
         "fake score 0.900 test/0_real/1.png",
+        "False alarms",
+        "in the uncertain band, 0.400 to 0.600",
+        "both sides by 0.8, bicubic, then saved as JPEG",
         "d3-test",
         "1,234 parameters",
         "evaluate_detector pictures",
@@ -247,6 +250,17 @@ def test_sources_of_one_class_have_the_columns_that_they_define(tmp_path):
     ]
     assert [line.split()[0] for line in robustness[1::2]] == ["a", "b", "mean", "pooled"]
     assert "its AUC is that of 2" in table_notes(evaluation.clean)
+
+
+def test_a_roc_curve_of_fakes_alone_is_against_all_real_images(tmp_path):
+    root = sources_of_one_class(tmp_path)
+    evaluation = an_evaluation(root, {"clean": [0.9, 0.3, 0.8, 0.7, 0.2, 0.6]})
+
+    page = Page(render_html(evaluation, an_occasion(root)))
+
+    plots = [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
+    assert plots[0] == "ROC curves of a, AUC 0.750; b, AUC 1.000."
+    assert table_notes(evaluation.clean) in page.text
 
 
 def test_all_images_have_one_line_for_each_condition(root):
