@@ -1,5 +1,6 @@
 # make run    set everything up, judge the samples, serve on http://127.0.0.1:$(PORT)
 # make test   lint and the whole test suite, on both pairs of database and storage
+# make test-old-cpu  what trains or depends on the precision, as on a CPU without AVX-512
 # make lint   only the lint
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
@@ -17,7 +18,8 @@ SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
-.PHONY: run setup test browser lint benchmark-records load-test screenshots benchmark-workers force
+.PHONY: run setup test test-old-cpu browser lint benchmark-records load-test screenshots \
+	benchmark-workers force
 
 run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -25,14 +27,20 @@ run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 setup: .venv/.requirements
 
 # Two processes share the work, each with one thread for the network.
-test: export OMP_NUM_THREADS := 1
+test test-old-cpu: export OMP_NUM_THREADS := 1
 # A file is one process's, and files are begun in the order of tests/conftest.py.
-test: SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test test-old-cpu: SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Once with SQLite and files in a folder; what depends on them once more, with a MongoDB wire server
 # and an S3 server.
 test: .venv/.requirements-dev lint browser $(CLIP)
 	$(BIN)/pytest $(SHARED)
 	TEST_PAIR=mongodb-s3 $(BIN)/pytest $(SHARED) -m "not own_servers and not stateless"
+
+# PyTorch and oneDNN take only what an older CPU has, of x86, and so does the choice of a precision.
+test-old-cpu: export ATEN_CPU_CAPABILITY := avx2
+test-old-cpu: export ONEDNN_MAX_CPU_ISA := AVX2
+test-old-cpu: .venv/.requirements-dev
+	$(BIN)/pytest $(SHARED) -m cpu_kind
 
 # The tests of the pages need Chromium. Root on Debian and its like gets it here.
 browser:

@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
+
+from tests.waiting import PATIENCE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -28,6 +37,7 @@ class Chromium:
     def new_context(self, **options: Any) -> BrowserContext:
         if self._browser is None:
             program = _program()
+            expect.set_options(timeout=1000 * PATIENCE)
             self._playwright = sync_playwright().start()
             self._browser = self._playwright.chromium.launch(
                 executable_path=program, args=ARGUMENTS
@@ -53,7 +63,7 @@ def opened_page(**options: Any) -> Iterator[Page]:
     the like.
     """
     context = chromium.new_context(**options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(1000 * PATIENCE)
     try:
         yield context.new_page()
     finally:

@@ -98,7 +98,7 @@ def nothing_goes_on(storage):
     """
     yield
     background.finish(within=0)
-    assert eventually(_has_settled, seconds=60)
+    assert eventually(_has_settled)
 
 
 def _has_settled() -> bool:

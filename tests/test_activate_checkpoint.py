@@ -281,12 +281,12 @@ def test_no_request_is_lost_and_old_records_keep_their_version(
 ):
     old, new = load(tiny_checkpoint).version, load(other_checkpoint).version
     with installation.served() as service, Clients(service.url).sending() as clients:
-        assert eventually(lambda: clients.count >= 10, seconds=60)
+        assert eventually(lambda: clients.count >= 10)
         before = installation.query("SELECT id, model_version FROM predictions ORDER BY id")
         run(other_checkpoint)
-        assert eventually(lambda: new in clients.versions(), seconds=60)
+        assert eventually(lambda: new in clients.versions())
         goal = clients.count + 10
-        assert eventually(lambda: clients.count >= goal, seconds=60)
+        assert eventually(lambda: clients.count >= goal)
         health = requests.get(f"{service.url}/health", timeout=30).json()
 
     assert {status for answers in clients.answers for status, _ in answers} == {200}
@@ -320,10 +320,10 @@ def test_a_hangup_loads_a_file_that_was_replaced_without_losing_a_request(
     path.write_bytes(tiny_checkpoint.read_bytes())
     installation.environment["MODEL_CHECKPOINT_PATH"] = str(path)
     with installation.served() as service, Clients(service.url).sending() as clients:
-        assert eventually(lambda: clients.count >= 5, seconds=60)
+        assert eventually(lambda: clients.count >= 5)
         variant(tiny_checkpoint, path, name="replaced")
         new = load(path).version
         service._process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: new in clients.versions(), seconds=60)
+        assert eventually(lambda: new in clients.versions())
 
     assert {status for answers in clients.answers for status, _ in answers} == {200}

@@ -25,21 +25,20 @@ from tests.api import (
     sent,
 )
 from tests.factories import image_bytes
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
-
-POLLING_SECONDS = 20
 
 
 def finished(client, url: str) -> dict:
     """The batch, asked for until it is finished and nobody works any more."""
-    deadline = time.monotonic() + POLLING_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         body = client.get(url).json()
         if body["finished_at"] and background.is_idle():
             return body
         time.sleep(0.05)
-    raise AssertionError(f"{url} is not finished after {POLLING_SECONDS} s: {body}")
+    raise AssertionError(f"{url} is not finished after {PATIENCE} s: {body}")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,7 +19,11 @@ from detection.d3.speed import operations
 from detection.models import Prediction, PredictionBatch
 from tests.published_layouts import CLIP, HEAD
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.cpu_kind,
+    pytest.mark.usefixtures("tiny_checkpoint"),
+]
 
 SIZES = ["1", "8", "32"]
 

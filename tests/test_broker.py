@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.usefixtures("tiny_checkpoint"),
 ]
 
-SOON = 10  # seconds, with a time-out of one: a request must not wait longer than clients do
+SOON = 60  # seconds, with a time-out of one: a request must not wait longer than clients do
 
 
 @pytest.fixture(scope="module")

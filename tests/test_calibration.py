@@ -23,6 +23,18 @@ def test_the_temperature_undoes_overconfidence(logits_and_labels):
     assert calibrate(*logits_and_labels).temperature == pytest.approx(3, rel=0.05)
 
 
+def test_the_offset_undoes_a_leaning_to_one_side(logits_and_labels):
+    logits, labels = logits_and_labels
+    assert calibrate(logits + 1.5, labels).offset == pytest.approx(-1.5, abs=0.15)
+
+
+def test_more_pictures_of_one_class_make_no_offset(logits_and_labels):
+    logits, labels = logits_and_labels
+    few = np.flatnonzero(labels == 1)[: labels.sum() // 5]
+    chosen = np.concatenate([np.flatnonzero(labels == 0), few])
+    assert calibrate(logits[chosen], labels[chosen]).offset == pytest.approx(0, abs=0.2)
+
+
 @pytest.fixture
 def hard_to_tell():
     """Scores of real pictures reach far above one half."""
@@ -34,7 +46,7 @@ def hard_to_tell():
 def test_three_in_a_hundred_real_pictures_exceed_the_threshold(hard_to_tell):
     logits, labels = hard_to_tell
     fitted = calibrate(logits, labels)
-    scores = expit(logits[labels == 0] / fitted.temperature)
+    scores = expit((logits[labels == 0] + fitted.offset) / fitted.temperature)
     assert np.mean(scores > fitted.threshold) == pytest.approx(0.03, abs=0.001)
 
 
@@ -43,7 +55,7 @@ def test_with_few_real_pictures_the_interval_of_the_false_alarms_also_keeps_to_i
     scores = np.linspace(-3, 3, pictures)
     logits, labels = np.tile(scores, 2), np.repeat([0, 1], pictures)
     fitted = calibrate(logits, labels)
-    alarms = int((expit(scores / fitted.temperature) > fitted.threshold).sum())
+    alarms = int((expit((scores + fitted.offset) / fitted.temperature) > fitted.threshold).sum())
 
     def bound(alarms: int) -> float:
         return binomtest(alarms, pictures).proportion_ci(0.95, "wilson").high
@@ -56,7 +68,7 @@ def test_with_few_real_pictures_the_interval_of_the_false_alarms_also_keeps_to_i
 def test_where_the_interval_cannot_keep_to_its_limit_three_in_a_hundred_may_exceed_the_threshold():
     scores = np.linspace(-3, 3, 70)  # even none of 70 has an interval that ends above 5 %
     fitted = calibrate(np.tile(scores, 2), np.repeat([0, 1], 70))
-    assert (expit(scores / fitted.temperature) > fitted.threshold).sum() == 2
+    assert (expit((scores + fitted.offset) / fitted.temperature) > fitted.threshold).sum() == 2
 
 
 def test_outside_the_uncertain_band_nine_in_ten_verdicts_are_right_and_no_smaller_one_does(
@@ -64,7 +76,7 @@ def test_outside_the_uncertain_band_nine_in_ten_verdicts_are_right_and_no_smalle
 ):
     logits, labels = hard_to_tell
     fitted = calibrate(logits, labels)
-    scores, (low, high) = expit(logits / fitted.temperature), fitted.uncertain
+    scores, (low, high) = expit((logits + fitted.offset) / fitted.temperature), fitted.uncertain
     real, fake = scores[labels == 0], scores[labels == 1]
 
     def right_below(end: float) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from detection.d3 import Detector
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "checkpoints" / "d3-tiny.safetensors"

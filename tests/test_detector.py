@@ -25,7 +25,7 @@ from tests.factories import image_bytes, noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import a_checkpoint
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]

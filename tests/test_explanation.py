@@ -25,7 +25,7 @@ from tests.factories import noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import ARCHITECTURE, a_checkpoint
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints" / "d3-tiny.safetensors"

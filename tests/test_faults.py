@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -20,6 +20,7 @@ from pymongo import MongoClient
 from tests.factories import image_bytes
 from tests.installation import Installation, Service
 from tests.servers import MongoServer, S3Server
+from tests.test_overload import counted
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.own_servers
@@ -157,9 +158,9 @@ def test_a_server_that_hangs_is_unavailable_in_time_and_what_it_does_late_is_tak
     server.go_on()
 
     assert failed.status_code == 503
-    assert seconds < 15  # it waits for two seconds, and tries twice
+    assert seconds < 45  # it waits for two seconds, and tries twice
     # What the server does after it was told to delete it, the second look finds.
-    assert eventually(lambda: surroundings.kept() == before, seconds=60)
+    assert eventually(lambda: surroundings.kept() == before)
 
 
 def test_health_tells_what_is_down_within_its_time(surroundings):
@@ -172,9 +173,9 @@ def test_health_tells_what_is_down_within_its_time(surroundings):
     assert health.status_code == 503
     assert health.json()["storage"]["ok"] is False
     assert health.json()["database"]["ok"] is True
-    assert seconds < 8
+    assert seconds < 25  # it waits for five
     ready = f"{surroundings.service.url}/health/ready"
-    assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200, seconds=30)
+    assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200)
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_its_upload_leaves_nothing(surroundings):
@@ -192,10 +193,16 @@ def test_a_client_that_hangs_up_in_the_middle_of_its_upload_leaves_nothing(surro
     assert surroundings.kept() == (before[0] + 1, before[1] + 2)
 
 
+def begun(service: Service, answers: list[Future]) -> bool:
+    """Whether the service answers one of them now, besides this question, or has answered it."""
+    now = counted(service, "d3_http_requests_in_progress")
+    return now > 1 or any(answer.done() for answer in answers)
+
+
 def test_requests_that_were_accepted_are_finished_before_the_process_ends(surroundings):
     with ThreadPoolExecutor(4) as clients:
         answers = [clients.submit(surroundings.predict_batch, 5) for _ in range(4)]
-        time.sleep(0.2)
+        assert eventually(lambda: begun(surroundings.service, answers))
         exit_code = surroundings.service.stop()
     statuses = [answer.result().status_code for answer in answers if not answer.exception()]
     surroundings.service.start()
@@ -225,7 +232,7 @@ def test_a_batch_whose_process_was_killed_is_finished_by_the_next_one(surroundin
 
     place = accepted.headers["Location"]
     assert left > 0
-    assert eventually(lambda: requests.get(place, timeout=60).json()["finished_at"], seconds=60)
+    assert eventually(lambda: requests.get(place, timeout=60).json()["finished_at"])
     batch = requests.get(place, timeout=60).json()
     assert (batch["status"], batch["successful"], batch["failed"]) == ("done", 60, 0)
     assert (
@@ -273,6 +280,6 @@ def test_after_200_mixed_requests_with_random_kills_every_record_has_its_files(s
     assert kills.result() >= 5
     assert {status for _, status in outcomes} <= {200, 204, 404, 415, 503}
     assert any(status == 503 for _, status in outcomes)
-    assert eventually(lambda: surroundings.verified() == "", seconds=60), surroundings.verified()
+    assert eventually(lambda: surroundings.verified() == ""), surroundings.verified()
     batches = surroundings.database["prediction_batches"]
     assert batches.count_documents({"status": {"$ne": "done"}}) == 0

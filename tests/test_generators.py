@@ -21,7 +21,7 @@ from detection.d3.generators import (
 )
 from tests.factories import noise_image
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 
 def design(upsampler: str, *, skip: bool = False, halvings: int = 1) -> GeneratorConfig:
@@ -95,7 +95,7 @@ def test_the_command_writes_pairs_in_the_training_layout(tmp_path):
     folder.mkdir(parents=True)
     for number in range(3):
         gradient().rotate(90 * number).save(folder / f"{number}.png")
-    options = {"generators": 2, "pictures": 2, "steps": 60}
+    options = {"generators": 2, "pictures": 2, "steps": 20}
     call_command("make_fakes", str(tmp_path / "set"), str(tmp_path / "out"), **options)
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in tmp_path.glob("out/**/*.jpg"))
     assert written == [

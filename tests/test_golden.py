@@ -21,14 +21,18 @@ from detection.d3.checkpoints import Checkpoint, load
 from detection.d3.decoding import decode_image
 from detection.d3.detector import Detector
 from detection.d3.network import AttentionHead, D3Network, shuffle_patches
+from detection.d3.precision import cpu_has_bf16
 from detection.d3.preprocessing import Preprocessing
 from tests.golden_weights import digest, head_weights, visual_weights
 from tests.published_layouts import CLIP, HEAD, HEAD_LAYOUTS, TINY, head_layout
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
+NEEDS_BF16 = pytest.mark.skipif(
+    not cpu_has_bf16(), reason="This CPU has no bf16 instructions; emulated, they take minutes."
+)
 DECODED_OTHERWISE = {"alpha.png", "grey16.png"}  # white behind alpha, 16 bits scaled: on purpose
 
 
@@ -391,6 +395,7 @@ def test_half_precision_stays_near(precision: str, tolerance: float, tiny: Golde
     assert logit != tiny.detector.logits([tiny.pixels(image, "plain")], permutations=tiny.A)[0]
 
 
+@NEEDS_BF16
 def test_bf16_keeps_the_logits(golden: GoldenSet):
     """With weights and products in half, and what adds up in fp32; narrow towers average less."""
     tolerance = {"vitl14": 0.05, "tiny": 0.1}[golden.name]

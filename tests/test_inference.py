@@ -11,7 +11,7 @@ from detection.d3.inference import inference_tower
 from detection.d3.threads import one_core_threads
 from tests.test_network import CLIP, small_network
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 
 @pytest.fixture(params=["residual", "clip"])

@@ -21,7 +21,7 @@ from detection.d3.faithfulness import (
 from tests.factories import noise_image
 from tests.image_sets import labelled_images
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 
 @pytest.fixture

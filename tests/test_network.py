@@ -13,7 +13,7 @@ from detection.d3.network import (
     shuffle_patches,
 )
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 SMALL = Architecture(
     tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
@@ -126,7 +126,7 @@ def test_every_weight_learns_but_one():
     idle = [
         name
         for name, parameter in network.named_parameters()
-        if parameter.grad is None or parameter.grad.abs().max() < 1e-7
+        if parameter.grad is None or parameter.grad.abs().max() < 1e-5
     ]
     assert idle == ["attention_head.query.bias"]
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +13,14 @@ import torch
 
 from detection.d3 import Detector, detector
 from detection.d3.errors import D3Error
-from detection.d3.precision import fastest_precision, trial_pictures
+from detection.d3.precision import fastest_precision, training_autocast, trial_pictures
 from tests.factories import noise_image
 from tests.test_checkpoints import a_checkpoint
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +113,26 @@ def test_auto_is_decided_by_what_the_hardware_can(monkeypatch):
             torch.cuda, "get_device_capability", lambda device, found=ability: found
         )
         assert fastest_precision(torch.device("cuda")) == precision
-    for abilities, precision in (
-        ({"avx512_bf16": True}, "bf16"),
-        ({"amx_bf16": True, "avx512_bf16": False}, "bf16"),
-        ({"avx2": True}, "fp32"),
+    for abilities, usable, precision in (
+        ({"avx512_bf16": True}, True, "bf16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, True, "bf16"),
+        ({"avx512_bf16": True}, False, "fp32"),
+        ({"avx2": True}, True, "fp32"),
     ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=abilities: found)
+        monkeypatch.setattr(
+            torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda found=usable: found
+        )
         assert fastest_precision(CPU) == precision
+        assert training_autocast(CPU)._enabled == (precision == "bf16")
+
+
+def test_a_cpu_has_no_bf16_that_onednn_may_not_use():
+    code = "from detection.d3.precision import cpu_has_bf16; print(cpu_has_bf16())"
+    command = [sys.executable, "-c", code]
+    old = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    printed = subprocess.run(command, cwd=ROOT, env=old, check=True, capture_output=True, text=True)
+    assert printed.stdout == "False\n"
 
 
 def test_the_pictures_of_the_trial_are_the_same_each_time():

@@ -16,7 +16,7 @@ from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
 from tests.published_layouts import CLIP, openai_archive, read
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 
 def striped_pictures(root: Path, *, split: str, pairs: int) -> None:

@@ -19,7 +19,7 @@ from detection.d3.trainer import (
     source_means,
 )
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 SAMPLES = [Sample(Path(f"{i}.png"), "gan", i % 2) for i in range(40)]
 

@@ -77,7 +77,7 @@ class Surroundings:
         return self.database["predictions"].estimated_document_count()
 
     def has_judged(self, count: int) -> bool:
-        return eventually(lambda: self.judged() >= count, seconds=90, pause=0.3)
+        return eventually(lambda: self.judged() >= count, pause=0.3)
 
     def is_finished(self) -> bool:
         batch = self.database["prediction_batches"].find_one({}, {"finished_at": 1})
@@ -122,7 +122,7 @@ def test_whoever_is_killed_each_image_gets_one_prediction(surroundings):
         at_loss = surroundings.judged()
         surroundings.broker.kill()
         surroundings.broker.start()
-        done = eventually(surroundings.is_finished, seconds=90, pause=0.5)
+        done = eventually(surroundings.is_finished, pause=0.5)
         batch = requests.get(place, timeout=30).json()
 
     assert done, surroundings.log.read_text()[-3000:]

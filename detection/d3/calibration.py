@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import binomtest
 
@@ -18,9 +18,10 @@ TEMPERATURES = (0.5, 20.0)  # a validation split without any mistake would ask f
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """fake_score = sigmoid(logit / temperature); all else in units of fake_score."""
+    """fake_score = sigmoid((logit + offset) / temperature); all else in units of fake_score."""
 
     temperature: float
+    offset: float
     threshold: float
     uncertain: tuple[float, float]
 
@@ -28,19 +29,21 @@ class Calibration:
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """Fit on logits (N,) and labels (N,) of 0 real and 1 fake; both classes must be there.
 
-    The temperature minimises the negative log likelihood (Guo et al., "On Calibration of Modern
-    Neural Networks", ICML 2017). At most 3 % of the real pictures exceed the threshold, and so few
-    that the interval of their share ends at 5 % at most. Of fewer than 73 real pictures no number
-    does that: then the 3 % alone count. The threshold is the lowest such score, but at least 0.5.
+    Temperature and offset minimise the negative log likelihood, the two classes weighted equally
+    (Platt, "Probabilistic Outputs for Support Vector Machines", 1999). At most 3 % of the real
+    pictures exceed the threshold, and so few that the interval of their share ends at 5 % at most.
+    Of fewer than 73 real pictures no number does that: then the 3 % alone count. The threshold is
+    the lowest such score, but at least 0.5.
 
     The uncertain band is the smallest around the threshold that leaves 90 % of the verdicts right
     on each of its sides, the two classes weighted equally.
     """
-    temperature = _fit_temperature(logits.astype(np.float64), labels)
-    scores = expit(logits.astype(np.float64) / temperature)
+    logits = logits.astype(np.float64)
+    temperature, offset = _fit_scale(logits, labels)
+    scores = expit((logits + offset) / temperature)
     real, fake = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
     threshold = max(float(real[-1 - _alarms(len(real))]), LOWEST_THRESHOLD)
-    return Calibration(temperature, threshold, _uncertain_band(real, fake, threshold))
+    return Calibration(temperature, offset, threshold, _uncertain_band(real, fake, threshold))
 
 
 def _alarms(real: int) -> int:
@@ -67,11 +70,17 @@ def _are_right(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     return (right + wrong > 0) & (right >= CERTAIN * (right + wrong))
 
 
-def _fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def _fit_scale(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Temperature and offset."""
     signs = np.where(labels == 1, 1.0, -1.0)
+    weights = np.where(labels == 1, 0.5 / (labels == 1).sum(), 0.5 / (labels == 0).sum())
 
-    def negative_log_likelihood(log_temperature: float) -> float:
-        return float(np.logaddexp(0, -signs * logits / np.exp(log_temperature)).mean())
+    def negative_log_likelihood(fitted: np.ndarray) -> float:
+        log_temperature, offset = fitted
+        scaled = (logits + offset) / np.exp(log_temperature)
+        return float(weights @ np.logaddexp(0, -signs * scaled))
 
-    bounds = tuple(np.log(TEMPERATURES))
-    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds).x))
+    reach = float(np.abs(logits).max())
+    bounds = (tuple(np.log(TEMPERATURES)), (-reach, reach))
+    best = minimize(negative_log_likelihood, np.zeros(2), bounds=bounds, method="Nelder-Mead").x
+    return float(np.exp(best[0])), float(best[1])

@@ -24,6 +24,7 @@ from .augmentation import FILTERS, jpeg_bytes, random_crop
 from .dataset import CLASS_FOLDERS, REAL, DatasetError, scan_dataset
 from .decoding import decode_image
 from .errors import D3Error, ImageError
+from .precision import training_autocast
 
 UPSAMPLERS = ("nearest", "bilinear", "transposed-4", "transposed-2", "pixel-shuffle")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU}
@@ -161,7 +162,7 @@ def train_generator(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for _ in range(steps):
         crops = _random_crops(pictures, batch_size, random)
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast(crops.device):
             error = generator(crops).float() - crops
         loss = error.abs().mean() + 0.5 * _edges(error)
         optimizer.zero_grad()

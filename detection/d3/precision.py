@@ -26,8 +26,24 @@ def fastest_precision(device: torch.device) -> str:
     """
     if device.type == "cuda":  # from compute capability 7.0 on, with tensor cores
         return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
+    return "bf16" if cpu_has_bf16() else "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether matrix products in bf16 are in the CPU; emulated, they take far longer than in fp32.
+
+    PyTorch knows what the CPU can, oneDNN what it may use of that (``ONEDNN_MAX_CPU_ISA``).
+    """
     abilities = torch.cpu.get_capabilities()
-    return "bf16" if abilities.get("amx_bf16") or abilities.get("avx512_bf16") else "fp32"
+    listed = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
+    usable = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return bool(listed and usable)
+
+
+def training_autocast(device: torch.device) -> torch.autocast:
+    """Return a context for a forward pass in bf16, or in fp32 on a CPU without bf16."""
+    enabled = device.type != "cpu" or cpu_has_bf16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def trial_pictures(size: int) -> list[Image.Image]:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from .dataset import FAKE, REAL, Sample
 from .errors import D3Error
+from .precision import training_autocast
 
 MIN_LEARNING_RATE = 1e-6
 EMA_DECAY = 0.995
@@ -149,7 +150,7 @@ class Trainer:
         """Logits of the averaged weights, float32 (N,)."""
         self.average.eval()
         progress = tqdm(batches, desc="validation", unit="batch", leave=False, disable=None)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), training_autocast(self.device):
             logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in progress]
         return torch.cat(logits).numpy()
 
@@ -179,7 +180,7 @@ class Trainer:
         losses = []
         progress = tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False, disable=None)
         for inputs, labels in progress:
-            with self._autocast():
+            with training_autocast(self.device):
                 logits = self.module(*self._move(inputs))
             loss = F.binary_cross_entropy_with_logits(logits.float(), labels.to(self.device))
             self.optimizer.zero_grad()
@@ -195,9 +196,6 @@ class Trainer:
 
     def _move(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in inputs]
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _stale_epochs(self) -> int:
         return self.history[-1].epoch - self.best.epoch

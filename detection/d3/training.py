@@ -128,10 +128,16 @@ def train_detector(
 
 
 def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -> Checkpoint:
-    """Threshold, band and temperature from what the detector says of the validation split."""
+    """Threshold, band and temperature from what the detector says of the validation split.
+
+    The offset of the logits becomes part of the head.
+    """
     fitted = calibrate(logits, np.array([sample.label for sample in val]))
+    bias = checkpoint.weights["attention_head.fc.bias"].clone()
+    bias[0] += fitted.offset
     return replace(
         checkpoint,
+        weights={**checkpoint.weights, "attention_head.fc.bias": bias},
         temperature=fitted.temperature,
         threshold=fitted.threshold,
         uncertain=fitted.uncertain,

@@ -27,7 +27,7 @@ from .detector import Detector
 from .features import cached_features, feature_batches
 from .network import D3Network
 from .pictures import Pictures, picture_batches
-from .precision import DTYPES, fastest_precision
+from .precision import cpu_has_bf16
 from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
 
 EPOCH_PICTURES = 4096  # drawn for one epoch of adapters, so that a state is saved often
@@ -85,9 +85,9 @@ class WholeNetworkData:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.module = WholeNetwork(self.network(start))
         self.start, self.train, self.val = start, train, val
         self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.module = WholeNetwork(self.network(start))
         self.workers = max(1, (os.cpu_count() or 1) - 1)
 
     def network(self, start: Checkpoint) -> D3Network:
@@ -172,7 +172,7 @@ class AdapterData(WholeNetworkData):
 
     def network(self, start: Checkpoint) -> D3Network:
         network = _trainable(start)
-        dtype = DTYPES[fastest_precision(torch.device("cpu"))]
+        dtype = torch.bfloat16 if self.device.type != "cpu" or cpu_has_bf16() else torch.float32
         return network.with_tower(AdaptedTower(network.tower, self.rank, dtype))
 
     def order(self, seed: int) -> list[list[int]]:
