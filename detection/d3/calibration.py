@@ -31,9 +31,9 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
 
     Temperature and offset minimise the negative log likelihood, the two classes weighted equally
     (Platt, "Probabilistic Outputs for Support Vector Machines", 1999). At most 3 % of the real
-    pictures exceed the threshold, and so few that the interval of their share ends at 5 %; where
-    even none would be too few pictures for that interval, the 3 % alone count. The threshold is the
-    lowest such score, but at least 0.5.
+    pictures exceed the threshold, and so few that the interval of their share ends at 5 % at most.
+    Of fewer than 73 real pictures no number does that: then the 3 % alone count. The threshold is
+    the lowest such score, but at least 0.5.
 
     The uncertain band is the smallest around the threshold that leaves 90 % of the verdicts right
     on each of its sides, the two classes weighted equally.
