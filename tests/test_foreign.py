@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import functools
 import hashlib
 import pickle
@@ -17,6 +18,7 @@ from detection.d3.checkpoints import load, save
 from detection.d3.clip_sources import OPENAI_MODELS
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
+from detection.d3.open_clip import import_open_clip
 from detection.d3.preprocessing import Preprocessing
 from tests.published_layouts import (
     CLIP,
@@ -123,7 +125,8 @@ def test_a_whole_model_keeps_its_own_tower(tmp_path, version):
 
 
 def test_openai_means_the_tower_whose_features_fit_the_head():
-    from open_clip.pretrained import get_pretrained_cfg
+    import_open_clip()
+    get_pretrained_cfg = importlib.import_module("open_clip.pretrained").get_pretrained_cfg
 
     widths = {a.tower.width for a in ARCHITECTURES.values() if isinstance(a.tower, ClipTowerConfig)}
     assert OPENAI_MODELS.keys() == widths
