@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import importlib
 import functools
 import hashlib
+import importlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
