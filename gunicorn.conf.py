@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import resource
 import signal
 import socket
 import sys
@@ -16,6 +17,19 @@ from d3site.settings import MAX_WAITING_REQUESTS, env
 HOST = env.str("LISTEN_HOST", "127.0.0.1")
 PORT = env.int("PORT", default=8000)
 M_ARENA_MAX = -8  # of mallopt(3)
+MAX_DESCRIPTORS = 65_536
+
+
+def _raise_descriptor_limit() -> int:
+    """Raise this process's soft limit of open files to the hard one, for the worker to inherit.
+    Return the limit, MAX_DESCRIPTORS at most.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
 
 wsgi_app = "d3site.wsgi:application"
 bind = f"{HOST}:{PORT}"
@@ -23,6 +37,8 @@ worker_class = "d3site.patient_worker.PatientWorker"
 workers = 1
 # One for each request that waits for the model, and some for those that only read or are refused.
 threads = MAX_WAITING_REQUESTS + 16
+# Half of the open files are left for records, files, uploads and the model.
+worker_connections = min(1000, _raise_descriptor_limit() // 2)
 timeout = 120  # a large tower on a slow disk takes its time to load
 graceful_timeout = 120  # requests and batches that were accepted are finished
 keepalive = 5

@@ -91,7 +91,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "detection.api.middleware.limit_body",
+    "detection.api.middleware.BodyLimits",
     "detection.api.middleware.throttle_logins",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -236,6 +236,7 @@ MAX_ASYNC_IMAGES = 10_000  # in one batch that waits for its turn
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_ASYNC_IMAGES + 100  # room for a refusal that counts them
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
+FILE_UPLOAD_HANDLERS = ["detection.api.forms.NoFiles"]  # views that take images have others
 
 # Batches that wait for their turn: with a broker, workers judge them; without, this process does
 QUEUE_LEASE_SECONDS = 60  # then another worker judges the images of one that was killed

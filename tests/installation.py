@@ -163,11 +163,16 @@ class Service:
             return False
 
     @property
-    def memory(self) -> int:
-        """Bytes that the worker has in memory."""
+    def worker(self) -> int:
+        """The process id of the worker."""
         master = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         [worker] = master.read_text().split()
-        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
+        return int(worker)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the worker has in memory."""
+        pages = int(Path(f"/proc/{self.worker}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 from http.client import HTTPResponse
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -120,6 +122,24 @@ def test_a_batch_that_breaks_off_in_its_second_file_is_refused(
     assert not Prediction.objects.exists()
     assert not PredictionBatch.objects.exists()
     assert stored_files() == []
+
+
+def test_files_on_disk_of_a_batch_that_breaks_off_are_deleted(
+    connection, settings, tmp_path, monkeypatch
+):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    body = body_of(3)
+    begun = body[: body.index(b"1.jpg") + 300]
+    before = set(Path("/proc/self/fd").iterdir())
+
+    status, answer, _ = connection.answer(
+        head_of("/api/batches/", len(body)) + begun, half_closed=True
+    )
+
+    assert (status, answer["code"]) == (400, "upload_interrupted")
+    assert list(tmp_path.glob("d3-upload-*")) == []
+    assert set(Path("/proc/self/fd").iterdir()) <= before
 
 
 def test_the_last_part_of_a_batch_that_breaks_off_does_not_end_it(connection):

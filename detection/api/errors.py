@@ -7,12 +7,14 @@ from http import HTTPStatus
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import (
+    BadRequest,
     RequestDataTooBig,
     SuspiciousOperation,
     TooManyFieldsSent,
     TooManyFilesSent,
 )
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
@@ -71,6 +73,8 @@ KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
     (TooManyFieldsSent, 400, "The request has too many fields.", "too_many_fields"),
     (RequestDataTooBig, 413, SENTENCES[413], "request_too_large"),
     (SuspiciousOperation, 400, SENTENCES[400], "bad_request"),
+    (BadRequest, 400, SENTENCES[400], "bad_request"),
+    (MultiPartParserError, 400, SENTENCES[400], "bad_request"),
     (UnreadablePostError, 400, "The request ended before its body did.", "upload_interrupted"),
     (Exception, 500, SENTENCES[500], "internal_server_error"),
 ]
@@ -96,6 +100,17 @@ class RequestTooLargeError(APIException):
     status_code = 413
     default_code = "request_too_large"
     default_detail = SENTENCES[413]
+
+
+class TooManyPartsError(APIException):
+    status_code = 413
+    default_code = "too_many_parts"
+
+
+class FilesRefusedError(APIException):
+    status_code = 413
+    default_code = "files_refused"
+    default_detail = "This address takes no files."
 
 
 class LengthRequiredError(APIException):
@@ -149,16 +164,23 @@ def as_ours(error: Exception) -> Exception:
 
 
 def _known_error(error: Exception, request) -> Response:
-    status, sentence, code = next(
-        (status, sentence or str(error), code or error.code)
-        for error_class, status, sentence, code in KNOWN_ERRORS
-        if isinstance(error, error_class)
-    )
+    status, sentence, code = status_sentence_code(error)
     if isinstance(error, UnavailableError):
         log_unavailable(request, error)
     elif status >= 500:
         logger.error("%s %s failed.", request.method, request.path, exc_info=error)
     return Response(envelope(sentence, code), status=status, headers=_headers(status))
+
+
+def status_sentence_code(error: Exception) -> tuple[int, str, str]:
+    """Return what the answer says of an error."""
+    if isinstance(error, APIException):
+        return error.status_code, str(error.detail), error.detail.code
+    return next(
+        (status, sentence or str(error), code or error.code)
+        for error_class, status, sentence, code in KNOWN_ERRORS
+        if isinstance(error, error_class)
+    )
 
 
 def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:

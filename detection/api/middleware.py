@@ -12,6 +12,7 @@ from math import ceil
 from django.contrib.admindocs.views import simplify_regex
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from rest_framework.exceptions import Throttled
 from rest_framework.throttling import BaseThrottle
 
 from detection import metrics
@@ -21,9 +22,11 @@ from detection.api.errors import (
     error_page,
     error_response,
     log_unavailable,
+    status_sentence_code,
 )
+from detection.api.forms import FORM_ERRORS, read_form
 from detection.api.throttling import LoginThrottle
-from detection.api.uploads import check_body_size
+from detection.api.uploads import View, check_body_size, is_for_images, receive_files
 from detection.models import new_id
 from detection.request_id import request_id
 from detection.unavailable import UnavailableError
@@ -113,6 +116,15 @@ def _refusal(
     return page
 
 
+def _refusal_of(request: HttpRequest, error: Exception) -> HttpResponse:
+    if isinstance(error, UnavailableError):
+        log_unavailable(request, error)
+    refusal = _refusal(request, *status_sentence_code(error))
+    if isinstance(error, Throttled):
+        refusal.headers["Retry-After"] = str(ceil(error.wait))
+    return refusal
+
+
 def _is_for_people(request: HttpRequest) -> bool:
     """A browser at an address that is none of the API; signing in to the API is for people too."""
     if "text/html" not in request.headers.get("Accept", ""):
@@ -144,10 +156,7 @@ class JsonErrors:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A lost database outside of REST framework: in the admin, at the login."""
         error = as_ours(error)
-        if not isinstance(error, UnavailableError):
-            return None
-        log_unavailable(request, error)
-        return _refusal(request, 503, str(error), error.code)
+        return _refusal_of(request, error) if isinstance(error, UnavailableError) else None
 
     def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:
         browsable = getattr(response, "accepted_renderer", None)
@@ -157,17 +166,37 @@ class JsonErrors:
         return stale_form or hasattr(response, "is_refusal")
 
 
-def limit_body(get_response: GetResponse) -> GetResponse:
-    """Refuses a body that is too large for any request, forms of the admin included, unread."""
+class BodyLimits:
+    """Refuses a body that is too large for any request, and a form that is more than small where no
+    images are taken, before anything else reads them.
+    """
 
-    def middleware(request: HttpRequest) -> HttpResponse:
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
             check_body_size(request)
         except RequestTooLargeError as error:
-            return _refusal(request, 413, str(error.detail), error.default_code)
-        return get_response(request)
+            return _refusal_of(request, error)
+        try:
+            return self._get_response(request)
+        finally:
+            if hasattr(request, "upload_folder"):
+                request.upload_folder.delete()
 
-    return middleware
+    def process_view(
+        self, request: HttpRequest, view: View, arguments: tuple, options: dict
+    ) -> HttpResponse | None:
+        """Called before the check of the form's token, the first that would read the body."""
+        if is_for_images(view, request.method):
+            request.upload_folder = receive_files(request)
+            return None
+        try:
+            read_form(request)
+        except FORM_ERRORS as error:
+            return _refusal_of(request, error)
+        return None
 
 
 def throttle_logins(get_response: GetResponse) -> GetResponse:
@@ -180,8 +209,6 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
             return get_response(request)
         if throttle.allow_request(request, None):
             return get_response(request)
-        refusal = _refusal(request, 429, "Too many tries; wait a little.", "throttled")
-        refusal.headers["Retry-After"] = str(ceil(throttle.wait()))
-        return refusal
+        return _refusal_of(request, Throttled(throttle.wait(), "Too many tries; wait a little."))
 
     return middleware

@@ -49,13 +49,24 @@ class ReadThrottle(_Throttle):
     scope = "read"
 
 
-class LoginThrottle(_Throttle):
+class _AddressThrottle(_Throttle):
     """By address, since nobody is signed in yet."""
-
-    scope = "login"
 
     def _caller(self, request: HttpRequest) -> str:
         return f"address:{self.get_ident(request)}"
+
+
+class LoginThrottle(_AddressThrottle):
+    scope = "login"
+
+
+class FormThrottle(_AddressThrottle):
+    """Counts forms of callers who are not signed in, at the rate of reading requests."""
+
+    scope = "form"
+
+    def get_rate(self) -> str | None:
+        return settings.THROTTLE_READ or None
 
 
 class PredictThrottle(_Throttle):

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
+from typing import NoReturn
 
 from django.conf import settings
+from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
@@ -21,6 +23,7 @@ from detection.api.errors import (
     RequestTooLargeError,
     TooManyImagesError,
 )
+from detection.api.upload_folder import UploadFolder
 from detection.archives import images_in_archive
 from detection.services import Upload
 from detection.unavailable import QueueFullError
@@ -38,6 +41,7 @@ _discarding = threading.BoundedSemaphore(8)
 
 def takes_images(view: View) -> View:
     """For a method of a view that reads images: it holds a place while it runs, ``request.place``.
+    Requests for other methods may have no files.
 
     When there is none, the answer is a 503 before the body is looked at. Images of a client that
     has hung up when their turn comes are not judged.
@@ -55,7 +59,27 @@ def takes_images(view: View) -> View:
             _discard_body(request)
             raise
 
+    admitted.takes_images = True
     return admitted
+
+
+def is_for_images(view: View, method: str) -> bool:
+    """Whether a request with this HTTP method reaches a method that ``takes_images``. ``view`` is
+    the function that the address leads to.
+    """
+    name = method.lower()
+    name = getattr(view, "actions", {}).get(name, name)
+    handler = getattr(getattr(view, "cls", None), name, None)
+    return hasattr(handler, "takes_images")
+
+
+def receive_files(request: HttpRequest) -> UploadFolder:
+    """Let the request have files: in memory where the body is small, else in the folder returned,
+    which the caller deletes. Call it before anything reads the body.
+    """
+    folder = UploadFolder(request)
+    request.upload_handlers = [MemoryFileUploadHandler(request), folder]
+    return folder
 
 
 def body_size(request: HttpRequest) -> int:
@@ -72,13 +96,23 @@ def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
     limit = settings.MAX_REQUEST_BYTES
     if images is not None:
         limit = min(limit, images * settings.MAX_UPLOAD_BYTES)
-    if size <= limit + FORM_OVERHEAD:
-        return
+    if size > limit + FORM_OVERHEAD:
+        _refuse_body(request, "an image" if images == 1 else "a request", limit)
+
+
+def check_small_body(request: HttpRequest) -> None:
+    """Refuse a body that is too large for a request without images. Call it before reading any.
+    Raises RequestTooLargeError.
+    """
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if body_size(request) > limit:
+        _refuse_body(request, "a request without images", limit)
+
+
+def _refuse_body(request: HttpRequest, what: str, limit: int) -> NoReturn:
     _discard_body(request)
-    what = "an image" if images == 1 else "a request"
-    raise RequestTooLargeError(
-        f"The request has {_mebibytes(size)}; {what} may have {_mebibytes(limit)}."
-    )
+    size = _mebibytes(body_size(request))
+    raise RequestTooLargeError(f"The request has {size}; {what} may have {_mebibytes(limit)}.")
 
 
 def check_form(request: Request, *, images: int) -> None:
@@ -137,7 +171,7 @@ def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
     archives = request.FILES.getlist("archive")
     if len(archives) > 1 or "images" in request.FILES:
         raise TooManyImagesError("Send one archive, or images, and not both.")
-    return images_in_archive(archives[0].file, max_images=most)
+    return images_in_archive(archives[0].open().file, max_images=most)
 
 
 def _files(request: Request, field: str) -> list:
