@@ -65,6 +65,19 @@ def test_a_large_picture_is_reduced_before_crops_are_taken():
     assert torch.equal(reducing(image.crop((0, 0, 10, 60))), LEVELS(image.crop((0, 0, 10, 60))))
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [
+        (8, 5, [(0, 0)]),
+        (10, 10, [(0, 0), (2, 2)]),
+        (20, 10, [(0, 0), (6, 1), (12, 2)]),
+        (10, 90, [(0, 0), (1, 41), (2, 82)]),
+    ],
+)
+def test_crops_on_the_diagonal_span_the_longer_side(width, height, expected):
+    assert replace(LEVELS, kind="diagonal", max_crops=3).boxes(width, height) == expected
+
+
 @pytest.mark.parametrize(("kind", "short_side"), [("resize", 300), ("crops", 7)])
 def test_a_short_side_that_makes_no_sense_is_refused(kind, short_side):
     with pytest.raises(ValueError, match="short side"):

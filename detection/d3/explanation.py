@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .network import D3Network, ResidualTower, shuffle_patches
-from .preprocessing import Preprocessing, crop_boxes
+from .preprocessing import Preprocessing
 
 MAX_CELLS = 256  # on the longer side of a map; the cells of larger images are larger
 
@@ -178,7 +178,7 @@ def crop_places(preprocessing: Preprocessing, width: int, height: int) -> Iterat
         yield centres, centres
         return
     width, height = preprocessing.viewed_size(width, height)
-    for left, top in crop_boxes(width, height, size, preprocessing.max_crops):
+    for left, top in preprocessing.boxes(width, height):
         yield _places(top, height, size), _places(left, width, size)
 
 

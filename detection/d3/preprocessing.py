@@ -14,7 +14,7 @@ from torch import Tensor
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-Kind = Literal["resize", "crops"]
+Kind = Literal["resize", "crops", "diagonal"]
 ResizeOrder = Literal["pillow", "horizontal-first"]
 
 
@@ -24,9 +24,11 @@ class Preprocessing:
 
     ``resize`` squeezes the whole picture into one view with Pillow's antialiased bilinear filter
     on the 8-bit pixels. ``crops`` takes up to ``max_crops`` views at native resolution, evenly
-    spread; a side shorter than ``size`` is continued by mirroring. Where ``short_side`` is given, a
-    picture whose shorter side has more pixels is reduced to that first, with Pillow's bicubic
-    filter. Values are scaled to 0..1, then normalised with ``mean`` and ``std`` per channel.
+    spread; a side shorter than ``size`` is continued by mirroring. ``diagonal`` takes as many as it
+    takes to span the longer side, evenly from the upper left to the lower right corner: two show
+    nearly all of a square, three of a picture of 16:9. Where ``short_side`` is given, a picture
+    whose shorter side has more pixels is reduced to that first, with Pillow's bicubic filter.
+    Values are scaled to 0..1, then normalised with ``mean`` and ``std`` per channel.
 
     Pillow 13 filters some portraits vertically first, where earlier versions always began
     horizontally, and rounds in between. ``resize_order`` "pillow" takes the installed version's
@@ -83,8 +85,12 @@ class Preprocessing:
         size = self.viewed_size(*image.size)
         if size != image.size:
             image = image.resize(size, Image.Resampling.BICUBIC)
-        boxes = crop_boxes(image.width, image.height, self.size, self.max_crops)
-        return np.stack([self._crop(image, left, top) for left, top in boxes])
+        return np.stack([self._crop(image, left, top) for left, top in self.boxes(*image.size)])
+
+    def boxes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Left and top corners of the crops of a picture of the ``viewed_size``."""
+        choose = diagonal_boxes if self.kind == "diagonal" else crop_boxes
+        return choose(width, height, self.size, self.max_crops)
 
     def _crop(self, image: Image.Image, left: int, top: int) -> np.ndarray:
         right, bottom = min(left + self.size, image.width), min(top + self.size, image.height)
@@ -110,6 +116,12 @@ def crop_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple
     return [(left, top) for top, left in product(tops, lefts)]
 
 
+def diagonal_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple[int, int]]:
+    """Left and top corners of at most ``max_crops`` crops along the diagonal."""
+    count = min(max_crops, -(-max(width, height) // size))
+    return list(zip(_starts(width, size, count), _starts(height, size, count), strict=True))
+
+
 def _starts(side: int, size: int, count: int) -> list[int]:
     spare = max(side - size, 0)
     if count == 1:
@@ -119,6 +131,6 @@ def _starts(side: int, size: int, count: int) -> list[int]:
 
 PREPROCESSINGS = {
     "tiny": Preprocessing(kind="crops", size=256, mean=(0.5,) * 3, std=(4 / 255,) * 3, max_crops=9),
-    "vit-b-16": Preprocessing(kind="crops", max_crops=3),
+    "vit-b-16": Preprocessing(kind="diagonal", max_crops=3, short_side=288),
     "vit-l-14": Preprocessing(),
 }
