@@ -10,10 +10,10 @@ from PIL import Image
 
 from detection.d3 import Detector
 from detection.d3.checkpoints import Checkpoint, load, save
-from detection.d3.features import VARIANTS
 from detection.d3.foreign import untrained_head
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
+from detection.d3.training_modes import VARIANTS
 from tests.published_layouts import CLIP, openai_archive, read
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
@@ -233,7 +233,11 @@ def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(
 
     whole = run(2, "whole")
     run(1, "parts")
-    assert run(2, "parts", resume=True).version == whole.version
+    parts = run(2, "parts", resume=True)
+    assert parts.version == whole.version
+    assert torch.equal(parts.kept.train.views, whole.kept.train.views)
+    assert whole.kept.train.labels.tolist() == 4 * [0] + 4 * [1]
+    assert whole.kept.val.labels.tolist() == 2 * [0] + 2 * [1]
 
     before = untrained_head(CLIP, architecture="vit-l-14", seed=0).weights
     changes = {

@@ -29,6 +29,7 @@ from .checkpoint_header import (
 from .clip_sources import find_clip_file
 from .clip_weights import ClipTower, expected_weights, read_clip_tower
 from .errors import CheckpointError, TowerError
+from .kept_features import KeptFeatures
 from .network import Architecture, ClipTowerConfig, D3Network
 from .preprocessing import Preprocessing
 from .scorecard import Scorecard
@@ -39,6 +40,7 @@ __all__ = ["Checkpoint", "build_network", "draw_permutations", "load", "record",
 
 _TOWER = "tower."  # of D3Network, before the names of the tower's own weights
 _ADAPTERS = "adapters."  # in a checkpoint's file, before their names
+_KEPT = "kept."  # likewise before those of kept features
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Checkpoint:
     among the metrics. ``tower_file`` names the file
     that the CLIP tower among the weights is from and stays in: the checkpoint's own file has none.
     ``adapters`` are what was added to that tower, see ``adapters.py``; the weights contain them.
+    ``kept`` are features of the pictures that it was trained on, for further training of its head.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     tower_file: TowerFile | None = None
     adapters: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    kept: KeptFeatures | None = field(default=None, repr=False)
 
     @cached_property
     def version(self) -> str:
@@ -123,6 +127,8 @@ def save(checkpoint: Checkpoint, path: str | Path) -> None:
     """Write our format, completely or not at all. Raises CheckpointError."""
     metadata = _metadata(checkpoint)
     weights = {name: tensor.detach().cpu() for name, tensor in checkpoint.own_weights().items()}
+    if checkpoint.kept:
+        weights |= {f"{_KEPT}{name}": tensor for name, tensor in checkpoint.kept.tensors().items()}
     weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}
     _write(Path(path), weights, metadata)
 
@@ -249,6 +255,7 @@ def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
     if metadata["preprocessing"].size != architecture.image_size:
         raise CheckpointError(f"The preprocessing and the network of {path} differ in size.")
     metadata["uncertain"] = tuple(metadata["uncertain"])
+    metadata["kept"] = _kept(path, architecture, _taken(found, _KEPT))
     if "tower_file" not in metadata:
         weights = fitting_weights(path, _expected(path, architecture, limit=len(found)), found)
         return _verified(path, Checkpoint(**metadata, weights=weights), version)
@@ -260,15 +267,31 @@ def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
     checkpoint = Checkpoint(**metadata, weights=weights, adapters=adapters)
     checkpoint = _verified(path, checkpoint, version)
     same = tower.sha256 == tower_file.sha256
-    return checkpoint if same else replace(checkpoint, tower_file=None, adapters={}, metrics={})
+    if same:
+        return checkpoint
+    return replace(checkpoint, tower_file=None, adapters={}, metrics={}, kept=None)
+
+
+def _taken(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take what begins with the ``prefix`` out of ``found``, by the rest of its name."""
+    names = [name for name in found if name.startswith(prefix)]
+    return {name.removeprefix(prefix): found.pop(name) for name in names}
+
+
+def _kept(path: Path, architecture: Architecture, taken: dict[str, Tensor]) -> KeptFeatures | None:
+    if not taken:
+        return None
+    try:
+        return KeptFeatures.from_tensors(taken, architecture.features)
+    except ValueError as error:
+        raise CheckpointError(f"The kept features in {path} are not valid.") from error
 
 
 def _adapters(
     path: Path, architecture: Architecture, found: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Take the adapters out of what was ``found`` in the checkpoint at ``path``."""
-    names = [name for name in found if name.startswith(_ADAPTERS)]
-    taken = {name.removeprefix(_ADAPTERS): found.pop(name) for name in names}
+    taken = _taken(found, _ADAPTERS)
     if not taken:
         return {}
     rank = next((len(tensor) for name, tensor in taken.items() if name.endswith(".down")), 0)

@@ -1,8 +1,8 @@
 """Features of a frozen tower, computed once and kept on disk.
 
 A frozen tower says the same of the same view, so each picture goes through it once per variant
-instead of once per epoch. A variant is one augmentation with one shuffle; training pictures have
-``VARIANTS`` of them, of which each epoch draws one, validation pictures a single plain one.
+instead of once per epoch. A variant is one augmentation with one shuffle. Without variants a
+picture is seen as a detector sees it: in all its crops, under the checkpoint's first shuffle.
 
 One small file per picture, named by the picture's content: an interrupted run goes on where it
 stopped, and other runs with the same tower share the work.
@@ -13,101 +13,154 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from .augmentation import clip_augmentation, web_augmentation
-from .checkpoints import Checkpoint, draw_permutations
+from .checkpoints import Checkpoint, build_network, draw_permutations
 from .dataset import Sample
 from .decoding import DecodedImage, decode_image
-from .network import D3Network, shuffle_patches
+from .inference import inference_tower
+from .kept_features import Features
+from .network import shuffle_patches
+from .pipeline import in_groups, run_ahead
+from .precision import DTYPES, fastest_precision
 
-VARIANTS = 4
-RECIPE = 1  # raise it when augmentation or shuffle change, so that old files are not read
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """``views`` (N, V, 2, C) float32, shuffled first, for V variants; ``labels`` (N,)."""
-
-    views: Tensor
-    labels: Tensor
+RECIPE = 2  # raise it when augmentation or shuffle change, so that old files are not read
+CPU_PICTURES, GPU_PICTURES = 4, 16  # that go through the tower together
+ROWS = 1024  # that go through reader or head together
 
 
 def cached_features(
     checkpoint: Checkpoint,
-    network: D3Network,
     samples: list[Sample],
     *,
     folder: Path,
-    augmented: bool,
+    device: torch.device,
+    variants: int = 0,
 ) -> Features:
-    """Read each sample's features from ``folder``, or compute them on the network's device."""
+    """Read what the tower gives from ``folder``, and compute what is not there on the device.
+
+    With ``variants`` a picture has so many augmented rows, else a row for each crop.
+    """
     folder = folder / _tower_key(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
-    views = [
-        _load_or_compute(checkpoint, network, sample, folder=folder, augmented=augmented)
-        for sample in tqdm(samples, desc="features", unit="image", disable=None)
-    ]
-    labels = torch.tensor([float(sample.label) for sample in samples])
-    return Features(torch.from_numpy(np.stack(views)), labels)
+    paths = [_cache_path(folder, sample, variants) for sample in samples]
+    missing = {path: s for path, s in zip(paths, samples, strict=True) if not path.exists()}
+    if missing:
+        _compute(checkpoint, missing, variants, device)
+    rows = [np.load(path) for path in paths]
+    names = sorted({sample.source for sample in samples})
+    return Features(
+        views=torch.from_numpy(np.concatenate(rows)),
+        pictures=torch.arange(len(rows)).repeat_interleave(torch.tensor([*map(len, rows)])),
+        labels=torch.tensor([sample.label for sample in samples]),
+        sources=torch.tensor([names.index(sample.source) for sample in samples]),
+    )
+
+
+@torch.inference_mode()
+def read_features(checkpoint: Checkpoint, features: Features) -> Features:
+    """What the head gets, ``views`` (R, 2, C), of pictures of which the tower gave ``features``."""
+    reader = build_network(checkpoint).reader
+    parts = features.views.split(ROWS)
+    views = [reader(part.float().flatten(0, 1)).half().unflatten(0, (-1, 2)) for part in parts]
+    return replace(features, views=torch.cat(views))
+
+
+@torch.inference_mode()
+def head_logits(checkpoint: Checkpoint, features: Features) -> np.ndarray:
+    """Logits of pictures, float32 (N,), from what the head gets of them."""
+    head = build_network(checkpoint).attention_head
+    logits = [head(part.float())[:, 0] for part in features.views.split(ROWS)]
+    return features.of_pictures(torch.cat(logits)).numpy()
 
 
 def feature_batches(
     features: Features, batch_size: int, *, seed: int | None = None
 ) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
-    """((shuffled (B, C), original (B, C)), labels (B,)); with a seed, in random order."""
-    count, variants = features.views.shape[:2]
-    order, chosen = torch.arange(count), torch.zeros(count, dtype=torch.long)
+    """((shuffled (B, …), original (B, …)), labels (B,)), float32.
+
+    All rows in their order; with a seed one row of each picture, in random order.
+    """
+    rows = torch.arange(len(features.views))
     if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(count, generator=generator)
-        chosen = torch.randint(variants, (count,), generator=generator)
-    for indices in order.split(batch_size):
-        views = features.views[indices, chosen[indices]]  # (B, 2, C)
-        yield (views[:, 0], views[:, 1]), features.labels[indices]
+        rows = _one_of_each(features.pictures, torch.Generator().manual_seed(seed))
+    for indices in rows.split(batch_size):
+        shuffled, original = features.views[indices].float().unbind(dim=1)
+        yield (shuffled, original), features.labels[features.pictures[indices]].float()
 
 
-def _load_or_compute(
-    checkpoint: Checkpoint, network: D3Network, sample: Sample, *, folder: Path, augmented: bool
-) -> np.ndarray:
+def _one_of_each(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """A random row of each picture, the pictures in random order."""
+    counts = torch.bincount(pictures)
+    chosen = (torch.rand(len(counts), generator=generator) * counts).long()
+    rows = counts.cumsum(0) - counts + chosen
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def _cache_path(folder: Path, sample: Sample, variants: int) -> Path:
     digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
-    path = folder / f"{digest}-{'augmented' if augmented else 'plain'}.npy"
-    if path.exists():
-        return np.load(path)
-    views = _compute(checkpoint, network, decode_image(sample.path), augmented=augmented)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.save(file, views)
-    partial.replace(path)
-    return views
+    return folder / f"{digest}-{f'augmented-{variants}' if variants else 'crops'}.npy"
+
+
+def _compute(
+    checkpoint: Checkpoint, missing: dict[Path, Sample], variants: int, device: torch.device
+) -> None:
+    """Write the features of each picture to its path; the next pictures are read meanwhile."""
+    exact = build_network(checkpoint).tower.to(device)
+    fast = inference_tower(exact, DTYPES[fastest_precision(device)])
+    size = CPU_PICTURES if device.type == "cpu" else GPU_PICTURES
+    step = partial(_views, checkpoint, variants)
+    with (
+        tqdm(total=len(missing), desc="features", unit="image", disable=None) as progress,
+        ThreadPoolExecutor(1) as thread,
+        closing(run_ahead(thread, step, missing.values(), ahead=2 * size)) as views,
+    ):
+        for group in in_groups(zip(missing, views, strict=True), size):
+            paths, pairs = zip(*group, strict=True)
+            features = _features(fast, exact, torch.cat(pairs).to(device))
+            rows = features.split([len(pair) for pair in pairs])
+            for path, own in zip(paths, rows, strict=True):
+                _save(path, own.numpy())
+            progress.update(len(group))
 
 
 @torch.inference_mode()
-def _compute(
-    checkpoint: Checkpoint, network: D3Network, image: DecodedImage, *, augmented: bool
-) -> np.ndarray:
-    """(V, 2, C) float32; one plain variant has the checkpoint's first shuffle. In one pass."""
+def _features(fast: nn.Module, exact: nn.Module, pairs: Tensor) -> Tensor:
+    """(R, 2, 3, S, S) → (R, 2, …) float16, on the CPU."""
+    views = pairs.flatten(0, 1)
+    features = fast(views)
+    if not features.isfinite().all():  # a few pictures overflow in half
+        features = exact(views)
+    return features.half().cpu().unflatten(0, (-1, 2))
+
+
+def _views(checkpoint: Checkpoint, variants: int, sample: Sample) -> Tensor:
+    """A picture's views, shuffled and original, (R, 2, 3, S, S)."""
     patch = checkpoint.architecture.shuffle_patch
-    originals, shuffled = [], []
-    for picture, permutation in _variants(checkpoint, image, augmented=augmented):
-        view = checkpoint.preprocessing(picture)
-        originals.append(view)
-        shuffled.append(shuffle_patches(view, torch.tensor(permutation), patch))
-    views = torch.cat([*shuffled, *originals]).to(next(network.parameters()).device)
-    features = network.tower(views).float().cpu().numpy()  # (2V, C)
-    return features.reshape(2, len(originals), -1).swapaxes(0, 1)
+    shuffles = _variants(checkpoint, decode_image(sample.path), variants)
+    return torch.stack(
+        [
+            torch.stack([shuffle_patches(view[None], torch.tensor(permutation), patch)[0], view])
+            for picture, permutation in shuffles
+            for view in checkpoint.preprocessing(picture)
+        ]
+    )
 
 
-def _variants(checkpoint: Checkpoint, image: DecodedImage, *, augmented: bool) -> Iterable:
+def _variants(checkpoint: Checkpoint, image: DecodedImage, variants: int) -> Iterable:
     patches = checkpoint.architecture.patches
-    if not augmented:
+    if not variants:
         return [(image.pixels, draw_permutations(checkpoint.permutation_seed, 1, patches)[0])]
     random = Random(image.sha256)
     size = checkpoint.preprocessing.size
@@ -115,13 +168,20 @@ def _variants(checkpoint: Checkpoint, image: DecodedImage, *, augmented: bool) -
     augmentation = clip_augmentation if whole else web_augmentation
     return [
         (augmentation(image.pixels, random, size=size), random.sample(range(patches), patches))
-        for _ in range(VARIANTS)
+        for _ in range(variants)
     ]
+
+
+def _save(path: Path, rows: np.ndarray) -> None:
+    part = path.with_suffix(f".{os.getpid()}.partial")
+    with part.open("wb") as file:
+        np.save(file, rows)
+    part.replace(path)
 
 
 def _tower_key(checkpoint: Checkpoint) -> str:
     """Whatever the features depend on beside the picture."""
-    settings = (RECIPE, VARIANTS, checkpoint.preprocessing, checkpoint.permutation_seed)
+    settings = (RECIPE, checkpoint.preprocessing, checkpoint.permutation_seed)
     digest = hashlib.sha256(f"{settings} {checkpoint.architecture}".encode())
     for name, tensor in sorted(checkpoint.weights.items()):
         if name.startswith("tower."):

@@ -88,11 +88,12 @@ def train_detector(
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
     keep_freed_memory(TRAINING)
+    cache = folder.parent / "features"
     common = (start, train, val, batch_size, schedule.seed, place)
     if adapter_rank:
-        data = AdapterData(*common, rank=adapter_rank)
+        data = AdapterData(*common, rank=adapter_rank, cache=cache)
     elif isinstance(start.architecture.tower, ClipTowerConfig):
-        data = HeadOnlyData(*common, cache=folder.parent / "features")
+        data = HeadOnlyData(*common, cache=cache)
     else:
         data = WholeNetworkData(*common)
     run = _identity(start, schedule, batch_size, adapter_rank, train, val)
@@ -101,7 +102,7 @@ def train_detector(
         trainer.resume()
     else:
         trainer.start_anew()
-    trainer.fit(data.training, data.validation, val, on_epoch)
+    trainer.fit(data.training, data.validation, data.samples, on_epoch)
 
     trained = replace(
         data.trained(trainer.best_weights),
@@ -123,6 +124,8 @@ def train_detector(
         },
     )
     checkpoint = _calibrated(trained, val, data.logits(trained))
+    if adapter_rank:
+        checkpoint = replace(checkpoint, kept=data.kept(trained))
     save(checkpoint, output)
     return TrainingResult(checkpoint, unreadable, len(trainer.history))
 

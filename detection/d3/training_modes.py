@@ -1,8 +1,8 @@
 """The three ways to train: the whole network, a head on a frozen tower, adapters in the tower.
 
 Each has ``module`` (what learns, as ``trainer`` takes it), ``training(epoch)`` and
-``validation()`` (batches), ``trained(start, best)`` (the checkpoint with the best weights) and
-``logits(trained)`` of the validation pictures.
+``validation()`` (batches), ``samples`` (those of the validation, in its order), ``trained(best)``
+(the checkpoint with the best weights) and ``logits(trained)`` of the validation pictures.
 """
 
 from __future__ import annotations
@@ -24,12 +24,20 @@ from .augmentation import Augmentation, residual_augmentation, web_augmentation
 from .checkpoints import Checkpoint, build_network
 from .dataset import Sample
 from .detector import Detector
-from .features import cached_features, feature_batches
+from .features import cached_features, feature_batches, head_logits, read_features
+from .kept_features import (
+    TRAINING_PICTURES,
+    VALIDATION_PICTURES,
+    Features,
+    KeptFeatures,
+    spread,
+)
 from .network import D3Network
 from .pictures import Pictures, picture_batches
 from .precision import cpu_has_bf16
 from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
 
+VARIANTS = 4  # of a training picture, of which each epoch draws one
 EPOCH_PICTURES = 4096  # drawn for one epoch of adapters, so that a state is saved often
 
 
@@ -56,15 +64,6 @@ class HeadOnly(nn.Module):
         return self.attention_head(torch.stack(features, dim=1))[:, 0]
 
 
-def detector_logits(
-    checkpoint: Checkpoint, samples: list[Sample], device: torch.device, *, precision: str
-) -> np.ndarray:
-    """As the finished detector judges the pictures, with all their crops."""
-    detector = Detector(checkpoint, device=device, precision=precision)
-    progress = tqdm(samples, desc="calibration", unit="image", disable=None)
-    return detector.logits(sample.path for sample in progress)
-
-
 def _trainable(start: Checkpoint) -> D3Network:
     """The network with copies of the weights: learning must not change the checkpoint."""
     copies = {name: tensor.clone() for name, tensor in start.weights.items()}
@@ -86,6 +85,7 @@ class WholeNetworkData:
         device: torch.device,
     ) -> None:
         self.start, self.train, self.val = start, train, val
+        self.samples = val
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.module = WholeNetwork(self.network(start))
         self.workers = max(1, (os.cpu_count() or 1) - 1)
@@ -114,7 +114,10 @@ class WholeNetworkData:
         return replace(self.start, weights=weights)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        return detector_logits(trained, self.val, self.device, precision="fp32")
+        """As the finished detector judges the pictures, with all their crops."""
+        detector = Detector(trained, device=self.device, precision="fp32")
+        progress = tqdm(self.val, desc="calibration", unit="image", disable=None)
+        return detector.logits(sample.path for sample in progress)
 
     def _batches(self, pictures: Pictures, batches: list[list[int]]) -> Iterable[Batch]:
         patches = self.start.architecture.patches
@@ -138,9 +141,9 @@ class HeadOnlyData:
         self.start = start
         self.network = _trainable(start)
         self.module = HeadOnly(self.network)
-        cached = partial(cached_features, start, self.network.to(device).eval(), folder=cache)
-        self.train = cached(train, augmented=True)
-        self.val = cached(val, augmented=False)
+        cached = partial(cached_features, start, folder=cache, device=device)
+        self.train, self.val = cached(train, variants=VARIANTS), cached(val)
+        self.samples = [val[picture] for picture in self.val.pictures]
         self.batch_size, self.seed = batch_size, seed
 
     def training(self, epoch: int) -> Iterable[Batch]:
@@ -150,15 +153,11 @@ class HeadOnlyData:
         return feature_batches(self.val, self.batch_size)
 
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
-        state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
         learned = {name: tensor.cpu() for name, tensor in best.items()}
-        return replace(self.start, weights={**state, **learned})
+        return replace(self.start, weights={**self.start.weights, **learned})
 
-    @torch.inference_mode()
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        """Of the plain views under the first shuffle, without going through the tower again."""
-        shuffled, original = self.val.views[:, 0].unbind(dim=1)
-        return build_network(trained).classify(shuffled[None], original)[0, :, 0].numpy()
+        return head_logits(trained, read_features(trained, self.val))
 
 
 class AdapterData(WholeNetworkData):
@@ -166,8 +165,8 @@ class AdapterData(WholeNetworkData):
 
     augmentation: Augmentation = staticmethod(web_augmentation)
 
-    def __init__(self, *args: Any, rank: int) -> None:
-        self.rank = rank
+    def __init__(self, *args: Any, rank: int, cache: Path) -> None:
+        self.rank, self.cache = rank, cache
         super().__init__(*args)
 
     def network(self, start: Checkpoint) -> D3Network:
@@ -192,4 +191,21 @@ class AdapterData(WholeNetworkData):
         return replace(self.start, weights={**merged, **rest}, adapters=adapters)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        return detector_logits(trained, self.val, self.device, precision="auto")
+        return head_logits(trained, self._features(trained, self.val))
+
+    def kept(self, trained: Checkpoint) -> KeptFeatures:
+        """Of a sample of the pictures, to travel with the checkpoint."""
+        train = spread(self.train, TRAINING_PICTURES, seed=self.seed)
+        val = spread(self.val, VALIDATION_PICTURES, seed=self.seed)
+        return KeptFeatures(
+            train=self._features(trained, train, variants=1), val=self._features(trained, val)
+        )
+
+    def _features(
+        self, trained: Checkpoint, samples: list[Sample], *, variants: int = 0
+    ) -> Features:
+        """What the head gets of the pictures."""
+        features = cached_features(
+            trained, samples, folder=self.cache, device=self.device, variants=variants
+        )
+        return read_features(trained, features)

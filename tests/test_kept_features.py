@@ -1,0 +1,131 @@
+"""Kept features travel with a checkpoint, and are no part of what its version says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detection.d3.checkpoints import Checkpoint, load, save
+from detection.d3.dataset import Sample
+from detection.d3.errors import CheckpointError
+from detection.d3.kept_features import Features, KeptFeatures, spread
+from detection.d3.network import Architecture, ClipTowerConfig, D3Network
+from detection.d3.preprocessing import Preprocessing
+from detection.d3.tower_file import TowerFile, weights_digest
+
+pytestmark = pytest.mark.stateless
+
+ARCHITECTURE = Architecture(
+    tower=ClipTowerConfig(width=64, layers=2, patch_size=16, reads=(0,), features=24),
+    image_size=64,
+    shuffle_patch=16,
+)
+
+
+def features(rows: list[int]) -> Features:
+    """Of as many pictures as there are numbers of rows."""
+    pictures = torch.arange(len(rows))
+    return Features(
+        views=torch.randn(sum(rows), 2, 24).half(),
+        pictures=pictures.repeat_interleave(torch.tensor(rows)),
+        labels=pictures % 2,
+        sources=pictures // 2,
+    )
+
+
+@pytest.fixture
+def kept() -> KeptFeatures:
+    torch.manual_seed(0)
+    return KeptFeatures(train=features([1] * 6), val=features([1, 3, 2]))
+
+
+@pytest.fixture
+def checkpoint(kept, tmp_path) -> Checkpoint:
+    """One whose tower lies in a file of its own."""
+    network = D3Network(ARCHITECTURE)
+    tower = network.tower.state_dict()
+    digest = weights_digest({name: tensor.numpy() for name, tensor in tower.items()})
+    tower_file = TowerFile("clip-small", digest.hexdigest())
+    save_file(tower, tower_file.path(tmp_path))
+    return Checkpoint(
+        name="kept",
+        architecture=ARCHITECTURE,
+        preprocessing=Preprocessing(kind="crops", size=64),
+        weights=network.state_dict(),
+        tower_file=tower_file,
+        kept=kept,
+    )
+
+
+def saved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    save(checkpoint, folder / "saved.safetensors")
+    return load(folder / "saved.safetensors", clip_cache=folder)
+
+
+def test_they_are_in_the_file_to_the_bit(checkpoint, kept, tmp_path):
+    loaded = saved(checkpoint, tmp_path).kept.tensors()
+    assert loaded.keys() == kept.tensors().keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in kept.tensors().items())
+
+
+def test_they_are_in_the_file_of_a_checkpoint_with_its_tower_too(checkpoint, kept, tmp_path):
+    loaded = saved(replace(checkpoint, tower_file=None), tmp_path)
+    assert torch.equal(loaded.kept.val.views, kept.val.views)
+
+
+def test_they_do_not_change_the_version(checkpoint, tmp_path):
+    without = replace(checkpoint, kept=None)
+    assert without.version == checkpoint.version == saved(checkpoint, tmp_path).version
+    assert saved(without, tmp_path).kept is None
+
+
+def test_they_say_nothing_about_another_tower(checkpoint, tmp_path):
+    save(checkpoint, tmp_path / "saved.safetensors")
+    other = D3Network(ARCHITECTURE).tower.state_dict()
+    save_file(other, tmp_path / "other.safetensors")
+    loaded = load(tmp_path / "saved.safetensors", clip_weights=tmp_path / "other.safetensors")
+    assert loaded.kept is None
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("views", lambda views: views[:, :, :-1]),
+        ("views", lambda views: views.float()),
+        ("views", lambda views: views * torch.inf),
+        ("views", lambda views: views[:-1]),
+        ("pictures", lambda pictures: pictures.flip(0)),
+        ("pictures", lambda pictures: pictures.int()),
+        ("labels", lambda labels: labels + 1),
+        ("labels", lambda labels: labels * 0),
+        ("sources", lambda sources: sources[:-1]),
+    ],
+)
+def test_damaged_ones_are_refused(checkpoint, kept, tmp_path, name, damage):
+    val = replace(kept.val, **{name: damage(getattr(kept.val, name))})
+    with pytest.raises(CheckpointError, match=r"kept features in .* are not valid"):
+        saved(replace(checkpoint, kept=replace(kept, val=val)), tmp_path)
+
+
+def test_a_picture_counts_as_much_with_many_rows_as_with_one(kept):
+    logits = torch.tensor([1.0, 1.0, 2.0, 6.0, -1.0, -3.0])
+    assert kept.val.of_pictures(logits).tolist() == [1, 3, -2]
+
+
+def test_small_sources_are_kept_whole_beside_large_ones():
+    sizes = {("gan", 1): 50, ("rare", 1): 3, ("photos", 0): 9}
+    samples = [
+        Sample(Path(f"{source}/{number}"), source, label)
+        for (source, label), size in sizes.items()
+        for number in range(size)
+    ]
+    taken = spread(samples, 20, seed=0)
+    assert len(set(taken)) == len(taken)
+    counts = Counter((sample.source, sample.label) for sample in taken)
+    assert counts == {("gan", 1): 7, ("rare", 1): 3, ("photos", 0): 9}
+    assert spread(samples, 20, seed=1) != taken == spread(samples, 20, seed=0)
