@@ -38,7 +38,7 @@ from .precision import cpu_has_bf16
 from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
 
 VARIANTS = 4  # of a training picture, of which each epoch draws one
-EPOCH_PICTURES = 4096  # drawn for one epoch of adapters, so that a state is saved often
+EPOCH_PICTURES = 2048  # drawn for one epoch of adapters, so that a state is saved often
 
 
 class WholeNetwork(nn.Module):
