@@ -212,7 +212,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 
 # Model
-MODEL_CHECKPOINT_PATH = _path("MODEL_CHECKPOINT_PATH", "checkpoints/d3-tiny.safetensors")
+MODEL_CHECKPOINT_PATH = _path("MODEL_CHECKPOINT_PATH", "checkpoints/d3-clip-b-16.safetensors")
 # Judges where that one's CLIP tower has not been fetched; none where a checkpoint is configured
 FALLBACK_CHECKPOINT = (
     None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator
 from itertools import count
@@ -12,6 +13,7 @@ from django.core.files.storage import default_storage
 from django.test import Client, TransactionTestCase
 
 from detection import background, leftovers
+from detection.d3.tower_file import CLIP_VIT_B_16, default_cache
 from tests.browser import chromium
 from tests.emptying import empty_database
 from tests.installation import Installation, Service
@@ -31,6 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         long = 2 if "slow" in marks else 1 if "own_servers" in marks else 0
         length[item.path] = max(long, length.get(item.path, 0))
     items.sort(key=lambda item: -length[item.path])
+
+
+@pytest.fixture(scope="session")
+def tower_path() -> Path:
+    """Where there is no tower, CI fails and other machines skip the tests."""
+    path = CLIP_VIT_B_16.path(default_cache())
+    if not path.exists():
+        missing = f"There is no {path}; manage.py fetch_clip downloads it."
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +16,13 @@ from detection.d3.clip_weights import ClipTower, read_clip_tower
 from detection.d3.errors import CheckpointError
 from detection.d3.foreign import untrained_head
 from detection.d3.network import ARCHITECTURES
-from detection.d3.tower_file import CLIP_VIT_B_16, default_cache
+from detection.d3.tower_file import CLIP_VIT_B_16
 from tests.golden_clip import STRIDE, digest, images
 from tests.published_layouts import hugging_face
 
 pytestmark = pytest.mark.stateless
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "clip-vit-b-16.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def tower_path() -> Path:
-    """Where there is no tower, CI fails and other machines skip the tests."""
-    path = CLIP_VIT_B_16.path(default_cache())
-    if not path.exists():
-        missing = f"There is no {path}; manage.py fetch_clip downloads it."
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    return path
 
 
 @pytest.fixture(scope="module")

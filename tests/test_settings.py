@@ -40,7 +40,7 @@ def test_without_configuration_a_secret_key_is_made_and_kept(tmp_path):
     assert first == second
     assert first["DEBUG"] == "True"
     assert first["SECRET_KEY"] == (tmp_path / "secret_key").read_text()
-    assert first["MODEL_CHECKPOINT_PATH"].endswith("checkpoints/d3-tiny.safetensors")
+    assert first["MODEL_CHECKPOINT_PATH"].endswith("checkpoints/d3-clip-b-16.safetensors")
     assert first["FALLBACK_CHECKPOINT"].endswith("checkpoints/d3-tiny.safetensors")
     assert first["CLIP_CACHE"] == str(tmp_path / "clip")
 
