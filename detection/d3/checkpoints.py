@@ -168,7 +168,7 @@ def load(
 
     ``clip_weights`` is the CLIP tower of a published head (see ``foreign``), or takes the place of
     the one that a checkpoint of ours names; with other weights the checkpoint has another version,
-    and no metrics.
+    no metrics and no kept features.
     ``clip_cache`` is where ``manage.py fetch_clip`` stored towers; by default ``default_cache()``.
     Raises CheckpointError, and TowerError where the tower is not there.
     """

@@ -78,11 +78,16 @@ def read_features(checkpoint: Checkpoint, features: Features) -> Features:
 
 
 @torch.inference_mode()
-def head_logits(checkpoint: Checkpoint, features: Features) -> np.ndarray:
-    """Logits of pictures, float32 (N,), from what the head gets of them."""
+def row_logits(checkpoint: Checkpoint, features: Features) -> np.ndarray:
+    """Logits of rows, float32 (R,), from what the head gets of them."""
     head = build_network(checkpoint).attention_head
     logits = [head(part.float())[:, 0] for part in features.views.split(ROWS)]
-    return features.of_pictures(torch.cat(logits)).numpy()
+    return torch.cat(logits).numpy()
+
+
+def head_logits(checkpoint: Checkpoint, features: Features) -> np.ndarray:
+    """Logits of pictures, float32 (N,), from what the head gets of their rows."""
+    return features.of_pictures(torch.from_numpy(row_logits(checkpoint, features))).numpy()
 
 
 def feature_batches(

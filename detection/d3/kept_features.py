@@ -41,6 +41,23 @@ class Features:
         return sums / torch.bincount(self.pictures, minlength=len(self.labels))
 
 
+def joined(*parts: Features) -> Features:
+    """The pictures of the parts, one part after the other; no two parts share a source."""
+    pictures, sources = [], []
+    first_picture = first_source = 0
+    for part in parts:
+        pictures.append(part.pictures + first_picture)
+        sources.append(part.sources + first_source)
+        first_picture += len(part.labels)
+        first_source += int(part.sources.max()) + 1
+    return Features(
+        views=torch.cat([part.views for part in parts]),
+        pictures=torch.cat(pictures),
+        labels=torch.cat([part.labels for part in parts]),
+        sources=torch.cat(sources),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class KeptFeatures:
     """What the head gets of some pictures, ``views`` (R, 2, C): one augmented row of each picture

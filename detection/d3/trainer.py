@@ -37,11 +37,13 @@ Batch = tuple[tuple[Tensor, ...], Tensor]  # what the network takes, labels (N,)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast to learn. ``patience`` counts epochs without a better validation."""
+    """How long and how fast to learn. ``patience`` counts epochs without a better validation; with
+    None the rate stays as it is, and the last weights count as the best.
+    """
 
     epochs: int
     learning_rate: float
-    patience: int = 3
+    patience: int | None = 3
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     seed: int = 0
@@ -99,6 +101,8 @@ class Trainer:
 
     @property
     def best(self) -> EpochMetrics | None:
+        if self.schedule.patience is None:
+            return self.history[-1] if self.history else None
         order = attrgetter("val_auc", "val_accuracy")
         return max(self.history, key=order, default=None)
 

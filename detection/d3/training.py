@@ -3,7 +3,9 @@
 A small tower is trained whole, on freshly augmented pictures. A CLIP tower stays frozen, as in the
 paper: what it says of the two views of a picture is computed once and kept on disk
 (``features.py``), and only what comes after the tower is trained. Or it gets adapters
-(``adapters.py``), which are trained with that on freshly augmented pictures.
+(``adapters.py``), which are trained with that on freshly augmented pictures; the checkpoint then
+keeps features of some of them. A checkpoint with kept features (``kept_features.py``) is trained
+further on new pictures alone, and only its head is.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 
 from .calibration import calibrate
 from .checkpoints import Checkpoint, save
-from .dataset import SPLITS, DatasetError, Sample, scan_dataset
+from .dataset import CLASS_FOLDERS, SPLITS, DatasetError, Sample, scan_dataset
 from .detector import find_device
 from .errors import ImageError
 from .memory import TRAINING, keep_freed_memory
@@ -28,7 +30,7 @@ from .network import ARCHITECTURES, ClipTowerConfig, D3Network
 from .pictures import readable
 from .preprocessing import PREPROCESSINGS
 from .trainer import EpochMetrics, Schedule, Trainer, auc, source_means
-from .training_modes import AdapterData, HeadOnlyData, WholeNetworkData
+from .training_modes import AdapterData, HeadOnlyData, HeadTuningData, WholeNetworkData
 
 PERMUTATIONS = 1  # averaged at inference; the model card has what more of them would bring
 
@@ -39,7 +41,6 @@ class TrainingResult:
 
     checkpoint: Checkpoint
     unreadable: list[tuple[Sample, ImageError]]
-    epochs: int
 
 
 def untrained(architecture: str, *, seed: int) -> Checkpoint:
@@ -53,6 +54,11 @@ def untrained(architecture: str, *, seed: int) -> Checkpoint:
         permutations=PERMUTATIONS,
         weights=D3Network(ARCHITECTURES[architecture]).state_dict(),
     )
+
+
+def tunes_head(start: Checkpoint, adapter_rank: int) -> bool:
+    """Whether new pictures change the head alone, among features that ``start`` keeps."""
+    return start.kept is not None and not adapter_rank
 
 
 def train_detector(
@@ -73,16 +79,18 @@ def train_detector(
 
     A root that is named several times counts as often in training: so a handful of pictures weighs
     something among thousands. The validation splits are those that the roots have; at least one
-    must. With an ``adapter_rank`` a CLIP tower gets adapters of that rank. ``folder`` is the run
-    folder: metrics.csv, curves.png, command.txt, unreadable.txt, state.pt.
+    must, unless ``start`` keeps features. With an ``adapter_rank`` a CLIP tower gets adapters of
+    that rank. ``folder`` is the run folder: metrics.csv, curves.png, command.txt, unreadable.txt,
+    state.pt.
 
     Raises DatasetError, TrainingError, and D3Error for a device that is not there.
     """
     place = find_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     commands = _record(folder / "command.txt", command, anew=not resume)
-    train, broken = _read_split(roots, "train")
-    val, broken_val = _read_split(roots, "val")
+    tuned = tunes_head(start, adapter_rank)
+    train, broken = _read_split(roots, "train", classes=1 if tuned else 2)
+    val, broken_val = _read_split(roots, "val", classes=0 if tuned else 2)
     train += _copies(roots, train)
     unreadable = broken + broken_val
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
@@ -92,6 +100,8 @@ def train_detector(
     common = (start, train, val, batch_size, schedule.seed, place)
     if adapter_rank:
         data = AdapterData(*common, rank=adapter_rank, cache=cache)
+    elif tuned:
+        data = HeadTuningData(*common, cache=cache)
     elif isinstance(start.architecture.tower, ClipTowerConfig):
         data = HeadOnlyData(*common, cache=cache)
     else:
@@ -114,7 +124,7 @@ def train_detector(
                 for root, times in Counter(roots).items()
             ],
             "train_pictures": len(train),
-            "val_pictures": len(val),
+            "val_pictures": len(data.val),
             "schedule": asdict(schedule),
             "batch_size": batch_size,
             "adapter_rank": adapter_rank,
@@ -123,11 +133,11 @@ def train_detector(
             "torch": torch.__version__,
         },
     )
-    checkpoint = _calibrated(trained, val, data.logits(trained))
+    checkpoint = _calibrated(trained, data.val, data.logits(trained))
     if adapter_rank:
         checkpoint = replace(checkpoint, kept=data.kept(trained))
     save(checkpoint, output)
-    return TrainingResult(checkpoint, unreadable, len(trainer.history))
+    return TrainingResult(checkpoint, unreadable)
 
 
 def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -> Checkpoint:
@@ -164,24 +174,25 @@ def _copies(roots: list[Path], train: list[Sample]) -> list[Sample]:
 
 
 def _collect(roots: list[Path], split: str) -> list[Sample]:
-    """The split of every root that has it, of each once. Raises DatasetError when none has, or for
-    a typo.
-    """
+    """The split of every root that has it, of each once. Raises DatasetError for a typo."""
     roots = list(dict.fromkeys(roots))
     for root in roots:
         if not any((root / name).is_dir() for name in SPLITS):
             raise DatasetError(f"{root} is no image set: it has none of {', '.join(SPLITS)}.")
-    having = [root for root in roots if (root / split).is_dir()] or roots[:1]
+    having = [root for root in roots if (root / split).is_dir()]
     return [sample for root in having for sample in scan_dataset(root, split)]
 
 
 def _read_split(
-    roots: list[Path], split: str
+    roots: list[Path], split: str, *, classes: int
 ) -> tuple[list[Sample], list[tuple[Sample, ImageError]]]:
-    """The readable samples, of both classes, and the others with the reason."""
+    """The readable samples, of so many ``classes`` at least, and the others with the reason."""
     samples, unreadable = readable(_collect(roots, split))
-    if len({sample.label for sample in samples}) < 2:
-        raise DatasetError(f"The {split} split needs readable pictures of both 0_real and 1_fake.")
+    if len({sample.label for sample in samples}) < classes:
+        needed = (
+            " or ".join(CLASS_FOLDERS) if classes == 1 else f"both {' and '.join(CLASS_FOLDERS)}"
+        )
+        raise DatasetError(f"The {split} split needs readable pictures of {needed}.")
     return samples, unreadable
 
 

@@ -1,8 +1,10 @@
-"""The three ways to train: the whole network, a head on a frozen tower, adapters in the tower.
+"""The ways to train: the whole network; what comes after a frozen tower; adapters in the tower with
+that; the head alone, among kept features.
 
 Each has ``module`` (what learns, as ``trainer`` takes it), ``training(epoch)`` and
 ``validation()`` (batches), ``samples`` (those of the validation, in its order), ``trained(best)``
-(the checkpoint with the best weights) and ``logits(trained)`` of the validation pictures.
+(the checkpoint with the best weights), ``val`` (the pictures that it is calibrated on) and their
+``logits(trained)``.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from .augmentation import Augmentation, residual_augmentation, web_augmentation
 from .checkpoints import Checkpoint, build_network
 from .dataset import Sample
 from .detector import Detector
-from .features import cached_features, feature_batches, head_logits, read_features
+from .features import cached_features, feature_batches, head_logits, read_features, row_logits
 from .kept_features import (
     TRAINING_PICTURES,
     VALIDATION_PICTURES,
     Features,
     KeptFeatures,
+    joined,
     spread,
 )
 from .network import D3Network
@@ -39,6 +42,8 @@ from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
 
 VARIANTS = 4  # of a training picture, of which each epoch draws one
 EPOCH_PICTURES = 2048  # drawn for one epoch of adapters, so that a state is saved often
+NEW_SHARE = 0.2  # of a batch of kept features
+EPOCH_BATCHES = 80  # of kept features
 
 
 class WholeNetwork(nn.Module):
@@ -53,11 +58,11 @@ class WholeNetwork(nn.Module):
 
 
 class HeadOnly(nn.Module):
-    """What the tower says of the shuffled and of the original view to logits (N,)."""
+    """What the reader gets of the shuffled and of the original view to logits (N,)."""
 
-    def __init__(self, network: D3Network) -> None:
+    def __init__(self, reader: nn.Module, attention_head: nn.Module) -> None:
         super().__init__()
-        self.reader, self.attention_head = network.reader, network.attention_head
+        self.reader, self.attention_head = reader, attention_head
 
     def forward(self, shuffled: Tensor, original: Tensor) -> Tensor:
         features = [self.reader(shuffled), self.reader(original)]  # (N, C) each
@@ -138,26 +143,28 @@ class HeadOnlyData:
         *,
         cache: Path,
     ) -> None:
-        self.start = start
-        self.network = _trainable(start)
-        self.module = HeadOnly(self.network)
+        self.start, self.val = start, val
+        network = _trainable(start)
+        self.module = HeadOnly(network.reader, network.attention_head)
         cached = partial(cached_features, start, folder=cache, device=device)
-        self.train, self.val = cached(train, variants=VARIANTS), cached(val)
-        self.samples = [val[picture] for picture in self.val.pictures]
+        self.train_features, self.val_features = cached(train, variants=VARIANTS), cached(val)
+        self.samples = [val[picture] for picture in self.val_features.pictures]
         self.batch_size, self.seed = batch_size, seed
 
     def training(self, epoch: int) -> Iterable[Batch]:
-        return feature_batches(self.train, self.batch_size, seed=epoch_seed(self.seed, epoch))
+        return feature_batches(
+            self.train_features, self.batch_size, seed=epoch_seed(self.seed, epoch)
+        )
 
     def validation(self) -> Iterable[Batch]:
-        return feature_batches(self.val, self.batch_size)
+        return feature_batches(self.val_features, self.batch_size)
 
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
         learned = {name: tensor.cpu() for name, tensor in best.items()}
         return replace(self.start, weights={**self.start.weights, **learned})
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        return head_logits(trained, read_features(trained, self.val))
+        return head_logits(trained, read_features(trained, self.val_features))
 
 
 class AdapterData(WholeNetworkData):
@@ -209,3 +216,69 @@ class AdapterData(WholeNetworkData):
             trained, samples, folder=self.cache, device=self.device, variants=variants
         )
         return read_features(trained, features)
+
+
+class HeadTuningData:
+    """New pictures among the features that the checkpoint kept, for the head alone.
+
+    The head learns the labels of the new pictures. Of the kept ones it learns what it said of them
+    before, so that it changes no more than it must (Li and Hoiem, "Learning without Forgetting",
+    ECCV 2016). A DATASET without a validation split is validated by its training pictures, beside
+    the kept ones; then only these calibrate.
+    """
+
+    def __init__(
+        self,
+        start: Checkpoint,
+        train: list[Sample],
+        val: list[Sample],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        cache: Path,
+    ) -> None:
+        self.start, self.batch_size, self.seed = start, batch_size, seed
+        self.module = HeadOnly(nn.Identity(), _trainable(start).attention_head)
+
+        def features(samples: list[Sample], *, variants: int = 0) -> Features:
+            options = {"folder": cache, "device": device, "variants": variants}
+            return read_features(start, cached_features(start, samples, **options))
+
+        crops = features(train)
+        self.new = joined(crops, features(train, variants=VARIANTS))
+        self.kept = joined(start.kept.train, start.kept.val)
+        self.scores = torch.from_numpy(row_logits(start, self.kept)).sigmoid()
+        self.judged = joined(start.kept.val, features(val)) if val else start.kept.val
+        self.validated = self.judged if val else joined(start.kept.val, crops)
+        self.val = _as_samples(self.judged)
+        pictures = _as_samples(self.validated)
+        self.samples = [pictures[picture] for picture in self.validated.pictures]
+
+    def training(self, epoch: int) -> Iterable[Batch]:
+        """In each batch a part are new pictures, of both classes alike where there are both."""
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
+        labels = self.new.labels[self.new.pictures]
+        weights = 1 / torch.bincount(labels)[labels]
+        count = max(1, round(self.batch_size * NEW_SHARE))
+        for _ in range(EPOCH_BATCHES):
+            new = torch.multinomial(weights, count, replacement=True, generator=generator)
+            kept = torch.randint(len(self.scores), (self.batch_size - count,), generator=generator)
+            views = torch.cat([self.kept.views[kept], self.new.views[new]]).float()
+            yield views.unbind(dim=1), torch.cat([self.scores[kept], labels[new].float()])
+
+    def validation(self) -> Iterable[Batch]:
+        return feature_batches(self.validated, self.batch_size)
+
+    def trained(self, best: dict[str, Tensor]) -> Checkpoint:
+        learned = {name: tensor.cpu() for name, tensor in best.items()}
+        return replace(self.start, weights={**self.start.weights, **learned})
+
+    def logits(self, trained: Checkpoint) -> np.ndarray:
+        return head_logits(trained, self.judged)
+
+
+def _as_samples(features: Features) -> list[Sample]:
+    """Samples without files, for what counts by class and source."""
+    pairs = zip(features.sources.tolist(), features.labels.tolist(), strict=True)
+    return [Sample(Path(), f"source {source}", label) for source, label in pairs]

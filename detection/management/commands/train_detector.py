@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from detection.d3.training import TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
-# (batch size, learning rate) by kind of tower: the paper's for CLIP; a small one learns faster
-DEFAULTS = {"residual": (32, 2e-3), "clip": (64, 1e-4)}
+# By kind of tower: the paper's for CLIP; a small one learns faster, and so does a head among kept
+# features, which do not let it forget however long it learns.
+DEFAULTS = {
+    "residual": {"batch_size": 32, "learning_rate": 2e-3, "epochs": 40, "patience": 3},
+    "clip": {"batch_size": 64, "learning_rate": 1e-4, "epochs": 40, "patience": 3},
+    "kept": {"batch_size": 64, "learning_rate": 1e-3, "epochs": 12, "patience": None},
+}
 INTERRUPTED = 130  # exit code
 
 
@@ -54,7 +59,12 @@ class Command(BaseCommand):
             action="store_true",
             help="take CLIP weights in a TorchScript archive that OpenAI did not publish",
         )
-        parser.add_argument("--init-from", type=Path, help="checkpoint to start from")
+        parser.add_argument(
+            "--init-from",
+            type=Path,
+            help="checkpoint to start from; of one that keeps features only the head is trained, "
+            "unless there are --adapters",
+        )
         parser.add_argument(
             "--repeat-last",
             type=positive_int,
@@ -69,10 +79,16 @@ class Command(BaseCommand):
             metavar="RANK",
             help="train low-rank adapters of a CLIP tower too, beside the head; 8 is usual",
         )
-        parser.add_argument("--epochs", type=positive_int, default=40, help="at most; default: 40")
+        parser.add_argument(
+            "--epochs",
+            type=positive_int,
+            help="at most; default: 40; among kept features: 12",
+        )
         parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
         parser.add_argument(
-            "--learning-rate", type=positive_float, help="default: 0.002; with CLIP: 0.0001"
+            "--learning-rate",
+            type=positive_float,
+            help="default: 0.002; with CLIP: 0.0001; among kept features: 0.001",
         )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
@@ -116,11 +132,12 @@ class Command(BaseCommand):
     def _print_result(self, result: TrainingResult, output: Path, folder: Path) -> None:
         for sample, error in result.unreadable:
             self.stderr.write(f"skipped {sample.path}: {error}")
-        checkpoint = result.checkpoint
+        checkpoint, training = result.checkpoint, result.checkpoint.training
         self.stdout.write(
-            f"{output}: {checkpoint.name} {checkpoint.version}, the best of {result.epochs} "
-            f"epoch(s), in fp32 on all crops: AUC {checkpoint.metrics['val']['auc']:.3f}, "
-            f"threshold {checkpoint.threshold:.3f}. The run is in {folder}."
+            f"{output}: {checkpoint.name} {checkpoint.version}, with the weights of epoch "
+            f"{training['best_epoch']} of {training['epochs']}; in validation, on all crops: AUC "
+            f"{checkpoint.metrics['val']['auc']:.3f}, threshold {checkpoint.threshold:.3f}. "
+            f"The run is in {folder}."
         )
 
 
@@ -166,11 +183,11 @@ def _fetched_tower(architecture: str) -> Path:
 def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:
     """Batch size and schedule."""
     from detection.d3.trainer import Schedule
+    from detection.d3.training import tunes_head
 
-    batch_size, learning_rate = DEFAULTS[start.architecture.tower.kind]
-    schedule = Schedule(
-        epochs=options["epochs"],
-        learning_rate=options["learning_rate"] or learning_rate,
-        seed=options["seed"],
-    )
-    return options["batch_size"] or batch_size, schedule
+    kind = start.architecture.tower.kind
+    if tunes_head(start, options["adapters"]):
+        kind = "kept"
+    chosen = {name: options[name] for name in ("batch_size", "learning_rate", "epochs")}
+    values = DEFAULTS[kind] | {name: value for name, value in chosen.items() if value}
+    return values.pop("batch_size"), Schedule(**values, seed=options["seed"])
