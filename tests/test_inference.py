@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,10 +15,14 @@ from tests.test_network import CLIP, small_network
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 
-@pytest.fixture(params=["residual", "clip"])
+READ_EARLY = replace(CLIP, tower=replace(CLIP.tower, layers=3, reads=(0, 1), features=16))
+ARCHITECTURES = {"clip": [CLIP], "clip_read_early": [READ_EARLY], "residual": []}
+
+
+@pytest.fixture(params=ARCHITECTURES)
 def tower(request) -> torch.nn.Module:
     torch.manual_seed(0)
-    network = small_network(CLIP) if request.param == "clip" else small_network()
+    network = small_network(*ARCHITECTURES[request.param])
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):  # as if it had learned
             module.running_mean.uniform_(-1, 1)

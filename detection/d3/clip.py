@@ -45,12 +45,17 @@ class VisionTransformer(nn.Module):
         first = self.class_embedding.expand(len(images), 1, -1)
         tokens = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
         read = {}
-        for number, block in enumerate(self.transformer.resblocks):
+        for number, block in enumerate(self.needed_blocks()):
             tokens = block(tokens)  # (N, T, C)
             read[number] = tokens[:, 0]
         if self.reads:
             return torch.stack([read[number] for number in self.reads], dim=1)
         return self.ln_post(tokens[:, 0])
+
+    def needed_blocks(self) -> nn.ModuleList:
+        """The blocks up to the last one that is read."""
+        blocks = self.transformer.resblocks
+        return blocks[: max(self.reads, default=len(blocks) - 1) + 1]
 
 
 class Block(nn.Module):

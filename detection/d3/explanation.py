@@ -75,7 +75,7 @@ def _token_relevance(
     network: D3Network, crop: Tensor, permutation: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The logit, and gradient × attention of the class token, summed up, (2, side, side)."""
-    attentions = [_RecordedAttention(block.attn) for block in network.tower.transformer.resblocks]
+    attentions = [_RecordedAttention(block.attn) for block in network.tower.needed_blocks()]
     for block, attention in enumerate(attentions):
         path = f"tower.transformer.resblocks.{block}.attn"
         network = _with_module(network, path, attention)

@@ -43,9 +43,7 @@ class FastClipTower(nn.Module):
         self.positions = tower.positional_embedding
         self.norm_before, self.norm_after = tower.ln_pre, tower.ln_post
         self.reads = tower.reads
-        blocks = tower.transformer.resblocks
-        last = max(self.reads, default=len(blocks) - 1)
-        self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in blocks[: last + 1])
+        self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in tower.needed_blocks())
 
     def embed(self, images: Tensor) -> Tensor:
         """The tokens before the first block, (N, 3, S, S) → (N, T, C)."""
