@@ -70,7 +70,7 @@ def sample_crops() -> list[Image.Image]:
     crops = []
     for path in sorted((ROOT / "samples").glob("*.jpg")):
         with Image.open(path) as image:
-            if min(image.size) < 400:  # those that the small tower knows nothing of
+            if min(image.size) < 350:  # those that the small tower knows nothing of
                 continue
             left, top = image.width // 2 - 128, image.height // 2 - 128
             crops.append(image.convert("RGB").crop((left, top, left + 256, top + 256)))
