@@ -11,10 +11,13 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from detection.d3.tower_file import default_cache
 from tests.browser import chromium, opened_page
 from tests.installation import ROOT, Installation
 
-SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
+SHOWN = [
+    ROOT / "samples" / f"{name}.jpg" for name in ("generated-cat-z-image", "photo-roman-colosseum")
+]
 PASSWORD = "only for pictures"
 SEED = """
 from datetime import timedelta
@@ -47,7 +50,8 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="d3-screenshots-") as data:
         installation = Installation(
             Path(data),
-            ROOT / "checkpoints" / "d3-tiny.safetensors",
+            ROOT / "checkpoints" / "d3-clip-b-16.safetensors",
+            CLIP_CACHE=str(default_cache()),
             DJANGO_SUPERUSER_USERNAME="alice",
             DJANGO_SUPERUSER_PASSWORD=PASSWORD,
             DJANGO_SUPERUSER_EMAIL="alice@example.org",
@@ -79,7 +83,7 @@ def _run(installation: Installation, *command: str) -> None:
 
 def _front_page(page: Page, url: str) -> None:
     page.goto(url)
-    page.locator('input[type="file"]').set_input_files(SAMPLES[:2])
+    page.locator('input[type="file"]').set_input_files(SHOWN)
     page.wait_for_load_state("networkidle")
 
 
