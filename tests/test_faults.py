@@ -176,6 +176,8 @@ def test_health_tells_what_is_down_within_its_time(surroundings):
     assert seconds < 25  # it waits for five
     ready = f"{surroundings.service.url}/health/ready"
     assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200)
+    # A file that the server stores late is deleted at the second look.
+    assert eventually(lambda: surroundings.verified() == ""), surroundings.verified()
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_its_upload_leaves_nothing(surroundings):
