@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detection.d3.adapters import AdaptedTower, adapter_shapes, adapters_of, merge
+from detection.d3.adapters import AdaptedTower, adapter_shapes, adapters_of, merge, stacked
 from detection.d3.checkpoints import Checkpoint, load, record, save
 from detection.d3.clip_weights import expected_weights
 from detection.d3.errors import CheckpointError
@@ -74,6 +74,18 @@ def test_in_training_half_the_patches_are_seen(network):
     assert torch.equal(seen[:, 0], whole[:, 0])
     assert all(any(torch.equal(token, each) for each in whole[0]) for token in seen[0])
     assert not torch.equal(tower.embed(views), seen)
+
+
+def test_adapters_of_an_adapted_tower_are_stacked_on_its_own(network, adapters):
+    second = {name: 0.05 * torch.randn(t.shape) for name, t in adapters.items()}
+    tower = network.tower.state_dict()
+
+    twice = merge(merge(tower, adapters), second)
+
+    at_once = merge(tower, stacked(adapters, second))
+    assert all(torch.allclose(at_once[name], twice[name], atol=1e-6) for name in tower)
+    assert any(not torch.equal(at_once[name], tower[name]) for name in tower)
+    assert stacked({}, second) == second
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from detection.d3.kept_features import Features
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
 
-pytestmark = pytest.mark.stateless
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 CPU = torch.device("cpu")
 SIZES = ((64, 64), (200, 64), (150, 150), (40, 90), (64, 128))

@@ -75,6 +75,14 @@ def adapters_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     }
 
 
+def stacked(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adapters, of both ranks together, that add what the two add; the first may be none."""
+    if not first:
+        return second
+    dims = {name: 0 if name.endswith(".down") else 1 for name in second}
+    return {name: torch.cat([first[name], second[name]], dim) for name, dim in dims.items()}
+
+
 def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
     """Names and shapes of the adapters of a tower, as meta tensors."""
     width = config.width

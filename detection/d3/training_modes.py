@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .adapters import AdaptedTower, adapters_of, merge
+from .adapters import AdaptedTower, adapters_of, merge, stacked
 from .augmentation import Augmentation, residual_augmentation, web_augmentation
 from .checkpoints import Checkpoint, build_network
 from .dataset import Sample
@@ -195,6 +195,7 @@ class AdapterData(WholeNetworkData):
         }
         merged = {f"tower.{name}": tensor for name, tensor in merge(tower, adapters).items()}
         rest = {name: tensor for name, tensor in best.items() if not name.startswith("tower.")}
+        adapters = stacked(self.start.adapters, adapters)
         return replace(self.start, weights={**merged, **rest}, adapters=adapters)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
