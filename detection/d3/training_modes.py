@@ -75,6 +75,11 @@ def _trainable(start: Checkpoint) -> D3Network:
     return build_network(replace(start, weights=copies)).train().requires_grad_()
 
 
+def _with_learned(start: Checkpoint, best: dict[str, Tensor]) -> Checkpoint:
+    learned = {name: tensor.cpu() for name, tensor in best.items()}
+    return replace(start, weights={**start.weights, **learned})
+
+
 class WholeNetworkData:
     """Augmented pictures for training, plain ones for validation."""
 
@@ -160,8 +165,7 @@ class HeadOnlyData:
         return feature_batches(self.val_features, self.batch_size)
 
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
-        learned = {name: tensor.cpu() for name, tensor in best.items()}
-        return replace(self.start, weights={**self.start.weights, **learned})
+        return _with_learned(self.start, best)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
         return head_logits(trained, read_features(trained, self.val_features))
@@ -272,8 +276,7 @@ class HeadTuningData:
         return feature_batches(self.validated, self.batch_size)
 
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
-        learned = {name: tensor.cpu() for name, tensor in best.items()}
-        return replace(self.start, weights={**self.start.weights, **learned})
+        return _with_learned(self.start, best)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
         return head_logits(trained, self.judged)
