@@ -14,7 +14,10 @@ from detection import benchmark
 from detection.apps import get_detector
 from detection.benchmark import STAGES, Benchmark, measure, table
 from detection.d3 import Detector
+from detection.d3.checkpoints import Checkpoint, save
 from detection.d3.errors import D3Error
+from detection.d3.network import Architecture, ClipTowerConfig, D3Network
+from detection.d3.preprocessing import Preprocessing
 from detection.d3.speed import operations
 from detection.models import Prediction, PredictionBatch
 from tests.published_layouts import CLIP, HEAD
@@ -140,8 +143,23 @@ def test_attention_is_among_the_operations(monkeypatch):
     assert counted - operations(detector, views) == sum(products)
 
 
-def test_the_plain_way_gives_the_same_score():
-    detector = get_detector()
+def read_early(folder: Path) -> Detector:
+    """A CLIP that is read after several blocks."""
+    tower = ClipTowerConfig(width=64, layers=2, patch_size=8, reads=(0, 1), features=24)
+    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
+    checkpoint = Checkpoint(
+        name="read-early",
+        architecture=architecture,
+        preprocessing=Preprocessing(kind="crops", size=64, max_crops=3),
+        weights=D3Network(architecture).state_dict(),
+    )
+    save(checkpoint, folder / "read-early.safetensors")
+    return Detector.from_checkpoint(folder / "read-early.safetensors", precision="fp32")
+
+
+@pytest.mark.parametrize("make", [lambda _: get_detector(), read_early], ids=["tiny", "clip"])
+def test_the_plain_way_gives_the_same_score(tmp_path, make):
+    detector = make(tmp_path)
     views = detector.prepare(benchmark.Image.linear_gradient("L").convert("RGB"))
 
     assert benchmark.plain_score(detector, views) == pytest.approx(

@@ -347,9 +347,14 @@ class D3Network(nn.Module):
         """Features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
         patch = self.architecture.shuffle_patch
         views = [shuffle_patches(images, permutation, patch) for permutation in permutations]
-        features = self.reader(self.tower(torch.cat([*views, images])).float())
-        features = features.unflatten(0, (len(permutations) + 1, len(images)))
+        features = self.read(torch.cat([*views, images])).unflatten(
+            0, (len(permutations) + 1, len(images))
+        )
         return features[:-1], features[-1]
+
+    def read(self, images: Tensor) -> Tensor:
+        """Features (N, C) of images (N, 3, S, S)."""
+        return self.reader(self.tower(images).float())
 
     def classify(self, shuffled: Tensor, original: Tensor) -> Tensor:
         """Logits (K, N, outputs) of features (K, N, C) and (N, C)."""

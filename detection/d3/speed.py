@@ -53,9 +53,9 @@ def plain_score(detector: Detector, views: Tensor) -> float:
     """The fake score of one image in fp32, its shuffled and its own view in passes of their own."""
     network, device = detector._network, torch.device(detector.info.device)
     views, patch = views.to(device), network.architecture.shuffle_patch
-    original = network.tower(views)
+    original = network.read(views)
     shuffled = [
-        network.tower(shuffle_patches(views, permutation, patch))
+        network.read(shuffle_patches(views, permutation, patch))
         for permutation in detector._permutations
     ]
     logits = network.classify(torch.stack(shuffled), original)[..., 0]
