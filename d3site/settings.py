@@ -85,14 +85,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "detection.api.middleware.request_record",
-    "detection.api.middleware.JsonErrors",
+    "detection.web.middleware.request_record",
+    "detection.web.middleware.JsonErrors",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "detection.api.middleware.BodyLimits",
-    "detection.api.middleware.throttle_logins",
+    "detection.web.middleware.BodyLimits",
+    "detection.web.middleware.throttle_logins",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -184,7 +184,7 @@ if MONGODB_URI:
 # Files
 STORAGES = {
     "default": {
-        "BACKEND": "detection.storage.SignedFileSystemStorage",
+        "BACKEND": "detection.files.storage.SignedFileSystemStorage",
         "OPTIONS": {"location": DATA_DIR / "files"},
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -194,7 +194,7 @@ MINIO_ENDPOINT = env.str("MINIO_ENDPOINT", "")
 if MINIO_ENDPOINT:
     MINIO_PUBLIC_ENDPOINT = env.str("MINIO_PUBLIC_ENDPOINT", "") or MINIO_ENDPOINT
     STORAGES["default"] = {
-        "BACKEND": "detection.storage.PresignedS3Storage",
+        "BACKEND": "detection.files.storage.PresignedS3Storage",
         "OPTIONS": {
             "endpoint": MINIO_ENDPOINT,
             "public_endpoint": MINIO_PUBLIC_ENDPOINT,
@@ -236,7 +236,7 @@ MAX_ASYNC_IMAGES = 10_000  # in one batch that waits for its turn
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_ASYNC_IMAGES + 100  # room for a refusal that counts them
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
-FILE_UPLOAD_HANDLERS = ["detection.api.forms.NoFiles"]  # views that take images have others
+FILE_UPLOAD_HANDLERS = ["detection.web.forms.NoFiles"]  # views that take images have others
 
 # Batches that wait for their turn: with a broker, workers judge them; without, this process does
 QUEUE_LEASE_SECONDS = 60  # then another worker judges the images of one that was killed
@@ -291,11 +291,11 @@ REST_KNOX = {
 REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,  # "format" is a parameter that does not exist, like any other
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "detection.api.authentication.BearerAuthentication",
-        "detection.api.authentication.FormAuthentication",
+        "detection.web.authentication.BearerAuthentication",
+        "detection.web.authentication.FormAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["detection.api.permissions.MayUseApi"],
-    "DEFAULT_THROTTLE_CLASSES": ["detection.api.throttling.ReadThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["detection.web.throttling.ReadThrottle"],
     "NUM_PROXIES": TRUSTED_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
@@ -303,7 +303,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "detection.api.negotiation.JsonWhenInDoubt",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "detection.api.errors.exception_handler",
+    "EXCEPTION_HANDLER": "detection.web.errors.exception_handler",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "D³ deepfake detection",
@@ -326,7 +326,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request_id": {"()": "detection.request_id.RequestIdFilter"},
+        "request_id": {"()": "detection.web.request_id.RequestIdFilter"},
         "with_cause": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: bool(record.exc_info),

@@ -6,19 +6,19 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 
-from detection.active_checkpoint import (
+from detection.d3.errors import D3Error
+from detection.judging.active_checkpoint import (
     State,
     choice_state,
     load_active_detector,
     load_and_try_detector,
     load_detector,
 )
-from detection.d3.errors import D3Error
 
 if TYPE_CHECKING:
-    from detection.d3 import Detector, DetectorInfo
+    from detection.d3 import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class DetectionConfig(AppConfig):
         self._successor: threading.Thread | None = None  # loads the next one
 
     def ready(self) -> None:
-        from detection import checks, file_names, owners  # noqa: F401  register themselves
+        from detection.records import name_search  # noqa: F401  register themselves
 
     @property
     def detector(self) -> Detector:
@@ -83,24 +83,3 @@ class DetectionConfig(AppConfig):
         finally:
             self._state = state
             self._successor = None
-
-
-def get_detector() -> Detector:
-    """The detector of this process."""
-    return apps.get_app_config("detection").detector
-
-
-def detector_info() -> DetectorInfo | None:
-    """What judges in this process; None where no detector can be loaded."""
-    try:
-        return get_detector().info
-    except D3Error:
-        return None
-
-
-def detector_notice() -> str | None:
-    """A sentence for users about a detector that is not the one it should be.
-
-    None where all is well, and before the detector is loaded.
-    """
-    return apps.get_app_config("detection").notice

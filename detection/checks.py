@@ -8,15 +8,15 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from detection.active_checkpoint import (
+from detection.d3.checkpoints.tower_file import missing_tower
+from detection.d3.errors import CheckpointError
+from detection.judging.active_checkpoint import (
     active_checkpoint,
     fallback_notice,
     has_fallback,
     is_activated,
     lacking_tower,
 )
-from detection.d3.errors import CheckpointError
-from detection.d3.tower_file import missing_tower
 
 WEEK_SECONDS = 7 * 24 * 3600
 

@@ -14,7 +14,7 @@ from knox.models import AbstractAuthToken
 from ulid import ULID
 
 from detection.d3.errors import ImageError
-from detection.filenames import clean_filename, result_filename, storage_key
+from detection.files.keys import clean_filename, result_filename, storage_key
 
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 NEVER_LEASED = datetime(1970, 1, 1, tzinfo=UTC)
@@ -368,7 +368,8 @@ class RefusalCount(models.Model):
 
 class Total(models.Model):
     """What the predictions of a day, or of all days, add up to: those of one version of the model,
-    everybody's or one owner's. ``detection.totals`` keeps it, ``detection.statistics`` reads it.
+    everybody's or one owner's. ``detection.records.totals`` keeps it, and
+    ``detection.statistics.usage`` reads it.
     """
 
     id = models.CharField(primary_key=True, max_length=120, editable=False)

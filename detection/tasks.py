@@ -9,14 +9,15 @@ from celery.signals import worker_process_init, worker_ready
 from django.conf import settings
 
 from d3site.celery import app
-from detection import batches, broker, queue, recounting
-from detection.apps import get_detector
 from detection.d3.errors import D3Error
+from detection.judging.detector import get_detector
 from detection.models import now
-from detection.services import purge_predictions
-from detection.statistics import Period
-from detection.unavailable import UnavailableError
-from detection.webhooks import deliver_due_webhooks
+from detection.outages import UnavailableError
+from detection.queue import batches, broker, leases
+from detection.queue.webhooks import deliver_due_webhooks
+from detection.statistics.usage import Period
+from detection.upkeep import recounting
+from detection.upkeep.purging import purge_predictions
 
 RECOUNTED_DAYS = 7
 
@@ -29,7 +30,7 @@ RECOUNTED_DAYS = 7
     max_retries=3,  # after that, the images wait for requeue
 )
 def judge_images(batch_id: str, first: int, last: int) -> None:
-    queue.judge_images(batch_id=batch_id, first=first, last=last)
+    leases.judge_images(batch_id=batch_id, first=first, last=last)
 
 
 @app.task(name="detection.upkeep.requeue")

@@ -11,7 +11,7 @@ from django.test import Client
 from prometheus_client import REGISTRY
 
 from detection.models import Prediction, PredictionBatch
-from detection.tokens import create_token
+from detection.records.tokens import create_token
 from tests.factories import image_bytes
 
 BATCHES = "/api/batches/"

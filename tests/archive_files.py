@@ -9,8 +9,8 @@ import lzma
 import tarfile
 import zipfile
 
-from detection.archives import images_in_archive
-from detection.services import Upload
+from detection.judging.predict import Upload
+from detection.sources.archives import images_in_archive
 from tests.factories import image_bytes
 
 PACKERS = {"tar": bytes, "tar.gz": gzip.compress, "tar.bz2": bz2.compress, "tar.xz": lzma.compress}

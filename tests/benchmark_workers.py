@@ -79,7 +79,7 @@ class Worker:
 def a_checkpoint(folder: Path) -> Path:
     import torch
 
-    from detection.d3.checkpoints import Checkpoint, save
+    from detection.d3.checkpoints.checkpoint import Checkpoint, save
     from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
     from detection.d3.preprocessing import Preprocessing
 
@@ -98,16 +98,17 @@ def a_checkpoint(folder: Path) -> Path:
 
 def judged_by(workers: list[Worker]) -> float:
     """Seconds from the messages to the end of a batch of IMAGES that were stored before."""
-    from detection import arrivals, broker, queue
+    from detection.judging.predict import Upload
     from detection.models import PredictionBatch
-    from detection.services import Upload, open_batch
+    from detection.queue import arrivals, broker, leases
+    from detection.records.batches import open_batch
     from tests.factories import image_bytes
 
     batch = open_batch(total_images=0, source="batch", status="queued", sending="open")
     seeds = (time.time_ns() % 2**31 + index for index in range(IMAGES))
     uploads = (Upload(f"{seed}.jpg", image_bytes(seed=seed)) for seed in seeds)
     [*added] = arrivals.add_in_groups(batch=batch, images=arrivals.store_images(uploads))
-    queue.complete_sending(batch=batch)
+    leases.complete_sending(batch=batch)
     start = time.perf_counter()
     broker.send_wake_ups(batch=batch, places=range(added[-1].stop))
     done = PredictionBatch.objects.filter(pk=batch.pk, finished_at__isnull=False)

@@ -12,8 +12,9 @@ from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.test import Client, TransactionTestCase
 
-from detection import background, leftovers
-from detection.d3.tower_file import CLIP_VIT_B_16, default_cache
+from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, default_cache
+from detection.queue import local_worker
+from detection.records import undoing
 from tests.browser import chromium
 from tests.emptying import empty_database
 from tests.installation import Installation, Service
@@ -50,7 +51,7 @@ def tiny_checkpoint() -> Path:
     """An untrained network, at the place where the process's detector looks for its checkpoint."""
     import torch
 
-    from detection.d3.checkpoints import Checkpoint, save
+    from detection.d3.checkpoints.checkpoint import Checkpoint, save
     from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
     from detection.d3.preprocessing import Preprocessing
 
@@ -109,20 +110,20 @@ def nothing_goes_on(storage):
     write into the next one's, or wait for the lock of its transaction.
     """
     yield
-    background.finish(within=0)
+    local_worker.finish(within=0)
     assert eventually(_has_settled)
 
 
 def _has_settled() -> bool:
-    leftovers._waiting.settle()
-    return leftovers._waiting._thread is None
+    undoing._waiting.settle()
+    return undoing._waiting._thread is None
 
 
 @pytest.fixture
 def storage_folder(settings, tmp_path) -> Path:
     """Files in a folder, whatever the others are stored in."""
     folder = tmp_path / "folder"
-    backend = "detection.storage.SignedFileSystemStorage"
+    backend = "detection.files.storage.SignedFileSystemStorage"
     settings.STORAGES = {
         **settings.STORAGES,
         "default": {"BACKEND": backend, "OPTIONS": {"location": folder}},
@@ -198,4 +199,4 @@ def own_network(settings):
 @pytest.fixture
 def nobody_judges(monkeypatch) -> None:
     """Images wait until a test has them judged."""
-    monkeypatch.setattr(background, "start", lambda: None)
+    monkeypatch.setattr(local_worker, "start", lambda: None)

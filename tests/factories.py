@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 from PIL import Image
 
+from detection.judging.predict import Upload
 from detection.models import Label, Prediction, Source, new_id, now
-from detection.records import write_prediction, write_predictions
-from detection.services import Upload
+from detection.records.writing import write_prediction, write_predictions
 
 
 def noise_image(*, size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:

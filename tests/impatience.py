@@ -10,7 +10,8 @@ class Impatience(AppConfig):
     name = "tests"
 
     def ready(self) -> None:
-        from detection import leftovers, storage
+        from detection.files import storage
+        from detection.records import undoing
 
         storage.S3_CONFIG = storage.S3_CONFIG.merge(Config(read_timeout=2))
-        leftovers.SECOND_LOOK_SECONDS = 6.0
+        undoing.SECOND_LOOK_SECONDS = 6.0

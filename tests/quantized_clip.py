@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from detection.d3.clip_package import GRAPH, PACKAGE, VERSION
+from detection.d3.checkpoints.clip_package import GRAPH, PACKAGE, VERSION
 
 Weights = dict[str, np.ndarray]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from detection.batches import queue_batch
+from detection.judging.predict import Upload
 from detection.models import PredictionBatch
-from detection.queue import judge_images
-from detection.services import Upload
+from detection.queue.batches import queue_batch
+from detection.queue.leases import judge_images
 from tests.factories import image_bytes
 
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import trustme
 
 from detection.models import PredictionBatch, Source
-from detection.webhooks import announcement
+from detection.queue.webhooks import announcement
 
 
 class Receiver(ThreadingHTTPServer):

@@ -28,10 +28,10 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from detection.models import Prediction, now  # noqa: E402
-from detection.paging import Cursor  # noqa: E402
-from detection.records import delete_predictions, write_prediction  # noqa: E402
-from detection.seeding import seed_predictions  # noqa: E402
-from detection.selectors import find_judged  # noqa: E402
+from detection.records.duplicates import find_judged  # noqa: E402
+from detection.records.paging import Cursor  # noqa: E402
+from detection.records.writing import delete_predictions, write_prediction  # noqa: E402
+from detection.workbench.seeding import seed_predictions  # noqa: E402
 from tests.factories import unsaved_prediction  # noqa: E402
 
 PATIENT_MS = 120_000  # for a server that has many records to sort in while it is seeded

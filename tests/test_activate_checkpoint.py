@@ -12,11 +12,12 @@ import requests
 import torch
 from django.core.management import CommandError, call_command
 
-from detection import active_checkpoint, apps
+from detection import apps
 from detection.apps import DetectionConfig
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
-from detection.d3.checkpoints import load, save
+from detection.d3.checkpoints.checkpoint import load, save
+from detection.judging import active_checkpoint
 from tests.factories import image_bytes
 from tests.installation import Installation
 from tests.waiting import eventually

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from detection.judging.predict import predict_image
 from detection.models import Prediction, PredictionBatch
-from detection.services import open_batch, predict_image
+from detection.records.batches import open_batch
 from tests.factories import a_prediction, an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

@@ -13,10 +13,10 @@ from django.core.files.storage import Storage, default_storage
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from detection.apps import get_detector
+from detection.judging.detector import get_detector
+from detection.judging.predict import predict_image
 from detection.models import Prediction, Source
-from detection.review import claim, decide
-from detection.services import predict_image
+from detection.review.decisions import claim, decide
 from tests.factories import a_prediction, an_upload
 from tests.people import a_moderator
 

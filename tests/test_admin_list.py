@@ -10,8 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import now
-from detection.selectors import MOST_SAME
-from detection.services import open_batch
+from detection.records.batches import open_batch
+from detection.records.duplicates import MOST_SAME
 from tests.factories import a_prediction
 from tests.people import a_moderator
 

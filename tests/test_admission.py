@@ -5,10 +5,10 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from detection.admission import Admission, Load
-from detection.api import uploads
 from detection.models import Prediction, PredictionBatch
-from detection.unavailable import QueueFullError
+from detection.outages import QueueFullError
+from detection.web import uploads
+from detection.web.admission import Admission, Load
 from tests.api import a_file, assert_refused
 from tests.factories import a_prediction
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
+from detection.judging.predict import predict_image
 from detection.models import AccessToken, Prediction, PredictionBatch, now
-from detection.services import open_batch, predict_image
+from detection.records.batches import open_batch
 from tests.api import a_client, a_file, a_token, a_user, assert_refused
 from tests.factories import a_prediction, an_upload
 from tests.people import a_moderator

@@ -8,8 +8,8 @@ from django.test.utils import CaptureQueriesContext
 
 from detection.api.serializers import MOST_RESULTS
 from detection.models import Prediction, PredictionBatch
-from detection.review import decide
-from detection.services import open_batch
+from detection.records.batches import open_batch
+from detection.review.decisions import decide
 from tests.api import (
     BATCHES,
     a_file,

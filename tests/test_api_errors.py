@@ -5,7 +5,7 @@ from django.http import Http404
 from django.test import RequestFactory
 from rest_framework.exceptions import Throttled, ValidationError
 
-from detection.api.errors import exception_handler
+from detection.web.errors import exception_handler
 
 
 def handled(error: Exception):

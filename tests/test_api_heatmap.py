@@ -6,7 +6,7 @@ import pytest
 from django.core.files.storage import default_storage
 from PIL import Image
 
-from detection.heatmaps import OtherModelError
+from detection.judging.heatmaps import OtherModelError
 from detection.models import Prediction
 from tests.api import a_client, a_file, a_token, a_user, assert_refused, fetched
 from tests.factories import a_prediction
@@ -110,7 +110,7 @@ def test_a_verdict_stays_when_only_its_heatmap_fails(client, monkeypatch):
     def broken(**options: object) -> None:
         raise OtherModelError("Another model was activated in between.")
 
-    monkeypatch.setattr("detection.services.make_heatmap", broken)
+    monkeypatch.setattr("detection.judging.predict.make_heatmap", broken)
 
     body = predicted(client, explain="true")
 

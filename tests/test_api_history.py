@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.auth import get_user_model
 
+from detection.judging.predict import predict_image
 from detection.models import Prediction, new_id, now
-from detection.services import open_batch, predict_image
+from detection.records.batches import open_batch
 from tests.api import a_user, assert_refused, fetched
 from tests.factories import a_prediction, an_upload
 

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from detection import background
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.webhooks import webhook_secret
+from detection.queue import local_worker
+from detection.queue.webhooks import webhook_secret
 from tests.api import (
     BATCHES,
     a_client,
@@ -35,7 +35,7 @@ def finished(client, url: str) -> dict:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         body = client.get(url).json()
-        if body["finished_at"] and background.is_idle():
+        if body["finished_at"] and local_worker.is_idle():
             return body
         time.sleep(0.05)
     raise AssertionError(f"{url} is not finished after {PATIENCE} s: {body}")
@@ -205,7 +205,7 @@ def test_whoever_gave_an_address_gets_the_secret_and_the_webhook_is_due_when_it_
 ):
     settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "webhook_url": "http://127.0.0.1:9/done"}
-    monkeypatch.setattr(background._webhooks, "_look", lambda: None)
+    monkeypatch.setattr(local_worker._webhooks, "_look", lambda: None)
 
     opened = sent(client, *files(1), **later)
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from detection.judging.predict import predict_image
 from detection.models import now
-from detection.services import predict_image
 from tests.api import a_client, a_token, a_user, assert_refused
 from tests.factories import a_prediction, an_upload
 

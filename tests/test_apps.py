@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from detection.apps import DetectionConfig, get_detector
+from detection.apps import DetectionConfig
 from detection.d3.errors import CheckpointError
+from detection.judging.detector import get_detector
 
 pytestmark = pytest.mark.stateless
 

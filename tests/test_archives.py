@@ -11,9 +11,10 @@ import zipfile
 
 import pytest
 
-from detection import archives
+from detection.judging.predict import Upload, predict_images
 from detection.models import PredictionBatch
-from detection.services import Upload, close_batch, open_batch, predict_images
+from detection.records.batches import close_batch, open_batch
+from detection.sources import archives
 from tests.archive_files import (
     END_OF_TAR,
     KINDS,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.d3.augmentation import (
+from detection.d3.training.augmentation import (
     clip_augmentation,
     jpeg_bytes,
     recompress,

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from detection import background, batches, queue
-from detection.arrivals import BatchClosedError, TooManyQueuedError
-from detection.batches import append_to_batch
 from detection.models import Prediction, PredictionBatch, QueuedImage, now
-from detection.queue import Lease, close_when_done
-from detection.services import open_batch
-from detection.unavailable import DatabaseUnavailableError
+from detection.outages import DatabaseUnavailableError
+from detection.queue import batches, leases, local_worker
+from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
+from detection.queue.batches import append_to_batch
+from detection.queue.closing import close_when_done
+from detection.queue.leases import Lease
+from detection.records.batches import open_batch
 from tests.queued import a_batch, judged, uploads
 
 pytestmark = [
@@ -38,8 +39,8 @@ def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
         return {}
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue, "announcement", announced)
-        queue.complete_sending(batch=batch)
+        patched.setattr(leases, "announcement", announced)
+        leases.complete_sending(batch=batch)
 
     batch.refresh_from_db()
     assert (batch.status, batch.finished_at) == ("running", None)
@@ -101,7 +102,7 @@ def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
         raise DatabaseUnavailableError("It is down.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue, "close_when_done", lost)
+        patched.setattr(leases, "close_when_done", lost)
         append_to_batch(batch=batch, uploads=uploads(2))
 
     assert (judged(batch).successful, judged(batch).status) == (3, "done")
@@ -118,7 +119,7 @@ def test_images_are_kept_when_nobody_can_be_woken(monkeypatch, stored_files):
     def broken():
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(background, "start", broken)
+    monkeypatch.setattr(local_worker, "start", broken)
 
     assert judged(a_batch(2)).successful == 2
 
@@ -136,11 +137,11 @@ def test_too_many_images_leave_nothing(stored_files, settings):
 
 def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
     batch = judged(a_batch(1, more=True))
-    queue.close_left_open(batch=batch)
+    leases.close_left_open(batch=batch)
     assert PredictionBatch.objects.get().sending == "open"
 
     Prediction.objects.update(created_at=now() - timedelta(days=2))
-    queue.close_left_open(batch=batch)
+    leases.close_left_open(batch=batch)
 
     batch = PredictionBatch.objects.get()
     assert (batch.status, batch.successful) == ("failed", 1)
@@ -149,7 +150,7 @@ def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
 def test_what_waits_in_the_process_is_judged_in_order():
     sent = [a_batch(2), a_batch(1)]
 
-    assert background.judge_all()
+    assert local_worker.judge_all()
 
     first, second = (PredictionBatch.objects.get(pk=batch.pk) for batch in sent)
     assert first.finished_at < second.finished_at
@@ -158,14 +159,14 @@ def test_what_waits_in_the_process_is_judged_in_order():
 
 def test_the_process_looks_again_while_a_batch_is_open():
     batch = a_batch(1, more=True)
-    assert background._judge() == background.LONGEST_PAUSE_SECONDS
+    assert local_worker._judge() == local_worker.LONGEST_PAUSE_SECONDS
 
     append_to_batch(batch=batch, uploads=[])
-    assert background._judge() is background.DONE
+    assert local_worker._judge() is local_worker.DONE
 
 
 def test_the_process_looks_again_for_what_others_judge():
     batch = a_batch(2)
     with Lease.take(batch=batch, first=0, last=0):
-        assert not background.judge_all()
-    assert background.judge_all()
+        assert not local_worker.judge_all()
+    assert local_worker.judge_all()

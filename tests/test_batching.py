@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from detection.batching import Batcher, CallerGoneError, StoppedError
+from detection.judging.batcher import Batcher, CallerGoneError, StoppedError
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.stateless

@@ -10,16 +10,16 @@ import pytest
 import torch
 from django.core.management import CommandError, call_command
 
-from detection import benchmark
-from detection.apps import get_detector
-from detection.benchmark import STAGES, Benchmark, measure, table
 from detection.d3 import Detector
-from detection.d3.checkpoints import Checkpoint, save
+from detection.d3.checkpoints.checkpoint import Checkpoint, save
 from detection.d3.errors import D3Error
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.speed import operations
+from detection.judging.detector import get_detector
 from detection.models import Prediction, PredictionBatch
+from detection.workbench import benchmark
+from detection.workbench.benchmark import STAGES, Benchmark, measure, table
+from detection.workbench.speed import operations
 from tests.published_layouts import CLIP, HEAD
 
 pytestmark = [
@@ -36,8 +36,8 @@ def soon_done(monkeypatch):
     """Each measurement takes as few repetitions as can be."""
     monkeypatch.setattr(benchmark, "SECONDS", 0.001)
     monkeypatch.setattr(benchmark, "ROUNDS", 1)
-    monkeypatch.setattr("detection.d3.speed.PEAK_SECONDS", 0.001)
-    monkeypatch.setattr("detection.d3.speed.PEAK_SIDES", {"cpu": (64,)})
+    monkeypatch.setattr("detection.workbench.speed.PEAK_SECONDS", 0.001)
+    monkeypatch.setattr("detection.workbench.speed.PEAK_SIDES", {"cpu": (64,)})
 
 
 def printed(**options) -> str:

@@ -9,14 +9,15 @@ from redis import Redis
 
 from d3site.broker import broker_options
 from d3site.celery import app
-from detection import broker, queue, tasks
+from detection import tasks
 from detection.api.views import health
-from detection.arrivals import store_images
-from detection.batches import queue_batch, requeue, send_scan
-from detection.broker import BrokerUnavailableError, waiting_messages
+from detection.judging.predict import Upload
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.queued_judging import judge_queued
-from detection.services import Upload
+from detection.queue import broker, leases
+from detection.queue.arrivals import store_images
+from detection.queue.batches import queue_batch, requeue, send_scan
+from detection.queue.broker import BrokerUnavailableError, waiting_messages
+from detection.queue.judging import judge_queued
 from tests.api import a_file, assert_refused
 from tests.factories import image_bytes
 from tests.servers import RedisServer
@@ -142,12 +143,12 @@ def test_a_long_scan_keeps_no_other_batch_from_being_sent_again(redis, monkeypat
 
 def test_what_a_killed_worker_had_is_sent_again_when_its_lease_is_over(redis):
     batch = queue_batch(uploads=uploads(3), source="batch")
-    queue.Lease.take(batch=batch, first=None, last=None)
+    leases.Lease.take(batch=batch, first=None, last=None)
     assert work() == 1  # of images that somebody else seems to judge
     requeue()
     assert messages() == 0
 
-    QueuedImage.objects.update(leased_until=queue.NEVER_LEASED)
+    QueuedImage.objects.update(leased_until=leases.NEVER_LEASED)
     requeue()
 
     assert work() == 1

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 
-from detection.d3.calibration import calibrate
+from detection.d3.training.calibration import calibrate
 
 pytestmark = pytest.mark.stateless
 

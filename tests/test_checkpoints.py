@@ -12,8 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from detection.d3 import Detector
-from detection.d3.checkpoint_header import describe
-from detection.d3.checkpoints import (
+from detection.d3.checkpoints.checkpoint import (
     Checkpoint,
     build_network,
     draw_permutations,
@@ -21,6 +20,7 @@ from detection.d3.checkpoints import (
     record,
     save,
 )
+from detection.d3.checkpoints.header import describe
 from detection.d3.errors import CheckpointError
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from detection.api.connection import has_hung_up
+from detection.web.hang_up import has_hung_up
 
 pytestmark = pytest.mark.stateless
 

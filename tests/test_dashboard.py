@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import PredictionBatch, RefusalCount, now
-from detection.services import open_batch
+from detection.records.batches import open_batch
 from tests.api import a_user
 from tests.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.pages import Page

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from detection.d3.dataset import DatasetError, scan_dataset
+from detection.d3.training.dataset import DatasetError, scan_dataset
 from tests.image_sets import labelled_images
 
 pytestmark = pytest.mark.stateless

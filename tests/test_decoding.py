@@ -10,11 +10,9 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
-from detection.d3.containers import FORMAT_NAMES, image_format
-from detection.d3.decoding import decode_image, upright_rgb
-from detection.d3.errors import (
-    ImageError,
-)
+from detection.d3.errors import ImageError
+from detection.d3.images.containers import FORMAT_NAMES, image_format
+from detection.d3.images.decoding import decode_image, upright_rgb
 from tests.image_files import (
     BLUE,
     GREEN,

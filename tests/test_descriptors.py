@@ -17,7 +17,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from detection.api.forms import MAX_ANONYMOUS_FORMS
+from detection.web.forms import MAX_ANONYMOUS_FORMS
 from tests.factories import image_bytes
 from tests.installation import Installation, Service
 from tests.servers import free_port

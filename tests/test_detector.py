@@ -13,14 +13,9 @@ import torch
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import load, save
-from detection.d3.decoding import upright_rgb
-from detection.d3.errors import (
-    CheckpointError,
-    D3Error,
-    TruncatedImageError,
-    UnsupportedImageError,
-)
+from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.errors import CheckpointError, D3Error, TruncatedImageError, UnsupportedImageError
+from detection.d3.images.decoding import upright_rgb
 from tests.factories import image_bytes, noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import a_checkpoint

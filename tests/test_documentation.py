@@ -15,9 +15,12 @@ from django.core.management import get_commands
 from django.urls import resolve
 from rest_framework.exceptions import APIException
 
-from detection import archives, arrivals, broker, queue, storage, unavailable, webhooks
-from detection.api import errors
+from detection import outages
 from detection.d3.errors import ImageError
+from detection.files import storage
+from detection.queue import arrivals, broker, leases, webhooks
+from detection.sources import archives
+from detection.web import errors
 
 pytestmark = pytest.mark.stateless
 
@@ -134,7 +137,7 @@ def codes_of_errors() -> set[str]:
     known = {code for _, _, _, code in errors.KNOWN_ERRORS if code}
     classes = {ImageError, *ImageError.__subclasses__()}
     classes |= {deeper for each in classes for deeper in each.__subclasses__()}
-    for module in (archives, arrivals, broker, queue, storage, unavailable, webhooks):
+    for module in (archives, arrivals, broker, leases, storage, outages, webhooks):
         classes |= {
             each
             for _, each in inspect.getmembers(module, inspect.isclass)

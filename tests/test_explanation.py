@@ -10,17 +10,11 @@ import torch
 from PIL import Image
 
 from detection.d3 import D3Error, Detector, Evidence, UnsupportedImageError
-from detection.d3.checkpoints import load, save
-from detection.d3.explanation import (
-    MAX_CELLS,
-    attribute,
-    crop_places,
-    evidence_map,
-    map_shape,
-)
-from detection.d3.faithfulness import blurred, mean_coloured, most_important, random_cells
+from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.explanation import MAX_CELLS, attribute, crop_places, evidence_map, map_shape
 from detection.d3.network import ClipTowerConfig, D3Network, shuffle_patches
 from detection.d3.preprocessing import PREPROCESSINGS, Preprocessing
+from detection.workbench.faithfulness import blurred, mean_coloured, most_important, random_cells
 from tests.factories import noise_image
 from tests.published_layouts import CLIP, HEAD
 from tests.test_checkpoints import ARCHITECTURE, a_checkpoint

@@ -12,10 +12,10 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
-from detection import review_export
+from detection.judging.predict import Upload, predict_image
 from detection.models import Prediction
-from detection.review import decide
-from detection.services import Upload, predict_image
+from detection.review import export as review_export
+from detection.review.decisions import decide
 from tests.factories import a_prediction, image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

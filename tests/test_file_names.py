@@ -6,10 +6,10 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from detection import file_names
-from detection.file_names import named
 from detection.models import Prediction
-from detection.services import delete_prediction
+from detection.records import name_search
+from detection.records.deleting import delete_prediction
+from detection.records.name_search import named
 from tests.factories import a_prediction
 from tests.settings import ON_SERVERS
 
@@ -21,7 +21,7 @@ on_sqlite = pytest.mark.skipif(ON_SERVERS, reason="the index is SQLite's")
 
 @pytest.fixture(params=[0, 500], ids=["too common for the index", "by the index"])
 def few(request, monkeypatch) -> int:
-    monkeypatch.setattr(file_names, "FEW", request.param)
+    monkeypatch.setattr(name_search, "FEW", request.param)
     return request.param
 
 
@@ -60,7 +60,7 @@ def test_what_was_deleted_is_no_longer_found():
 
     assert list(named(Prediction.objects.all(), "beach")) == [kept]
     if not ON_SERVERS:
-        assert file_names._few_with("beach") == [kept.pk]
+        assert name_search._few_with("beach") == [kept.pk]
 
 
 @on_sqlite
@@ -68,12 +68,12 @@ def test_after_a_migration_that_took_the_triggers_away_the_index_is_made_anew():
     with connection.cursor() as cursor:
         cursor.execute("DROP TRIGGER file_name_written")
     record = a_prediction(original_filename="beach.jpg")
-    assert file_names._few_with("beach") == []
+    assert name_search._few_with("beach") == []
 
     call_command("migrate", verbosity=0)
 
-    assert file_names._few_with("beach") == [record.pk]
-    assert a_prediction(original_filename="a beach.jpg").pk in file_names._few_with("beach")
+    assert name_search._few_with("beach") == [record.pk]
+    assert a_prediction(original_filename="a beach.jpg").pk in name_search._few_with("beach")
 
 
 @on_sqlite
@@ -82,18 +82,18 @@ def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_in
         cursor.execute("DROP TRIGGER file_name_written")
         cursor.execute("ALTER TABLE predictions RENAME TO away")
 
-    file_names.keep_index(using="default")
+    name_search.keep_index(using="default")
 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE away RENAME TO predictions")
-    assert not file_names.MADE.keys() <= file_names._names("default")
+    assert not name_search.MADE.keys() <= name_search._names("default")
 
 
 @on_sqlite
 @pytest.mark.parametrize("path", ["/api/predictions/?search=", "/history/?search="])
 def test_it_is_the_index_that_is_asked(client, path, monkeypatch):
     asked = []
-    monkeypatch.setattr(file_names, "_few_with", lambda text: asked.append(text) or [])
+    monkeypatch.setattr(name_search, "_few_with", lambda text: asked.append(text) or [])
 
     assert client.get(f"{path}beach").status_code == 200
 

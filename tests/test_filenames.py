@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from detection.filenames import clean_filename, result_filename, storage_key
+from detection.files.keys import clean_filename, result_filename, storage_key
 
 pytestmark = pytest.mark.stateless
 

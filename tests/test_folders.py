@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detection.folders import list_images
+from detection.sources.folders import list_images
 from tests.factories import image_bytes
 
 pytestmark = pytest.mark.stateless

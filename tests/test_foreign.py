@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.d3 import weight_files
-from detection.d3.checkpoints import load, save
-from detection.d3.clip_sources import OPENAI_MODELS
+from detection.d3.checkpoints import tensors
+from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints.clip_download import OPENAI_MODELS
+from detection.d3.checkpoints.open_clip import import_open_clip
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
-from detection.d3.open_clip import import_open_clip
 from detection.d3.preprocessing import Preprocessing
 from tests.published_layouts import (
     CLIP,
@@ -110,7 +110,7 @@ def test_an_archive_of_unknown_origin_is_not_opened(tmp_path):
 def test_the_published_archive_is_known_by_its_checksum(tmp_path, version, monkeypatch):
     path = openai_archive(read(CLIP), tmp_path / "clip.pt")
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(weight_files, "OPENAI_ARCHIVES", {checksum})
+    monkeypatch.setattr(tensors, "OPENAI_ARCHIVES", {checksum})
     assert load(HEAD, clip_weights=path).version == version
 
 
@@ -132,7 +132,7 @@ def test_openai_means_the_tower_whose_features_fit_the_head():
     assert OPENAI_MODELS.keys() == widths
     for model in OPENAI_MODELS.values():
         address = get_pretrained_cfg(model, "openai")["url"]
-        assert address.split("/")[-2] in weight_files.OPENAI_ARCHIVES
+        assert address.split("/")[-2] in tensors.OPENAI_ARCHIVES
         assert address.endswith(f"{model}.pt")
 
 

@@ -7,8 +7,8 @@ from django.core.cache import cache
 from django.test import Client
 from django.urls import resolve
 
-from detection.api import forms
-from detection.api.uploads import is_for_images
+from detection.web import forms
+from detection.web.uploads import is_for_images
 from tests.api import a_file, a_user, assert_refused
 from tests.outages import lost_records
 

@@ -9,7 +9,7 @@ import torch
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from detection.d3.generators import (
+from detection.workbench.generators import (
     BORDER,
     UPSAMPLERS,
     Generator,

@@ -8,13 +8,14 @@ from django.core.files.storage import default_storage
 from django.db import connection
 from PIL import Image
 
-from detection import heatmaps
-from detection.heatmaps import OtherModelError, make_heatmap, open_heatmap
+from detection.files.originals import OriginalLostError
+from detection.judging import heatmaps
+from detection.judging.heatmaps import OtherModelError, make_heatmap, open_heatmap
+from detection.judging.predict import predict_image
+from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction
-from detection.originals import OriginalLostError
-from detection.scoring import is_caller_gone
-from detection.services import delete_prediction, predict_image
-from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
+from detection.outages import DatabaseUnavailableError, StorageUnavailableError
+from detection.records.deleting import delete_prediction
 from tests.factories import an_upload, image_bytes
 from tests.waiting import eventually
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.apps import apps
 
-from detection.apps import get_detector
+from detection.judging.detector import get_detector
 from detection.models import Prediction, now
 from detection.pages.history import PAGE_SIZE
 from tests.api import a_user

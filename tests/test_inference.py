@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detection.d3.inference import inference_tower
-from detection.d3.threads import one_core_threads
+from detection.d3.runtime.threads import one_core_threads
+from detection.d3.runtime.towers import inference_tower
 from tests.test_network import CLIP, small_network
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from detection.interrupts import StopSignals
+from detection.management.interrupts import StopSignals
 
 pytestmark = pytest.mark.stateless
 

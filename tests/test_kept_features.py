@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detection.d3.checkpoints import Checkpoint, load, save
-from detection.d3.dataset import Sample
+from detection.d3.checkpoints.checkpoint import Checkpoint, load, save
+from detection.d3.checkpoints.kept_features import Features, KeptFeatures, spread
+from detection.d3.checkpoints.tower_file import TowerFile, weights_digest
 from detection.d3.errors import CheckpointError
-from detection.d3.kept_features import Features, KeptFeatures, spread
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.tower_file import TowerFile, weights_digest
+from detection.d3.training.dataset import Sample
 
 pytestmark = pytest.mark.stateless
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from django.apps import apps
 
-from detection.apps import get_detector
+from detection.judging.detector import get_detector
 from detection.models import Prediction
 from tests.api import a_file
 from tests.factories import a_prediction

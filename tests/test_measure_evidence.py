@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from detection.d3.faithfulness import (
+from detection.workbench.faithfulness import (
     Faithfulness,
     Movement,
     blurred,

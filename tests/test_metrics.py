@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from detection.d3 import metrics as d3_metrics
-from detection.d3.metrics import METRICS, Measurement, Metrics, reliability_bins
+from detection.d3.evaluation import metrics as d3_metrics
+from detection.d3.evaluation.metrics import METRICS, Measurement, Metrics, reliability_bins
 
 pytestmark = pytest.mark.stateless
 

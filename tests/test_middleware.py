@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pythonjsonlogger.json import JsonFormatter
 
 from detection.models import Prediction
-from detection.request_id import RequestIdFilter
+from detection.web.request_id import RequestIdFilter
 from tests.api import a_client, a_file, a_token, a_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

@@ -13,12 +13,13 @@ from django.conf import settings as django_settings
 from safetensors.torch import save_file
 
 from detection.api.views import health
-from detection.apps import DetectionConfig, detector_notice, get_detector
+from detection.apps import DetectionConfig
 from detection.checks import check_model_checkpoint
-from detection.d3.checkpoints import load, save
-from detection.d3.clip_weights import read_clip_tower
+from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints.clip_layouts import read_clip_tower
+from detection.d3.checkpoints.tower_file import TowerFile
 from detection.d3.errors import TowerError
-from detection.d3.tower_file import TowerFile
+from detection.judging.detector import detector_notice, get_detector
 from tests.pages import Page
 from tests.published_layouts import CLIP, HEAD, read
 from tests.waiting import eventually

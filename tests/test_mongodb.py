@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from d3site.mongodb.compiler import dotted, flattened
 from detection.models import AccessToken, Prediction, PredictionBatch, QueuedImage
-from detection.selectors import find_judged
-from detection.statistics import count_predictions
+from detection.records.duplicates import find_judged
+from detection.statistics.usage import count_predictions
 from tests.factories import a_prediction
 from tests.settings import ON_SERVERS
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from detection import paging
 from detection.models import Prediction, PredictionBatch, now
-from detection.paging import Cursor, newest_first
-from detection.services import open_batch
+from detection.records import paging
+from detection.records.batches import open_batch
+from detection.records.paging import Cursor, newest_first
 from tests.factories import a_prediction
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 from detection.d3.errors import ImageError
-from detection.d3.perturbation import Perturbation, PerturbationError, parse_perturbations
+from detection.d3.evaluation.perturbation import (
+    Perturbation,
+    PerturbationError,
+    parse_perturbations,
+)
 from tests.factories import noise_image
 
 pytestmark = pytest.mark.stateless

@@ -13,7 +13,7 @@ import torch
 
 from detection.d3 import Detector, detector
 from detection.d3.errors import D3Error
-from detection.d3.precision import fastest_precision, training_autocast, trial_pictures
+from detection.d3.runtime.precision import fastest_precision, training_autocast, trial_pictures
 from tests.factories import noise_image
 from tests.test_checkpoints import a_checkpoint
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
+from detection.judging.predict import predict_image
 from detection.models import Prediction, PredictionBatch, now
-from detection.services import close_batch, open_batch, predict_image
+from detection.records.batches import close_batch, open_batch
 from tests.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -23,7 +24,7 @@ def purge(*arguments: str) -> str:
 @pytest.fixture
 def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
     """A prediction of 100 days ago in a batch of its own, and one of today."""
-    monkeypatch.setattr("detection.services.PURGE_STEP", 2)
+    monkeypatch.setattr("detection.upkeep.purging.PURGE_STEP", 2)
     batch = open_batch(total_images=1, source="batch")
     old = predict_image(upload=an_upload(), source="batch", batch=batch)
     close_batch(batch=batch)

@@ -11,18 +11,17 @@ from django.contrib.auth import get_user_model
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, connection
 
-from detection import background, queue, queued_judging
-from detection.batches import queue_batch
 from detection.d3.errors import CheckpointError, D3Error
+from detection.judging.predict import Upload
 from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
-from detection.queue import (
-    Lease,
-    count_current,
-    judge_images,
-)
-from detection.queued_judging import judge_queued
-from detection.services import Upload, purge_predictions
-from detection.unavailable import DatabaseUnavailableError
+from detection.outages import DatabaseUnavailableError
+from detection.queue import judging, local_worker
+from detection.queue import leases as queue
+from detection.queue.batches import queue_batch
+from detection.queue.closing import count_current
+from detection.queue.judging import judge_queued
+from detection.queue.leases import Lease, judge_images
+from detection.upkeep.purging import purge_predictions
 from tests.factories import an_upload, image_bytes
 from tests.queued import a_batch, judged, uploads
 
@@ -202,7 +201,7 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
         return judge_queued(batch=batch, images=images)
 
     monkeypatch.setattr(queue, "judge_queued", judge)
-    looks = [background.judge_all() for _ in range(queue.MOST_TRIES + 1)]
+    looks = [local_worker.judge_all() for _ in range(queue.MOST_TRIES + 1)]
 
     bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
     assert looks == [False] * queue.MOST_TRIES + [True]
@@ -280,7 +279,7 @@ def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
     batch, seen = a_batch(2), []
     default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
     monkeypatch.setattr(
-        queued_judging, "delete_files", lambda keys: seen.append(connection.in_atomic_block)
+        judging, "delete_files", lambda keys: seen.append(connection.in_atomic_block)
     )
 
     judged(batch)

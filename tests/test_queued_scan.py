@@ -11,9 +11,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
-from detection import batches
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.queue import judge_images
+from detection.queue import batches
+from detection.queue.leases import judge_images
 from tests.factories import image_bytes
 from tests.settings import ON_SERVERS
 

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from detection.judging.predict import predict_images
 from detection.models import RefusalCount
-from detection.refusals import count_refusal
-from detection.services import predict_images
+from detection.records.refusals import count_refusal
 from tests.api import a_file, assert_refused
 from tests.factories import an_upload
 

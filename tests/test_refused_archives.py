@@ -14,8 +14,8 @@ import zlib
 
 import pytest
 
-from detection import archives
-from detection.archives import ArchiveError, ArchiveTooLargeError, images_in_archive
+from detection.sources import archives
+from detection.sources.archives import ArchiveError, ArchiveTooLargeError, images_in_archive
 from tests.archive_files import (
     END_OF_TAR,
     KINDS,

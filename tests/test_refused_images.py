@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from detection.d3.containers import FORMAT_NAMES
-from detection.d3.decoding import ImageLimits, decode_image, upright_rgb
 from detection.d3.errors import (
     D3Error,
     EmptyImageError,
@@ -21,16 +19,9 @@ from detection.d3.errors import (
     TruncatedImageError,
     UnsupportedImageError,
 )
-from tests.image_files import (
-    SAMPLES,
-    decoded,
-    each_sample,
-    encoded,
-    noisy,
-    picture,
-    png,
-    tiff_grey,
-)
+from detection.d3.images.containers import FORMAT_NAMES
+from detection.d3.images.decoding import ImageLimits, decode_image, upright_rgb
+from tests.image_files import SAMPLES, decoded, each_sample, encoded, noisy, picture, png, tiff_grey
 
 pytestmark = pytest.mark.stateless
 

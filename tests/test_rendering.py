@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from detection.rendering import (
+from detection.judging.drawing import (
     BAND,
     DARK,
     LABEL_COLOURS,

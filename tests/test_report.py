@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from detection.d3 import DetectorInfo
-from detection.d3.dataset import scan_dataset
-from detection.d3.evaluation import Condition, Evaluation, Unreadable, source_name
-from detection.d3.metrics import measure
-from detection.d3.report import (
+from detection.d3.evaluation.evaluation import Condition, Evaluation, Unreadable, source_name
+from detection.d3.evaluation.metrics import measure
+from detection.d3.evaluation.report import (
     POOLED_COLUMNS,
     Occasion,
     metrics_table,
@@ -24,6 +23,7 @@ from detection.d3.report import (
     worst_mistakes,
     write_report,
 )
+from detection.d3.training.dataset import scan_dataset
 from tests.image_sets import labelled_images
 from tests.pages import Page
 

@@ -13,11 +13,11 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from detection import review
 from detection.models import Prediction, now
-from detection.review import Decided, StaleDecisionError
-from detection.selectors import MOST_SAME, same_bytes
-from detection.unavailable import DatabaseUnavailableError
+from detection.outages import DatabaseUnavailableError
+from detection.records.duplicates import MOST_SAME, same_bytes
+from detection.review import decisions
+from detection.review.decisions import Decided, StaleDecisionError
 from tests.factories import a_prediction
 from tests.people import a_moderator
 from tests.settings import ON_SERVERS
@@ -46,7 +46,7 @@ def stored(prediction: Prediction) -> Prediction:
 def confirm(prediction: Prediction, reviewer: User, **options) -> None:
     """As the moderator sees it in ``prediction``, or at an older ``revision``."""
     options = {"status": REVIEW.CONFIRMED, "revision": prediction.review_revision} | options
-    review.decide(prediction=prediction, reviewer=reviewer, **options)
+    decisions.decide(prediction=prediction, reviewer=reviewer, **options)
 
 
 def expire_claims() -> None:
@@ -74,7 +74,7 @@ def test_the_least_certain_comes_first(ann):
     confirm(by_score[0.62], ann)
     order = []
 
-    while prediction := review.claim_next(reviewer=ann, skipped=order):
+    while prediction := decisions.claim_next(reviewer=ann, skipped=order):
         order.append(prediction.pk)
 
     by_margin = sorted({0.9, 0.505, 0.2, 0.5, 0.495}, key=lambda score: by_score[score].margin)
@@ -84,26 +84,26 @@ def test_the_least_certain_comes_first(ann):
 def test_what_one_has_another_does_not_get(ann, bob):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
 
-    assert review.claim_next(reviewer=ann) == first
-    assert review.claim_next(reviewer=ann) == first  # looked at once more
-    assert review.claim_next(reviewer=bob) == second
+    assert decisions.claim_next(reviewer=ann) == first
+    assert decisions.claim_next(reviewer=ann) == first  # looked at once more
+    assert decisions.claim_next(reviewer=bob) == second
     with pytest.raises(
         StaleDecisionError, match=r"^ann is looking at this prediction right now\.$"
     ):
-        review.claim(prediction=first, reviewer=bob)
-    assert review.claim_next(reviewer=bob, skipped=[second.pk]) is None
+        decisions.claim(prediction=first, reviewer=bob)
+    assert decisions.claim_next(reviewer=bob, skipped=[second.pk]) is None
 
 
 @pytest.mark.parametrize("same_margin", [True, False])
 def test_a_decision_between_two_pages_of_the_queue_hides_nothing(
     ann, bob, monkeypatch, same_margin
 ):
-    monkeypatch.setattr(review, "AT_ONCE", 5)
+    monkeypatch.setattr(decisions, "AT_ONCE", 5)
     step = 0 if same_margin else 0.01
     predictions = [a_prediction(fake_score=0.7 + step * number) for number in range(6)]
     predictions.sort(key=lambda each: (each.margin, each.pk))
     first, *skipped = predictions[:5]
-    claim, seen = review._claim, []
+    claim, seen = decisions._claim, []
 
     def decided_meanwhile(prediction: Prediction, reviewer: User) -> bool:
         """Somebody else decides on what was read in the first page."""
@@ -112,19 +112,19 @@ def test_a_decision_between_two_pages_of_the_queue_hides_nothing(
         seen.append(prediction)
         return claim(prediction, reviewer)
 
-    monkeypatch.setattr(review, "_claim", decided_meanwhile)
+    monkeypatch.setattr(decisions, "_claim", decided_meanwhile)
 
-    claimed = review.claim_next(reviewer=ann, skipped=[each.pk for each in skipped])
+    claimed = decisions.claim_next(reviewer=ann, skipped=[each.pk for each in skipped])
 
     assert claimed == predictions[5]
 
 
 def test_a_claim_ends_by_itself(ann, bob):
     prediction = a_prediction()
-    review.claim(prediction=prediction, reviewer=ann)
+    decisions.claim(prediction=prediction, reviewer=ann)
     expire_claims()
 
-    assert review.claim_next(reviewer=bob) == prediction
+    assert decisions.claim_next(reviewer=bob) == prediction
     with pytest.raises(StaleDecisionError, match="bob is looking"):
         confirm(prediction, ann)
     expire_claims()
@@ -136,7 +136,7 @@ def test_a_claim_ends_by_itself(ann, bob):
 
 
 def test_a_late_decision_counts_if_nobody_else_came(ann):
-    prediction = review.claim_next(reviewer=ann) or a_prediction()
+    prediction = decisions.claim_next(reviewer=ann) or a_prediction()
     expire_claims()
 
     confirm(prediction, ann)
@@ -146,7 +146,7 @@ def test_a_late_decision_counts_if_nobody_else_came(ann):
 
 def test_a_decision_is_written_whole_and_ends_the_claim(ann):
     prediction = a_prediction()
-    review.claim(prediction=prediction, reviewer=ann)
+    decisions.claim(prediction=prediction, reviewer=ann)
     seen = prediction.review_revision
 
     confirm(prediction, ann, status=REVIEW.OVERTURNED, note="Its shadows are right.")
@@ -158,7 +158,7 @@ def test_a_decision_is_written_whole_and_ends_the_claim(ann):
         assert record.review_revision == seen + 1
         assert record.updated_at == record.reviewed_at > record.created_at
         assert record.claimed_by is record.claimed_until is None
-    assert review.claim_next(reviewer=ann) is None
+    assert decisions.claim_next(reviewer=ann) is None
 
 
 def test_a_stale_decision_changes_nothing(ann, bob):
@@ -193,7 +193,7 @@ def test_a_decision_taken_back_is_open_again(ann, bob):
     record = stored(prediction)
     assert (record.review_status, record.reviewer, record.reviewed_at) == ("unreviewed", None, None)
     assert (record.review_note, record.review_revision) == ("hasty", 2)
-    assert review.claim_next(reviewer=bob) == prediction
+    assert decisions.claim_next(reviewer=bob) == prediction
 
 
 def test_nothing_is_taken_back_that_somebody_else_has_changed(ann, bob):
@@ -223,7 +223,7 @@ def test_undo_puts_the_decision_before_in_force_again(ann, bob):
     before, confirmed_at = decision_of(prediction), prediction.updated_at
     confirm(prediction, bob, status=REVIEW.OVERTURNED)
 
-    review.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
+    decisions.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
 
     for record in (prediction, stored(prediction)):
         assert decision_of(record) == before
@@ -240,7 +240,7 @@ def test_a_stale_undo_changes_nothing(ann, bob):
     confirm(stored(prediction), ann, status=REVIEW.OVERTURNED, note="you are right")
 
     with pytest.raises(StaleDecisionError, match="has been overturned by ann meanwhile"):
-        review.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
+        decisions.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
 
     assert stored(prediction).review_note == "you are right"
     assert stored(prediction).review_revision == 3
@@ -256,7 +256,7 @@ def test_undo_names_nobody_who_is_gone(ann, bob, is_known):
     if not is_known:
         before = replace(before, reviewer_pk="")
 
-    review.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
+    decisions.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
 
     assert stored(prediction).review_status == REVIEW.CONFIRMED
     assert stored(prediction).reviewer is None
@@ -266,8 +266,8 @@ def test_whoever_holds_a_record_is_not_told_that_they_look_at_it(ann, bob):
     prediction = a_prediction()
     confirm(prediction, bob)
     confirm(prediction, bob, revision=1, status=REVIEW.UNREVIEWED)
-    review.claim(prediction=prediction, reviewer=ann)
-    review.claim(prediction=prediction, reviewer=ann)  # a page that is loaded again
+    decisions.claim(prediction=prediction, reviewer=ann)
+    decisions.claim(prediction=prediction, reviewer=ann)  # a page that is loaded again
 
     with pytest.raises(StaleDecisionError, match="has changed since you opened it"):
         confirm(prediction, ann, revision=0)
@@ -280,12 +280,12 @@ def test_a_deleted_prediction_is_refused_with_a_sentence(ann):
 
     for refused in (
         lambda: confirm(prediction, ann),
-        lambda: review.claim(prediction=prediction, reviewer=ann),
-        lambda: review.pass_over(prediction=prediction, reviewer=ann, note="gone?"),
+        lambda: decisions.claim(prediction=prediction, reviewer=ann),
+        lambda: decisions.pass_over(prediction=prediction, reviewer=ann, note="gone?"),
     ):
         with pytest.raises(StaleDecisionError, match="has been deleted meanwhile"):
             refused()
-    review.pass_over(prediction=prediction, reviewer=ann)
+    decisions.pass_over(prediction=prediction, reviewer=ann)
 
 
 def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
@@ -298,28 +298,28 @@ def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
 
 
 def test_passing_over_leaves_it_to_others_with_a_note(ann, bob):
-    prediction = review.claim_next(reviewer=ann) or a_prediction()
-    review.claim(prediction=prediction, reviewer=ann)
+    prediction = decisions.claim_next(reviewer=ann) or a_prediction()
+    decisions.claim(prediction=prediction, reviewer=ann)
 
-    review.pass_over(prediction=prediction, reviewer=ann, note="Who knows this place?")
+    decisions.pass_over(prediction=prediction, reviewer=ann, note="Who knows this place?")
 
-    assert review.claim_next(reviewer=ann, skipped=[prediction.pk]) is None
-    theirs = review.claim_next(reviewer=bob)
+    assert decisions.claim_next(reviewer=ann, skipped=[prediction.pk]) is None
+    theirs = decisions.claim_next(reviewer=bob)
     assert theirs.review_note == "Who knows this place?"
     assert theirs.review_status == REVIEW.UNREVIEWED
-    review.pass_over(prediction=theirs, reviewer=bob)
+    decisions.pass_over(prediction=theirs, reviewer=bob)
     assert stored(prediction).review_note == "Who knows this place?"
 
 
 def test_passing_over_never_touches_what_somebody_else_has(ann, bob):
     prediction = a_prediction()
     seen = stored(prediction)
-    review.claim(prediction=prediction, reviewer=bob)
+    decisions.claim(prediction=prediction, reviewer=bob)
 
     for passed in (prediction, seen):
-        review.pass_over(prediction=passed, reviewer=ann)
+        decisions.pass_over(prediction=passed, reviewer=ann)
         with pytest.raises(StaleDecisionError, match="bob is looking"):
-            review.pass_over(prediction=passed, reviewer=ann, note="mine")
+            decisions.pass_over(prediction=passed, reviewer=ann, note="mine")
 
     assert stored(prediction).claimed_by == bob
     assert stored(prediction).review_note == ""
@@ -327,12 +327,12 @@ def test_passing_over_never_touches_what_somebody_else_has(ann, bob):
 
 def test_passing_over_keeps_the_note_of_a_decision(ann, bob):
     prediction = a_prediction()
-    review.claim(prediction=prediction, reviewer=ann)
+    decisions.claim(prediction=prediction, reviewer=ann)
     expire_claims()
     confirm(stored(prediction), bob, note="sure")
 
     with pytest.raises(StaleDecisionError, match="confirmed by bob"):
-        review.pass_over(prediction=prediction, reviewer=ann, note="not so sure")
+        decisions.pass_over(prediction=prediction, reviewer=ann, note="not so sure")
 
     assert stored(prediction).review_note == "sure"
 
@@ -342,8 +342,8 @@ def test_what_waits_is_counted_up_to_a_bound():
         a_prediction()
     a_prediction(review_status=REVIEW.CONFIRMED)
 
-    assert review.count_waiting(most=10) == 3
-    assert review.count_waiting(most=2) == 2
+    assert decisions.count_waiting(most=10) == 3
+    assert decisions.count_waiting(most=2) == 2
 
 
 def test_other_records_of_the_same_bytes_newest_first():
@@ -359,7 +359,7 @@ def test_many_at_once_each_get_another_one():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     predictions = [a_prediction(fake_score=0.5 + number / 100) for number in range(THREADS)]
 
-    claimed = at_once(lambda moderator: review.claim_next(reviewer=moderator), moderators)
+    claimed = at_once(lambda moderator: decisions.claim_next(reviewer=moderator), moderators)
 
     assert {prediction.pk for prediction in claimed} == {each.pk for each in predictions}
     for moderator, prediction in zip(moderators, claimed, strict=True):
@@ -371,7 +371,7 @@ def test_of_many_for_one_prediction_one_gets_it():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     a_prediction()
 
-    claimed = at_once(lambda moderator: review.claim_next(reviewer=moderator), moderators)
+    claimed = at_once(lambda moderator: decisions.claim_next(reviewer=moderator), moderators)
 
     assert sorted(prediction is not None for prediction in claimed) == [False] * 11 + [True]
 
@@ -408,7 +408,7 @@ def test_a_whole_queue_is_reviewed_once_by_many_at_once():
 
     def work(moderator: User) -> list[str]:
         done = []
-        while prediction := review.claim_next(reviewer=moderator):
+        while prediction := decisions.claim_next(reviewer=moderator):
             confirm(prediction, moderator, revision=prediction.review_revision)
             done.append(prediction.pk)
         return done
@@ -421,7 +421,7 @@ def test_a_whole_queue_is_reviewed_once_by_many_at_once():
 
 def test_without_database_it_is_unavailable(ann, lost_database):
     with pytest.raises(DatabaseUnavailableError):
-        review.claim_next(reviewer=ann)
+        decisions.claim_next(reviewer=ann)
 
 
 def queries_of(action: Callable) -> list[str]:
@@ -433,9 +433,11 @@ def queries_of(action: Callable) -> list[str]:
 def test_claim_decision_and_passing_over_are_one_command_each(ann):
     a_prediction(fake_score=0.5)
 
-    [looked_up, claimed] = queries_of(lambda: review.claim_next(reviewer=ann))
+    [looked_up, claimed] = queries_of(lambda: decisions.claim_next(reviewer=ann))
     prediction = Prediction.objects.get()
-    [passed] = queries_of(lambda: review.pass_over(prediction=prediction, reviewer=ann, note="?"))
+    [passed] = queries_of(
+        lambda: decisions.pass_over(prediction=prediction, reviewer=ann, note="?")
+    )
     [decided] = [
         query for query in queries_of(lambda: confirm(prediction, ann)) if "predictions" in query
     ]

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import Prediction, now
-from detection.selectors import MOST_SAME
+from detection.records.duplicates import MOST_SAME
 from tests.api import a_user
 from tests.factories import a_prediction
 from tests.reviewing import NEXT, alerts, decided, signed_in, stored, text, url

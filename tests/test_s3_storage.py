@@ -13,7 +13,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from detection.storage import S3_CONFIG, PresignedS3Storage
+from detection.files.storage import S3_CONFIG, PresignedS3Storage
 from tests.servers import S3Server
 
 pytestmark = pytest.mark.own_servers

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from detection import scan_report
-from detection.d3.pages import thumbnail
-from detection.scan_report import ReportError, Row, Scan, check_output, open_report
+from detection.d3.evaluation.html import thumbnail
+from detection.management import scan_report
+from detection.management.scan_report import ReportError, Row, Scan, check_output, open_report
 from tests.factories import image_bytes
 from tests.pages import Page
 

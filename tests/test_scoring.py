@@ -7,12 +7,12 @@ import pytest
 from prometheus_client import REGISTRY
 from torch import Tensor
 
-from detection import scoring
-from detection.apps import get_detector
-from detection.batching import results_of
 from detection.d3 import Detector
 from detection.d3.errors import D3Error
-from detection.services import predict_image
+from detection.judging import scoring
+from detection.judging.batcher import results_of
+from detection.judging.detector import get_detector
+from detection.judging.predict import predict_image
 from tests.api import images_judged
 from tests.factories import an_upload, noise_image
 from tests.waiting import eventually

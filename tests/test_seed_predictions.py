@@ -7,9 +7,9 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from detection.models import Prediction, PredictionBatch, Total, now
-from detection.recounting import rebuild_totals
-from detection.seeding import OWNERS, seed_predictions
-from detection.statistics import count_predictions
+from detection.statistics.usage import count_predictions
+from detection.upkeep.recounting import rebuild_totals
+from detection.workbench.seeding import OWNERS, seed_predictions
 from tests.factories import a_prediction
 
 pytestmark = pytest.mark.django_db

@@ -9,22 +9,17 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError
 from PIL import Image
 
-from detection.apps import get_detector
 from detection.d3.errors import ImageError, TruncatedImageError
-from detection.judging import Job, Run
+from detection.judging.detector import get_detector
+from detection.judging.drawing import draw_result
+from detection.judging.pipeline import Job, Run
+from detection.judging.predict import Upload, predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, Source
-from detection.records import write_predictions
-from detection.rendering import draw_result
-from detection.services import (
-    Upload,
-    close_batch,
-    delete_prediction,
-    open_batch,
-    predict_image,
-    predict_images,
-)
-from detection.statistics import count_predictions
-from detection.unavailable import DatabaseUnavailableError, StorageUnavailableError
+from detection.outages import DatabaseUnavailableError, StorageUnavailableError
+from detection.records.batches import close_batch, open_batch
+from detection.records.deleting import delete_prediction
+from detection.records.writing import write_predictions
+from detection.statistics.usage import count_predictions
 from tests.api import images_judged
 from tests.factories import an_upload, image_bytes
 from tests.waiting import eventually
@@ -219,7 +214,7 @@ def test_images_that_were_judged_together_are_recorded_together(stored_files, mo
         if len(written) == 2:
             raise OperationalError("no more space")
 
-    monkeypatch.setattr("detection.judging.write_predictions", second_fails)
+    monkeypatch.setattr("detection.judging.pipeline.write_predictions", second_fails)
     batch = open_batch(total_images=6, source=Source.SCAN)
     outcomes = predict_images(uploads=uploads(6), source=Source.SCAN, batch=batch, batch_size=2)
     taken = []
@@ -302,7 +297,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
         path.unlink()
         return draw_result(*args, **kwargs)
 
-    monkeypatch.setattr("detection.judging.draw_result", draw_and_delete)
+    monkeypatch.setattr("detection.judging.pipeline.draw_result", draw_and_delete)
     with pytest.raises(ImageError, match=r"short-lived\.jpg can no longer be read"):
         predict_image(upload=Upload(filename=path.name, data=path), source=Source.SCAN)
     assert not stored_files()

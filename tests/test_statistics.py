@@ -11,9 +11,10 @@ import pytest
 from scipy.stats import binomtest
 
 from detection.models import Prediction, PredictionBatch, RefusalCount, now
-from detection.quality import Confusion, Rate
-from detection.services import open_batch
-from detection.statistics import (
+from detection.records.batches import open_batch
+from detection.records.totals import SPREAD, all_days
+from detection.statistics.quality import Confusion, Rate
+from detection.statistics.usage import (
     Period,
     PeriodError,
     count_failed_batches,
@@ -26,7 +27,6 @@ from detection.statistics import (
     read_refusals,
     review_queue,
 )
-from detection.totals import SPREAD, all_days
 from tests.factories import a_prediction, store_predictions, unsaved_prediction
 
 FIRST, LAST = date(2026, 2, 25), date(2026, 3, 6)

@@ -17,13 +17,14 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from detection import recounting, tasks, totals
+from detection import tasks
+from detection.judging.predict import predict_image
 from detection.models import Prediction, Total, now
-from detection.records import delete_predictions, write_prediction, write_predictions
-from detection.recounting import rebuild_totals
-from detection.review import Decided, ReviewError, decide, undo
-from detection.services import delete_prediction, predict_image, purge_predictions
-from detection.statistics import (
+from detection.records import totals
+from detection.records.deleting import delete_prediction
+from detection.records.writing import delete_predictions, write_prediction, write_predictions
+from detection.review.decisions import Decided, ReviewError, decide, undo
+from detection.statistics.usage import (
     Period,
     count_groups,
     count_predictions,
@@ -33,6 +34,9 @@ from detection.statistics import (
     read_days,
     review_queue,
 )
+from detection.upkeep import recounting
+from detection.upkeep.purging import purge_predictions
+from detection.upkeep.recounting import rebuild_totals
 from tests.api import a_user
 from tests.factories import a_prediction, an_upload, store_predictions, unsaved_prediction
 from tests.people import a_moderator
@@ -187,8 +191,10 @@ def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
     def take_back(*, cause, predictions, files):
         delete_predictions(predictions)
 
-    monkeypatch.setattr("detection.judging.Run._count", fail)
-    monkeypatch.setattr("detection.judging.take_back", take_back)  # without its second look
+    monkeypatch.setattr("detection.judging.pipeline.Run._count", fail)
+    monkeypatch.setattr(
+        "detection.judging.pipeline.take_back", take_back
+    )  # without its second look
     with pytest.raises(RuntimeError):
         predict_image(upload=an_upload(), source="api")
 

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detection.d3 import Detector
-from detection.d3.checkpoint_header import describe
-from detection.d3.checkpoints import Checkpoint, load, record, save
-from detection.d3.clip_weights import read_clip_tower
+from detection.d3.checkpoints.checkpoint import Checkpoint, load, record, save
+from detection.d3.checkpoints.clip_layouts import read_clip_tower
+from detection.d3.checkpoints.header import describe
+from detection.d3.checkpoints.tower_file import TowerFile
 from detection.d3.errors import CheckpointError, TowerError
-from detection.d3.tower_file import TowerFile
 from tests.published_layouts import (
     CLIP,
     HEAD,

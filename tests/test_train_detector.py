@@ -9,11 +9,11 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import Checkpoint, load, save
-from detection.d3.foreign import untrained_head
+from detection.d3.checkpoints.checkpoint import Checkpoint, load, save
+from detection.d3.checkpoints.published import untrained_head
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.training_modes import VARIANTS
+from detection.d3.training.modes import VARIANTS
 from tests.published_layouts import CLIP, openai_archive, read
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
@@ -210,7 +210,7 @@ def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp
 def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("detection.d3.training_modes.EPOCH_PICTURES", 16)
+    monkeypatch.setattr("detection.d3.training.modes.EPOCH_PICTURES", 16)
     dataset = tmp_path / "few"
     striped_pictures(dataset, split="train", pairs=4)
     striped_pictures(dataset, split="val", pairs=2)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from detection.d3.dataset import Sample
-from detection.d3.trainer import (
+from detection.d3.training.dataset import Sample
+from detection.d3.training.trainer import (
     Schedule,
     Trainer,
     TrainingError,

@@ -8,8 +8,8 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from PIL import Image
 
+from detection.judging.predict import predict_image
 from detection.models import Prediction, now
-from detection.services import predict_image
 from tests.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

@@ -7,8 +7,8 @@ import socket
 import pytest
 import trustme
 
-from detection import webhooks
-from detection.webhooks import WebhookUrlError, check_webhook_url, deliver_due_webhooks
+from detection.queue import webhooks
+from detection.queue.webhooks import WebhookUrlError, check_webhook_url, deliver_due_webhooks
 from tests.receiver import Receiver, due_batch
 
 stateless = pytest.mark.stateless

@@ -15,10 +15,10 @@ from django.conf import settings as django_settings
 from django.db import connection
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from detection import webhooks
 from detection.models import PredictionBatch, now
-from detection.unavailable import DatabaseUnavailableError
-from detection.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
+from detection.outages import DatabaseUnavailableError
+from detection.queue import webhooks
+from detection.queue.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
 from tests.api import a_user
 from tests.outages import lost_records
 from tests.receiver import Receiver, a_batch, announce, due_batch

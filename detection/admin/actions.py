@@ -13,11 +13,11 @@ from django.template.defaultfilters import pluralize
 from detection.admin.decisions import decide_and_log, log_decision, log_deletion
 from detection.admin.export import csv_of
 from detection.d3.errors import D3Error
+from detection.judging.rejudging import Rejudged, rejudge
 from detection.models import Prediction
-from detection.rejudging import Rejudged, rejudge
-from detection.review import ReviewError
-from detection.services import delete_prediction
-from detection.unavailable import UnavailableError
+from detection.outages import UnavailableError
+from detection.records.deleting import delete_prediction
+from detection.review.decisions import ReviewError
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from detection.judging.drawing import percentage
 from detection.models import Prediction, PredictionBatch
-from detection.rendering import percentage
 
 
 def verdict(prediction: Prediction) -> SafeString:

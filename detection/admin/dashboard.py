@@ -19,8 +19,8 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from detection.models import RefusalCount, Source
-from detection.quality import Confusion, Rate
-from detection.statistics import (
+from detection.statistics.quality import Confusion, Rate
+from detection.statistics.usage import (
     Period,
     PeriodError,
     Usage,

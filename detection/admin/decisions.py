@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.db import DatabaseError
 
-from detection import review
 from detection.models import Prediction
-from detection.review import Decided
-from detection.unavailable import DatabaseUnavailableError, database_errors
+from detection.outages import DatabaseUnavailableError, database_errors
+from detection.review import decisions
+from detection.review.decisions import Decided
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -33,7 +33,7 @@ def decide_and_log(
 
     The decision stands also where the line cannot be written; then the process's own log has it.
     """
-    review.decide(
+    decisions.decide(
         prediction=prediction, status=status, reviewer=reviewer, revision=revision, note=note
     )
     _log_what_stands(reviewer, prediction, _sentence(prediction))
@@ -43,7 +43,7 @@ def undo_and_log(
     *, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided
 ) -> None:
     """What ``review.undo`` does, with a line as of ``decide_and_log``."""
-    review.undo(prediction=prediction, reviewer=reviewer, revision=revision, before=before)
+    decisions.undo(prediction=prediction, reviewer=reviewer, revision=revision, before=before)
     _log_what_stands(reviewer, prediction, TAKEN_BACK)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from django.db.models import prefetch_related_objects
 from django.http import HttpResponse
 
+from detection.files.csv_cells import cell
 from detection.models import Prediction, now
-from detection.spreadsheets import cell
 
 COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "id": lambda each: each.pk,

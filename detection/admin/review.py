@@ -16,15 +16,15 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
-from detection import review as service
 from detection.admin import cells
 from detection.admin.decisions import decide_and_log, undo_and_log
 from detection.admin.review_session import LastDecision, ReviewSession
+from detection.judging.drawing import percentage, picture_place
 from detection.models import Label, Prediction
-from detection.rendering import percentage, picture_place
-from detection.review import Decided, StaleDecisionError
-from detection.selectors import same_bytes
-from detection.unavailable import database_errors
+from detection.outages import database_errors
+from detection.records.duplicates import same_bytes
+from detection.review import decisions as service
+from detection.review.decisions import Decided, StaleDecisionError
 
 PERMISSION = "detection.review_prediction"
 MOST_COUNTED = 100  # of what waits: a full count of a long queue takes long

@@ -9,7 +9,7 @@ from typing import Self
 from django.contrib.sessions.backends.base import SessionBase
 
 from detection.models import Prediction
-from detection.review import Decided
+from detection.review.decisions import Decided
 
 KEY = "review"
 MOST_SKIPPED = 500

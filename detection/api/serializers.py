@@ -9,10 +9,10 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
-from detection.apps import detector_info
-from detection.meaning import meaning_of
+from detection.judging.detector import detector_info
+from detection.judging.meaning import meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
-from detection.webhooks import webhook_secret
+from detection.queue.webhooks import webhook_secret
 
 MOST_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 

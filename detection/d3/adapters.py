@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .inference import QUICK_GELU, FastClipTower
 from .network import ClipTowerConfig
+from .runtime.towers import QUICK_GELU, FastClipTower
 
 LAYERS = ("query", "key_value", "out", "widen", "narrow")
 

@@ -15,22 +15,22 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from .checkpoints import Checkpoint, build_network, load
-from .decoding import decode_image, upright_rgb
+from .checkpoints.checkpoint import Checkpoint, build_network, load
+from .checkpoints.scorecard import Scorecard
 from .errors import D3Error
 from .explanation import attribute, crop_places, evidence_map, map_shape
-from .inference import inference_tower
+from .images.decoding import decode_image, upright_rgb
 from .network import ResidualTower
-from .pipeline import in_groups, run_ahead
-from .precision import (
+from .runtime.ahead import in_groups, run_ahead
+from .runtime.precision import (
     DTYPES,
     MOST_SCORES_MAY_DIFFER,
     check_precision,
     fastest_precision,
     trial_pictures,
 )
-from .scorecard import Scorecard
-from .threads import one_core_threads
+from .runtime.threads import one_core_threads
+from .runtime.towers import inference_tower
 
 logger = logging.getLogger(__name__)
 

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
-from detection import background, broker
-from detection.arrivals import BatchClosedError, store_images
-from detection.batches import send_scan
-from detection.buckets import BucketError, BucketPrefix, copy_image, list_objects
-from detection.folders import list_images
-from detection.interrupts import StopSignals
+from detection.judging.predict import Upload
+from detection.management.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
-from detection.queue import count_current, has_waiting
-from detection.services import Upload
-from detection.unavailable import UnavailableError, database_errors
+from detection.outages import UnavailableError, database_errors
+from detection.queue import broker, local_worker
+from detection.queue.arrivals import BatchClosedError, store_images
+from detection.queue.batches import send_scan
+from detection.queue.closing import count_current
+from detection.queue.copies import copy_image
+from detection.queue.leases import has_waiting
+from detection.sources.buckets import BucketError, BucketPrefix, list_objects
+from detection.sources.folders import list_images
 
 BREAKS_OFF = (UnavailableError, BatchClosedError, BucketError, OSError)
 EVERY_SECONDS = 5.0  # a line of progress
@@ -65,13 +67,13 @@ class QueuedScan:
 
     def _follow(self, batch: PredictionBatch) -> None:
         """Until all is judged, or somebody stops it: then the service goes on when it starts."""
-        while not (self._stop.received or batch.finished_at) and background.is_judging():
+        while not (self._stop.received or batch.finished_at) and local_worker.is_judging():
             with suppress(UnavailableError), database_errors():
                 batch.refresh_from_db()
                 count_current(batch)
                 self._tell_now_and_then(f"{batch.successful + batch.failed} images judged")
             time.sleep(LOOKING_SECONDS)
-        background.finish(within=0)
+        local_worker.finish(within=0)
         with database_errors():
             batch.refresh_from_db()
             count_current(batch)

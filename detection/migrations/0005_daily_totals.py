@@ -1,6 +1,6 @@
 """Totals of each day and of all days, counted from the records that there are, day by day.
 
-As they were counted then: ``detection.totals`` may count more since.
+As they were counted then: ``detection.records.totals`` may count more since.
 """
 
 from collections import Counter, defaultdict

@@ -11,9 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from detection.api.authentication import FormAuthentication
-from detection.api.errors import as_ours
-from detection.unavailable import DatabaseUnavailableError
+from detection.outages import DatabaseUnavailableError
+from detection.web.authentication import FormAuthentication
+from detection.web.errors import as_ours
 
 
 class PageAuthentication(FormAuthentication):

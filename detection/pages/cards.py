@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detection.apps import detector_info
-from detection.meaning import meaning_of
+from detection.judging.detector import detector_info
+from detection.judging.drawing import percentage
+from detection.judging.meaning import meaning_of
 from detection.models import Label, Prediction
-from detection.rendering import percentage
 
 if TYPE_CHECKING:
     from detection.d3 import DetectorInfo

@@ -6,12 +6,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
-from detection.api.throttling import PredictThrottle, ReadThrottle
-from detection.api.uploads import check_form, single_image, takes_images
+from detection.judging.predict import predict_image
 from detection.models import Source
 from detection.pages.base import PageView
 from detection.pages.cards import card_of
-from detection.services import predict_image
+from detection.web.throttling import PredictThrottle, ReadThrottle
+from detection.web.uploads import check_form, single_image, takes_images
 
 SIGNED_OUT = "You are signed out. Sign in again, then send the image once more."
 

@@ -10,11 +10,11 @@ from rest_framework.response import Response
 
 from detection.api.fields import sent_once
 from detection.api.pagination import CursorField, newest_first
-from detection.file_names import named
 from detection.models import Label, Prediction
 from detection.pages.base import PageView
 from detection.pages.cards import UNCERTAIN, card_of, cards_of
-from detection.selectors import visible_predictions
+from detection.records.name_search import named
+from detection.records.visibility import visible_predictions
 
 PAGE_SIZE = 20
 VERDICTS = [

@@ -27,10 +27,10 @@ django.setup()
 from prometheus_client import REGISTRY  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from detection import judging, services  # noqa: E402
-from detection.apps import get_detector  # noqa: E402
 from detection.d3 import Detector  # noqa: E402
-from detection.d3.decoding import decode_image  # noqa: E402
+from detection.d3.images.decoding import decode_image  # noqa: E402
+from detection.judging import pipeline, predict  # noqa: E402
+from detection.judging.detector import get_detector  # noqa: E402
 from detection.models import Source  # noqa: E402
 from tests.factories import image_bytes  # noqa: E402
 
@@ -39,24 +39,24 @@ MOST_TOGETHER = 64
 ALONE_IMAGES = 20
 
 
-def uploads(number: int) -> list[services.Upload]:
+def uploads(number: int) -> list[predict.Upload]:
     data = image_bytes(size=(256, 256))
-    return [services.Upload(f"{index}.jpg", data) for index in range(number)]
+    return [predict.Upload(f"{index}.jpg", data) for index in range(number)]
 
 
-def judge(upload: services.Upload) -> None:
-    services.predict_image(upload=upload, source=Source.SCAN, store=False)
+def judge(upload: predict.Upload) -> None:
+    predict.predict_image(upload=upload, source=Source.SCAN, store=False)
 
 
 @contextmanager
 def each_for_itself() -> Iterator[None]:
     """As it was before there was a queue: every thread calls the model."""
-    queued = judging.ask_for_scores
-    judging.ask_for_scores = asked_at_once
+    queued = pipeline.ask_for_scores
+    pipeline.ask_for_scores = asked_at_once
     try:
         yield
     finally:
-        judging.ask_for_scores = queued
+        pipeline.ask_for_scores = queued
 
 
 def asked_at_once(detector: Detector, images: list[Tensor]) -> list[Future[float]]:

@@ -15,22 +15,18 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import ViewSet
 
-from detection import broker
 from detection.api import schema
 from detection.api.fields import FlagField, sent_once
 from detection.api.serializers import MOST_RESULTS, AcceptedBatchSerializer, BatchSerializer
-from detection.api.throttling import PredictThrottle, ReadThrottle
-from detection.api.uploads import (
-    check_form,
-    images_or_archive,
-    several_images,
-    takes_images,
-)
 from detection.api.views.predict import ImageFileField, OptionsSerializer
-from detection.batches import append_to_batch, predict_batch, queue_batch
+from detection.judging.batches import predict_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
-from detection.queue import count_current
-from detection.selectors import visible_batches
+from detection.queue import broker
+from detection.queue.batches import append_to_batch, queue_batch
+from detection.queue.closing import count_current
+from detection.records.visibility import visible_batches
+from detection.web.throttling import PredictThrottle, ReadThrottle
+from detection.web.uploads import check_form, images_or_archive, several_images, takes_images
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -20,15 +20,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from detection import broker
 from detection.api import schema
-from detection.api.errors import RETRY_AFTER_SECONDS, envelope
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
-from detection.apps import detector_notice, get_detector
-from detection.batches import waiting_batches
-from detection.leftovers import delete_files, take_back
+from detection.judging.detector import detector_notice, get_detector
 from detection.models import Prediction, new_id
-from detection.unavailable import StorageUnavailableError, UnavailableError, storage_errors
+from detection.outages import StorageUnavailableError, UnavailableError, storage_errors
+from detection.queue import broker
+from detection.queue.batches import waiting_batches
+from detection.records.undoing import delete_files, take_back
+from detection.web.errors import RETRY_AFTER_SECONDS, envelope
 
 logger = logging.getLogger(__name__)
 

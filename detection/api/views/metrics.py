@@ -8,10 +8,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from detection import metrics
+from detection import prometheus
 from detection.api.permissions import MayReadMetrics
-from detection.batches import waiting_batches
-from detection.unavailable import UnavailableError
+from detection.outages import UnavailableError
+from detection.queue.batches import waiting_batches
 
 
 class MetricsView(APIView):
@@ -23,5 +23,5 @@ class MetricsView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         with suppress(UnavailableError):  # then it is the last number that was known
-            metrics.QUEUED_BATCHES.set(waiting_batches())
+            prometheus.QUEUED_BATCHES.set(waiting_batches())
         return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)

@@ -11,10 +11,10 @@ from rest_framework.viewsets import ViewSet
 from detection.api import schema
 from detection.api.fields import FlagField, ScoreField, sent_once
 from detection.api.serializers import PredictionResultSerializer
-from detection.api.throttling import PredictThrottle
-from detection.api.uploads import check_form, single_image, takes_images
+from detection.judging.predict import predict_image
 from detection.models import Source
-from detection.services import predict_image
+from detection.web.throttling import PredictThrottle
+from detection.web.uploads import check_form, single_image, takes_images
 
 
 @extend_schema_field(OpenApiTypes.BINARY)

@@ -15,19 +15,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from detection.admission import admission
 from detection.api import schema
 from detection.api.fields import FlagField, RecordIdField, ScoreField
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
 from detection.api.permissions import MayDelete
 from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
-from detection.api.throttling import PredictThrottle
-from detection.file_names import named
-from detection.heatmaps import open_heatmap
+from detection.judging.heatmaps import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
-from detection.selectors import visible_predictions
-from detection.services import delete_prediction
+from detection.records.deleting import delete_prediction
+from detection.records.name_search import named
+from detection.records.visibility import visible_predictions
+from detection.web.admission import admission
+from detection.web.throttling import PredictThrottle
 
 HEATMAP_SECONDS = 3600  # that a browser may keep it
 LOOKUPS = {

@@ -6,12 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from detection.active_checkpoint import (
+from detection.d3.errors import D3Error
+from detection.judging.active_checkpoint import (
     activate,
     load_and_try_detector,
     return_to_configured,
 )
-from detection.d3.errors import D3Error
 
 
 class Command(BaseCommand):

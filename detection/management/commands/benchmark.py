@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from detection.active_checkpoint import active_checkpoint, load_detector
 from detection.d3.errors import D3Error
-from detection.interrupts import sigterm_interrupts
-from detection.services import UnavailableError
+from detection.judging.active_checkpoint import active_checkpoint, load_detector
+from detection.judging.predict import UnavailableError
+from detection.management.interrupts import sigterm_interrupts
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Imported here: PyTorch takes seconds, and --help does not need it.
-        from detection.benchmark import PreviousError
+        from detection.workbench.benchmark import PreviousError
 
         try:
             with sigterm_interrupts():
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         previous: Path | None,
         **options: Any,
     ) -> None:
-        from detection.benchmark import as_json, measure, read_previous, table
+        from detection.workbench.benchmark import as_json, measure, read_previous, table
 
         earlier = read_previous(previous) if previous else None
         detector = load_detector(checkpoint or active_checkpoint(), device=device)

@@ -7,8 +7,8 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import positive_int
-from detection.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
-from detection.unavailable import UnavailableError, database_errors
+from detection.outages import UnavailableError, database_errors
+from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 
 
 class Command(BaseCommand):

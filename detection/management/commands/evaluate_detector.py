@@ -10,11 +10,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
-from detection.active_checkpoint import active_checkpoint, load_detector
 from detection.d3.errors import D3Error
+from detection.judging.active_checkpoint import active_checkpoint, load_detector
 
 if TYPE_CHECKING:
-    from detection.d3.evaluation import Evaluation
+    from detection.d3.evaluation.evaluation import Evaluation
 
 
 class Command(BaseCommand):
@@ -67,11 +67,11 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         # Imported here: PyTorch and matplotlib take seconds, and --help needs neither.
-        from detection.d3.dataset import scan_dataset
-        from detection.d3.evaluation import evaluate
-        from detection.d3.perturbation import parse_perturbations
-        from detection.d3.recording import check_recordable, record_evaluation
-        from detection.d3.report import HTML_NAME, Occasion, write_report
+        from detection.d3.evaluation.evaluation import evaluate
+        from detection.d3.evaluation.perturbation import parse_perturbations
+        from detection.d3.evaluation.recording import check_recordable, record_evaluation
+        from detection.d3.evaluation.report import HTML_NAME, Occasion, write_report
+        from detection.d3.training.dataset import scan_dataset
 
         perturbations = parse_perturbations(perturb)
         samples = scan_dataset(dataset, split)
@@ -103,7 +103,12 @@ class Command(BaseCommand):
             self.stdout.write(f"Recorded in {path}.")
 
     def _print(self, evaluation: Evaluation) -> None:
-        from detection.d3.report import metrics_table, pooled_table, robustness_table, table_notes
+        from detection.d3.evaluation.report import (
+            metrics_table,
+            pooled_table,
+            robustness_table,
+            table_notes,
+        )
 
         for each in evaluation.unreadable:
             self.stderr.write(f"{each.sample.path}: {each.reason}")

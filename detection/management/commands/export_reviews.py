@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import moment, share
 from detection.models import Label
-from detection.review_export import VAL_SHARE, ExportError, ReviewExport
-from detection.unavailable import UnavailableError
+from detection.outages import UnavailableError
+from detection.review.export import VAL_SHARE, ExportError, ReviewExport
 
 SOME_LOST, INTERRUPTED = 2, 130  # exit codes
 

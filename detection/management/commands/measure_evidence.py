@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from detection.active_checkpoint import active_checkpoint, load_detector
 from detection.d3.errors import D3Error
+from detection.judging.active_checkpoint import active_checkpoint, load_detector
 from detection.management.arguments import positive_int
 
 
@@ -52,8 +52,8 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         # Imported here: PyTorch takes seconds, and --help does not need it.
-        from detection.d3.dataset import scan_dataset
-        from detection.d3.faithfulness import (
+        from detection.d3.training.dataset import scan_dataset
+        from detection.workbench.faithfulness import (
             compare,
             comparison_table,
             draw_samples,

@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import duration
 from detection.models import Prediction, now
-from detection.services import purge_predictions
-from detection.unavailable import UnavailableError, database_errors
+from detection.outages import UnavailableError, database_errors
+from detection.upkeep.purging import purge_predictions
 
 
 class Command(BaseCommand):

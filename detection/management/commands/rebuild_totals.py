@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from detection.management.arguments import day
-from detection.recounting import EPOCH, Recount, rebuild_totals
-from detection.statistics import Period
-from detection.unavailable import UnavailableError
+from detection.outages import UnavailableError
+from detection.statistics.usage import Period
+from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals
 
 
 class Command(BaseCommand):

@@ -9,24 +9,30 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from detection.apps import get_detector
-from detection.buckets import SCHEME, BucketError, BucketPrefix
 from detection.d3.errors import D3Error
-from detection.folders import Listing, list_images
-from detection.interrupts import StopSignals
-from detection.management.queued_scan import QueuedScan
-from detection.models import PredictionBatch, Source
-from detection.rendering import percentage
-from detection.scan_report import Report, ReportError, Row, Scan, check_output, open_report
-from detection.services import (
+from detection.judging.detector import get_detector
+from detection.judging.drawing import percentage
+from detection.judging.predict import (
     DEFAULT_BATCH_SIZE,
     Outcome,
     UnavailableError,
     Upload,
-    close_batch,
-    open_batch,
     predict_images,
 )
+from detection.management.interrupts import StopSignals
+from detection.management.queued_scan import QueuedScan
+from detection.management.scan_report import (
+    Report,
+    ReportError,
+    Row,
+    Scan,
+    check_output,
+    open_report,
+)
+from detection.models import PredictionBatch, Source
+from detection.records.batches import close_batch, open_batch
+from detection.sources.buckets import SCHEME, BucketError, BucketPrefix
+from detection.sources.folders import Listing, list_images
 
 SOME_UNREADABLE = 2  # exit code
 INTERRUPTED_BY = 128  # exit code of signal 0; shells add the signal's number

@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import positive_int
 from detection.models import now
-from detection.seeding import has_foreign_records, remove_seeded, seed_predictions
-from detection.unavailable import UnavailableError
+from detection.outages import UnavailableError
+from detection.workbench.seeding import has_foreign_records, remove_seeded, seed_predictions
 
 
 class Command(BaseCommand):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
 from detection.d3.errors import D3Error
-from detection.d3.tower_file import CLIP_VIT_B_16
 from detection.management.arguments import positive_float, positive_int
 
 if TYPE_CHECKING:
-    from detection.d3.checkpoints import Checkpoint
-    from detection.d3.trainer import EpochMetrics, Schedule
-    from detection.d3.training import TrainingResult
+    from detection.d3.checkpoints.checkpoint import Checkpoint
+    from detection.d3.training.trainer import EpochMetrics, Schedule
+    from detection.d3.training.training import TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
 # By kind of tower: the paper's for CLIP; a small one learns faster, and so does a head among kept
@@ -95,7 +95,7 @@ class Command(BaseCommand):
         parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from detection.d3.training import train_detector
+        from detection.d3.training.training import train_detector
 
         folder = Path("runs") / options["output"].stem
         *others, last = options["dataset"]
@@ -143,9 +143,9 @@ class Command(BaseCommand):
 
 def _start(options: dict[str, Any]) -> Checkpoint:
     """The weights to begin with. Raises CheckpointError and CommandError."""
-    from detection.d3.checkpoints import load
-    from detection.d3.foreign import untrained_head
-    from detection.d3.training import untrained
+    from detection.d3.checkpoints.checkpoint import load
+    from detection.d3.checkpoints.published import untrained_head
+    from detection.d3.training.training import untrained
 
     source, clip_weights = options["init_from"], options["clip_weights"]
     trust = options["trust_torchscript"]
@@ -182,8 +182,8 @@ def _fetched_tower(architecture: str) -> Path:
 
 def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:
     """Batch size and schedule."""
-    from detection.d3.trainer import Schedule
-    from detection.d3.training import tunes_head
+    from detection.d3.training.trainer import Schedule
+    from detection.d3.training.training import tunes_head
 
     kind = start.architecture.tower.kind
     if tunes_head(start, options["adapters"]):

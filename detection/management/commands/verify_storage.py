@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.management.arguments import duration
-from detection.unavailable import UnavailableError
-from detection.verification import find_discrepancies, is_plausible
+from detection.outages import UnavailableError
+from detection.upkeep.verification import find_discrepancies, is_plausible
 
 
 class Command(BaseCommand):

@@ -1,0 +1,180 @@
+"""What the first bytes of a checkpoint file say, read without PyTorch and without its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from . import scorecard
+from .tower_file import TowerFile
+
+FORMAT = "d3-detector/1"
+MAX_PERMUTATIONS = 256  # averaging so many takes as many passes for each image
+_MAX_HEADER = 100 * 2**20  # bytes, the limit of the safetensors format
+_LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before version 1.6
+
+# Every field of our metadata and its JSON types. bool is an int for Python, not for us.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "version": (str,),
+    "architecture": (dict,),
+    "preprocessing": (dict,),
+    "permutation_seed": (int,),
+    "permutations": (int,),
+    "threshold": (int, float),
+    "uncertain": (list,),
+    "temperature": (int, float),
+    "metrics": (dict,),
+    "training": (dict,),
+    "tower_file": (dict,),
+}
+_OPTIONAL = {"tower_file"}
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsHeader:
+    """``metadata`` as stored (strings), ``tensors`` by name with their dtype and shape."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, dict[str, Any]]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.metadata.get("format", "").startswith("d3-detector/")
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What kind of checkpoint a file is, cheaply: its weights are not read.
+
+    For our own format all of its metadata, with ``format`` "d3-detector/1"; for others only
+    ``format``: "safetensors", "torch" or "torchscript". Raises CheckpointError.
+    """
+    path = Path(path)
+    kind = file_kind(path)
+    if kind != "safetensors":
+        return {"format": kind}
+    header = read_safetensors_header(path)
+    if not header.is_ours:
+        return {"format": kind}
+    return {"format": FORMAT, **read_metadata(path, header)}
+
+
+def file_kind(path: Path) -> str:
+    """ "safetensors", "torch" or "torchscript", told by content. Raises CheckpointError."""
+    if path.is_dir():
+        raise CheckpointError(f"The checkpoint {path} is a directory, not a file.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(f"The checkpoint {path} cannot be read: {reason}.") from error
+    if not start:
+        raise CheckpointError(f"The checkpoint {path} is empty.")
+    if start.startswith(b"PK\x03\x04"):
+        return _archive_kind(path)
+    if start.startswith(_LEGACY_TORCH):
+        return "torch"
+    if start[8:9] == b"{":
+        return "safetensors"
+    if start.startswith(b"\x80"):
+        raise CheckpointError(f"The file {path} is a Python pickle, which could run code.")
+    raise CheckpointError(f"The file {path} is not a checkpoint of any known format.")
+
+
+def _archive_kind(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception as error:  # zipfile has no one error for hostile bytes
+        raise CheckpointError(f"The checkpoint {path} is truncated or damaged.") from error
+    files = {name.partition("/")[2] for name in names}
+    if "data.pkl" not in files:
+        raise CheckpointError(f"The file {path} is a ZIP archive, but not of PyTorch.")
+    return "torchscript" if "constants.pkl" in files else "torch"
+
+
+def read_safetensors_header(path: Path) -> SafetensorsHeader:
+    """Raises CheckpointError where the header is damaged or the file's length is not as it says."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, _MAX_HEADER))
+    try:
+        tensors = json.loads(header)
+        metadata = tensors.pop("__metadata__", {})
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise TypeError("Metadata are strings.")
+        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        whole = path.stat().st_size == 8 + length + end
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"The checkpoint {path} has a damaged header.") from error
+    if not whole:
+        raise CheckpointError(f"The checkpoint {path} is truncated or damaged.")
+    return SafetensorsHeader(metadata, tensors)
+
+
+def read_metadata(path: Path, header: SafetensorsHeader) -> dict[str, Any]:
+    """Our metadata, decoded and checked. Raises CheckpointError with the first problem."""
+    stored = dict(header.metadata)
+    if (found := stored.pop("format")) != FORMAT:
+        raise CheckpointError(f"The checkpoint {path} has format {found}; this is {FORMAT}.")
+    if unknown := sorted(stored.keys() - _FIELDS.keys()):
+        raise CheckpointError(f"The checkpoint {path} has an unknown field {unknown[0]!r}.")
+    names = [name for name in _FIELDS if name in stored or name not in _OPTIONAL]
+    metadata = {name: _decode(path, name, stored) for name in names}
+    if problem := value_problem(metadata):
+        raise CheckpointError(f"The checkpoint {path} is not valid: {problem}.")
+    return metadata
+
+
+def _decode(path: Path, name: str, stored: dict[str, str]) -> Any:
+    if name not in stored:
+        raise CheckpointError(f"The checkpoint {path} lacks the field {name!r}.")
+    try:
+        value = json.loads(stored[name])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"The field {name!r} of {path} is not valid JSON.") from error
+    if not isinstance(value, _FIELDS[name]) or isinstance(value, bool):
+        raise CheckpointError(f"The field {name!r} of {path} has the wrong type.")
+    return value
+
+
+def value_problem(metadata: dict[str, Any]) -> str | None:
+    """What is wrong with the values themselves, as the end of a sentence."""
+    band = metadata["uncertain"]
+    if not 1 <= metadata["permutations"] <= MAX_PERMUTATIONS:
+        return f"the number of permutations must lie between 1 and {MAX_PERMUTATIONS}"
+    if not 0 <= metadata["threshold"] <= 1:
+        return "the threshold must lie between 0 and 1"
+    if len(band) != 2 or not all(isinstance(end, int | float) for end in band):
+        return "the uncertain band needs two numbers"
+    if not 0 <= band[0] <= band[1] <= 1:
+        return "the uncertain band must lie between 0 and 1"
+    if not (metadata["temperature"] > 0 and math.isfinite(metadata["temperature"])):
+        return "the temperature must be a positive number"
+    if scorecard.NAME in metadata["metrics"] and not _is_scorecard(metadata["metrics"]):
+        return "the measurement on a test split lacks something, or has no valid bins"
+    if "tower_file" in metadata and not _is_tower_file(metadata["tower_file"]):
+        return "the tower's file needs a name and a SHA-256"
+    return None
+
+
+def _is_scorecard(metrics: dict[str, Any]) -> bool:
+    try:
+        scorecard.Scorecard.from_dict(metrics[scorecard.NAME])
+    except (ValueError, TypeError, LookupError):
+        return False
+    return True
+
+
+def _is_tower_file(values: dict[str, Any]) -> bool:
+    try:
+        TowerFile(**values)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""Checkpoints in the layouts of the published D³ code, told apart by their keys.
+
+A head alone (8 tensors, bare or under ``attention_head.``), which needs CLIP's weights beside it,
+or a whole model (``model.`` and ``attention_head.``), with or without DataParallel's ``module.``
+and a training checkpoint's wrapping. They carry no settings: threshold 0.5, one permutation, and
+the published preprocessing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..network import (
+    ARCHITECTURES,
+    Architecture,
+    AttentionHead,
+    ClipTowerConfig,
+    untrained_weights_after_tower,
+)
+from ..preprocessing import PREPROCESSINGS, Preprocessing
+from .checkpoint import Checkpoint
+from .clip_download import find_clip_file
+from .clip_layouts import ClipTower, contains_clip, read_clip_tower
+from .tensors import fitting_weights, read_entries
+from .tower_file import CLIP_VIT_B_16
+
+_PARALLEL, _HEAD = "module.", "attention_head."
+_BARE_HEAD = {"query", "key", "value", "fc"}
+
+
+def load_foreign(
+    path: Path, *, clip_weights: str | Path | None, trust_torchscript: bool
+) -> Checkpoint:
+    """``clip_weights`` is not looked at where the file brings its own tower, which its head was
+    trained with. Raises CheckpointError."""
+    entries = read_entries(path, trust_torchscript=trust_torchscript)
+    prefix, head = _split_head(entries)
+    if not head:
+        raise CheckpointError(f"The checkpoint {path} has no attention head of a D³ detector.")
+    head_weights = _read_head(path, head, prefix)
+    tower_file, tower = path, None
+    if contains_clip(entries):
+        tower = read_clip_tower(path, entries)
+    elif clip_weights is None:
+        raise CheckpointError(
+            f"The checkpoint {path} is an attention head alone, and the CLIP weights that belong "
+            "to it are not given."
+        )
+    else:
+        tower_file = find_clip_file(clip_weights, width=len(head_weights["query.weight"]))
+        found = read_entries(tower_file, trust_torchscript=trust_torchscript)
+        tower = read_clip_tower(tower_file, found)
+    return _checkpoint(path, head_weights, tower_file, tower)
+
+
+def _split_head(entries: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What stands before the names of the head, and its entries without that."""
+    parallel = _PARALLEL if all(name.startswith(_PARALLEL) for name in entries) else ""
+    prefix = parallel + _HEAD
+    if not any(name.startswith(prefix) for name in entries):
+        prefix = parallel
+        if not any(name.removeprefix(prefix).partition(".")[0] in _BARE_HEAD for name in entries):
+            return prefix, {}
+    return prefix, {
+        name.removeprefix(prefix): value
+        for name, value in entries.items()
+        if name.startswith(prefix)
+    }
+
+
+def _read_head(path: Path, found: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    width, outputs = (_rows(found.get(f"{name}.weight")) for name in ("query", "fc"))
+    with torch.device("meta"):
+        expected = AttentionHead(width, min(outputs, 2)).state_dict()
+    return fitting_weights(path, expected, found, prefix=prefix)
+
+
+def _rows(tensor: Any) -> int:
+    """The first axis; 1 where there is none, so that the comparison names what is wrong."""
+    return tensor.shape[0] if isinstance(tensor, Tensor) and tensor.ndim and len(tensor) else 1
+
+
+def _checkpoint(
+    path: Path, head: dict[str, Tensor], tower_file: Path, tower: ClipTower
+) -> Checkpoint:
+    width = len(head["query.weight"])
+    if width != tower.config.width:
+        raise CheckpointError(
+            f"The head in {path} is for features of {width} values, but the vision tower in "
+            f"{tower_file} gives {tower.config.width}."
+        )
+    weights = {f"tower.{name}": tensor for name, tensor in tower.weights.items()}
+    weights |= {f"{_HEAD}{name}": tensor for name, tensor in head.items()}
+    return Checkpoint(
+        name=_name(tower.config),
+        architecture=Architecture(
+            tower=tower.config,
+            image_size=tower.image_size,
+            shuffle_patch=tower.config.patch_size,
+            outputs=len(head["fc.weight"]),
+        ),
+        preprocessing=Preprocessing(size=tower.image_size),
+        weights=weights,
+        training={"imported_from": path.name, "clip_weights": tower_file.name},
+    )
+
+
+def _name(config: ClipTowerConfig) -> str:
+    if name := _published_name(config):
+        return f"d3-clip-{name}"
+    return f"d3-clip-w{config.width}-l{config.layers}"
+
+
+def _published_name(config: ClipTowerConfig) -> str | None:
+    towers = {
+        name: replace(each.tower, reads=(), features=0)
+        for name, each in ARCHITECTURES.items()
+        if isinstance(each.tower, ClipTowerConfig)
+    }
+    return next((name for name, tower in towers.items() if tower == config), None)
+
+
+def untrained_head(
+    clip_weights: str | Path, *, architecture: str, seed: int, trust_torchscript: bool = False
+) -> Checkpoint:
+    """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError.
+
+    ``architecture`` is one of ``ARCHITECTURES``; a tower of another one is refused. The tower that
+    ``fetch_clip`` stores stays in its file, whatever layout it is given in.
+    """
+    wanted = ARCHITECTURES[architecture]
+    file = find_clip_file(clip_weights, width=wanted.tower.width)
+    tower = read_clip_tower(file, read_entries(file, trust_torchscript=trust_torchscript))
+    if (found := _published_name(tower.config)) not in (architecture, None):
+        raise CheckpointError(f"The vision tower in {file} is {found}, not {architecture}.")
+    torch.manual_seed(seed)
+    start = _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)
+    if found is None or tower.image_size != wanted.image_size:
+        return start
+    torch.manual_seed(seed)
+    return replace(
+        start,
+        architecture=wanted,
+        preprocessing=PREPROCESSINGS[architecture],
+        weights={f"tower.{name}": tensor for name, tensor in tower.weights.items()}
+        | untrained_weights_after_tower(wanted),
+        tower_file=CLIP_VIT_B_16 if tower.sha256 == CLIP_VIT_B_16.sha256 else None,
+    )

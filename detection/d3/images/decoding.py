@@ -1,0 +1,300 @@
+"""From bytes, a path or a PIL image to upright 8-bit RGB pixels, or a typed refusal.
+
+Colour profiles are ignored on purpose: detectors are trained on stored values, and a conversion
+would resample exactly the traces they look for. Transparency is composited on white.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import HeifImageFile
+
+from ..errors import D3Error, EmptyImageError, ImageError, ImageTooLargeError, TooManyPixelsError
+from .containers import check_single, check_whole, damaged, image_format, truncated, webp_size
+
+# The classes are opened directly: Image.open would consult whatever else the process registered.
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+    "HEIC": HeifImageFile,
+}
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow leaves the transparent value of a PNG in the file's depth, and scales the pixels to 8 bits.
+_PNG_KEY_TO_8_BIT = {
+    "L;2": lambda grey: grey * 85,
+    "L;4": lambda grey: grey * 17,
+    "RGB;16B": lambda colour: tuple(value >> 8 for value in colour),
+}
+
+_TIFF_PIECES = (
+    (Base.StripOffsets, Base.StripByteCounts),
+    (Base.TileOffsets, Base.TileByteCounts),
+)
+
+_WHITE_16_BIT = 65535
+MAX_CLAIM = 100  # characters of what the metadata say
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What is refused before decoding: more bytes or more pixels (width × height) than these."""
+
+    max_bytes: int = 25 * 2**20
+    max_pixels: int = 50_000_000
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Upright RGB ``pixels`` and facts of the file: ``width`` and ``height`` are the upright ones,
+    ``size_bytes`` and ``sha256`` (hex) those of the original bytes. ``camera`` and ``software`` are
+    what the metadata claim, at most 100 characters, or empty."""
+
+    pixels: Image.Image
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+    camera: str = ""
+    software: str = ""
+
+
+def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> DecodedImage:
+    """Decode the bytes, or the file at the path; of several frames or pages, the first.
+
+    Raises ``EmptyImageError``, ``ImageTooLargeError``, ``UnsupportedImageError``,
+    ``PolyglotImageError``, ``TooManyPixelsError``, ``TruncatedImageError``, or ``ImageError`` for
+    damaged data and for a file that cannot be opened.
+    """
+    data = _read(source, limits.max_bytes)
+    name = image_format(data)
+    check_single(data)
+    pixels, claims = _decode(data, name, limits.max_pixels)
+    return DecodedImage(
+        pixels=pixels,
+        format=name,
+        width=pixels.width,
+        height=pixels.height,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        **claims,
+    )
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A new 8-bit RGB image: turned upright by its EXIF or XMP orientation, transparency on white,
+    16-bit grey scaled to 8. Without metadata, so that nothing can turn it a second time.
+
+    Raises ``ImageError`` where the pixels of a lazily opened image cannot be read, or where its
+    samples have no fixed white (32-bit integers, floats outside 0..1).
+    """
+    if 0 in image.size:
+        raise ImageError("The image has no pixels.")
+    with _refusals(image.format or "image"):
+        image.load()
+        rgb = _to_rgb(image)
+        if (turn := _TURNS.get(_orientation(image))) is not None:  # the first turn is 0
+            rgb = rgb.transpose(turn)
+        rgb.info = {}
+        return rgb
+
+
+def _read(source: bytes | str | Path, max_bytes: int) -> bytes:
+    data = source if isinstance(source, bytes) else _read_file(Path(source), max_bytes)
+    check_size(len(data), max_bytes)
+    return data
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Raises ``EmptyImageError`` or ``ImageTooLargeError``."""
+    if not size:
+        raise EmptyImageError("The file is empty.")
+    if size > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # reading a device or a pipe may never end
+            raise ImageError(f"{path.name!r} is not a file.")
+        if path.stat().st_size > max_bytes:
+            raise _too_large(max_bytes)
+        with path.open("rb") as file:
+            return file.read(max_bytes + 1)  # the file may have grown since
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "the path is not valid"
+        raise ImageError(f"The file {path.name!r} cannot be read: {reason.lower()}.") from error
+
+
+def _too_large(max_bytes: int) -> ImageTooLargeError:
+    limit = f"{max_bytes / 2**20:g} MiB" if max_bytes >= 2**20 else f"{max_bytes} bytes"
+    return ImageTooLargeError(f"The file is larger than the limit of {limit}.")
+
+
+def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[str, str]]:
+    """Upright RGB pixels, and what the metadata claim."""
+    with _refusals(name, data):
+        if name == "WEBP" and (size := webp_size(data)):
+            _check_pixels(size, max_pixels)
+        image = _READERS[name](io.BytesIO(data))
+        _check_pixels(image.size, max_pixels)
+        check_whole(data, name)
+        _prepare(image, len(data))
+        pixels = upright_rgb(image)
+        _check_pixels(pixels.size, max_pixels)  # a HEIC may turn out other than it announced
+        return pixels, _claims(image)
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise TooManyPixelsError(
+            f"The image has {width} × {height} pixels, more than the limit of {max_pixels:,}."
+        )
+
+
+@contextmanager
+def _refusals(name: str, data: bytes | None = None) -> Iterator[None]:
+    """Whatever a decoder raises on hostile bytes leaves as one of our errors."""
+    # Process-wide in Pillow: any library may have switched it on, and guessed pixels are no pixels.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    except D3Error:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixelsError("The image has more pixels than can be decoded safely.") from error
+    except MemoryError as error:
+        raise ImageError(f"This {name} file needs too much memory to be decoded.") from error
+    except Exception as error:
+        if data is not None:
+            check_whole(data, name)
+        text = str(error).lower()
+        missing = "truncated" in text or "not enough image data" in text
+        raise (truncated(name) if missing else damaged(name)) from error
+
+
+def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
+    """Corrections that are possible only between the header and the pixels."""
+    if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
+        to_8_bit = _PNG_KEY_TO_8_BIT.get(image.tile[0].args)
+        if to_8_bit:
+            image.info["transparency"] = to_8_bit(image.info["transparency"])
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(Base.Compression, 1) != 1:
+        _check_strips(image, size_bytes)
+    if isinstance(image, BmpImageFile) and image.mode == "RGBA":
+        image.load()
+        if image.getextrema()[3] == (0, 0):  # the fourth byte is unused, as in many BMPs
+            image.putalpha(255)
+
+
+def _check_strips(image: TiffImageFile, size_bytes: int) -> None:
+    """Fax and JPEG decoders inside a TIFF fill a cut strip without a word."""
+    for offset_tag, count_tag in _TIFF_PIECES:
+        offsets, counts = (image.tag_v2.get(tag, ()) for tag in (offset_tag, count_tag))
+        if any(start + count > size_bytes for start, count in zip(offsets, counts, strict=False)):
+            raise truncated("TIFF")
+
+
+def _claims(image: Image.Image) -> dict[str, str]:
+    """Camera and software by EXIF, or the software that a PNG names; both are easily forged."""
+    try:
+        exif = image.getexif()
+        make, model = _plain(exif.get(Base.Make)), _plain(exif.get(Base.Model))
+        software = _plain(exif.get(Base.Software) or image.info.get("Software"))
+    except Exception:  # damaged metadata
+        return {}
+    camera = model if model.startswith(make) else f"{make} {model}"
+    return {"camera": camera[:MAX_CLAIM].strip(), "software": software[:MAX_CLAIM].strip()}
+
+
+def _plain(text: object) -> str:
+    """Printable characters only; cameras pad their names with zeros and spaces."""
+    printable = (c if c.isprintable() else " " for c in text) if isinstance(text, str) else ()
+    return " ".join("".join(printable).split())
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(Base.Orientation, 1)
+    except Exception:  # damaged metadata say nothing about the pixels
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_in_8_bits(image).convert("RGB")
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if image.mode == "La":  # a direct conversion would forget the alpha
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _on_white(rgba: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+
+
+def _grey_in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits (modes I;16, I;16B, I) or floats in 0..1 (mode F), scaled, never clipped."""
+    samples = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        white = 1.0
+    elif image.mode == "I":
+        white = _WHITE_16_BIT
+    else:
+        white = 2 ** max(tags.get(Base.BitsPerSample, (16,))) - 1
+    if not (samples.min() >= 0 and samples.max() <= white):  # also false for NaN
+        raise ImageError(
+            "The image has samples outside the range of 16-bit integers or of floats from 0 to 1, "
+            "so its brightness cannot be told."
+        )
+    grey = np.rint(np.multiply(samples, 255 / white, dtype=np.float32)).astype(np.uint8)
+    if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero
+        grey = 255 - grey
+    if isinstance(key := image.info.get("transparency"), int):
+        grey[samples == key] = 255
+    return Image.fromarray(grey)

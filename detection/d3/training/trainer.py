@@ -1,0 +1,345 @@
+"""The training loop: batches in, the best weights out, its progress written to a run folder.
+
+The schedule is that of the published code: AdamW, binary cross entropy on the logit, the learning
+rate divided by ten when validation no longer gets better, an early stop when that does not help,
+and the best weights kept rather than the last. Validation is the mean AUC over the sources, where
+the published code takes accuracy: a source may have pictures of one class alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from ..errors import D3Error
+from ..runtime.precision import training_autocast
+from .dataset import FAKE, REAL, Sample
+
+MIN_LEARNING_RATE = 1e-6
+EMA_DECAY = 0.995
+
+Batch = tuple[tuple[Tensor, ...], Tensor]  # what the network takes, labels (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to learn. ``patience`` counts epochs without a better validation; with
+    None the rate stays as it is, and the last weights count as the best.
+    """
+
+    epochs: int
+    learning_rate: float
+    patience: int | None = 3
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochMetrics:
+    """One line of ``metrics.csv``. Accuracy and AUC are means over the validation sources."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    val_auc: float
+
+
+class TrainingError(D3Error):
+    """A run that cannot begin, be resumed, or go on."""
+
+    code = "training_failed"
+
+
+class Trainer:
+    """Fits ``module`` to batches and keeps the run folder.
+
+    ``module`` maps a batch's inputs to logits (N,). Weights are averaged exponentially over the
+    steps; the average is what is validated and kept. ``state.pt`` holds everything that
+    ``resume`` needs to go on after an interruption as if there had been none; ``run`` says what
+    is trained on what, so that no other run's state is taken for it.
+    """
+
+    def __init__(
+        self, module: nn.Module, schedule: Schedule, folder: Path, device: torch.device, run: str
+    ) -> None:
+        self.run = run
+        self.module = module.to(device)
+        self.average = AveragedModel(module, multi_avg_fn=_moving_average, use_buffers=True)
+        self.schedule = schedule
+        self.folder = folder
+        self.device = device
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters,
+            lr=schedule.learning_rate,
+            betas=schedule.betas,
+            weight_decay=schedule.weight_decay,
+        )
+        self.history: list[EpochMetrics] = []
+        self.best_weights = _learned(self.average.module)
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state.pt"
+
+    @property
+    def best(self) -> EpochMetrics | None:
+        if self.schedule.patience is None:
+            return self.history[-1] if self.history else None
+        order = attrgetter("val_auc", "val_accuracy")
+        return max(self.history, key=order, default=None)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def fit(
+        self,
+        training: Callable[[int], Iterable[Batch]],
+        validation: Callable[[], Iterable[Batch]],
+        samples: list[Sample],
+        on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    ) -> None:
+        """Train until the schedule ends. ``samples`` are the validation's, in its order.
+
+        Raises TrainingError when the loss is no longer finite.
+        """
+        try:
+            while not self.finished():
+                on_epoch(self._epoch(training, validation, samples))
+        finally:
+            if self.history:
+                draw_curves(self.history, self.folder / "curves.png")
+
+    def _epoch(
+        self,
+        training: Callable[[int], Iterable[Batch]],
+        validation: Callable[[], Iterable[Batch]],
+        samples: list[Sample],
+    ) -> EpochMetrics:
+        epoch = len(self.history)
+        torch.manual_seed(epoch_seed(self.schedule.seed, epoch))
+        rate, loss = self.learning_rate, self._train(training(epoch), epoch)
+        logits = self.predict(validation())
+        metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
+        self.history.append(metrics)
+        if self.best is metrics:
+            self.best_weights = _learned(self.average.module)
+        elif self._stale_epochs() % self.schedule.patience == 0:
+            self._slow_down()
+        self._write(metrics)
+        return metrics
+
+    def finished(self) -> bool:
+        return len(self.history) >= self.schedule.epochs or self.learning_rate < MIN_LEARNING_RATE
+
+    def predict(self, batches: Iterable[Batch]) -> np.ndarray:
+        """Logits of the averaged weights, float32 (N,)."""
+        self.average.eval()
+        progress = tqdm(batches, desc="validation", unit="batch", leave=False, disable=None)
+        with torch.inference_mode(), training_autocast(self.device):
+            logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in progress]
+        return torch.cat(logits).numpy()
+
+    def start_anew(self) -> None:
+        """Forget an earlier run in the same folder."""
+        self.state_path.unlink(missing_ok=True)
+
+    def resume(self) -> None:
+        """Go on where ``state.pt`` stopped. Raises TrainingError when it is not of this run."""
+        try:
+            state = torch.load(self.state_path, map_location=self.device, weights_only=True)
+        except FileNotFoundError as error:
+            raise TrainingError(f"There is no interrupted run in {self.folder}.") from error
+        except Exception as error:  # whatever a damaged file makes PyTorch raise
+            raise TrainingError(f"The state in {self.state_path} is damaged.") from error
+        if state["run"] != self.run:
+            raise TrainingError(f"The run in {self.folder} had other options or other pictures.")
+        self.module.load_state_dict(state["module"], strict=False)
+        self.average.module.load_state_dict(state["average"], strict=False)
+        self.average.n_averaged.fill_(state["steps"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best_weights = state["best_weights"]
+        self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+
+    def _train(self, batches: Iterable[Batch], epoch: int) -> float:
+        self.module.train()
+        losses = []
+        progress = tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False, disable=None)
+        for inputs, labels in progress:
+            with training_autocast(self.device):
+                logits = self.module(*self._move(inputs))
+            loss = F.binary_cross_entropy_with_logits(logits.float(), labels.to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+            self.optimizer.step()
+            self.average.update_parameters(self.module)
+            losses.append(loss.item())
+            if not np.isfinite(losses[-1]):
+                raise TrainingError("The loss is no longer finite; try a lower learning rate.")
+            progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
+        return float(np.mean(losses))
+
+    def _move(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        return [tensor.to(self.device, non_blocking=True) for tensor in inputs]
+
+    def _stale_epochs(self) -> int:
+        return self.history[-1].epoch - self.best.epoch
+
+    def _slow_down(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] /= 10
+
+    def _write(self, metrics: EpochMetrics) -> None:
+        _append_csv(self.folder / "metrics.csv", metrics, first=len(self.history) == 1)
+        state = {
+            "run": self.run,
+            "module": _learned(self.module),
+            "average": _learned(self.average.module),
+            "steps": self.average.n_averaged.item(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "history": [asdict(metrics) for metrics in self.history],
+        }
+        partial = self.state_path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.state_path)
+
+
+def _learned(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of what training changes: weights that are not frozen, and buffers."""
+    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad}
+    state = module.state_dict().items()
+    return {name: copy.deepcopy(tensor) for name, tensor in state if name not in frozen}
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for each epoch of each run."""
+    return seed * 1_000_003 + epoch
+
+
+def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[list[int]]:
+    """Shuffle the samples into batches of indices, a fake beside the real picture it came from."""
+    pairs: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        pairs.setdefault(sample.pair, []).append(index)
+    groups = list(pairs.values())
+    random.Random(seed).shuffle(groups)
+    order = [index for group in groups for index in group]
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def balanced_batches(
+    samples: list[Sample], batch_size: int, seed: int, *, batches: int
+) -> list[list[int]]:
+    """Draw batches of indices, as many fakes as real pictures in each, with replacement.
+
+    A source of fakes is drawn in proportion to the square root of its size, so that a generator
+    with 150 pictures does not drown one with 10. Real pictures are drawn alike.
+    """
+    draw = random.Random(seed)
+    sizes = Counter(sample.source for sample in samples if sample.label == FAKE)
+    fakes = [index for index, sample in enumerate(samples) if sample.label == FAKE]
+    weights = [sizes[samples[index].source] ** -0.5 for index in fakes]
+    real = [index for index, sample in enumerate(samples) if sample.label == REAL]
+    half = batch_size // 2
+    return [
+        draw.choices(fakes, weights, k=half) + draw.choices(real, k=batch_size - half)
+        for _ in range(batches)
+    ]
+
+
+@torch.no_grad()
+def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
+    """Exponential, over few steps at first so that random weights are soon forgotten."""
+    decay = min(EMA_DECAY, (1 + steps.item()) / (10 + steps.item()))
+    if averages[0].is_floating_point():
+        torch._foreach_lerp_(averages, values, 1 - decay)
+    else:  # counters of batches
+        torch._foreach_copy_(averages, values)
+
+
+def source_means(
+    metric: Callable[[np.ndarray, np.ndarray], float], samples: list[Sample], scores: np.ndarray
+) -> float:
+    """Mean over the sources of ``metric(labels, scores)``; what is NaN for a source is left out.
+
+    Where a source of fakes alone does not define the metric, they are measured against all real
+    pictures.
+    """
+    labels = np.array([sample.label for sample in samples])
+    sources = np.array([sample.source for sample in samples])
+
+    def value(own: np.ndarray) -> float:
+        found = metric(labels[own], scores[own])
+        if not np.isnan(found):
+            return found
+        own = own | (labels == REAL)
+        return metric(labels[own], scores[own])
+
+    return float(np.nanmean([value(sources == source) for source in sorted(set(sources))]))
+
+
+def accuracy(labels: np.ndarray, logits: np.ndarray) -> float:
+    return float(np.mean((logits > 0) == labels))
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve; NaN where a class is missing."""
+    return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else float("nan")
+
+
+def draw_curves(history: list[EpochMetrics], path: Path) -> None:
+    """Losses and validation figures by epoch, as PNG."""
+    from matplotlib.figure import Figure  # slow to import, and needed by training alone
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    loss, quality = figure.subplots(1, 2)
+    epochs = [metrics.epoch + 1 for metrics in history]
+    for axes, names in ((loss, ("train_loss", "val_loss")), (quality, ("val_accuracy", "val_auc"))):
+        for name in names:
+            axes.plot(epochs, [getattr(metrics, name) for metrics in history], label=name)
+        axes.set_xlabel("epoch")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def _epoch_metrics(
+    epoch: int, learning_rate: float, loss: float, logits: np.ndarray, samples: list[Sample]
+) -> EpochMetrics:
+    labels = np.array([sample.label for sample in samples])
+    return EpochMetrics(
+        epoch=epoch,
+        learning_rate=learning_rate,
+        train_loss=loss,
+        val_loss=float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()),
+        val_accuracy=source_means(accuracy, samples, logits),
+        val_auc=source_means(auc, samples, logits),
+    )
+
+
+def _append_csv(path: Path, metrics: EpochMetrics, *, first: bool) -> None:
+    with path.open("w" if first else "a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(asdict(metrics)))
+        if first:
+            writer.writeheader()
+        writer.writerow(asdict(metrics))

@@ -1,0 +1,164 @@
+"""Where files are kept: a folder or an S3 store, both read through links that expire."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage
+from django.core.signing import Signer
+from django.urls import reverse
+from django.utils.crypto import constant_time_compare
+from django.utils.deconstruct import deconstructible
+from storages.backends.s3 import S3Storage
+
+
+class LinkError(Exception):
+    """A link that gives no access; the message is one plain sentence."""
+
+    code = "link_invalid"
+
+
+class LinkExpiredError(LinkError):
+    code = "link_expired"
+
+
+@deconstructible(path="detection.files.storage.SignedFileSystemStorage")
+class SignedFileSystemStorage(FileSystemStorage):
+    """Stores privately; ``url`` gives a path of ours that works for RESULT_URL_EXPIRY seconds."""
+
+    def __init__(self, location=None) -> None:
+        super().__init__(
+            location=location,
+            allow_overwrite=True,  # keys are unique: the same file again is a second try
+            file_permissions_mode=0o600,
+            directory_permissions_mode=0o700,
+        )
+
+    def url(self, name: str) -> str:
+        expires = str(int(time.time()) + settings.RESULT_URL_EXPIRY)
+        query = urlencode({"expires": expires, "signature": _signature(name, expires)})
+        return f"{reverse('stored-file', args=[name])}?{query}"
+
+
+def verify_link(*, name: str, expires: str, signature: str) -> None:
+    """Raises LinkError unless ``signature`` was made by us for this file and time."""
+    if not expires.isdecimal() or not constant_time_compare(signature, _signature(name, expires)):
+        raise LinkError("This link was not made by this server, or it was changed.")
+    if int(expires) < time.time():
+        raise LinkExpiredError(
+            "This link has expired; ask for the prediction again to get a new one."
+        )
+
+
+def _signature(name: str, expires: str) -> str:
+    # A colon is in no time: the two cannot be cut in another place.
+    return Signer(salt="detection.files.storage").signature(f"{expires}:{name}")
+
+
+# Parts of an upload that broke off would stay in the store, where no listing shows them.
+ONE_PUT = TransferConfig(use_threads=False, multipart_threshold=2**30)
+BUCKET_IS_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+S3_CONFIG = Config(
+    signature_version="s3v4",
+    s3={"addressing_style": "path"},  # look-alikes seldom have a host name for each bucket
+    # A lost store is an answer within seconds, not a thread that waits.
+    connect_timeout=3,
+    read_timeout=10,
+    retries={"total_max_attempts": 2, "mode": "standard"},
+    max_pool_connections=128,  # more than threads that store at a time
+    # The checksums that boto3 adds by default are unknown to look-alikes.
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+
+
+class PresignedS3Storage(S3Storage):
+    """Private objects in one bucket of an S3-compatible store, made when it is missing.
+
+    ``endpoint`` and ``public_endpoint`` are ``host:port`` or URLs; links are signed for the public
+    one, the address that clients can reach.
+    """
+
+    def __init__(
+        self, *, endpoint: str, public_endpoint: str = "", secure: bool = True, **options: Any
+    ) -> None:
+        self._public_url = _url(public_endpoint or endpoint, secure=secure)
+        super().__init__(
+            endpoint_url=_url(endpoint, secure=secure),
+            client_config=S3_CONFIG,
+            file_overwrite=True,  # keys are unique: no question before each upload
+            transfer_config=ONE_PUT,
+            **options,
+        )
+
+    def url(self, name: str, *arguments: Any, **options: Any) -> str:
+        """A link for RESULT_URL_EXPIRY seconds, signed without asking the store."""
+        return self._signer.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self.bucket_name, "Key": name},
+            ExpiresIn=settings.RESULT_URL_EXPIRY,
+        )
+
+    def listdir(self, name: str) -> tuple[list[str], list[str]]:
+        try:
+            return super().listdir(name)
+        except ClientError as error:
+            if not _is_missing_bucket(error):
+                raise
+            return [], []
+
+    def _save(self, name: str, content: Any) -> str:
+        try:
+            return super()._save(name, content)
+        except ClientError as error:
+            if not _is_missing_bucket(error):
+                raise
+        self._create_bucket()
+        content.seek(0)
+        return super()._save(name, content)
+
+    def _create_bucket(self) -> None:
+        client = self.connection.meta.client
+        region = client.meta.region_name
+        elsewhere = region not in (None, "us-east-1", "aws-global")
+        place = {"CreateBucketConfiguration": {"LocationConstraint": region}} if elsewhere else {}
+        try:
+            client.create_bucket(Bucket=self.bucket_name, **place)
+        except ClientError as error:  # another process was faster
+            if error.response["Error"]["Code"] not in BUCKET_IS_THERE:
+                raise
+
+    @cached_property
+    def connection(self) -> Any:
+        """One for all threads: a new one costs tens of milliseconds, and its own connections."""
+        return self._session.resource("s3", **self._place(self.endpoint_url))
+
+    @cached_property
+    def _signer(self) -> Any:
+        return self._session.client("s3", **self._place(self._public_url))
+
+    @cached_property
+    def _session(self) -> Any:
+        return self._create_session()
+
+    def _place(self, url: str) -> dict[str, Any]:
+        region = self._session.region_name or "us-east-1"  # AWS_DEFAULT_REGION, where it matters
+        return {"endpoint_url": url, "region_name": region, "config": self.client_config}
+
+
+def _is_missing_bucket(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] == "NoSuchBucket"
+
+
+def _url(endpoint: str, *, secure: bool) -> str:
+    """``minio:9000`` as MinIO's own clients write it, or a whole URL."""
+    if "://" in endpoint:
+        return endpoint
+    return f"{'https' if secure else 'http'}://{endpoint}"

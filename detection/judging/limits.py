@@ -1,0 +1,20 @@
+"""What an image may cost: bytes and pixels of one, and how many are in memory at a time."""
+
+from __future__ import annotations
+
+import os
+from threading import BoundedSemaphore
+
+from django.conf import settings
+
+from detection.d3.images.decoding import ImageLimits
+
+# One a core, since more would not be sooner: a picture of 50 million pixels takes several hundred
+# megabytes while it is decoded.
+DECODING = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+decoding = BoundedSemaphore(DECODING)
+explaining = BoundedSemaphore(1)
+
+
+def image_limits() -> ImageLimits:
+    return ImageLimits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_IMAGE_PIXELS)

@@ -1,0 +1,291 @@
+"""What a folder scan found, as CSV, as JSON, and as an HTML page that needs no other file.
+
+Rows are written as they come, so that a report of a million images needs little memory, and one
+that breaks off still tells what was done.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TextIO
+
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from detection.d3.evaluation.html import STYLE
+from detection.files.csv_cells import cell
+from detection.judging.drawing import LABEL_COLOURS, percentage
+from detection.judging.predict import Outcome
+from detection.models import Label
+
+MOST_THUMBNAILS = 2000  # a page with more is a burden for every browser
+
+
+class ReportError(Exception):
+    """A report that cannot be written; the message is one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one image. Refused ones have an ``error`` and its ``code``, and no verdict;
+    those that were not stored have no ``id``."""
+
+    path: str
+    label: str | None = None
+    fake_score: float | None = None
+    confidence: float | None = None
+    uncertain: bool | None = None
+    threshold: float | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    sha256: str | None = None
+    id: str | None = None
+    error: str | None = None
+    code: str | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome, *, stored: bool) -> Row:
+        path = str(outcome.upload.data)
+        if outcome.error is not None:
+            return cls(path=path, error=str(outcome.error), code=outcome.error.code)
+        prediction = outcome.prediction
+        return cls(
+            path=path,
+            label=prediction.label,
+            fake_score=prediction.fake_score,
+            confidence=prediction.confidence,
+            uncertain=prediction.uncertain,
+            threshold=prediction.threshold,
+            width=prediction.width,
+            height=prediction.height,
+            format=prediction.image_format,
+            sha256=prediction.sha256,
+            id=prediction.pk if stored else None,
+        )
+
+
+@dataclass(slots=True)
+class Scan:
+    """A scan in figures, which grow while it runs. ``unreadable`` are the refused images."""
+
+    path: Path
+    images: int
+    others: int
+    closed: list[str]
+    model_name: str
+    model_version: str
+    threshold: float
+    batch_id: str | None = None
+    fake: int = 0
+    real: int = 0
+    uncertain: int = 0
+    unreadable: list[Row] = field(default_factory=list)
+    seconds: float = 0
+
+    def add(self, row: Row) -> None:
+        if row.error is not None:
+            self.unreadable.append(row)
+            return
+        self.fake += row.label == Label.FAKE
+        self.real += row.label == Label.REAL
+        self.uncertain += row.uncertain
+
+    @property
+    def tried(self) -> int:
+        return self.fake + self.real + len(self.unreadable)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.tried == self.images
+
+    @property
+    def images_per_second(self) -> float:
+        return self.tried / self.seconds if self.seconds else 0.0
+
+    def relative(self, path: str) -> str:
+        """A path as seen from the scanned folder."""
+        return (
+            Path(path).name if Path(path) == self.path else str(Path(path).relative_to(self.path))
+        )
+
+
+class Report:
+    """Takes the rows of a scan one by one, and its figures at the end. This one keeps nothing."""
+
+    shows_thumbnails = False
+
+    def add(self, row: Row, thumbnail: str | None = None) -> None: ...
+
+    def finish(self, scan: Scan) -> None: ...
+
+
+class CsvReport(Report):
+    """One line per image; file names that a spreadsheet would run as formulas are quoted."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file)
+        self._writer.writerow(column.name for column in fields(Row))
+
+    def add(self, row: Row, thumbnail: str | None = None) -> None:
+        self._writer.writerow(cell(value) for value in asdict(row).values())
+
+
+class JsonReport(Report):
+    """One object: the images, and the figures of the scan."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._file.write('{"images": [')
+        self._separator = "\n"
+
+    def add(self, row: Row, thumbnail: str | None = None) -> None:
+        self._file.write(f"{self._separator}{_json(asdict(row))}")
+        self._separator = ",\n"
+
+    def finish(self, scan: Scan) -> None:
+        figures = _json(_figures(scan)).removeprefix("{")
+        self._file.write(f"\n], {figures}\n")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Shown:
+    """An image on the page; of equal scores the earlier image is the greater one."""
+
+    score: float
+    place: int
+    row: Row = field(compare=False)
+    thumbnail: str | None = field(compare=False)
+
+
+class HtmlReport(Report):
+    """A page with thumbnails, the highest fake score first."""
+
+    shows_thumbnails = True
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._shown: list[_Shown] = []  # a heap, the lowest score first
+        self._place = 0
+
+    def add(self, row: Row, thumbnail: str | None = None) -> None:
+        self._place -= 1
+        full = len(self._shown) == MOST_THUMBNAILS
+        if row.error is not None or (full and row.fake_score <= self._shown[0].score):
+            return
+        heapq.heappush(self._shown, _Shown(row.fake_score, self._place, row, thumbnail))
+        if full:
+            heapq.heappop(self._shown)
+
+    def finish(self, scan: Scan) -> None:
+        page = render_to_string(
+            "scan_report.html",
+            {
+                "style": STYLE,
+                "colours": LABEL_COLOURS,
+                "scan": scan,
+                "name": scan.path.resolve().name or scan.path,
+                "finished_at": timezone.now(),
+                "images": [_card(each, scan) for each in sorted(self._shown, reverse=True)],
+                "hidden": scan.fake + scan.real - len(self._shown),
+                "unreadable": [(scan.relative(row.path), row.error) for row in scan.unreadable],
+                "closed": [scan.relative(path) for path in scan.closed],
+            },
+        )
+        self._file.write(page)
+
+
+REPORTS: dict[str, Callable[[TextIO], Report]] = {
+    ".csv": CsvReport,
+    ".json": JsonReport,
+    ".html": HtmlReport,
+}
+
+
+def check_output(path: Path) -> None:
+    """Raises ReportError for a path that no report can be written to, as far as its name tells."""
+    if path.suffix.lower() not in REPORTS:
+        raise ReportError(f"The report {path} must end in .csv, .json or .html.")
+    if path.is_dir():
+        raise ReportError(f"The report {path} cannot be written: it is a folder.")
+
+
+@contextmanager
+def open_report(path: Path | None, scan: Scan) -> Iterator[Report]:
+    """A report that appears, or replaces an older one, when the block is left: with all rows, or,
+    after an error, with those there were by then, if any. None keeps none. Raises ReportError."""
+    if path is None:
+        yield Report()
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _writing(path):
+        # Names of files may hold bytes that are no text.
+        file = part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
+    try:
+        with _writing(path):
+            report = REPORTS[path.suffix.lower()](file)
+        try:
+            yield report
+        finally:
+            if scan.tried or not scan.images:
+                with _writing(path), file:
+                    report.finish(scan)
+                with _writing(path):
+                    part.replace(path)
+    finally:
+        with suppress(OSError):
+            file.close()
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ReportError(f"The report {path} cannot be written: {reason}.") from error
+
+
+def _json(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _figures(scan: Scan) -> dict:
+    return {
+        "path": str(scan.path),
+        "batch_id": scan.batch_id,
+        "complete": scan.is_complete,
+        "finished_at": timezone.now().isoformat(timespec="seconds"),
+        "seconds": round(scan.seconds, 3),
+        "images_per_second": round(scan.images_per_second, 3),
+        "total_images": scan.images,
+        "fake": scan.fake,
+        "real": scan.real,
+        "uncertain": scan.uncertain,
+        "unreadable": len(scan.unreadable),
+        "other_files": scan.others,
+        "closed_folders": scan.closed,
+        "model": {
+            "name": scan.model_name,
+            "version": scan.model_version,
+            "threshold": scan.threshold,
+        },
+    }
+
+
+def _card(shown: _Shown, scan: Scan) -> dict:
+    return {
+        "name": scan.relative(shown.row.path),
+        "label": shown.row.label,
+        "score": percentage(shown.row.fake_score),
+        "uncertain": shown.row.uncertain,
+        "picture": shown.thumbnail,
+    }

@@ -1,0 +1,85 @@
+"""Wake-ups for the workers. They may get lost: what waits is in the records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from d3site.celery import app
+from detection.models import PredictionBatch, Source
+from detection.outages import UnavailableError
+from detection.queue.leases import CHUNK
+
+logger = logging.getLogger(__name__)
+
+QUEUES = ("d3-batches", "d3-scans")
+PING_SECONDS = 3
+
+
+class BrokerUnavailableError(UnavailableError):
+    code = "queue_unavailable"
+
+
+def is_configured() -> bool:
+    """Without a broker, images are judged by the process that took them."""
+    return bool(settings.CELERY_BROKER_URL)
+
+
+def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
+    """One message for every few images of the batch. Raises BrokerUnavailableError."""
+    queue = queue_of(batch)
+    try:
+        with app.producer_or_acquire() as producer:
+            for start in range(0, len(places), CHUNK):
+                chunk = places[start : start + CHUNK]
+                app.send_task(
+                    "detection.judge_images",
+                    args=[batch.pk, chunk[0], chunk[-1]],
+                    queue=queue,
+                    producer=producer,
+                )
+    except OperationalError as error:
+        raise BrokerUnavailableError("The queue cannot be reached.") from error
+
+
+def queue_of(batch: PredictionBatch) -> str:
+    """Scans have one of their own, so that nobody waits for a long one."""
+    batches, scans = QUEUES
+    return scans if batch.source == Source.SCAN else batches
+
+
+def waiting_messages() -> dict[str, int]:
+    """Wake-ups that no worker has taken, by queue. Raises BrokerUnavailableError."""
+    with _connected() as connection:
+        return {name: _messages(connection, name) for name in QUEUES}
+
+
+def ping() -> None:
+    """Raises BrokerUnavailableError."""
+    with _connected() as connection:
+        _messages(connection, QUEUES[0])
+
+
+@contextmanager
+def _connected() -> Iterator[Connection]:
+    """A connection of its own, so that a pool of dead ones says nothing."""
+    connection = app.connection_for_read()
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=0, timeout=PING_SECONDS)
+            yield connection
+    except (OperationalError, *connection.connection_errors) as error:
+        raise BrokerUnavailableError("The queue cannot be reached.") from error
+
+
+def _messages(connection: Connection, name: str) -> int:
+    with connection.channel() as channel:
+        try:
+            return channel.queue_declare(queue=name, passive=True).message_count
+        except connection.channel_errors:  # it is empty, or was never used
+            return 0

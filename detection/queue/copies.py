@@ -1,0 +1,58 @@
+"""Objects of the S3 store are copied into the queue by the store itself."""
+
+from __future__ import annotations
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+
+from detection.d3.errors import ImageError, UnsupportedImageError
+from detection.d3.images.containers import image_format
+from detection.d3.images.decoding import check_size
+from detection.files.keys import clean_filename
+from detection.judging.limits import image_limits
+from detection.judging.pipeline import name_of_original
+from detection.models import QueuedImage
+from detection.outages import UnavailableError, storage_errors
+from detection.queue.arrivals import refused
+from detection.records.undoing import take_back
+from detection.sources.buckets import StoredObject, read_object, store_client
+from detection.sources.folders import HEAD_BYTES
+
+
+def copy_image(found: StoredObject) -> QueuedImage | None:
+    """Its waiting image, as ``store_images`` makes it of an upload; None for what is no image.
+
+    Raises UnavailableError.
+    """
+    image = QueuedImage(filename=clean_filename(found.key))
+    try:
+        name = name_of_original(filename=image.filename, image_format=_format(found))
+        image.original_image = image.key("originals", name)
+        _copy(found, image.original_image.name)
+    except UnsupportedImageError as error:
+        if not found.is_named_like_an_image:
+            return None
+        return refused(image, error)
+    except ImageError as error:
+        return refused(image, error)
+    except UnavailableError as error:
+        take_back(cause=error, files=image.file_keys[:1])
+        raise
+    return image
+
+
+def _format(found: StoredObject) -> str:
+    """Raises ImageError for what needs no decoding to be refused."""
+    check_size(found.size, image_limits().max_bytes)
+    return image_format(read_object(found, Range=f"bytes=0-{HEAD_BYTES - 1}"))
+
+
+def _copy(found: StoredObject, key: str) -> None:
+    """By the store itself, where it can; otherwise through this process."""
+    source = {"Bucket": found.bucket, "Key": found.key}
+    try:
+        store_client().copy_object(Bucket=default_storage.bucket_name, Key=key, CopySource=source)
+    except Exception:
+        data = read_object(found)
+        with storage_errors():
+            default_storage.save(key, ContentFile(data))

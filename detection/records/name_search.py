@@ -1,0 +1,86 @@
+"""Parts of file names are found by an index, where the records are in SQLite.
+
+It is a full-text index of all three letters in a row, in tables of its own that triggers keep. They
+are made after each migration where they are missing: one that makes the table of the predictions
+anew takes its triggers away. On MongoDB an index of this kind would be larger than the records, so
+there a search looks through them, from the newest one on (``detection.records.paging``).
+"""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.db import connection, connections, transaction
+from django.db.models import QuerySet
+from django.db.models.signals import post_migrate
+from django.dispatch import receiver
+
+from detection.models import Prediction
+
+FEW = 500  # names that an index is worth asking for; what is more common is soon found without
+LETTERS = 3  # that the index needs
+MADE = {
+    "file_names": """CREATE TABLE file_names (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL)""",
+    "file_name_parts": """CREATE VIRTUAL TABLE file_name_parts USING fts5(
+        name, content='file_names', content_rowid='number', tokenize='trigram')""",
+    "file_name_written": """CREATE TRIGGER file_name_written AFTER INSERT ON predictions BEGIN
+        INSERT INTO file_names (id, name) VALUES (new.id, new.original_filename); END""",
+    "file_name_deleted": """CREATE TRIGGER file_name_deleted AFTER DELETE ON predictions BEGIN
+        DELETE FROM file_names WHERE id = old.id; END""",
+    "file_name_added": """CREATE TRIGGER file_name_added AFTER INSERT ON file_names BEGIN
+        INSERT INTO file_name_parts (rowid, name) VALUES (new.number, new.name); END""",
+    "file_name_dropped": """CREATE TRIGGER file_name_dropped AFTER DELETE ON file_names BEGIN
+        INSERT INTO file_name_parts (file_name_parts, rowid, name)
+        VALUES ('delete', old.number, old.name); END""",
+}
+
+
+def named(records: QuerySet[Prediction], text: str) -> QuerySet[Prediction]:
+    """Those that have ``text`` in their file name, in any case."""
+    found = records.filter(original_filename__icontains=text)
+    few = _few_with(text) if connection.vendor == "sqlite" else None
+    return found if few is None else found.filter(pk__in=few)
+
+
+def _few_with(text: str) -> list[str] | None:
+    """Ids; None where there are many, or where the text is too short for the index."""
+    if len(text) < LETTERS or "\0" in text:
+        return None
+    phrase = text.replace('"', '""')
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM file_name_parts JOIN file_names ON number = file_name_parts.rowid"
+            " WHERE file_name_parts MATCH %s LIMIT %s",
+            [f'"{phrase}"', FEW + 1],
+        )
+        ids = [pk for (pk,) in cursor.fetchall()]
+    return ids if len(ids) <= FEW else None
+
+
+@receiver(post_migrate, sender=apps.get_app_config("detection"))
+def keep_index(using: str, **about: object) -> None:
+    if connections[using].vendor != "sqlite":
+        return
+    there = _names(using)
+    # After a migration back to nothing there are no predictions.
+    if Prediction._meta.db_table in there and not there >= MADE.keys():
+        _make(using)
+
+
+def _names(using: str) -> set[str]:
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT name FROM sqlite_master")
+        return {name for (name,) in cursor.fetchall()}
+
+
+def _make(using: str) -> None:
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        for name, command in reversed(MADE.items()):
+            kind = "TRIGGER" if "TRIGGER" in command else "TABLE"
+            cursor.execute(f"DROP {kind} IF EXISTS {name}")
+        for command in MADE.values():
+            cursor.execute(command)
+        cursor.execute(
+            "INSERT INTO file_names (id, name) SELECT id, original_filename FROM predictions"
+            " ORDER BY id"
+        )

@@ -1,0 +1,20 @@
+"""What follows when somebody who owns predictions is deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+
+from detection.records.totals import forget_owner
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+
+@receiver(post_delete, sender=get_user_model())
+def forget_totals(instance: AbstractUser, **about: object) -> None:
+    """Their predictions stay, and belong to nobody."""
+    forget_owner(instance.pk)

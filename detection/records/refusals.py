@@ -1,0 +1,37 @@
+"""Refused images leave no record; they are counted by day, way and reason."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from django.db import IntegrityError
+from django.db.models import F
+from django.utils import timezone
+
+from detection import prometheus
+from detection.models import RefusalCount
+from detection.outages import UnavailableError, database_errors
+
+
+def count_refusal(*, code: str, source: str) -> None:
+    """One more image was refused today. Raises UnavailableError."""
+    day = timezone.now().date()
+    counter = RefusalCount(id=f"{day}/{source}/{code}", day=day, source=source, code=code)
+    with database_errors():
+        if _increment(counter):
+            return
+        with suppress(IntegrityError):  # another process was faster
+            counter.save(force_insert=True)
+        _increment(counter)
+
+
+def note_refusal(*, code: str, source: str) -> None:
+    """The same in the metrics too; a lost count is no reason to fail."""
+    prometheus.REFUSED_IMAGES.labels(code, source).inc()
+    with suppress(UnavailableError):
+        count_refusal(code=code, source=source)
+
+
+def _increment(counter: RefusalCount) -> bool:
+    counters = RefusalCount.objects.filter(pk=counter.pk)
+    return counters.update(count=F("count") + 1) == 1

@@ -1,0 +1,244 @@
+"""What predictions add up to, kept as they are written: statistics never read the records.
+
+Each prediction is counted in the rows of its day and in those of all days, and once more in such
+rows of its owner. A row is by model version and holds numbers by name, which the database itself
+adds to, so that writers at the same time lose nothing. There are two kinds: how many there are of
+what, which most questions are about, and how scores and latencies are spread.
+
+Whoever writes, reviews or deletes a prediction calls this module in the same transaction
+(``detection.records.writing``, ``detection.review.decisions``). MongoDB has none: what is lost
+when a process is killed between the two is found by ``detection.upkeep.recounting``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Func, JSONField, QuerySet
+
+from detection.models import Prediction, Total
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
+
+EVER = "ever"
+EVERYBODY = ""
+SCORE_UNIT = 10**9  # scores are added up as whole numbers: in any order they give the same sum
+SCORE_BINS = 20
+USAGE, SPREAD = "usage", "spread"
+FIELDS_OF = {USAGE: ("counts", "score_sums"), SPREAD: ("score_bins", "latencies")}
+FIELDS = (*FIELDS_OF[USAGE], *FIELDS_OF[SPREAD])
+NAMES_AT_ONCE = 40
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """Names a row of totals. Its key sorts by owner, by kind, then by day."""
+
+    owner: str
+    kind: str
+    span: str
+    model_version: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.owner}/{self.kind}/{self.span}/{self.model_version}"
+
+    def __str__(self) -> str:
+        whose = f"of the owner {self.owner}" if self.owner else "of everybody"
+        return f"{self.kind} of {self.span}, model {self.model_version}, {whose}"
+
+
+def rows_of(prediction: Prediction, kind: str) -> list[Row]:
+    """Where a prediction is counted."""
+    owners = [EVERYBODY, str(prediction.owner_id)] if prediction.owner_id else [EVERYBODY]
+    spans = str(prediction.created_at.astimezone(UTC).date()), EVER
+    return [Row(owner, kind, span, prediction.model_version) for owner in owners for span in spans]
+
+
+def shares_of(prediction: Prediction) -> dict[str, dict[str, int]]:
+    """What a prediction adds to each of its rows, by kind."""
+    place = min(int(prediction.fake_score * SCORE_BINS), SCORE_BINS - 1)
+    spread = {f"score_bins/{prediction.label}/{place}": 1}
+    if not prediction.duplicate_of:  # their scores were there already
+        spread[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
+    usage = _in_group(prediction, _group(prediction, prediction.review_status))
+    return {USAGE: usage, SPREAD: spread}
+
+
+def two_digits(milliseconds: int) -> int:
+    """Rounded to its first two digits: 87, 340, 1200."""
+    unit = 10 ** max(len(str(milliseconds)) - 2, 0)
+    return (milliseconds + unit // 2) // unit * unit
+
+
+def _group(prediction: Prediction, review_status: str) -> str:
+    certainty = "uncertain" if prediction.uncertain else "certain"
+    return f"{prediction.label}/{certainty}/{review_status}"
+
+
+def _in_group(prediction: Prediction, group: str) -> dict[str, int]:
+    score = round(prediction.fake_score * SCORE_UNIT)
+    return {f"counts/{group}": 1, f"score_sums/{group}": score}
+
+
+def count(predictions: Iterable[Prediction]) -> None:
+    """Predictions have been written. Rows to which they add the same are changed together: often
+    all of them.
+    """
+    counted = tally(predictions)
+    keys = [row.key for row in counted]
+    there = set(Total.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    grown: dict[frozenset[tuple[str, int]], list[str]] = defaultdict(list)
+    for row, counts in counted.items():
+        if row.key in there or not make_row(row, counts):
+            grown[frozenset(counts.items())].append(row.key)
+    for counts, same in grown.items():
+        change(same, dict(counts))
+
+
+def discount(prediction: Prediction) -> None:
+    """A prediction has been deleted; as it was then."""
+    for kind, share in shares_of(prediction).items():
+        less = {name: -number for name, number in share.items()}
+        change([row.key for row in rows_of(prediction, kind)], less)
+
+
+def count_review(prediction: Prediction, *, before: str) -> None:
+    """A prediction had the review status ``before`` and has another one now."""
+    moved = Counter(_in_group(prediction, _group(prediction, prediction.review_status)))
+    moved.subtract(_in_group(prediction, _group(prediction, before)))
+    change([row.key for row in rows_of(prediction, USAGE)], moved)
+
+
+def forget_owner(owner_id: object) -> None:
+    """A user has been deleted; their predictions stay everybody's."""
+    _between(f"{owner_id}/", f"{owner_id}0").delete()
+
+
+def change(keys: list[str], by: Counts) -> None:
+    """Adds to the rows that are there, in one command."""
+    if any(by.values()):
+        add_to(Total.objects.filter(pk__in=keys), by)
+
+
+def add_to(rows: QuerySet[Total], by: Counts) -> int:
+    """The number of rows that were there."""
+    more = {field: _Plus(field, by=part) for field, part in by_field(by).items() if part}
+    return rows.update(**more, revision=F("revision") + 1)
+
+
+def by_field(counts: Counts) -> dict[str, dict[str, int]]:
+    """As a row holds them: the first part of a name is the field, the rest stands in it."""
+    fields: dict[str, dict[str, int]] = {name: {} for name in FIELDS}
+    for name, number in counts.items():
+        field, _, rest = name.partition("/")
+        if number:
+            fields[field][rest] = number
+    return fields
+
+
+def counts_of(total: Total) -> dict[str, int]:
+    return {
+        f"{field}/{name}": number
+        for field in FIELDS
+        for name, number in getattr(total, field).items()
+    }
+
+
+def make_row(row: Row, counts: Counts | None = None) -> bool:
+    """False where the row is there already: another process was faster."""
+    total = Total(
+        id=row.key,
+        owner=row.owner,
+        kind=row.kind,
+        span=row.span,
+        model_version=row.model_version,
+        **by_field(counts or {}),
+    )
+    try:
+        with transaction.atomic():
+            total.save(force_insert=True)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _between(first: str, end: str) -> QuerySet[Total]:
+    """By key: from ``first`` on and before ``end``. After a slash comes the zero."""
+    return Total.objects.filter(pk__gte=first, pk__lt=end)
+
+
+def days_between(
+    first: date | str, last: date | str, *, kind: str = USAGE, owner: str = EVERYBODY
+) -> QuerySet[Total]:
+    """The rows of the days from ``first`` to ``last``."""
+    return _between(f"{owner}/{kind}/{first}/", f"{owner}/{kind}/{last}0")
+
+
+def all_days(*, kind: str = USAGE, owner: str = EVERYBODY) -> QuerySet[Total]:
+    """The rows of all days together: as many as there were versions of the model."""
+    return days_between(EVER, EVER, kind=kind, owner=owner)
+
+
+def groups_of(total: Total) -> Iterator[dict[str, Any]]:
+    """By label, certainty and review status: ``count`` and ``score_sum`` where there are any."""
+    for group, number in total.counts.items():
+        if number:
+            label, certainty, review_status = group.split("/")
+            yield {
+                "label": label,
+                "uncertain": certainty == "uncertain",
+                "review_status": review_status,
+                "count": number,
+                "score_sum": total.score_sums.get(group, 0) / SCORE_UNIT,
+            }
+
+
+def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
+    """The full count: what each row has to hold for these predictions."""
+    counted: dict[Row, Counter[str]] = defaultdict(Counter)
+    for prediction in predictions:
+        for kind, share in shares_of(prediction).items():
+            for row in rows_of(prediction, kind):
+                counted[row].update(share)
+    return counted
+
+
+class _Plus(Func):
+    """A field of numbers by name, with some more to each."""
+
+    output_field = JSONField()
+
+    def __init__(self, field: str | F, *, by: Counts) -> None:
+        super().__init__(field)
+        self.by = by
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, list[Any]]:
+        """Some names in each call: SQLite's functions take a hundred arguments."""
+        column, _ = compiler.compile(self.source_expressions[0])
+        sql, parameters, waiting = column, [], iter(self.by.items())
+        while some := [(f'$."{name}"', number) for name, number in islice(waiting, NAMES_AT_ONCE)]:
+            pair = f"%s, IFNULL(JSON_EXTRACT({column}, %s), 0) + %s"
+            sql = f"JSON_SET({sql}, {', '.join([pair] * len(some))})"
+            parameters += [each for path, number in some for each in (path, path, number)]
+        return sql, parameters
+
+    def as_mql_expr(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        field = self.source_expressions[0].as_mql(compiler, connection, as_expr=True)
+        sums = {
+            name: {"$add": [{"$ifNull": [f"{field}.{name}", 0]}, number]}
+            for name, number in self.by.items()
+        }
+        return {"$mergeObjects": [field, sums]}

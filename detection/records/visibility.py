@@ -1,0 +1,30 @@
+"""What is read from the records: who sees which, and what was judged before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from detection.models import Prediction, PredictionBatch
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+
+def visible_predictions(user: AbstractUser | None) -> QuerySet[Prediction]:
+    """What ``user`` may see; None is the project itself."""
+    return _visible(Prediction.objects.all(), user)
+
+
+def visible_batches(user: AbstractUser | None) -> QuerySet[PredictionBatch]:
+    return _visible(PredictionBatch.objects.all(), user)
+
+
+def sees_all(user: AbstractUser | None) -> bool:
+    return settings.API_ACCESS == "open" or user is None or user.is_staff
+
+
+def _visible(records: QuerySet, user: AbstractUser | None) -> QuerySet:
+    return records if sees_all(user) else records.filter(owner=user.pk)

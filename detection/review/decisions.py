@@ -1,0 +1,244 @@
+"""Review: a moderator looks at a prediction, decides, and may take the decision back.
+
+Neither database of ours need have transactions or row locks. What makes sure that nobody works for
+nothing is the record's revision: it goes up when a moderator takes the record and when one decides,
+and an update names the revision that was seen. So it changes a record that still is as it was seen,
+or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import QuerySet
+
+from detection.models import Prediction, now
+from detection.outages import database_errors
+from detection.records.totals import count_review
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+CLAIM = timedelta(minutes=10)  # that a prediction is kept for the moderator who looks at it
+MARGINS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # where parts of the queue end
+FREE = {"claimed_by": None, "claimed_until": None}
+AT_ONCE = 50  # candidates that are read together
+
+Review = Prediction.Review
+
+
+class ReviewError(Exception):
+    """A review that cannot be done; the message is one plain sentence."""
+
+
+class StaleDecisionError(ReviewError):
+    """The record is no longer as the moderator saw it, or another one has it on the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision as it was in force; ``reviewer_pk`` is empty when nobody was left to name."""
+
+    status: str
+    reviewer_pk: str
+    reviewed_at: datetime | None
+    note: str
+
+
+def unreviewed_predictions() -> QuerySet[Prediction]:
+    """What waits for a review, the least certain first."""
+    return Prediction.objects.filter(review_status=Review.UNREVIEWED).order_by("margin", "pk")
+
+
+def count_waiting(*, most: int) -> int:
+    """How many wait for a review; no more than ``most`` are counted. Raises UnavailableError."""
+    counted = 0
+    with database_errors():
+        for part in _parts_of_the_queue():
+            counted += len(part.order_by().values_list("pk")[: most - counted])
+            if counted == most:
+                break
+    return counted
+
+
+def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
+    """The least certain prediction that nobody else has, now kept for ``reviewer``; None when
+    there is none. ``skipped`` are ids that this moderator has passed over.
+
+    Raises UnavailableError.
+    """
+    with database_errors():
+        for prediction in _candidates(skipped):
+            if _claim(prediction, reviewer):
+                return prediction
+    return None
+
+
+def claim(*, prediction: Prediction, reviewer: AbstractUser) -> None:
+    """Keeps an unreviewed prediction for ``reviewer`` for a while, also once more.
+
+    Raises StaleDecisionError when somebody else has it, or when it waits no longer, and
+    UnavailableError.
+    """
+    with database_errors():
+        if not _claim(prediction, reviewer):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
+
+
+def decide(
+    *,
+    prediction: Prediction,
+    status: str,
+    reviewer: AbstractUser,
+    revision: int,
+    note: str = "",
+) -> None:
+    """Confirms or overturns the model's label, or takes a decision back (``unreviewed``).
+
+    ``revision`` is the record's ``review_revision`` when the moderator saw it. The prediction is
+    changed in the database and in memory.
+
+    Raises StaleDecisionError when somebody has decided since, or has it on the screen now, and
+    UnavailableError. Then nothing is changed.
+    """
+    undone, moment = status == Review.UNREVIEWED, now()
+    changes = {
+        "review_status": status,
+        "reviewer": None if undone else reviewer,
+        "reviewed_at": None if undone else moment,
+        "updated_at": moment,
+        "review_note": note,
+        "review_revision": revision + 1,
+        **FREE,
+    }
+    with database_errors():
+        _decide_or_refuse(prediction, reviewer, revision, changes)
+
+
+def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided) -> None:
+    """Takes back the decision that ``reviewer`` sees at ``revision``; what was decided ``before``
+    is in force again, with its note and in the name of whoever decided it.
+
+    Raises StaleDecisionError and UnavailableError as ``decide`` does. Then nothing is changed.
+    """
+    with database_errors():
+        changes = {
+            "review_status": before.status,
+            "reviewer": _person(before.reviewer_pk),
+            "reviewed_at": before.reviewed_at,
+            "updated_at": now(),
+            "review_note": before.note,
+            "review_revision": revision + 1,
+            **FREE,
+        }
+        _decide_or_refuse(prediction, reviewer, revision, changes)
+
+
+def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
+    """Leaves a prediction to others, with a ``note`` for them; None leaves the note as it is.
+
+    Raises StaleDecisionError when the note could not be kept: somebody else has decided since, or
+    has the prediction on the screen now; and UnavailableError.
+    """
+    changes: dict[str, object] = {**FREE}
+    is_new = note is not None and note != prediction.review_note
+    if is_new:
+        changes["review_note"] = note
+    is_ours = prediction.claimed_by_id == reviewer.pk and _waits(prediction)
+    with database_errors():
+        is_kept = is_ours and _change(prediction, prediction.review_revision, changes)
+        if is_new and not is_kept:
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
+
+
+def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
+    for waiting in _parts_of_the_queue():
+        candidates = list(waiting[:AT_ONCE])
+        while candidates:
+            # Not left out by the database: that would hold each record against a long list.
+            yield from (each for each in candidates if each.pk not in skipped)
+            candidates = _after(candidates[-1], waiting)
+
+
+def _parts_of_the_queue() -> Iterator[QuerySet[Prediction]]:
+    """The least certain first; a bound on the margin lets an index find and sort them."""
+    above = -1.0
+    for margin in MARGINS:
+        yield unreviewed_predictions().filter(margin__gt=above, margin__lte=margin)
+        above = margin
+
+
+def _after(last: Prediction, waiting: QuerySet[Prediction]) -> list[Prediction]:
+    """What comes after ``last``, also while others decide: a number of records to leave out would
+    move with each decision. Asked in two parts, since few servers have an index for both at once.
+    """
+    as_certain = list(waiting.filter(margin=last.margin, pk__gt=last.pk)[:AT_ONCE])
+    rest = AT_ONCE - len(as_certain)
+    return as_certain + (list(waiting.filter(margin__gt=last.margin)[:rest]) if rest else [])
+
+
+def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
+    if not _waits(prediction) or _is_held_elsewhere(prediction, reviewer):
+        return False
+    is_taken = prediction.claimed_by_id != reviewer.pk
+    changes = {
+        "claimed_by": reviewer,
+        "claimed_until": now() + CLAIM,
+        "review_revision": prediction.review_revision + is_taken,
+    }
+    return _change(prediction, prediction.review_revision, changes)
+
+
+def _decide_or_refuse(
+    prediction: Prediction, reviewer: AbstractUser, revision: int, changes: dict[str, object]
+) -> None:
+    before = prediction.review_status
+    with transaction.atomic():
+        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
+        count_review(prediction, before=before)
+
+
+def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
+    """One command for the database: it changes the record at this revision, or nothing."""
+    seen = Prediction.objects.filter(
+        pk=prediction.pk, review_revision=revision, review_status=prediction.review_status
+    )
+    if not seen.update(**changes):
+        return False
+    for name, value in changes.items():
+        setattr(prediction, name, value)
+    return True
+
+
+def _person(pk: str) -> AbstractUser | None:
+    """None also for one who has been deleted since."""
+    return get_user_model().objects.filter(pk=pk).first() if pk else None
+
+
+def _waits(prediction: Prediction) -> bool:
+    return prediction.review_status == Review.UNREVIEWED
+
+
+def _is_held_elsewhere(prediction: Prediction, reviewer: AbstractUser) -> bool:
+    """Another moderator has it on the screen, and their time is not over."""
+    until = prediction.claimed_until
+    return until is not None and until >= now() and prediction.claimed_by_id != reviewer.pk
+
+
+def _what_happened(prediction: Prediction, reviewer: AbstractUser) -> str:
+    record = Prediction.objects.filter(pk=prediction.pk).first()
+    if record is None:
+        return "This prediction has been deleted meanwhile."
+    if not _waits(record):
+        who = record.reviewer or "somebody else"
+        return f"This prediction has been {record.review_status} by {who} meanwhile."
+    if _is_held_elsewhere(record, reviewer):
+        who = record.claimed_by or "Somebody else"
+        return f"{who} is looking at this prediction right now."
+    return "This prediction has changed since you opened it; look at it once more."

@@ -1,0 +1,306 @@
+"""Reviewed predictions as a data set to train on: their originals, by the reviewers' labels.
+
+An export can be repeated into the same folder, which then holds what is asked for now. What was
+decided otherwise meanwhile, or taken back, leaves its place before anything new is written: no
+picture is ever in the wrong class, also when an export breaks off. The next one completes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+from detection.files.csv_cells import cell
+from detection.files.originals import OriginalLostError, read_original
+from detection.judging.pipeline import EXTENSIONS
+from detection.models import RECORD_ID, Label, Prediction
+from detection.outages import database_errors
+
+VAL_SHARE = 0.2
+MANIFEST = "manifest.csv"
+SPLITS = ("train", "val")
+# One for all: in a validation split each source counts the same, however few pictures it has.
+SOURCE = "reviews"
+CLASS_FOLDERS = {Label.REAL: "0_real", Label.FAKE: "1_fake"}
+OURS = re.compile(rf"{RECORD_ID}\.[a-z0-9]+|\.{RECORD_ID}\.[a-z0-9]+\.\d+\.part")
+REVIEWED = (Prediction.Review.CONFIRMED, Prediction.Review.OVERTURNED)
+AT_ONCE = 200  # records that are in memory together
+
+
+class ExportError(Exception):
+    """An export that cannot be written; the message is one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One line of the manifest: a picture, whose label it has, and what the model had said."""
+
+    path: str
+    id: str
+    sha256: str
+    label: str
+    model_label: str
+    fake_score: float
+    model_name: str
+    model_version: str
+    review_status: str
+    reviewed_at: str  # ISO 8601, UTC
+    reviewer: str
+    original_filename: str
+    source: str
+    width: int
+    height: int
+
+
+HEADER = [column.name for column in fields(ManifestRow)]
+
+
+class Manifest:
+    """Takes rows one by one; names that a spreadsheet would run as formulas are quoted."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(HEADER)
+
+    def add(self, row: ManifestRow) -> None:
+        self._writer.writerow(cell(value) for value in asdict(row).values())
+
+
+@dataclass(slots=True)
+class _Choice:
+    """The review that counts for one picture, the latest of its bytes."""
+
+    record_id: str
+    revision: int
+    reviewed_at: datetime
+    label: str
+    extension: str
+    contradicted: bool = False  # by an earlier review of the same bytes
+
+
+@dataclass(slots=True)
+class ReviewExport:
+    """One export into ``folder``, and what became of it.
+
+    ``since`` leaves out pictures whose latest review is older. ``val_share`` (0..1) of the pictures
+    are for validation; which ones, their content decides, so that the same bytes are always in the
+    same split. ``on_lost`` gets a sentence for each picture whose original is lost.
+
+    In memory are a few hundred bytes for each reviewed picture, and one original at a time.
+    """
+
+    folder: Path
+    since: datetime | None = None
+    val_share: float = VAL_SHARE
+    on_lost: Callable[[str], None] = lambda sentence: None
+    pictures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by split and label
+    new: int = 0
+    removed: int = 0
+    contradicted: int = 0
+    changed: int = 0  # reviewed again, or deleted, while the export ran
+    lost: int = 0
+
+    def run(self) -> None:
+        """Raises ExportError for a folder that is not ours or cannot be written, and
+        UnavailableError; what was written until then is whole, and the next run goes on from it.
+        """
+        try:
+            _make_ours(self.folder)
+            self._update()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ExportError(f"The export {self.folder} cannot be written: {reason}.") from error
+
+    def _update(self) -> None:
+        choices = self._choices()
+        wanted = {self._path(sha256, choice): choice for sha256, choice in choices.items()}
+        self._remove_all_but(wanted)
+        with _new_manifest(self.folder) as manifest:
+            paths = iter(sorted(wanted, key=lambda path: wanted[path].record_id))
+            while group := {path: wanted[path] for path in islice(paths, AT_ONCE)}:
+                self._export(group, manifest)
+        self._remove_empty_folders()
+
+    def _choices(self) -> dict[str, _Choice]:
+        """The latest review of each picture, by sha256."""
+        choices: dict[str, _Choice] = {}
+        with database_errors():
+            for record in (
+                Prediction.objects.filter(review_status__in=REVIEWED)
+                .order_by()
+                .only(
+                    *("id", "sha256", "image_format", "label", "review_status"),
+                    *("reviewed_at", "created_at", "review_revision"),
+                )
+                .iterator()
+            ):
+                choice = _choice(record)
+                if other := choices.get(record.sha256):
+                    choice = _later(choice, other)
+                choices[record.sha256] = choice
+        if self.since is None:
+            return choices
+        return {sha256: c for sha256, c in choices.items() if c.reviewed_at >= self.since}
+
+    def _path(self, sha256: str, choice: _Choice) -> str:
+        split = "val" if int(sha256[:8], 16) < self.val_share * 16**8 else "train"
+        class_folder = CLASS_FOLDERS[Label(choice.label)]
+        return f"{split}/{SOURCE}/{class_folder}/{choice.record_id}.{choice.extension}"
+
+    def _export(self, group: dict[str, _Choice], manifest: Manifest) -> None:
+        ids = [choice.record_id for choice in group.values()]
+        with database_errors():
+            records = Prediction.objects.select_related("reviewer").in_bulk(ids)
+        for path, choice in group.items():
+            record = records.get(choice.record_id)
+            if self._is_there(path, choice, record):
+                self.pictures[path.partition("/")[0], choice.label] += 1
+                self.contradicted += choice.contradicted
+                manifest.add(_row(path, record))
+            else:
+                (self.folder / path).unlink(missing_ok=True)
+
+    def _is_there(self, path: str, choice: _Choice, record: Prediction | None) -> bool:
+        """Copies the original, unless it lies there already or cannot be had."""
+        if record is None or record.review_revision != choice.revision:
+            self.changed += 1
+            return False
+        try:
+            self.new += self._copy(record, self.folder / path)
+        except OriginalLostError as error:
+            self.lost += 1
+            self.on_lost(f"{record.pk}: {error}")
+            return False
+        return True
+
+    def _copy(self, record: Prediction, target: Path) -> bool:
+        """Whether it was not there yet."""
+        if target.exists() and _sha256(target.read_bytes()) == record.sha256:
+            return False
+        data = read_original(record)
+        if _sha256(data) != record.sha256:
+            raise OriginalLostError(
+                f"What the storage has of {record.original_filename} is not what was judged."
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(target) as part:
+            part.write_bytes(data)
+        return True
+
+    def _remove_all_but(self, wanted: dict[str, _Choice]) -> None:
+        for folder in self._class_folders():
+            if not folder.is_dir():
+                continue
+            for path in folder.iterdir():
+                name = path.relative_to(self.folder).as_posix()
+                if OURS.fullmatch(path.name) and name not in wanted:
+                    path.unlink()
+                    self.removed += not path.name.startswith(".")
+
+    def _remove_empty_folders(self) -> None:
+        """A split without pictures would be refused by training; without a folder it is none."""
+        for folder in self._class_folders():
+            with suppress(OSError):  # missing, or not empty
+                folder.rmdir()
+                folder.parent.rmdir()
+                folder.parent.parent.rmdir()
+
+    def _class_folders(self) -> list[Path]:
+        return [
+            self.folder / split / SOURCE / name
+            for split in SPLITS
+            for name in CLASS_FOLDERS.values()
+        ]
+
+
+def _choice(record: Prediction) -> _Choice:
+    image_format = record.image_format
+    return _Choice(
+        record_id=record.pk,
+        revision=record.review_revision,
+        reviewed_at=_reviewed_at(record),
+        label=record.label_in_force,
+        extension=EXTENSIONS.get(image_format, image_format.lower()),
+    )
+
+
+def _reviewed_at(record: Prediction) -> datetime:
+    """Reviews of records that were brought in from elsewhere may have no time."""
+    return record.reviewed_at or record.created_at
+
+
+def _later(one: _Choice, other: _Choice) -> _Choice:
+    later = max(one, other, key=lambda choice: (choice.reviewed_at, choice.record_id))
+    later.contradicted = one.contradicted or other.contradicted or one.label != other.label
+    return later
+
+
+def _row(path: str, record: Prediction) -> ManifestRow:
+    return ManifestRow(
+        path=path,
+        id=record.pk,
+        sha256=record.sha256,
+        label=record.label_in_force,
+        model_label=record.label,
+        fake_score=record.fake_score,
+        model_name=record.model_name,
+        model_version=record.model_version,
+        review_status=record.review_status,
+        reviewed_at=_reviewed_at(record).astimezone(UTC).isoformat(timespec="milliseconds"),
+        reviewer=str(record.reviewer or ""),
+        original_filename=record.original_filename,
+        source=record.source,
+        width=record.width,
+        height=record.height,
+    )
+
+
+def _make_ours(folder: Path) -> None:
+    """A new or empty folder gets its manifest, without rows; an export of ours has one already."""
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        with manifest.open(encoding="utf-8", errors="replace") as file:
+            is_ours = file.readline().rstrip() == ",".join(HEADER)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_ours = all(path.name.startswith(".") for path in folder.iterdir())
+        if is_ours:
+            with _new_manifest(folder):
+                pass
+    if not is_ours:
+        raise ExportError(f"{folder} is not empty and no export of reviews; choose another folder.")
+
+
+@contextmanager
+def _new_manifest(folder: Path) -> Iterator[Manifest]:
+    """It replaces the old one when it is complete."""
+    with (
+        _replacing(folder / MANIFEST) as part,
+        part.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield Manifest(file)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A hidden path beside ``path``; what is written there replaces it, unless an error comes."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

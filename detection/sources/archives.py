@@ -1,0 +1,405 @@
+"""The images of an archive: zip, or tar as it is or packed with gzip, bzip2 or xz.
+
+Archives come from strangers, and a small one can unpack to more than any disk holds. So everything
+is counted as it is really unpacked, whatever the headers claim, and at most one image is in memory.
+An image that cannot be unpacked is an item of the batch with its error, like any bad image; an
+archive that breaks off, or that holds too much, is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import lzma
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from django.conf import settings
+
+from detection.d3.errors import ImageError, UnsupportedImageError
+from detection.d3.images.containers import image_format
+from detection.files.keys import clean_filename
+from detection.judging.predict import Upload
+from detection.sources.folders import HEAD_BYTES, IMAGE_EXTENSIONS
+
+MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file
+MEMBERS_BESIDE = 1000
+MOST_UNPACKED_TIMES = 20  # the archive's size; photographs hardly shrink when they are packed
+ALWAYS_UNPACKED = 2**30  # bytes that a small archive may become: a few screenshots shrink a lot
+MOST_HEADER_BYTES = 2**20  # of one member of a tar
+MOST_DIRECTORY_BYTES = 2**26  # of a zip
+MOST_XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of it
+CHUNK = 2**16
+
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # a member, or the end of an empty archive
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # whose memory is bounded
+ZIP_ENCRYPTED, ZIP_UTF8 = 0x1, 0x800
+ZIP_ENTRY, ZIP_ENTRY_BYTES = b"PK\x01\x02", 30
+
+NO_ARCHIVE = (
+    "This file is no archive that can be read (zip, tar, tar.gz, tar.bz2 or tar.xz), or is damaged."
+)
+DAMAGED = "This archive is damaged, or a part of it is missing."
+
+# What Python's modules raise for bytes that make no sense. An OSError without a number is theirs,
+# and so is a place that no file can have; others are the disk's.
+NO_DISK_ERRORS = (None, errno.EINVAL)
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    ValueError,
+    OSError,
+)
+
+
+class ArchiveError(Exception):
+    """An archive that cannot be used; the message is one plain sentence."""
+
+    code = "invalid_archive"
+
+
+class ArchiveTooLargeError(ArchiveError):
+    """There is more in the archive than is taken."""
+
+    code = "archive_too_large"
+
+
+def images_in_archive(file: BinaryIO, *, max_images: int) -> Iterator[Upload]:
+    """The images of a seekable ``file``, one after the other, in the order of the archive.
+
+    The type of the archive is told by its content. Images are chosen as in a folder: by content,
+    or by name; what is hidden, and what is no file, is left out, and archives in the archive are
+    not opened. Names lose their folders. An image with too many bytes is cut off behind the first
+    that is too many, so that it is refused when it is judged.
+
+    Raises ArchiveError, also after some images.
+    """
+    found = 0
+    for upload in _open(file, max_members=MEMBERS_PER_IMAGE * max_images + MEMBERS_BESIDE):
+        if found == max_images:
+            raise ArchiveTooLargeError(f"The archive has more than {max_images} images.")
+        found += 1
+        yield upload
+    if not found:
+        raise ArchiveError("There is no image in this archive.")
+
+
+def _open(file: BinaryIO, *, max_members: int) -> Iterator[Upload]:
+    file.seek(0, 2)
+    size = file.tell()
+    file.seek(0)
+    head = file.read(8)
+    file.seek(0)
+    allowance = _Allowance(
+        members=max_members, unpacked=max(ALWAYS_UNPACKED, MOST_UNPACKED_TIMES * size)
+    )
+    if head.startswith(ZIP_STARTS):
+        return _images_in_zip(file, allowance)
+    if head.startswith(b"\x1f\x8b"):
+        file = gzip.GzipFile(fileobj=file)
+    elif head.startswith(b"BZh"):
+        file = bz2.BZ2File(file)
+    elif head.startswith(b"\xfd7zXZ\x00"):
+        file = _XzFile(file)
+    return _images_in_tar(_Unpacked(file, allowance), allowance)
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """How much more of an archive is taken."""
+
+    members: int
+    unpacked: int
+
+    def take_member(self) -> None:
+        self.members -= 1
+        if self.members < 0:
+            raise ArchiveTooLargeError("The archive has too many files.")
+
+    def take_bytes(self, count: int) -> None:
+        self.unpacked -= count
+        if self.unpacked < 0:
+            raise ArchiveTooLargeError("The archive unpacks to far more than it should.")
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+# Zip
+
+
+def _images_in_zip(file: BinaryIO, allowance: _Allowance) -> Iterator[Upload]:
+    with _damage():
+        archive = zipfile.ZipFile(_BoundedDirectory(file, allowance.members))
+    _check_apart(archive)
+    for member in archive.infolist():
+        name = _zip_name(member)
+        if _is_plain_file(member) and not _is_hidden(name):
+            upload = _zip_upload(archive, member, name, allowance)
+            if upload:
+                yield upload
+
+
+class _BoundedDirectory:
+    """The file of a zip, the directory of which is read as a whole and turned into objects before
+    anything can be asked of it.
+    """
+
+    def __init__(self, file: BinaryIO, max_members: int) -> None:
+        self._file = file
+        self._max_members = max_members
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MOST_DIRECTORY_BYTES:
+            raise ArchiveTooLargeError("The archive has too many files.")
+        data = self._file.read(size)
+        if data.count(ZIP_ENTRY) > self._max_members:
+            raise ArchiveTooLargeError("The archive has too many files.")
+        return data
+
+
+def _check_apart(archive: zipfile.ZipFile) -> None:
+    """Members that share their bytes are how a small zip unpacks to a very large one."""
+    end = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        if member.header_offset < end:
+            raise ArchiveError("Files in this archive overlap.")
+        end = member.header_offset + ZIP_ENTRY_BYTES + member.compress_size
+    if end > archive.start_dir:
+        raise ArchiveError("Files in this archive overlap.")
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """Without a word on its encoding it is read as the one of DOS, but macOS writes UTF-8."""
+    if member.flag_bits & ZIP_UTF8:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode()
+    except UnicodeError:
+        return member.filename
+
+
+def _is_plain_file(member: zipfile.ZipInfo) -> bool:
+    """Its type is in the upper half where the archive was written on Unix, and 0 elsewhere."""
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    return not member.filename.endswith("/") and kind in (0, stat.S_IFREG)
+
+
+def _zip_upload(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, allowance: _Allowance
+) -> Upload | None:
+    if member.flag_bits & ZIP_ENCRYPTED:
+        return _refused(name, "is encrypted")
+    if member.compress_type not in ZIP_METHODS:
+        return _refused(name, "is packed in a way that cannot be read")
+    try:
+        with _damage(), archive.open(member) as content:
+            return _upload(name, _Unpacked(content, allowance))
+    except ArchiveTooLargeError:
+        raise
+    except ArchiveError:
+        return _refused(name, "is damaged in the archive")
+
+
+# Tar
+
+
+class _Header(tarfile.TarInfo):
+    """Python takes any header that it cannot read for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
+    with _damage(NO_ARCHIVE):
+        file.at_once = MOST_HEADER_BYTES
+        archive = tarfile.TarFile(fileobj=file, tarinfo=_Header, encoding="utf-8")
+    while member := _next_member(archive, file):
+        allowance.take_member()
+        if member.isreg() and not _is_hidden(member.name):
+            upload = _tar_upload(archive, member)
+            if upload:
+                yield upload
+    with _damage():
+        file.drain()  # behind the last member comes the checksum of what was packed
+
+
+def _next_member(archive: tarfile.TarFile, file: _Unpacked) -> tarfile.TarInfo | None:
+    file.at_once = MOST_HEADER_BYTES
+    with _damage():
+        member = archive.next()
+    archive.members.clear()  # it would keep them all
+    archive.pax_headers.clear()
+    file.at_once = _image_bytes()
+    return member
+
+
+def _tar_upload(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Upload | None:
+    if member.issparse():  # terabytes of nothing need no bytes in the archive
+        return _refused(member.name, "is stored with holes, which cannot be read")
+    with _damage(), archive.extractfile(member) as content:
+        return _upload(member.name, content)
+
+
+class _XzFile:
+    """As lzma.LZMAFile, which gives a file as much memory as it asks for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decoder = _xz_decoder()
+        self._packed = b""
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while not data and not (self._decoder.eof and self._has_ended()):
+            if self._decoder.needs_input and not self._packed:
+                self._packed = self._file.read(CHUNK)
+                if not self._packed:
+                    raise EOFError
+            packed, self._packed = self._packed, b""
+            data = self._decoder.decompress(packed, size)
+        return data
+
+    def _has_ended(self) -> bool:
+        """There may be several streams, from programs that pack on several cores, and zeros
+        between them."""
+        rest = self._decoder.unused_data.lstrip(b"\x00")
+        while not rest and (packed := self._file.read(CHUNK)):
+            rest = packed.lstrip(b"\x00")
+        if rest:
+            self._decoder, self._packed = _xz_decoder(), rest
+        return not rest
+
+
+def _xz_decoder() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_XZ_MEMORY)
+
+
+# Both
+
+
+class _Unpacked:
+    """The bytes of an archive or of one file in it, forwards only, and counted.
+
+    ``at_once`` is how many may be read until it is set again: what a header claims to need is read
+    into memory.
+    """
+
+    def __init__(self, file: _Readable, allowance: _Allowance) -> None:
+        self.at_once = _image_bytes()
+        self._file = file
+        self._allowance = allowance
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        while self._position < position and self._read(min(CHUNK, position - self._position)):
+            pass
+
+    def read(self, size: int) -> bytes:
+        self.at_once -= size
+        if self.at_once < 0:
+            raise tarfile.ReadError("A header is too large.")
+        parts = []
+        while size and (part := self._read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def drain(self) -> None:
+        while self._read(CHUNK):
+            pass
+
+    def _read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._position += len(data)
+        self._allowance.take_bytes(len(data))
+        return data
+
+
+def _image_bytes() -> int:
+    """As many as an image may have, and some that are read ahead."""
+    return settings.MAX_UPLOAD_BYTES + 2 * CHUNK
+
+
+def _is_hidden(name: str) -> bool:
+    parts = re.split(r"[/\\]", name)
+    return any(
+        part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in parts
+    )
+
+
+def _upload(name: str, content: _Readable) -> Upload | None:
+    """None for a file that is no image."""
+    data = content.read(HEAD_BYTES)
+    if not _may_be_an_image(name, data):
+        return None
+    parts, rest = [data], settings.MAX_UPLOAD_BYTES + 1 - len(data)
+    while rest > 0 and (part := content.read(min(CHUNK, rest))):
+        parts.append(part)
+        rest -= len(part)
+    return Upload(clean_filename(name), b"".join(parts))
+
+
+def _refused(name: str, why: str) -> Upload | None:
+    """What cannot be unpacked: its name tells whether it should have been an image."""
+    if not _may_be_an_image(name, b""):
+        return None
+    return Upload(clean_filename(name), b"", error=ImageError(f"This file {why}."))
+
+
+def _may_be_an_image(name: str, head: bytes) -> bool:
+    if name.lower().endswith(IMAGE_EXTENSIONS):
+        return True
+    try:
+        image_format(head)
+    except UnsupportedImageError:
+        return False
+    return True
+
+
+@contextmanager
+def _damage(sentence: str = DAMAGED) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        if disk_error := _disk_error(error):
+            raise disk_error from None
+        raise ArchiveError(sentence) from error
+
+
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """The one that a module of Python's may have taken for damage."""
+    while error:
+        if isinstance(error, OSError) and error.errno not in NO_DISK_ERRORS:
+            return error
+        error = error.__context__
+    return None

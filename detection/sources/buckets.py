@@ -1,0 +1,110 @@
+"""Images that lie in the S3 store already: found below a prefix, and copied there by the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+from django.core.files.storage import default_storage
+
+from detection.d3.errors import ImageError
+from detection.files.storage import PresignedS3Storage
+from detection.outages import StorageUnavailableError, UnavailableError, storage_errors
+from detection.sources.folders import IMAGE_EXTENSIONS
+from detection.upkeep.verification import FOLDERS, TEMPORARY
+
+SCHEME = "s3://"
+OWN_FOLDERS = (*FOLDERS, TEMPORARY, "seeded")
+
+
+class BucketError(Exception):
+    """Nothing can be read at this place; the message is one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPrefix:
+    """``s3://bucket/prefix`` in the configured store."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
+        return cls(bucket, prefix)
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of a bucket."""
+
+    bucket: str
+    key: str
+    size: int
+
+    @property
+    def is_hidden(self) -> bool:
+        return any(part.startswith(".") for part in self.key.split("/"))
+
+    @property
+    def is_our_own(self) -> bool:
+        """A file of the service: it grows while a scan goes on, which would never end."""
+        return _is_our_own(self.bucket, self.key)
+
+    @property
+    def is_named_like_an_image(self) -> bool:
+        return self.key.lower().endswith(IMAGE_EXTENSIONS)
+
+
+def _is_our_own(bucket: str, key: str) -> bool:
+    folder, slash, _ = key.partition("/")
+    return bool(slash) and folder in OWN_FOLDERS and bucket == default_storage.bucket_name
+
+
+def list_objects(place: BucketPrefix) -> Iterator[StoredObject]:
+    """Every object below the prefix that is neither hidden nor our own, in the order of the keys.
+
+    Raises BucketError, and UnavailableError when the store is down.
+    """
+    pages = store_client().get_paginator("list_objects_v2")
+    if _is_our_own(place.bucket, place.prefix):
+        raise BucketError(f"{place} holds the service's own files; they are judged already.")
+    try:
+        for page in pages.paginate(Bucket=place.bucket, Prefix=place.prefix):
+            for entry in page.get("Contents", []):
+                found = StoredObject(place.bucket, entry["Key"], entry["Size"])
+                if not (found.is_hidden or found.is_our_own or found.key.endswith("/")):
+                    yield found
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise BucketError(f"{place} cannot be listed: {code}.") from error
+    except BotoCoreError as error:
+        raise StorageUnavailableError("The file storage cannot be reached.") from error
+
+
+def read_object(found: StoredObject, **options: str) -> bytes:
+    """Raises ImageError for an object that has gone since it was listed."""
+    client = store_client()
+    try:
+        with storage_errors():
+            response = client.get_object(Bucket=found.bucket, Key=found.key, **options)
+            return response["Body"].read()
+    except UnavailableError as error:
+        if _is_missing(error.__cause__):
+            raise ImageError(f"The object {found.key} is no longer in the bucket.") from error
+        raise
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey"
+
+
+def store_client() -> Any:
+    if not isinstance(default_storage, PresignedS3Storage):
+        raise BucketError("There is no S3 store: MINIO_ENDPOINT is not set.")
+    return default_storage.connection.meta.client

@@ -1,0 +1,345 @@
+"""What is counted: usage over all time or by day, scores, latencies, errors, the review queue.
+
+Nothing reads all the records: totals are kept of each day and of all days
+(``detection.records.totals``), and what is read here is as large as the period has days and model
+versions. Days are those of UTC.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Count, Sum
+from django.db.models.functions import TruncDay
+from django.utils import timezone
+
+from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
+from detection.records import totals
+from detection.records.paging import MICROSECOND
+from detection.records.visibility import sees_all, visible_predictions
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
+
+Group = dict[str, Any]
+
+DAY = timedelta(days=1)
+DEFAULT_DAYS = 30
+MAX_DAYS = 366
+PERCENTILES = (50, 90, 95, 99)
+
+
+class _Day(TruncDay):
+    """The first moment of the day. TruncDate would do, but takes MongoDB five times as long."""
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context):
+        """Read off the text: Django's own way calls a function in Python for each record."""
+        column, parameters = compiler.compile(self.lhs)
+        return f"SUBSTR({column}, 1, 10)", parameters
+
+
+class PeriodError(ValueError):
+    """Days that cannot be shown; the message is one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The days from ``first`` to ``last``, both of them included."""
+
+    first: date
+    last: date
+
+    @classmethod
+    def between(cls, first: date | None, last: date | None) -> Period:
+        """An open end is today, an open beginning 30 days with the last one. Raises PeriodError."""
+        last = last or timezone.now().date()
+        try:
+            first = first or last - timedelta(days=DEFAULT_DAYS - 1)
+        except OverflowError:
+            raise PeriodError("There is no such day.") from None
+        if first > last:
+            raise PeriodError("The first day is after the last one.")
+        if (last - first).days >= MAX_DAYS:
+            raise PeriodError(f"Ask for at most {MAX_DAYS} days.")
+        if last == date.max:  # no day follows it
+            raise PeriodError("There is no such day.")
+        return cls(first, last)
+
+    @classmethod
+    def latest(cls, days: int) -> Period:
+        """So many days, today among them."""
+        today = timezone.now().date()
+        return cls(today - timedelta(days=days - 1), today)
+
+    @property
+    def days(self) -> list[date]:
+        return [
+            self.first + timedelta(days=number)
+            for number in range((self.last - self.first).days + 1)
+        ]
+
+    @property
+    def start(self) -> datetime:
+        return datetime.combine(self.first, time.min, UTC)
+
+    @property
+    def end(self) -> datetime:
+        """The first moment after it."""
+        return datetime.combine(self.last, time.min, UTC) + timedelta(days=1)
+
+
+@dataclass(slots=True)
+class _Tally:
+    count: int = 0
+    uncertain: int = 0
+    score_sum: float = 0.0
+
+    def add(self, *, count: int, score_sum: float, uncertain: bool) -> None:
+        self.count += count
+        self.uncertain += count * uncertain
+        self.score_sum += score_sum
+
+    @property
+    def mean_score(self) -> float:
+        return self.score_sum / self.count if self.count else 0.0
+
+
+@dataclass(slots=True)
+class Usage:
+    """Predictions by the label that the model gave, whatever a reviewer made of it."""
+
+    fake: _Tally = field(default_factory=_Tally)
+    real: _Tally = field(default_factory=_Tally)
+
+    def add(
+        self, *, label: str, count: int, score_sum: float, uncertain: bool, **group: object
+    ) -> None:
+        tally = self.fake if label == Label.FAKE else self.real
+        tally.add(count=count, score_sum=score_sum, uncertain=uncertain)
+
+    @property
+    def total(self) -> int:
+        return self.fake.count + self.real.count
+
+    @property
+    def uncertain(self) -> int:
+        return self.fake.uncertain + self.real.uncertain
+
+    @property
+    def fake_percentage(self) -> float:
+        return _percentage(self.fake.count, self.total)
+
+    def figures(self) -> dict[str, object]:
+        """Totals, shares in percent, and the mean confidence (0..1) by label."""
+        return {
+            "total_predictions": self.total,
+            "fake_count": self.fake.count,
+            "real_count": self.real.count,
+            "uncertain_count": self.uncertain,
+            "fake_percentage": self.fake_percentage,
+            "real_percentage": _percentage(self.real.count, self.total),
+            "average_confidence": {
+                "fake": self.fake.mean_score,
+                "real": 1 - self.real.mean_score if self.real.count else 0.0,
+            },
+        }
+
+
+def _percentage(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def count_predictions(
+    *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
+) -> dict[str, object]:
+    """Usage figures of what ``user`` may see, from ``start`` on and before ``end``."""
+    usage = Usage()
+    for group in _groups(user, start, end):
+        usage.add(**group)
+    return usage.figures()
+
+
+def count_predictions_by_day(
+    *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
+) -> dict[str, object]:
+    """Usage figures as above and, under ``days``, those of each day. Raises PeriodError."""
+    period = Period.between(start and start.date(), end and _last_day(end))
+    usage, by_day = Usage(), {day: Usage() for day in period.days}
+    for group in _groups(user, start or period.start, end or period.end):
+        usage.add(**group)
+        by_day[group["day"]].add(**group)
+    days = [{"date": day, **each.figures()} for day, each in by_day.items()]
+    return {**usage.figures(), "days": days}
+
+
+def _last_day(end: datetime) -> date:
+    """The day of the last moment before ``end``."""
+    if end.time() > time.min:
+        return end.date()
+    try:
+        return end.date() - DAY
+    except OverflowError:
+        raise PeriodError("There is no such day.") from None
+
+
+def _groups(
+    user: AbstractUser | None, start: datetime | None, end: datetime | None
+) -> Iterator[Group]:
+    """Whole days come from their totals, parts of days at the ends from their records."""
+    owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
+    if start is None and end is None:
+        yield from count_groups(totals.all_days(owner=owner))
+        return
+    whole = _whole_days(start, end)
+    if whole.first > whole.last:  # within a day, or two
+        yield from _counted(user, start, end)
+        return
+    if start and start < whole.start:
+        yield from _counted(user, start, whole.start)
+    yield from count_groups(totals.days_between(whole.first, whole.last, owner=owner))
+    if end and whole.end < end:
+        yield from _counted(user, whole.end, end)
+
+
+def _whole_days(start: datetime | None, end: datetime | None) -> Period:
+    """From ``start`` on and before ``end``; where there are none, the first is after the last."""
+    first, last = date.min, date.max - DAY  # of the very last one there is no end
+    if start:
+        is_whole = start.time() == time.min
+        first = start.date() if is_whole else min(start.date(), last) + DAY
+    if end:
+        last = max(end.date(), date.min + DAY) - DAY
+    return Period(first, last)
+
+
+def _counted(
+    user: AbstractUser | None, start: datetime | None, end: datetime | None
+) -> Iterator[Group]:
+    limits = {"created_at__gte": start, "created_at__lt": end}
+    made = {name: limit for name, limit in limits.items() if limit is not None}
+    records = visible_predictions(user).filter(**made).annotate(first_moment=_Day("created_at"))
+    groups = records.order_by().values("first_moment", "label", "uncertain")
+    for group in groups.annotate(count=Count("pk"), score_sum=Sum("fake_score")):
+        yield {"day": group.pop("first_moment").date(), **group}
+
+
+def read_days(period: Period) -> list[Total]:
+    """The totals of each day, by model version, of both kinds."""
+    return [
+        row
+        for kind in (totals.USAGE, totals.SPREAD)
+        for row in totals.days_between(period.first, period.last, kind=kind)
+    ]
+
+
+def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
+    """Predictions by ``day`` (None: of all days), ``label``, ``uncertain``, ``review_status`` and
+    ``model_version``: ``count`` and ``score_sum`` of each group that has any.
+    """
+    for row in rows:
+        day = None if row.span == totals.EVER else date.fromisoformat(row.span)
+        for group in totals.groups_of(row):
+            yield {"day": day, "model_version": row.model_version, **group}
+
+
+@dataclass(slots=True)
+class ScoreBin:
+    """Predictions with a fake score from ``low`` on and below ``high``; the last bin includes 1."""
+
+    low: float
+    high: float
+    real: int = 0
+    fake: int = 0
+
+
+def count_scores(rows: Iterable[Total]) -> list[ScoreBin]:
+    """The histogram of the fake scores, by label."""
+    edges = [number / totals.SCORE_BINS for number in range(totals.SCORE_BINS + 1)]
+    bins = [ScoreBin(low, high) for low, high in pairwise(edges)]
+    for name, number in _summed(row.score_bins for row in rows).items():
+        label, _, place = name.partition("/")
+        score_bin = bins[int(place)]
+        if label == Label.FAKE:
+            score_bin.fake += number
+        else:
+            score_bin.real += number
+    return bins
+
+
+def latency_percentiles(rows: Iterable[Total]) -> dict[int, int]:
+    """Milliseconds, to two digits, within which so many percent were judged; empty without
+    predictions. Duplicates are left out: their scores were there already.
+    """
+    numbers = _summed(row.latencies for row in rows)
+    durations = sorted((int(each), number) for each, number in numbers.items() if number)
+    if not durations:
+        return {}
+    reached = list(accumulate(number for _, number in durations))
+    ranks = {percent: math.ceil(percent * reached[-1] / 100) for percent in PERCENTILES}
+    return {percent: durations[bisect_left(reached, rank)][0] for percent, rank in ranks.items()}
+
+
+def _summed(numbers: Iterable[dict[str, int]]) -> Counter[str]:
+    """The numbers of several rows by their names."""
+    sums: Counter[str] = Counter()
+    for each in numbers:
+        sums.update(each)
+    return sums
+
+
+def read_refusals(period: Period) -> list[RefusalCount]:
+    """Images that could not be judged, by day, source and code."""
+    return list(RefusalCount.objects.filter(day__gte=period.first, day__lte=period.last))
+
+
+def count_failed_batches(period: Period) -> int:
+    """Of those that were sent in the period."""
+    # Not "from its start on": some servers leave out what was made at that very moment.
+    sent = {"created_at__gt": period.start - MICROSECOND, "created_at__lt": period.end}
+    return PredictionBatch.objects.filter(status=PredictionBatch.Status.FAILED, **sent).count()
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewQueue:
+    """Predictions that nobody has reviewed yet, of all times."""
+
+    waiting: int
+    uncertain: int
+    oldest: datetime | None
+
+
+def review_queue() -> ReviewQueue:
+    groups = _waiting(totals.all_days())
+    return ReviewQueue(
+        waiting=sum(group["count"] for group in groups),
+        uncertain=sum(group["count"] for group in groups if group["uncertain"]),
+        oldest=_longest_waiting() if groups else None,
+    )
+
+
+def _waiting(rows: Iterable[Total]) -> list[Group]:
+    unreviewed = Prediction.Review.UNREVIEWED
+    return [group for group in count_groups(rows) if group["review_status"] == unreviewed]
+
+
+def _longest_waiting() -> datetime | None:
+    """The totals know the day."""
+    days = totals.days_between(date.min, date.max)
+    spans = [day.span for day in days if _waiting([day])]
+    if not spans:
+        return None
+    day = Period(*[date.fromisoformat(min(spans))] * 2)
+    # Not "from its start on": some servers leave out what was made at that very moment.
+    made = {"created_at__gt": day.start - MICROSECOND, "created_at__lt": day.end}
+    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, **made)
+    oldest = waiting.order_by("created_at").values_list("created_at", flat=True)[:1]
+    return next(iter(oldest), None)

@@ -1,0 +1,55 @@
+"""Old predictions, queued images and batches are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from detection.models import Prediction, PredictionBatch, QueuedImage, first_id, now
+from detection.outages import database_errors
+from detection.records.deleting import delete_with_files
+from detection.records.undoing import delete_files
+
+PURGE_STEP = 200  # predictions that are removed together
+
+
+def purge_predictions(*, before: datetime) -> Iterator[int]:
+    """Removes the predictions made before that moment with their files, images that have waited
+    since then, and batches of that time that have none left. Gives the number of predictions after
+    each step.
+
+    Raises UnavailableError; what was removed until then is counted already.
+    """
+    old = Prediction.objects.filter(created_at__lt=before).order_by("created_at")
+    while True:
+        with database_errors():
+            predictions = list(old[:PURGE_STEP])
+        if not predictions:
+            break
+        delete_with_files(predictions)
+        yield len(predictions)
+    _purge_queued(before)
+    with database_errors():
+        for batch in PredictionBatch.objects.filter(
+            created_at__lt=before, finished_at__isnull=False
+        ).iterator():
+            if not batch.predictions.exists():
+                batch.delete()
+
+
+def _purge_queued(before: datetime) -> None:
+    """Images that no worker ever came for; what is judged just now stays."""
+    old = QueuedImage.objects.filter(pk__lt=first_id(before)).order_by("pk")
+    with database_errors():
+        while images := list(old.filter(leased_until__lte=now())[:PURGE_STEP]):
+            ids = [image.pk for image in images]
+            QueuedImage.objects.filter(pk__in=ids, leased_until__lte=now()).delete()
+            kept = {*_ids(QueuedImage, ids), *_ids(Prediction, ids)}  # these need their files
+            delete_files(
+                [key for image in images if image.pk not in kept for key in image.file_keys]
+            )
+
+
+def _ids(model: type[QueuedImage | Prediction], ids: list[str]) -> Iterable[str]:
+    """Those of which there is a record."""
+    return model.objects.filter(pk__in=ids).order_by().values_list("pk", flat=True)

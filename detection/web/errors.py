@@ -1,0 +1,204 @@
+"""One envelope for every error: ``{"success": false, "error": sentence, "code": word}``."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import (
+    BadRequest,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.shortcuts import render
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from detection.d3.errors import (
+    D3Error,
+    ImageError,
+    ImageTooLargeError,
+    TooManyPixelsError,
+    UnsupportedImageError,
+)
+from detection.files.originals import OriginalLostError
+from detection.judging.batcher import CallerGoneError
+from detection.judging.heatmaps import OtherModelError
+from detection.outages import DatabaseUnavailableError, UnavailableError, database_errors
+from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
+from detection.queue.webhooks import WebhookUrlError
+from detection.sources.archives import ArchiveError, ArchiveTooLargeError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 5
+
+SENTENCES = {
+    400: "The request could not be understood.",
+    401: "Sign in, or send a token.",
+    403: "You have no access to this.",
+    404: "There is nothing at this address.",
+    405: "This address does not take that method.",
+    413: "The request is too large.",
+    500: "Something went wrong on our side; the error has been logged.",
+}
+
+# Status, sentence and code by class: the first that fits decides. None: the error's own.
+KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
+    (UnsupportedImageError, 415, None, None),
+    (ImageTooLargeError, 413, None, None),
+    (TooManyPixelsError, 413, None, None),
+    (ImageError, 400, None, None),
+    (ArchiveTooLargeError, 413, None, None),
+    (ArchiveError, 400, None, None),
+    (WebhookUrlError, 400, None, None),
+    (OriginalLostError, 404, None, None),
+    (OtherModelError, 409, None, None),
+    (BatchClosedError, 409, None, None),
+    (TooManyQueuedError, 400, None, None),
+    (UnavailableError, 503, None, None),
+    (CallerGoneError, 499, "The client hung up.", "client_hung_up"),  # as nginx counts them
+    (D3Error, 503, "The detector is not available.", "detector_unavailable"),
+    (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),
+    (TooManyFieldsSent, 400, "The request has too many fields.", "too_many_fields"),
+    (RequestDataTooBig, 413, SENTENCES[413], "request_too_large"),
+    (SuspiciousOperation, 400, SENTENCES[400], "bad_request"),
+    (BadRequest, 400, SENTENCES[400], "bad_request"),
+    (MultiPartParserError, 400, SENTENCES[400], "bad_request"),
+    (UnreadablePostError, 400, "The request ended before its body did.", "upload_interrupted"),
+    (Exception, 500, SENTENCES[500], "internal_server_error"),
+]
+
+
+class MissingImageError(APIException):
+    status_code = 400
+    default_code = "missing_image"
+
+
+class TooManyImagesError(APIException):
+    status_code = 400
+    default_code = "too_many_images"
+
+
+class NotAFormError(APIException):
+    status_code = 415
+    default_code = "unsupported_media_type"
+    default_detail = "Send a multipart/form-data request."
+
+
+class RequestTooLargeError(APIException):
+    status_code = 413
+    default_code = "request_too_large"
+    default_detail = SENTENCES[413]
+
+
+class TooManyPartsError(APIException):
+    status_code = 413
+    default_code = "too_many_parts"
+
+
+class FilesRefusedError(APIException):
+    status_code = 413
+    default_code = "files_refused"
+    default_detail = "This address takes no files."
+
+
+class LengthRequiredError(APIException):
+    status_code = 411
+    default_code = "length_required"
+    default_detail = "Send the request with a Content-Length header, not in chunks."
+
+
+def envelope(sentence: str, code: str) -> dict:
+    return {"success": False, "error": sentence, "code": code}
+
+
+def error_response(
+    status: int, sentence: str | None = None, code: str | None = None
+) -> JsonResponse:
+    """The envelope for code outside of REST framework; by default what the status says."""
+    standard = HTTPStatus(status)
+    body = envelope(
+        sentence or SENTENCES.get(status, f"{standard.phrase}."), code or standard.name.lower()
+    )
+    return JsonResponse(body, status=status, headers=_headers(status))
+
+
+def error_page(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
+    """The same for people; it asks neither who reads it nor anything else of the database."""
+    request.user = AnonymousUser()
+    context = {"error": sentence, "status": status}
+    return render(request, "pages/error.html", context, status=status)
+
+
+def exception_handler(error: Exception, context: dict) -> Response:
+    """REST framework's hook: each exception of a view becomes the envelope, none a traceback."""
+    error = as_ours(error)
+    if isinstance(error, Http404):  # Django's own sentence names our classes
+        error = NotFound(SENTENCES[404])
+    response = drf_exception_handler(error, context) or _known_error(error, context["request"])
+    if not isinstance(response.data, dict) or "success" not in response.data:
+        response.data = envelope(*_sentence_and_code(response.data))
+    return response
+
+
+def as_ours(error: Exception) -> Exception:
+    """A lost database fails wherever it is asked first: it may be while telling who asks."""
+    try:
+        with database_errors():
+            raise error
+    except DatabaseUnavailableError as unavailable:
+        return unavailable
+    except Exception:
+        return error
+
+
+def _known_error(error: Exception, request) -> Response:
+    status, sentence, code = status_sentence_code(error)
+    if isinstance(error, UnavailableError):
+        log_unavailable(request, error)
+    elif status >= 500:
+        logger.error("%s %s failed.", request.method, request.path, exc_info=error)
+    return Response(envelope(sentence, code), status=status, headers=_headers(status))
+
+
+def status_sentence_code(error: Exception) -> tuple[int, str, str]:
+    """Return what the answer says of an error."""
+    if isinstance(error, APIException):
+        return error.status_code, str(error.detail), error.detail.code
+    return next(
+        (status, sentence or str(error), code or error.code)
+        for error_class, status, sentence, code in KNOWN_ERRORS
+        if isinstance(error, error_class)
+    )
+
+
+def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:
+    """One line, since there may be thousands while something is down."""
+    reason = str(error.__cause__ or error).partition("\n")[0]
+    logger.warning("%s %s: %s %s", request.method, request.path, error, reason)
+
+
+def _headers(status: int) -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+
+
+def _sentence_and_code(data: dict | list) -> tuple[str, str]:
+    """REST framework gives one detail, or messages by field; people read one sentence."""
+    if isinstance(data, dict) and "detail" in data:
+        return str(data["detail"]), data["detail"].code
+    return _sentence(data), "invalid"
+
+
+def _sentence(data: dict | list | str) -> str:
+    if isinstance(data, dict):
+        return " ".join(f"{field}: {_sentence(messages)}" for field, messages in data.items())
+    if isinstance(data, list):
+        return " ".join(_sentence(message) for message in data)
+    return str(data)

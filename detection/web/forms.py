@@ -1,0 +1,86 @@
+"""Forms that come without images: small, without files, and within these limits before anything
+reads them. The check of a form's token reads the body before the caller is known.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.files.uploadhandler import FileUploadHandler
+from django.http import HttpRequest, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from rest_framework.exceptions import APIException, Throttled
+
+from detection.outages import QueueFullError, UnavailableError, database_errors
+from detection.web.errors import FilesRefusedError, TooManyPartsError
+from detection.web.throttling import FormThrottle
+from detection.web.uploads import body_size, check_small_body
+
+MAX_PARTS = 20
+MAX_ANONYMOUS_FORMS = 8  # read at a time, so that slow clients leave threads for the others
+MULTIPART = "multipart/form-data"
+FORM_TYPES = {MULTIPART, "application/x-www-form-urlencoded"}
+# What ``read_form`` raises
+FORM_ERRORS = (
+    APIException,
+    BadRequest,
+    MultiPartParserError,
+    SuspiciousOperation,
+    UnavailableError,
+    UnreadablePostError,
+)
+
+_anonymous_forms = threading.BoundedSemaphore(MAX_ANONYMOUS_FORMS)
+
+
+class NoFiles(FileUploadHandler):
+    """Refuse files; for every request whose view does not take images."""
+
+    def new_file(self, *description: object, **options: object) -> None:
+        raise FilesRefusedError
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Never called, since there is no file."""
+
+    def file_complete(self, file_size: int) -> None:
+        """Never called, since there is no file."""
+
+
+def read_form(request: HttpRequest) -> None:
+    """Read the form of a request without images, so that views find it read.
+
+    Raises RequestTooLargeError, TooManyPartsError, FilesRefusedError, Throttled, QueueFullError,
+    DatabaseUnavailableError, and what Django raises for a body that is no form: FORM_ERRORS.
+    """
+    check_small_body(request)
+    is_form = request.method == "POST" and request.content_type in FORM_TYPES
+    if not is_form or body_size(request) == 0:
+        return
+    with database_errors():
+        is_anonymous = not request.user.is_authenticated
+    if not is_anonymous:
+        _read(request)
+        return
+    throttle = FormThrottle()
+    if not throttle.allow_request(request, None):
+        raise Throttled(throttle.wait())
+    if not _anonymous_forms.acquire(blocking=False):
+        raise QueueFullError("Too many forms are being read already; try again later.")
+    try:
+        _read(request)
+    finally:
+        _anonymous_forms.release()
+
+
+def _read(request: HttpRequest) -> None:
+    if request.content_type == MULTIPART:
+        _check_parts(request)
+    request.POST  # noqa: B018  parses the form
+
+
+def _check_parts(request: HttpRequest) -> None:
+    """Django counts fields and named files only; other parts take its time as well."""
+    boundary = b"--" + request.content_params.get("boundary", "").encode(errors="replace")
+    if request.body.count(boundary) > MAX_PARTS + 1:  # and the one at the end
+        raise TooManyPartsError(f"The form has too many parts; at most {MAX_PARTS} are taken.")

@@ -1,0 +1,214 @@
+"""Around every request: its record in the log and the metrics, and errors in one envelope."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from math import ceil
+
+from django.contrib.admindocs.views import simplify_regex
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from rest_framework.exceptions import Throttled
+from rest_framework.throttling import BaseThrottle
+
+from detection import prometheus
+from detection.models import new_id
+from detection.outages import UnavailableError
+from detection.web.errors import (
+    RequestTooLargeError,
+    as_ours,
+    error_page,
+    error_response,
+    log_unavailable,
+    status_sentence_code,
+)
+from detection.web.forms import FORM_ERRORS, read_form
+from detection.web.request_id import request_id
+from detection.web.throttling import LoginThrottle
+from detection.web.uploads import View, check_body_size, is_for_images, receive_files
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+logger = logging.getLogger("detection.requests")
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
+# What programs ask, whatever they accept
+API = ("/api/", "/predict", "/batch_predict", "/health", "/metrics", "/files/")
+GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def request_record(get_response: GetResponse) -> GetResponse:
+    """One line in the log for each request, with an id that the client gets as well.
+
+    Only the path is logged: the query of a link to a file is a key to it.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "")
+        request_id.set(given if GIVEN_ID.fullmatch(given) else new_id())
+        start = time.perf_counter()
+        with prometheus.REQUESTS_IN_PROGRESS.track_inprogress():
+            response = get_response(request)
+        _record(request, response, seconds=time.perf_counter() - start)
+        response.headers["X-Request-ID"] = request_id.get()
+        return response
+
+    return middleware
+
+
+def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
+    method = request.method if request.method in METHODS else "other"
+    route = _route(request)
+    code = _error_code(response)
+    prometheus.REQUESTS.labels(method, route, response.status_code).inc()
+    prometheus.REQUEST_SECONDS.labels(method, route).observe(seconds)
+    if code:
+        prometheus.ERRORS.labels(code).inc()
+    logger.info(
+        "%s %s %s",
+        request.method,
+        request.path,
+        response.status_code,
+        extra={
+            "method": request.method,
+            "path": request.path,
+            "route": route,
+            "status": response.status_code,
+            "duration_ms": round(seconds * 1000, 1),
+            "code": code,
+            "address": BaseThrottle().get_ident(request),
+        },
+    )
+
+
+def _route(request: HttpRequest) -> str:
+    """The pattern of the address, so that there are few; unknown addresses are one."""
+    match = request.resolver_match
+    return simplify_regex(match.route) if match else "unknown"
+
+
+def _error_code(response: HttpResponse) -> str | None:
+    if response.status_code < 400 or not _is_json(response):
+        return None
+    return json.loads(response.content).get("code")
+
+
+def _is_json(response: HttpResponse) -> bool:
+    return response.headers.get("Content-Type", "").startswith("application/json")
+
+
+def _refusal(
+    request: HttpRequest, status: int, sentence: str | None = None, code: str | None = None
+) -> HttpResponse:
+    """A page for people who look at pages, else the envelope."""
+    envelope = error_response(status, sentence, code)
+    if not _is_for_people(request):
+        return envelope
+    page = error_page(request, status, json.loads(envelope.content)["error"])
+    page.is_refusal = True
+    if "Retry-After" in envelope.headers:
+        page.headers["Retry-After"] = envelope.headers["Retry-After"]
+    return page
+
+
+def _refusal_of(request: HttpRequest, error: Exception) -> HttpResponse:
+    if isinstance(error, UnavailableError):
+        log_unavailable(request, error)
+    refusal = _refusal(request, *status_sentence_code(error))
+    if isinstance(error, Throttled):
+        refusal.headers["Retry-After"] = str(ceil(error.wait))
+    return refusal
+
+
+def _is_for_people(request: HttpRequest) -> bool:
+    """A browser at an address that is none of the API; signing in to the API is for people too."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        return False
+    login = reverse("rest_framework:login").removesuffix("login/")
+    return request.path.startswith(login) or not request.path.startswith(API)
+
+
+class JsonErrors:
+    """Replaces Django's error pages, those of DEBUG included, by the envelope or a page of ours.
+
+    Pages that people read are left alone: the admin's, those of the browsable API, stale forms.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+        self._admin = reverse("admin:index")
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        if response.status_code < 400 or _is_json(response) or self._is_page(request, response):
+            return response
+        refusal = _refusal(request, response.status_code)
+        for name, value in response.headers.items():
+            if name.lower() not in CONTENT_HEADERS:
+                refusal.headers[name] = value
+        return refusal
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """A lost database outside of REST framework: in the admin, at the login."""
+        error = as_ours(error)
+        return _refusal_of(request, error) if isinstance(error, UnavailableError) else None
+
+    def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:
+        browsable = getattr(response, "accepted_renderer", None)
+        if request.path.startswith(self._admin) or browsable is not None:
+            return True
+        stale_form = response.status_code == 403 and _is_for_people(request)
+        return stale_form or hasattr(response, "is_refusal")
+
+
+class BodyLimits:
+    """Refuses a body that is too large for any request, and a form that is more than small where no
+    images are taken, before anything else reads them.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            check_body_size(request)
+        except RequestTooLargeError as error:
+            return _refusal_of(request, error)
+        try:
+            return self._get_response(request)
+        finally:
+            if hasattr(request, "upload_folder"):
+                request.upload_folder.delete()
+
+    def process_view(
+        self, request: HttpRequest, view: View, arguments: tuple, options: dict
+    ) -> HttpResponse | None:
+        """Called before the check of the form's token, the first that would read the body."""
+        if is_for_images(view, request.method):
+            request.upload_folder = receive_files(request)
+            return None
+        try:
+            read_form(request)
+        except FORM_ERRORS as error:
+            return _refusal_of(request, error)
+        return None
+
+
+def throttle_logins(get_response: GetResponse) -> GetResponse:
+    """Guessing passwords is slow, and does not keep the service busy."""
+    pages = {reverse(name) for name in ("admin:login", "rest_framework:login", "sign-in")}
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        throttle = LoginThrottle()
+        if request.method != "POST" or request.path not in pages:
+            return get_response(request)
+        if throttle.allow_request(request, None):
+            return get_response(request)
+        return _refusal_of(request, Throttled(throttle.wait(), "Too many tries; wait a little."))
+
+    return middleware

@@ -1,0 +1,88 @@
+"""Files of a request on disk that hold no descriptors: a batch may have thousands of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+from django.http import HttpRequest
+
+from detection.outages import StorageUnavailableError
+
+
+class UploadFolder(FileUploadHandler):
+    """Write each file of a request into one temporary folder, and close it when it is complete.
+
+    Raises StorageUnavailableError when the disk takes no more.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request)
+        self.file: BinaryIO | None = None  # Django closes it where a file breaks off
+        self._folder: TemporaryDirectory | None = None
+        self._numbers = count()
+
+    def new_file(self, *description: object, **options: object) -> None:
+        super().new_file(*description, **options)
+        with _disk_errors():
+            if self._folder is None:
+                self._folder = TemporaryDirectory(prefix="d3-upload-", ignore_cleanup_errors=True)
+            self.file = (Path(self._folder.name) / str(next(self._numbers))).open("xb")
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        with _disk_errors():
+            self.file.write(raw_data)
+
+    def file_complete(self, file_size: int) -> FileOnDisk:
+        with _disk_errors():
+            self.file.close()
+        return FileOnDisk(
+            Path(self.file.name),
+            name=self.file_name,
+            content_type=self.content_type,
+            size=file_size,
+            charset=self.charset,
+            content_type_extra=self.content_type_extra,
+        )
+
+    def delete(self) -> None:
+        """Delete all files of the request, incomplete ones too."""
+        if self.file is not None:
+            with suppress(OSError):  # the disk is full, and the file goes anyway
+                self.file.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+class FileOnDisk(UploadedFile):
+    """A complete file, closed until ``open``."""
+
+    def __init__(self, path: Path, **description: object) -> None:
+        super().__init__(**description)
+        self._path = path
+
+    def temporary_file_path(self) -> str:
+        return str(self._path)
+
+    def open(self, mode: str = "rb") -> FileOnDisk:
+        self.close()
+        self.file = self._path.open(mode)
+        return self
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailableError("There is no room for uploads; try again later.") from error

@@ -1,0 +1,399 @@
+"""How fast the whole way of an image is: from its file to its record, and where the time goes.
+
+Everything is real: the store, the database, the model. All that is written is deleted again.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from PIL import Image
+
+from detection.d3 import Detector
+from detection.d3.images.decoding import DecodedImage, decode_image
+from detection.files.keys import storage_key
+from detection.judging.drawing import draw_result, fitted
+from detection.judging.predict import Upload, predict_images
+from detection.management.interrupts import StopSignals
+from detection.models import Prediction, PredictionBatch, Source, new_id, now
+from detection.outages import database_errors, storage_errors
+from detection.records.batches import open_batch
+from detection.records.deleting import delete_prediction
+from detection.records.undoing import take_back
+from detection.records.writing import write_prediction
+from detection.workbench.speed import images_per_second, matrix_peak, operations, plain_score
+
+BATCHES = (1, 8, 32)
+SIDE = 512  # pixels of the pictures that are judged
+STAGES = ("read", "decode", "preprocess", "model", "render", "store", "record")
+SECONDS = 4.0  # about, for each measurement
+ROUNDS = 4  # in which all measurements take turns: whoever else is busy here disturbs them alike
+MOST_SECONDS = 12.0  # for a batch size; a slow model, which used them up, has no further turn
+
+Numbers = dict[str, dict[str, float]]
+Lap = dict[str, float]  # the seconds of each stage of one image
+
+
+class PreviousError(Exception):
+    """The numbers of an earlier run that cannot be used; the message is one plain sentence."""
+
+
+@dataclass(slots=True)
+class Benchmark:
+    """Numbers of one run. ``stages`` are milliseconds for one image; ``service`` and ``engine`` are
+    images per second by batch size, with and without all that is around the model; ``plain`` is the
+    same work one step after the other, in fp32, each view in a pass of its own. What was
+    measured in several rounds is their median.
+    """
+
+    model: str
+    version: str
+    device: str
+    precision: str
+    cores: int
+    picture: str
+    stages: dict[str, float] = field(default_factory=dict)
+    plain_stages: dict[str, float] = field(default_factory=dict)
+    engine: dict[str, float] = field(default_factory=dict)
+    service: dict[str, float] = field(default_factory=dict)
+    plain: float = 0.0
+    cores_busy: float = 0.0
+    image_gflop: float = 0.0
+    peak_gflops: float = 0.0
+    share_of_peak: float = 0.0
+    memory_mib: float = 0.0
+    gpu_memory_mib: float | None = None
+
+    @property
+    def times_plain(self) -> float:
+        return max(self.service.values()) / self.plain
+
+    @property
+    def model_times_plain(self) -> float:
+        """The model's step alone, for one image."""
+        return self.plain_stages["model"] / self.stages["model"]
+
+    def times(self, previous: Numbers) -> Numbers:
+        """How many times as fast as the ``previous`` numbers."""
+        faster = {name: before / self.stages[name] for name, before in previous["stages"].items()}
+        rates = {
+            key: {size: getattr(self, key)[size] / rate for size, rate in previous[key].items()}
+            for key in ("engine", "service")
+        }
+        return {"stages": faster, **rates}
+
+
+def measure(detector: Detector) -> Benchmark:
+    """Raises D3Error, and UnavailableError when storage or database is down."""
+    device = torch.device(detector.info.device)
+    result = Benchmark(
+        model=detector.info.name,
+        version=detector.info.version,
+        device=str(device),
+        precision=detector.info.precision,
+        cores=torch.get_num_threads(),
+        picture=f"JPEG, {SIDE}×{SIDE} pixels",
+    )
+    with TemporaryDirectory() as folder, _records() as batch:
+        pictures = _Pictures(Path(folder))
+        views = detector.prepare(pictures.new())
+        detector.logits([views])  # the first pass is slower
+        result.image_gflop = operations(detector, views) / 1e9
+        _measure_in_turns(result, detector, pictures, batch)
+    result.memory_mib = _peak_memory()
+    if device.type == "cuda":
+        result.gpu_memory_mib = torch.cuda.max_memory_allocated(device) / 2**20
+    return result
+
+
+def _measure_in_turns(
+    result: Benchmark, detector: Detector, pictures: _Pictures, batch: PredictionBatch
+) -> None:
+    seconds = SECONDS / ROUNDS
+    plain_laps: list[Lap] = []
+    laps: list[Lap] = []
+    peaks: list[float] = []
+    shares: list[float] = []
+    sizes = [_BatchSize(size) for size in BATCHES]
+    for _ in range(ROUNDS):
+        taking_part = [size for size in sizes if size.spent < MOST_SECONDS]
+        if not taking_part:
+            break
+        plain_laps += _serial(plain_score, detector, pictures, batch, seconds)
+        laps += _serial(_score, detector, pictures, batch, seconds)
+        peaks.append(matrix_peak(torch.device(result.device), result.precision) / 1e9)
+        for size in taking_part:
+            size.measure(detector, pictures, batch, seconds)
+        fastest = max(size.engine[-1] for size in taking_part)
+        shares.append(fastest * result.image_gflop / peaks[-1])  # of the same minute
+    result.plain_stages, result.stages = _medians(plain_laps), _medians(laps)
+    result.plain = 1000 / sum(result.plain_stages.values())
+    result.peak_gflops, result.share_of_peak = median(peaks), median(shares)
+    result.engine = {str(size.images): median(size.engine) for size in sizes}
+    result.service = {str(size.images): median(size.service) for size in sizes}
+    result.cores_busy = max(max(size.busy) for size in sizes) / result.cores
+
+
+@dataclass(slots=True)
+class _BatchSize:
+    """What was measured with so many ``images`` at a time, turn by turn."""
+
+    images: int
+    engine: list[float] = field(default_factory=list)
+    service: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    spent: float = 0.0
+
+    def measure(
+        self, detector: Detector, pictures: _Pictures, batch: PredictionBatch, seconds: float
+    ) -> None:
+        """Takes about that many ``seconds`` for each of the two, or one batch if that is longer."""
+        start = time.perf_counter()
+        views = [detector.prepare(pictures.new())] * self.images
+        self.engine.append(images_per_second(detector, views, seconds))
+        enough = max(self.images, round(self.engine[-1] * seconds))
+        rate, busy = _service(detector, pictures, batch, self.images, enough)
+        self.service.append(rate)
+        self.busy.append(busy)
+        self.spent += time.perf_counter() - start
+
+
+def _medians(laps: list[Lap]) -> dict[str, float]:
+    """The milliseconds of each stage."""
+    return {stage: 1000 * median(each[stage] for each in laps) for stage in STAGES}
+
+
+def _score(detector: Detector, views: torch.Tensor) -> float:
+    [score] = detector.scores([views])
+    return score
+
+
+class _Pictures:
+    """New ones each time: scores of bytes that were judged before would be used again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._random = np.random.default_rng()
+        self._count = 0
+
+    def new(self) -> Path:
+        coarse = self._random.integers(0, 256, (SIDE // 8, SIDE // 8, 3), np.uint8)
+        image = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        self._count += 1
+        path = self._folder / f"{self._count}.jpg"
+        image.save(path, quality=90)
+        return path
+
+
+@contextmanager
+def _records() -> Iterator[PredictionBatch]:
+    """A batch for all records; it goes, and they with their files, whatever happens."""
+    batch = open_batch(total_images=0, source=Source.SCAN)
+    try:
+        yield batch
+    finally:
+        with StopSignals() as stop:
+            stop.ignore()
+            _delete(batch)
+
+
+def _delete(batch: PredictionBatch) -> None:
+    with database_errors():
+        predictions = [*Prediction.objects.filter(batch=batch)]
+    for prediction in predictions:
+        delete_prediction(prediction=prediction)
+    with database_errors():
+        batch.delete()
+
+
+def _serial(
+    judge: Callable[[Detector, torch.Tensor], float],
+    detector: Detector,
+    pictures: _Pictures,
+    batch: PredictionBatch,
+    seconds: float,
+) -> list[Lap]:
+    """One image after the other, each by itself, for so many seconds."""
+    laps: list[Lap] = []
+    while sum(sum(each.values()) for each in laps) < seconds:
+        laps.append(_stages(judge, detector, pictures.new(), batch))
+    return laps
+
+
+def _stages(
+    judge: Callable[[Detector, torch.Tensor], float],
+    detector: Detector,
+    path: Path,
+    batch: PredictionBatch,
+) -> Lap:
+    times = [time.perf_counter()]
+
+    def lap() -> None:
+        times.append(time.perf_counter())
+
+    data = path.read_bytes()
+    lap()
+    image = decode_image(data)
+    lap()
+    views = detector.prepare(image.pixels)
+    lap()
+    score = judge(detector, views)
+    lap()
+    verdict = detector.verdict(score)
+    drawn = draw_result(
+        fitted(image.pixels), label=verdict.label, score=score, uncertain=verdict.uncertain
+    )
+    lap()
+    prediction = _prediction(detector, image, score, path.name, batch)
+    try:
+        with storage_errors():
+            default_storage.save(prediction.result_image.name, ContentFile(drawn))
+            default_storage.save(prediction.original_image.name, ContentFile(data))
+        lap()
+        with database_errors():
+            write_prediction(prediction)
+            changed = batch.count(index=0, filename=path.name, error=None)
+            batch.save(update_fields=changed)
+        lap()
+    except BaseException as error:
+        take_back(cause=error, predictions=[prediction.pk], files=prediction.file_keys)
+        raise
+    return {stage: end - start for stage, (start, end) in zip(STAGES, pairwise(times), strict=True)}
+
+
+def _prediction(
+    detector: Detector, image: DecodedImage, score: float, name: str, batch: PredictionBatch
+) -> Prediction:
+    verdict, moment = detector.verdict(score), now()
+    key = partial(storage_key, record_id=(pk := new_id(moment)), moment=moment, filename=name)
+    return Prediction(
+        id=pk,
+        batch=batch,
+        source=Source.SCAN,
+        original_filename=name,
+        result_filename=name,
+        result_image=key(folder="results"),
+        original_image=key(folder="originals"),
+        sha256=image.sha256,
+        size_bytes=image.size_bytes,
+        width=image.width,
+        height=image.height,
+        image_format=image.format,
+        label=verdict.label,
+        fake_score=score,
+        threshold=verdict.threshold,
+        margin=abs(score - verdict.threshold),
+        uncertain=verdict.uncertain,
+        model_name=detector.info.name,
+        model_version=detector.info.version,
+        duration_ms=0,
+        created_at=moment,
+        updated_at=moment,
+    )
+
+
+def _service(
+    detector: Detector, pictures: _Pictures, batch: PredictionBatch, size: int, images: int
+) -> tuple[float, float]:
+    """Images per second through the service by groups of ``size``, and the cores kept busy."""
+    paths = [pictures.new() for _ in range(images)]
+    uploads = (Upload(filename=path.name, data=path) for path in paths)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    outcomes = predict_images(
+        uploads=uploads, source=Source.SCAN, batch=batch, batch_size=size, detector=detector
+    )
+    with closing(outcomes):
+        for _ in outcomes:
+            pass
+    took = time.perf_counter() - start
+    return images / took, (time.process_time() - cpu_start) / took
+
+
+def _peak_memory() -> float:
+    """Of the process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def read_previous(path: Path) -> Numbers:
+    """What ``benchmark --json`` wrote in an earlier release. Raises PreviousError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: {name: float(found[key][name]) for name in names} for key, names in _COMPARED}
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise PreviousError(f"The numbers {path} cannot be read: {reason}.") from error
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise PreviousError(f"The file {path} was not written by benchmark --json.") from error
+
+
+_SIZES = tuple(map(str, BATCHES))
+_COMPARED = (("stages", STAGES), ("engine", _SIZES), ("service", _SIZES))
+
+
+def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
+    """For ``read_previous``, with the ratios of the table."""
+    ratios = ("times_plain", "model_times_plain")
+    numbers = {**asdict(result), **{name: getattr(result, name) for name in ratios}}
+    if previous:
+        numbers["times_previous"] = result.times(previous)
+    return json.dumps(numbers, indent=2, ensure_ascii=False)
+
+
+def table(result: Benchmark, previous: Numbers | None = None) -> str:
+    """The whole run in lines of text; where there are earlier numbers, how many times as fast."""
+    earlier = previous or {"stages": {}, "engine": {}, "service": {}}
+    lines = [
+        f"{result.model} {result.version}, {result.precision} on {result.device}, "
+        f"{result.cores} cores; {result.picture}",
+        "",
+        _LINE.format("Milliseconds for one image", "plain", "now", "ratio", "previous", "ratio"),
+    ]
+    for name in STAGES:
+        plain, took = result.plain_stages[name], result.stages[name]
+        before = earlier["stages"].get(name)
+        lines.append(_row(name, plain, took, before, lower_is_better=True))
+    lines += ["", _LINE.format("Images per second", "plain", "now", "ratio", "previous", "ratio")]
+    for key in ("engine", "service"):
+        plain = 1000 / result.plain_stages["model"] if key == "engine" else result.plain
+        for size, rate in getattr(result, key).items():
+            before = earlier[key].get(size)
+            lines.append(_row(f"{key}, batch {size}", plain, rate, before))
+    gpu = "" if result.gpu_memory_mib is None else f", on the GPU {result.gpu_memory_mib:.0f} MiB"
+    lines += [
+        "",
+        f"Operations of the model: {result.image_gflop:.2f} GFLOP an image",
+        f"Fastest matrix product:  {result.peak_gflops:.0f} GFLOP/s in {result.precision}",
+        f"Share that is reached:   {result.share_of_peak:.0%}",
+        f"Cores busy:              {result.cores_busy:.0%}",
+        f"Peak memory:             {result.memory_mib:.0f} MiB{gpu}",
+    ]
+    return "\n".join(lines)
+
+
+_LINE = "{:<27}{:>9}{:>9}{:>8}{:>10}{:>8}"
+
+
+def _row(
+    name: str, plain: float, number: float, before: float | None, *, lower_is_better: bool = False
+) -> str:
+    def ratio(other: float) -> str:
+        return f"{other / number if lower_is_better else number / other:.2f}×"
+
+    last = ("", "") if before is None else (f"{before:.2f}", ratio(before))
+    return _LINE.format(name, f"{plain:.2f}", f"{number:.2f}", ratio(plain), *last).rstrip()

@@ -1,0 +1,216 @@
+"""Made-up predictions, to try the project with as many records as it may have one day.
+
+They look like a year of work: names, scores, reviews and latencies in a mix as in practice, the
+same ones for the same seed. All share two small files, in a folder that no real record uses. They
+are told by their model versions, and so they can be removed again.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from PIL import Image
+from ulid import ULID
+
+from detection.judging.drawing import draw_result
+from detection.models import Label, Prediction, PredictionBatch, Source, Total
+from detection.outages import database_errors, storage_errors
+from detection.records import totals
+from detection.records.undoing import delete_files
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # one after the other
+OWNERS = ("seeded-ann", "seeded-bob", "seeded-eve")
+RESULT, ORIGINAL = "seeded/result.jpg", "seeded/original.jpg"
+YEAR = timedelta(days=365)
+STEP = 500  # records that are written together
+BATCH_EVERY, BATCH_SIZE = 20, 5
+THRESHOLD, BAND = 0.56, 0.05
+NAMES = (
+    "IMG_{:07}.jpg",
+    "DSC{:05}.JPG",
+    "holiday {}.jpeg",
+    "screenshot-{}.png",
+    "portrait_{}.webp",
+)
+FAKES, DUPLICATES = 0.3, 0.05  # shares of the images
+SOURCES = {Source.API: 60, Source.SCAN: 25, Source.PAGE: 15}
+REVIEWS = {
+    Prediction.Review.UNREVIEWED: 95,
+    Prediction.Review.CONFIRMED: 4,
+    Prediction.Review.OVERTURNED: 1,
+}
+
+
+def has_foreign_records() -> bool:
+    """Predictions that were not made here."""
+    with database_errors():
+        others = (row for row in totals.all_days() if row.model_version not in VERSIONS)
+        return any(number for row in others for number in row.counts.values())
+
+
+def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[int]:
+    """Stores ``count`` predictions of the year before ``until``; gives their number step by step.
+
+    Raises UnavailableError; what was given until then is stored.
+    """
+    _store_files()
+    with database_errors():
+        owners = [_owner(name) for name in OWNERS]
+    made = _Making(count=count, until=until, seed=seed, owners=owners).predictions()
+    while step := list(islice(made, STEP)):
+        batches = [each.batch for each in step if each.batch_index == 0]
+        with database_errors(), transaction.atomic():
+            PredictionBatch.objects.bulk_create(batches)
+            _insert(step)
+            totals.count(step)
+        yield len(step)
+
+
+def _insert(predictions: list[Prediction]) -> None:
+    """Into SQL as plain values: Django would take longer to write the command than SQLite to carry
+    it out.
+    """
+    if connection.vendor == "mongodb":
+        Prediction.objects.bulk_create(predictions)
+        return
+    fields = Prediction._meta.concrete_fields
+    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    marks = ", ".join(["%s"] * len(fields))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {Prediction._meta.db_table} ({columns}) VALUES ({marks})",
+            [[_plain(each.__dict__[field.attname]) for field in fields] for each in predictions],
+        )
+
+
+def _plain(value: object) -> object:
+    is_moment = isinstance(value, datetime)
+    return connection.ops.adapt_datetimefield_value(value) if is_moment else value
+
+
+def remove_seeded() -> Iterator[int]:
+    """Removes all of it, predictions first; gives their number step by step."""
+    seeded = Prediction.objects.filter(model_version__in=VERSIONS).order_by()
+    with database_errors():
+        while ids := list(seeded.values_list("pk", flat=True)[:STEP]):
+            Prediction.objects.filter(pk__in=ids).delete()
+            yield len(ids)
+        Total.objects.filter(model_version__in=VERSIONS).delete()
+        for owner in get_user_model().objects.filter(username__in=OWNERS):
+            PredictionBatch.objects.filter(owner=owner).delete()
+            owner.delete()
+    delete_files([RESULT, ORIGINAL])
+
+
+def _store_files() -> None:
+    buffer, picture = io.BytesIO(), Image.linear_gradient("L").convert("RGB")
+    picture.save(buffer, "JPEG")
+    result = draw_result(picture, label=Label.REAL, score=0.1, uncertain=False)
+    with storage_errors():
+        for key, data in ((RESULT, result), (ORIGINAL, buffer.getvalue())):
+            if not default_storage.exists(key):
+                default_storage.save(key, ContentFile(data))
+
+
+def _owner(name: str) -> AbstractUser:
+    """Somebody who cannot sign in."""
+    model = get_user_model()
+    owner = model.objects.filter(username=name).first()
+    return owner or model.objects.create_user(username=name, is_active=False)
+
+
+@dataclass(slots=True)
+class _Making:
+    """Makes the records, in the order of their moments."""
+
+    count: int
+    until: datetime
+    seed: int
+    owners: list[AbstractUser]
+
+    def predictions(self) -> Iterator[Prediction]:
+        chance, batch = random.Random(self.seed), None
+        for number in range(self.count):
+            place = number % BATCH_EVERY
+            moment = self._moment(number)
+            if place == 0:
+                batch = self._batch(moment, min(BATCH_SIZE, self.count - number), chance)
+            prediction = self._prediction(number, moment, chance)
+            if place < BATCH_SIZE:
+                prediction.batch, prediction.batch_index = batch, place
+                prediction.owner, prediction.source = batch.owner, batch.source
+            yield prediction
+
+    def _moment(self, number: int) -> datetime:
+        """In whole milliseconds, evenly from a year ago until shortly before the end."""
+        milliseconds = YEAR // timedelta(milliseconds=1) * number // self.count
+        return self.until - YEAR + timedelta(milliseconds=milliseconds)
+
+    def _id(self, moment: datetime, chance: random.Random) -> str:
+        milliseconds = int(moment.timestamp() * 1000)
+        return str(ULID.from_bytes(milliseconds.to_bytes(6) + chance.randbytes(10)))
+
+    def _batch(self, moment: datetime, size: int, chance: random.Random) -> PredictionBatch:
+        return PredictionBatch(
+            batch_id=self._id(moment, chance),
+            status=PredictionBatch.Status.DONE,
+            total_images=size + 1,
+            successful=size,
+            failed=1,
+            errors=[
+                {"index": size, "filename": "notes.txt", "error": "No image.", "code": "seeded"}
+            ],
+            source=Source.BATCH,
+            owner=chance.choice(self.owners),
+            created_at=moment,
+            finished_at=moment + timedelta(seconds=size),
+        )
+
+    def _prediction(self, number: int, moment: datetime, chance: random.Random) -> Prediction:
+        is_fake = chance.random() < FAKES
+        score = chance.betavariate(8, 2) if is_fake else chance.betavariate(1.5, 8)
+        [source] = chance.choices([*SOURCES], [*SOURCES.values()])
+        [review] = chance.choices([*REVIEWS], [*REVIEWS.values()])
+        is_reviewed = review != Prediction.Review.UNREVIEWED
+        name = chance.choice(NAMES).format(number)
+        return Prediction(
+            id=self._id(moment, chance),
+            owner=chance.choice([None, None, *self.owners]),
+            source=source,
+            duplicate_of=self._id(moment, chance) if chance.random() < DUPLICATES else "",
+            original_filename=name,
+            result_filename=f"result_{name}.jpg",
+            result_image=RESULT,
+            original_image=ORIGINAL,
+            sha256=chance.randbytes(32).hex(),
+            size_bytes=chance.randrange(20_000, 8_000_000),
+            width=4000,
+            height=3000,
+            image_format="JPEG",
+            label=Label.FAKE if score > THRESHOLD else Label.REAL,
+            fake_score=score,
+            threshold=THRESHOLD,
+            margin=abs(score - THRESHOLD),
+            uncertain=abs(score - THRESHOLD) < BAND,
+            model_name="seeded",
+            model_version=VERSIONS[number * len(VERSIONS) // self.count],
+            duration_ms=round(chance.lognormvariate(5.5, 0.6)),
+            created_at=moment,
+            updated_at=moment,
+            review_status=review,
+            review_revision=int(is_reviewed),
+            reviewed_at=moment + timedelta(days=1) if is_reviewed else None,
+        )
