@@ -60,8 +60,8 @@ lint: .venv/.requirements-dev
 # the one and 25 for the other.
 benchmark-records: .venv/.requirements-dev
 	@failed=0; \
-	$(BIN)/python -m tests.benchmark_records $(SIZES) || failed=1; \
-	TEST_PAIR=mongodb-s3 $(BIN)/python -m tests.benchmark_records $(SIZES) || failed=1; \
+	$(BIN)/python -m tests.load.records $(SIZES) || failed=1; \
+	TEST_PAIR=mongodb-s3 $(BIN)/python -m tests.load.records $(SIZES) || failed=1; \
 	exit $$failed
 
 # 64 clients for two minutes on each pair: no 5xx but queue_full, no growing memory, no lost files.
@@ -70,10 +70,10 @@ load-test: .venv/.requirements-dev
 
 # One worker and two, with a slow storage.
 benchmark-workers: .venv/.requirements-dev
-	$(BIN)/python -m tests.benchmark_workers
+	$(BIN)/python -m tests.load.workers
 
 screenshots: .venv/.requirements-dev browser
-	$(BIN)/python -m tests.screenshots docs
+	$(BIN)/python -m tests.support.screenshots docs
 
 .venv/bin/python:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \

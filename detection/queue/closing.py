@@ -8,12 +8,7 @@ from datetime import timedelta
 
 from django.db.models import QuerySet
 
-from detection.models import (
-    MAX_BATCH_ERRORS,
-    PredictionBatch,
-    QueuedImage,
-    now,
-)
+from detection.models import MAX_BATCH_ERRORS, PredictionBatch, QueuedImage, now
 from detection.outages import UnavailableError, database_errors
 from detection.queue.webhooks import announcement
 from detection.records.undoing import delete_files

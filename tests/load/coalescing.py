@@ -32,7 +32,7 @@ from detection.d3.images.decoding import decode_image  # noqa: E402
 from detection.judging import pipeline, predict  # noqa: E402
 from detection.judging.detector import get_detector  # noqa: E402
 from detection.models import Source  # noqa: E402
-from tests.factories import image_bytes  # noqa: E402
+from tests.support.factories import image_bytes  # noqa: E402
 
 IMAGES_PER_CLIENT = 2  # in a round
 MOST_TOGETHER = 64

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.installation import ROOT, Installation, Service
-from tests.servers import MongoServer, S3Server
+from tests.support.installation import ROOT, Installation, Service
+from tests.support.servers import MongoServer, S3Server
 
 PAIRS = ("sqlite-folder", "mongodb-s3")
 CHECKPOINT = ROOT / "checkpoints" / "d3-tiny.safetensors"

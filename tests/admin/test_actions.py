@@ -1,0 +1,290 @@
+"""What is done with the predictions that are ticked in the admin's list."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
+from django.core.files.storage import Storage, default_storage
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from detection.judging.detector import get_detector
+from detection.judging.predict import predict_image
+from detection.models import Prediction, Source
+from detection.review.decisions import claim, decide
+from tests.support.factories import a_prediction, an_upload
+from tests.support.people import a_moderator
+
+pytestmark = pytest.mark.django_db
+
+URL = "/admin/detection/prediction/"
+Review = Prediction.Review
+
+
+def act(client, action: str, predictions: list[Prediction], *, query: str = "", **data: str):
+    """As the page sends it, that was opened just now."""
+    ticked = [prediction.pk for prediction in predictions]
+    form = {"action": action, "index": "0", "_selected_action": ticked, "revisions": revisions()}
+    return client.post(f"{URL}{query}", form | data)
+
+
+def revisions() -> str:
+    seen = Prediction.objects.values_list("pk", "review_revision")
+    return "".join(f"{pk}:{revision} " for pk, revision in seen)
+
+
+def said(response) -> list[str]:
+    assert response.status_code == 302, response.content
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def log() -> list[tuple]:
+    entries = LogEntry.objects.order_by("object_repr")
+    return [(each.user.username, each.object_id, each.get_change_message()) for each in entries]
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "sentence"),
+    [
+        ("confirm", Review.CONFIRMED, "Confirmed: FAKE."),
+        ("overturn", Review.OVERTURNED, "Overturned: REAL instead of FAKE."),
+    ],
+)
+def test_each_decision_is_kept_and_logged(moderator_client, moderator, action, status, sentence):
+    ticked = [a_prediction(original_filename=f"{number}.jpg") for number in range(2)]
+    left = a_prediction()
+
+    response = act(moderator_client, action, ticked)
+
+    assert said(response) == [f"2 predictions {status}."]
+    for prediction in ticked:
+        prediction.refresh_from_db()
+        assert (prediction.review_status, prediction.reviewer) == (status, moderator)
+    left.refresh_from_db()
+    assert left.review_status == Review.UNREVIEWED
+    assert log() == [("mod", prediction.pk, sentence) for prediction in ticked]
+
+
+def test_an_entry_of_the_log_leads_to_its_prediction(moderator_client):
+    prediction = a_prediction()
+    act(moderator_client, "confirm", [prediction])
+
+    assert LogEntry.objects.get().get_edited_object() == prediction
+    history = moderator_client.get(f"{URL}{prediction.pk}/history/").content.decode()
+    assert "Confirmed: FAKE." in history
+
+
+def test_what_somebody_else_has_on_the_screen_is_left_to_them(moderator_client):
+    claimed, free = (a_prediction(original_filename=name) for name in ("a.jpg", "b.jpg"))
+    claim(prediction=claimed, reviewer=a_moderator("rita"))
+
+    response = act(moderator_client, "overturn", [claimed, free])
+
+    assert sorted(said(response)) == [
+        "1 prediction overturned.",
+        "a.jpg: rita is looking at this prediction right now.",
+    ]
+    claimed.refresh_from_db()
+    assert claimed.review_status == Review.UNREVIEWED
+
+
+def test_what_was_decided_since_the_list_was_shown_is_not_decided_again(moderator_client):
+    prediction = a_prediction(original_filename="a.jpg")
+    shown = moderator_client.get(URL).content.decode()
+    assert f'name="revisions" value="{prediction.pk}:0 "' in shown
+    rita = a_moderator("rita")
+    decide(prediction=prediction, status=Review.CONFIRMED, reviewer=rita, revision=0)
+
+    response = act(moderator_client, "overturn", [prediction], revisions=f"{prediction.pk}:0 ")
+
+    assert said(response) == ["a.jpg: This prediction has been confirmed by rita meanwhile."]
+    prediction.refresh_from_db()
+    assert prediction.review_status == Review.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    "seen",
+    ["", "{pk}", "{pk}:", "{pk}:x", "{pk}:-1", "{pk}:٠", "{pk}:9999999999", "{pk}:" + 5000 * "1"],
+    ids=lambda seen: seen[:16],
+)
+def test_what_the_list_did_not_show_is_not_decided_on(moderator_client, seen):
+    prediction = a_prediction(original_filename="a.jpg")
+
+    seen = seen.format(pk=prediction.pk)
+    response = act(moderator_client, "confirm", [prediction], revisions=seen)
+
+    sentence = "This prediction has changed since you opened it; look at it once more."
+    assert said(response) == [f"a.jpg: {sentence}"]
+    prediction.refresh_from_db()
+    assert prediction.review_status == Review.UNREVIEWED
+    assert log() == []
+
+
+def test_a_form_without_revisions_decides_nothing(moderator_client):
+    prediction = a_prediction(original_filename="a.jpg")
+    rita = a_moderator("rita")
+    decide(prediction=prediction, status=Review.CONFIRMED, reviewer=rita, revision=0)
+
+    form = {"action": "overturn", "_selected_action": [prediction.pk]}
+    response = moderator_client.post(URL, form)
+
+    assert said(response) == ["a.jpg: This prediction has been confirmed by rita meanwhile."]
+    prediction.refresh_from_db()
+    assert prediction.review_status == Review.CONFIRMED
+
+
+def test_a_bulk_decision_keeps_the_note(moderator_client):
+    prediction = a_prediction(review_note="Seen elsewhere.")
+
+    act(moderator_client, "confirm", [prediction])
+
+    prediction.refresh_from_db()
+    assert prediction.review_note == "Seen elsewhere."
+
+
+def test_only_what_is_ticked_is_decided_on(moderator_client):
+    ticked, other = a_prediction(), a_prediction()
+
+    act(moderator_client, "confirm", [ticked], select_across="1")
+
+    other.refresh_from_db()
+    assert other.review_status == Review.UNREVIEWED
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_moderator_reviews_and_exports_and_nothing_else(moderator_client):
+    prediction = predict_image(upload=an_upload(), source="api")
+    Prediction.objects.update(model_version="old")
+
+    page = moderator_client.get(URL).content.decode()
+
+    for action in ("confirm", "overturn", "export_csv"):
+        assert f'<option value="{action}">' in page
+    for action in ("delete_selected", "judge_again"):
+        assert f'<option value="{action}">' not in page
+        act(moderator_client, action, [prediction], post="yes")
+    assert Prediction.objects.get() == prediction
+
+
+def test_who_only_views_decides_nothing(client):
+    viewer = get_user_model().objects.create_user("ann", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_prediction"))
+    client.force_login(viewer)
+    prediction = a_prediction()
+
+    act(client, "confirm", [prediction])
+
+    prediction.refresh_from_db()
+    assert prediction.review_status == Review.UNREVIEWED
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_deleting_asks_first_and_removes_the_files(admin_client, stored_files):
+    predictions = [predict_image(upload=an_upload(), source="api") for _ in range(2)]
+
+    question = act(admin_client, "delete_selected", predictions)
+
+    assert "Are you sure" in question.content.decode()
+    assert Prediction.objects.count() == 2
+    ticked = [prediction.pk for prediction in predictions]
+    form = {"action": "delete_selected", "_selected_action": ticked, "post": "yes"}
+    assert said(admin_client.post(URL, form)) == ["2 predictions deleted with files."]
+    assert not Prediction.objects.exists()
+    assert stored_files() == []
+    assert sorted(entry[1:] for entry in log()) == [
+        (pk, "Deleted with its files.") for pk in sorted(ticked)
+    ]
+
+
+def old_verdict(*, seed: int = 0, **fields) -> Prediction:
+    """A verdict of an older model, with its files."""
+    name = f"{seed}.jpg"
+    prediction = predict_image(upload=an_upload(filename=name, seed=seed), source="api", **fields)
+    Prediction.objects.filter(pk=prediction.pk).update(model_version="old")
+    prediction.refresh_from_db()
+    return prediction
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+class TestJudgingAgain:
+    def test_both_verdicts_are_kept(self, admin_client, stored_files):
+        owner = get_user_model().objects.create_user("ann")
+        old, nobodys = old_verdict(owner=owner), old_verdict(seed=1)
+
+        response = act(admin_client, "judge_again", [old, nobodys])
+
+        assert said(response) == ["2 predictions judged again."]
+        new = Prediction.objects.get(sha256=old.sha256, source=Source.RERUN)
+        assert new.model_version == get_detector().info.version
+        assert (new.owner, new.original_filename) == (owner, "0.jpg")
+        assert Prediction.objects.get(sha256=nobodys.sha256, source=Source.RERUN).owner is None
+        old.refresh_from_db()
+        assert (old.model_version, old.source) == ("old", "api")
+        assert set(old.file_keys + new.file_keys) <= set(stored_files())
+        sentence = f"Judged again: {new.label} by {new.model_version}, as {new.pk}."
+        assert ("admin", old.pk, sentence) in log()
+
+    def test_what_this_model_judged_already_is_left_out(self, admin_client):
+        old = old_verdict()
+        act(admin_client, "judge_again", [old])
+        new = Prediction.objects.get(source=Source.RERUN)
+
+        response = act(admin_client, "judge_again", [old, new])
+
+        assert said(response)[-1] == "2 predictions left out: this model judged it already."
+        assert Prediction.objects.count() == 2
+
+    def test_an_original_that_is_lost_stops_no_other(self, admin_client):
+        lost, kept = old_verdict(), old_verdict(seed=1)
+        default_storage.delete(lost.original_image.name)
+
+        response = act(admin_client, "judge_again", [lost, kept])
+
+        assert said(response) == [
+            "0.jpg: The original of 0.jpg is no longer in the storage.",
+            "1 prediction judged again.",
+        ]
+
+    def test_without_a_storage_it_says_so(self, admin_client, monkeypatch):
+        old = old_verdict()
+
+        def fail(storage: Storage, name: str) -> None:
+            raise ConnectionError(name)
+
+        monkeypatch.setattr(Storage, "open", fail)
+        response = act(admin_client, "judge_again", [old])
+
+        assert said(response) == [
+            "The file storage cannot be reached. What was judged until then is kept."
+        ]
+        assert Prediction.objects.get() == old
+
+
+def test_the_export_has_all_of_a_record_and_no_formulas(admin_client, admin_user):
+    decided = a_prediction(
+        original_filename="=HYPERLINK(1)",
+        fake_score=0.87654321,
+        review_status=Review.OVERTURNED,
+        reviewer=admin_user,
+        review_note="+1",
+        camera="@camera",
+    )
+    others = [a_prediction(reviewer=admin_user) for _ in range(5)]
+    with CaptureQueriesContext(connection) as queries:
+        response = act(admin_client, "export_csv", [decided, *others])
+
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert 'filename="predictions_' in response.headers["Content-Disposition"]
+    rows = list(csv.DictReader(response.content.decode().splitlines()))
+    assert len(rows) == 6
+    row = next(row for row in rows if row["id"] == decided.pk)
+    assert (row["filename"], row["note"], row["camera"]) == ("'=HYPERLINK(1)", "'+1", "'@camera")
+    assert (row["label"], row["label_in_force"], row["reviewer"]) == ("FAKE", "REAL", "admin")
+    assert float(row["fake_score"]) == 0.87654321
+    of_users = [query for query in queries.captured_queries if "auth_user" in query["sql"]]
+    assert len(of_users) == 2  # who asks, and all the reviewers

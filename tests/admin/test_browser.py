@@ -1,0 +1,117 @@
+"""The lists of the admin in a real browser."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.support.accessibility import serious_problems
+from tests.support.browser import opened_page
+from tests.support.factories import image_bytes
+from tests.support.installation import Installation, Service
+
+pytestmark = pytest.mark.own_servers
+
+LIST = "/admin/detection/prediction/"
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+    """Sixty judged images, one of them from long ago, in a batch."""
+    installation = Installation(tmp_path_factory.mktemp("lists"), tiny_checkpoint)
+    installation.make_database("ann")
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(60):
+        (folder / f"picture {number}.jpg").write_bytes(image_bytes(seed=number))
+    assert installation.run("scan_folder", folder)[0] == 0
+    installation.query(
+        "update predictions set created_at = '2020-01-01 12:00:00'"
+        " where original_filename = 'picture 7.jpg'"
+    )
+    return installation
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request, installation, service):
+    """Signed in; afterwards the console must have been silent, the content policy's part too."""
+    said: list[str] = []
+    with opened_page(
+        viewport={"width": 1280, "height": 800},
+        color_scheme=request.param,
+        base_url=service.url,
+        storage_state=installation.signed_in("ann"),
+    ) as page:
+        page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        yield page
+    assert said == []
+
+
+def names(page: Page) -> Locator:
+    return page.locator("#result_list .field-file_name")
+
+
+def test_records_are_found_and_decided_on(service: Service, page: Page):
+    page.goto(LIST)
+    expect(names(page)).to_have_count(50)
+    expect(page.locator("#result_list img").first).to_have_js_property("complete", value=True)
+    page.get_by_role("link", name="Older →").click()
+    expect(names(page)).to_have_count(10)
+    expect(names(page).last).to_have_text("picture 7.jpg")
+
+    page.get_by_role("link", name="Today").click()
+    expect(page.get_by_label("From")).to_have_value(f"{datetime.now(UTC):%Y-%m-%d}")
+    page.get_by_label("From").fill("2020-01-01")
+    page.get_by_label("To", exact=True).fill("2020-01-01")
+    page.get_by_role("button", name="Filter by time").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+
+    page.get_by_label("Search", exact=True).fill("PICTURE 7")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**q=PICTURE**")
+    expect(page.get_by_label("To", exact=True)).to_have_value("2020-01-01")
+    expect(names(page)).to_have_text(["picture 7.jpg"])
+
+    page.locator("#result_list tbody input[type=checkbox]").check()
+    page.get_by_label("Action:").select_option("confirm")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_text("1 prediction confirmed.")).to_be_visible()
+    expect(page.locator("#result_list .field-review_status")).to_have_text("Confirmed")
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_everybody_can_use_the_pages(service: Service, page: Page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in (f"{LIST}?q=picture+1", "/admin/detection/predictionbatch/"):
+        page.goto(path)  # with few rows: each more is like them, and takes its time
+        assert serious_problems(page) == []
+        first = page.locator("#result_list th a").first
+        first.click()
+        page.wait_for_url(re.compile("/change/"))
+        assert serious_problems(page) == []
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(overflow) == 0
+
+
+def test_everybody_can_use_the_other_pages_of_the_admin(page: Page):
+    page.goto(f"{LIST}?q=picture+1")
+    page.locator("#result_list tbody input[type=checkbox]").first.check()
+    page.get_by_label("Action:").select_option("delete_selected")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_text("Are you sure")).to_be_visible()
+    assert serious_problems(page) == []
+    for path in (
+        "/admin/",
+        "/admin/detection/accesstoken/",
+        "/admin/detection/accesstoken/add/",
+        "/admin/auth/user/",
+    ):
+        page.goto(path)
+        assert serious_problems(page) == []
+    page.goto("/admin/")
+    page.get_by_role("button", name="Log out").click()
+    page.goto("/admin/login/")
+    assert serious_problems(page) == []

@@ -1,0 +1,262 @@
+"""The review screen without a browser: who may open it, and what it shows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from detection.models import Prediction, now
+from detection.records.duplicates import MOST_SAME
+from tests.support.api import a_user
+from tests.support.factories import a_prediction
+from tests.support.reviewing import NEXT, alerts, decided, signed_in, stored, text, url
+
+pytestmark = pytest.mark.django_db
+
+REVIEW = Prediction.Review
+
+
+def test_moderators_are_shown_the_least_certain(moderator, moderator_client):
+    a_prediction(fake_score=0.9)
+    unsure = a_prediction(fake_score=0.51, original_filename="unsure.jpg", uncertain=True)
+
+    response = moderator_client.get(NEXT)
+    assert (response.status_code, response["Location"]) == (302, url(unsure))
+    page = text(moderator_client.get(url(unsure)))
+
+    assert "unsure.jpg" in page
+    assert "51.0 %" in page
+    assert "FAKE above 50.0 %" in page
+    assert "UNCERTAIN" in page
+    assert "2 are waiting" in page
+    assert stored(unsure).claimed_by == moderator
+
+
+def test_only_who_may_review_does(client, moderator_client):
+    prediction = a_prediction()
+    staff = signed_in(a_user("staff", is_staff=True))
+    for method in ("get", "post"):
+        for address in (NEXT, url(prediction)):
+            refusal = getattr(staff, method)(address, {"decision": "confirm", "revision": 0})
+            assert refusal.status_code == 403
+            assert "Only moderators can review" in text(refusal)
+            for outsider in (client, signed_in(User.objects.get_or_create(username="ann")[0])):
+                refusal = getattr(outsider, method)(address)
+                assert refusal.status_code == 302
+                assert refusal["Location"].startswith("/admin/login/")
+
+    assert stored(prediction).claimed_by is None
+    assert stored(prediction).review_revision == 0
+    assert moderator_client.get(url(prediction)).status_code == 200
+
+
+def test_moderators_can_review_and_nothing_else(moderator_client):
+    prediction = a_prediction()
+
+    for path in (
+        f"detection/prediction/{prediction.pk}/delete/",
+        "auth/user/",
+        "detection/accesstoken/",
+    ):
+        assert moderator_client.get(f"/admin/{path}").status_code == 403
+    assert moderator_client.get("/admin/detection/prediction/").status_code == 200
+
+
+def test_a_decision_needs_the_token_of_its_page(moderator):
+    prediction = a_prediction()
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(moderator)
+
+    response = client.post(url(prediction), {"decision": "confirm", "revision": 0})
+
+    assert response.status_code == 403
+    assert stored(prediction).review_status == REVIEW.UNREVIEWED
+
+
+def test_a_reviewed_record_says_who_when_and_why(moderator_client):
+    prediction = a_prediction()
+    decided(moderator_client, prediction, "overturn", note="Its shadows are right.")
+
+    page = moderator_client.get(url(prediction))
+
+    assert "Overturned by mod on" in text(page)
+    assert "REAL is in force" in text(page)
+    assert "Its shadows are right.</textarea>" in page.content.decode()
+    assert "Take back" in text(page)
+    assert stored(prediction).claimed_by is None
+
+
+def test_arrows_walk_through_what_was_looked_at(moderator_client):
+    first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
+    moderator_client.get(url(first))
+    page = moderator_client.get(url(second)).content.decode()
+    assert f'<a href="{url(first)}" rel="prev"' in page
+    assert 'rel="next"' not in page
+
+    page = moderator_client.get(url(first)).content.decode()
+
+    assert f'<a href="{url(second)}" rel="next"' in page
+    assert 'rel="prev"' not in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"decision": "delete", "revision": 0}, "Decision"),
+        ({"revision": 0}, "Decision"),
+        ({"decision": "confirm"}, "Revision"),
+        ({"decision": "confirm", "revision": "x"}, "Revision"),
+        ({"decision": "confirm", "revision": 10**30}, "Revision"),
+        ({"decision": "confirm", "revision": 0, "note": "x" * 2001}, "Note"),
+        ({"decision": "confirm", "revision": 0, "note": "a\0b"}, "Note"),
+    ],
+)
+def test_a_form_that_is_not_understood_is_refused(moderator_client, fields, word):
+    prediction = a_prediction()
+
+    page = moderator_client.post(url(prediction), fields)
+
+    assert page.status_code == 400
+    [alert] = alerts(page)
+    assert alert.startswith(f"{word}: ")
+    assert stored(prediction).review_status == REVIEW.UNREVIEWED
+
+
+def test_a_line_end_in_a_note_is_one_character(moderator_client):
+    prediction = a_prediction()
+
+    decided(moderator_client, prediction, "confirm", note="\r\n".join(["x"] * 1000))
+
+    assert stored(prediction).review_note == "\n".join(["x"] * 1000)
+
+
+def test_names_and_notes_are_never_markup(moderator_client, other_client):
+    evil = "<script>alert(1)</script>\"'.jpg"
+    prediction = a_prediction(original_filename=evil, camera=evil, software=evil, sha256="e" * 64)
+    a_prediction(original_filename=evil, sha256="e" * 64)
+    reading = other_client.get(url(prediction))
+    decided(other_client, prediction, "skip", note=f"</textarea>{evil}")
+
+    pages = [
+        reading,
+        moderator_client.get(url(prediction)),
+        other_client.get(url(prediction)),
+        decided(moderator_client, prediction, "confirm", note=f"</textarea>{evil}"),
+        moderator_client.get(url(prediction)),
+    ]
+
+    for page in pages:
+        assert page.status_code == 200
+        assert "&lt;script&gt;alert(1)" in page.content.decode()
+        assert "<script>alert" not in page.content.decode()
+
+
+def test_nothing_on_the_page_is_inline(moderator_client):
+    body = moderator_client.get(url(a_prediction(uncertain=True))).content.decode()
+
+    assert not re.search(r"\sstyle=|\son[a-z]+=|<style|javascript:", body)
+    assert re.findall(r"<script(?![^>]*src=)", body) == []
+
+
+def test_the_file_speaks_for_itself(moderator_client):
+    owner = a_user("reporter")
+    prediction = a_prediction(
+        owner=owner, camera="Canon EOS R6", software="GIMP 2.10", size_bytes=123456, sha256="b" * 64
+    )
+
+    page = text(moderator_client.get(url(prediction)))
+
+    for words in (
+        "64 × 48 pixels, 120.6\xa0KB (123456 bytes)".replace("\xa0", " "),
+        "Camera Canon EOS R6",
+        "GIMP 2.10 Both as the file claims; easily forged.",
+        "b" * 64,
+        "API, from reporter",
+        "d3-test 1",
+    ):
+        assert words in page
+    assert "easily forged" not in text(moderator_client.get(url(a_prediction())))
+
+
+@pytest.mark.parametrize("image_format", ["HEIC", "TIFF"])
+def test_what_browsers_do_not_show_can_be_downloaded(moderator_client, image_format):
+    page = moderator_client.get(url(a_prediction(image_format=image_format)))
+
+    assert f"Browsers do not show {image_format} files." in text(page)
+    assert 'alt="The image as it was sent"' not in page.content.decode()
+
+
+def test_an_original_that_was_not_kept_is_a_sentence(moderator_client):
+    page = moderator_client.get(url(a_prediction(original_image="")))
+
+    assert "The original was not kept." in text(page)
+
+
+def test_other_records_of_the_same_bytes_are_linked(moderator_client):
+    same = [a_prediction(sha256="a" * 64, model_version=f"v{i}") for i in range(MOST_SAME + 2)]
+    decided(moderator_client, same[5], "overturn")
+
+    page = moderator_client.get(url(same[0]))
+
+    links = re.findall(r'<li><a href="(/admin/review/[^"]+)"', page.content.decode())
+    assert links == [url(each) for each in same[: -MOST_SAME - 1 : -1]]
+    assert "overturned, model v5" in text(page)
+
+
+def test_a_page_takes_few_queries_however_much_there_is(moderator_client, other_moderator):
+    prediction = a_prediction(
+        owner=other_moderator,
+        sha256="a" * 64,
+        review_status=REVIEW.CONFIRMED,
+        reviewer=other_moderator,
+        reviewed_at=now(),
+    )
+    waiting = a_prediction(owner=other_moderator, sha256="a" * 64)
+    for number in range(30):
+        a_prediction(sha256="a" * 64, fake_score=0.6 + number / 100, reviewer=other_moderator)
+
+    for address, most in ((url(prediction), 16), (url(waiting), 16), (NEXT, 13)):
+        with CaptureQueriesContext(connection) as queries:
+            moderator_client.get(address)
+        assert len(queries) <= most, [each["sql"][:120] for each in queries]
+
+
+def test_a_long_queue_is_not_counted_to_its_end(moderator_client, monkeypatch):
+    monkeypatch.setattr("detection.admin.review.MOST_COUNTED", 2)
+    predictions = [a_prediction() for _ in range(3)]
+
+    assert "More than 2 are waiting" in text(moderator_client.get(url(predictions[0])))
+
+
+@pytest.mark.usefixtures("lost_storage")
+def test_without_storage_a_record_can_still_be_reviewed(moderator_client):
+    prediction = a_prediction()
+
+    assert moderator_client.get(url(prediction)).status_code == 200
+    decided(moderator_client, prediction, "confirm")
+
+    assert stored(prediction).review_status == REVIEW.CONFIRMED
+
+
+def test_after_an_overturn_the_api_says_so(moderator, moderator_client, client):
+    prediction = a_prediction()
+    before = client.get(f"/api/predictions/{prediction.pk}/").json()
+
+    decided(moderator_client, prediction, "overturn", note="Its shadows are right.")
+
+    after = client.get(f"/api/predictions/{prediction.pk}/").json()
+    reviewed_at = after["timestamps"]["updated_at"]
+    assert after["review"] == {
+        "status": "overturned",
+        "label": "REAL",
+        "reviewer": moderator.username,
+        "reviewed_at": reviewed_at,
+        "note": "Its shadows are right.",
+    }
+    assert after["prediction"] == before["prediction"]
+    assert reviewed_at > before["timestamps"]["updated_at"]

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from detection.models import Prediction
+from tests.support import api
+from tests.support.api import a_file, fetched
+from tests.support.factories import image_bytes
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+def assert_refused(response, status: int, code: str) -> str:
+    """The response is the error envelope, and nothing was stored; returns its sentence."""
+    sentence = api.assert_refused(response, status, code)
+    assert not Prediction.objects.exists()
+    return sentence
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/", "/api/predict", "/api/predict/"])
+def test_every_path_answers_as_the_contract_says(client, path):
+    response = client.post(path, {"image": a_file()})
+
+    body = response.json()
+    stored = Prediction.objects.get()
+    assert response.status_code == 200
+    assert body == {
+        "success": True,
+        "id": stored.pk,
+        "filename": "test.jpg",
+        "duplicate_of": None,
+        "timestamp": stored.created_at.isoformat().replace("+00:00", "Z"),
+        "prediction": {
+            "label": stored.label,
+            "is_fake": stored.is_fake,
+            "confidence": round(stored.confidence, 6),
+            "uncertain": stored.uncertain,
+            "scores": {
+                "real": round(1 - stored.fake_score, 6),
+                "fake": round(stored.fake_score, 6),
+            },
+            "meaning": None,
+        },
+        "image_info": {
+            "width": 64,
+            "height": 48,
+            "format": "JPEG",
+            "size_bytes": len(image_bytes()),
+            "sha256": stored.sha256,
+        },
+        "model": {
+            "name": stored.model_name,
+            "version": stored.model_version,
+            "threshold": stored.threshold,
+        },
+        "result_image_url": body["result_image_url"],
+        "result_filename": stored.result_filename,
+        "duration_ms": stored.duration_ms,
+        "heatmap_url": None,
+    }
+
+
+def test_the_result_image_can_be_fetched_from_its_url(client):
+    url = client.post("/predict", {"image": a_file()}).json()["result_image_url"]
+
+    assert fetched(client, url).startswith(b"\xff\xd8")
+
+
+def test_the_same_bytes_get_the_same_scores(client):
+    first, second = (client.post("/predict", {"image": a_file()}).json() for _ in range(2))
+
+    assert first["prediction"] == second["prediction"]
+    assert first["id"] != second["id"]
+
+
+def test_a_large_file_on_disk_is_read_as_well(client, settings):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+
+    response = client.post("/predict", {"image": a_file("été.jpg")})
+
+    assert response.json()["filename"] == "été.jpg"
+    assert Prediction.objects.get().original_image.read() == image_bytes()
+
+
+def test_without_an_image_the_answer_says_what_is_missing(client):
+    sentence = assert_refused(client.post("/predict"), 400, "missing_image")
+
+    assert '"image"' in sentence
+
+
+def test_a_file_in_another_field_is_named(client):
+    sentence = assert_refused(client.post("/predict", {"file": a_file()}), 400, "missing_image")
+
+    assert '"file"' in sentence
+
+
+def test_text_in_the_image_field_is_refused(client):
+    sentence = assert_refused(client.post("/predict", {"image": "a cat"}), 400, "missing_image")
+
+    assert "text" in sentence
+
+
+def test_several_images_are_refused(client):
+    response = client.post("/predict", {"image": [a_file(), a_file()]})
+
+    assert_refused(response, 400, "too_many_images")
+
+
+def test_too_many_fields_are_refused(client):
+    response = client.post("/predict", {f"field{number}": "x" for number in range(101)})
+
+    assert_refused(response, 400, "too_many_fields")
+
+
+def test_too_many_files_are_refused(client):
+    response = client.post("/predict", {"image": [a_file(data=b"x") for _ in range(101)]})
+
+    assert_refused(response, 400, "too_many_images")
+
+
+def test_a_field_that_is_too_long_is_refused(client):
+    response = client.post("/predict", {"image": a_file(), "threshold": "0" * 2**21})
+
+    assert_refused(response, 413, "request_too_large")
+
+
+def test_json_instead_of_a_form_is_refused(client):
+    response = client.post("/predict", {"image": "x"}, content_type="application/json")
+
+    assert_refused(response, 415, "unsupported_media_type")
+
+
+def test_a_broken_form_is_refused(client):
+    response = client.post("/predict", b"--x\r\n", content_type="multipart/form-data")
+
+    assert_refused(response, 400, "parse_error")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"", 400, "empty_image"),
+        (image_bytes()[:-500], 400, "truncated_image"),
+        (b"just some text, long enough to be a file", 415, "unsupported_image_type"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported_image_type"),
+    ],
+)
+def test_a_file_that_is_no_good_image_is_refused(client, data, status, code, stored_files):
+    assert_refused(client.post("/predict", {"image": a_file(data=data)}), status, code)
+    assert stored_files() == []
+
+
+def test_a_file_with_too_many_bytes_is_refused(client, settings):
+    settings.MAX_UPLOAD_BYTES = 1000
+
+    assert_refused(client.post("/predict", {"image": a_file()}), 413, "image_too_large")
+
+
+def test_an_image_with_too_many_pixels_is_refused(client, settings):
+    settings.MAX_IMAGE_PIXELS = 64 * 48 - 1
+
+    assert_refused(client.post("/predict", {"image": a_file()}), 413, "too_many_pixels")
+
+
+def test_a_body_that_is_too_large_is_refused_unread(client):
+    response = client.post("/predict", {"image": a_file()}, CONTENT_LENGTH=str(10**12))
+
+    assert_refused(response, 413, "request_too_large")
+
+
+def test_a_body_of_unknown_length_is_refused(client):
+    response = client.post("/predict", {"image": a_file()}, HTTP_TRANSFER_ENCODING="chunked")
+
+    assert_refused(response, 411, "length_required")
+
+
+def test_other_methods_are_refused(client):
+    response = client.get("/predict")
+
+    assert_refused(response, 405, "method_not_allowed")
+    assert "POST" in response.headers["Allow"]
+
+
+def test_a_client_that_wants_html_gets_json(client):
+    response = client.post("/predict", HTTP_ACCEPT="text/html")
+
+    assert_refused(response, 400, "missing_image")
+
+
+@pytest.mark.usefixtures("lost_database")
+def test_without_database_the_client_is_told_to_come_back(client, stored_files):
+    response = client.post("/predict", {"image": a_file()})
+
+    assert response.status_code == 503
+    assert response.json()["code"] == "database_unavailable"
+    assert int(response.headers["Retry-After"]) > 0
+    assert stored_files() == []
+
+
+@pytest.mark.usefixtures("lost_storage")
+def test_without_storage_the_client_is_told_to_come_back(client):
+    response = client.post("/predict", {"image": a_file()})
+
+    assert_refused(response, 503, "storage_unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+
+
+def post_to(url: str, data: bytes) -> dict:
+    """What a server answers, over a socket, to a form with one image."""
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+        + data
+        + b"\r\n--b--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    try:
+        with urlopen(Request(url, body, headers)) as response:
+            return json.load(response)
+    except HTTPError as error:
+        return json.load(error)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_at_the_same_time_all_get_a_verdict(live_server):
+    url = f"{live_server.url}/predict"
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda seed: post_to(url, image_bytes(seed=seed)), range(6)))
+
+    assert all(answer["success"] for answer in answers)
+    assert Prediction.objects.count() == 6
+    assert len({answer["result_image_url"] for answer in answers}) == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_client_that_sends_too_much_learns_why(live_server, settings):
+    settings.MAX_UPLOAD_BYTES = 2**20
+
+    answer = post_to(f"{live_server.url}/predict", b"\0" * 6 * 2**20)
+
+    assert answer == {
+        "success": False,
+        "error": "The request has 6 MiB; an image may have 1 MiB.",
+        "code": "request_too_large",
+    }

@@ -1,0 +1,91 @@
+"""Swagger UI in a real browser, and the browsable API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.support.browser import opened_page
+from tests.support.factories import image_bytes
+from tests.support.installation import Installation, Service
+
+pytestmark = pytest.mark.own_servers
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+    installation = Installation(tmp_path_factory.mktemp("swagger"), tiny_checkpoint)
+    installation.make_database()
+    return installation
+
+
+@pytest.fixture
+def page():
+    with opened_page() as page:
+        yield page
+
+
+def complaints_and_hosts(page: Page, url: str) -> tuple[list[str], set[str]]:
+    """Opens the page; what the console said, and from where something was fetched."""
+    said: list[str] = []
+    fetched: set[str] = set()
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else 0)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: fetched.add(request.url.split("/")[2]))
+    page.goto(url, wait_until="networkidle")
+    return said, {host for host in fetched if host}
+
+
+@pytest.mark.parametrize("path", ["docs", "apidocs", "api/docs/"])
+def test_swagger_is_served_from_here_alone(service: Service, page: Page, path):
+    said, hosts = complaints_and_hosts(page, f"{service.url}/{path}")
+
+    assert said == []
+    assert hosts == {f"127.0.0.1:{service.port}"}
+    expect(page.get_by_text("Judge one image")).to_be_visible()
+
+
+def tried_out(page: Page, image: Path) -> Locator:
+    """The answer that Swagger shows after this file was sent to be judged."""
+    operation = page.locator(".opblock").filter(has_text="Judge one image")
+    operation.locator(".opblock-summary").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.locator('input[type="file"]').set_input_files(image)
+    operation.get_by_role("button", name="Execute").click()
+    return operation.locator(".live-responses-table .response").first
+
+
+def test_try_it_out_judges_a_file(service: Service, page: Page, tmp_path):
+    image = tmp_path / "holiday.jpg"
+    image.write_bytes(image_bytes())
+    said, _ = complaints_and_hosts(page, f"{service.url}/docs")
+
+    answer = tried_out(page, image)
+
+    expect(answer.locator(".response-col_status")).to_contain_text("200")
+    expect(answer).to_contain_text('"filename": "holiday.jpg"')
+    expect(answer).to_contain_text('"label"')
+    assert said == []
+
+
+def test_try_it_out_shows_the_error_of_a_file_that_is_no_image(service, page, tmp_path):
+    notes = tmp_path / "notes.jpg"
+    notes.write_bytes(b"just some text, long enough to be a file")
+    page.goto(f"{service.url}/docs", wait_until="networkidle")
+
+    answer = tried_out(page, notes)
+
+    expect(answer.locator(".response-col_status")).to_contain_text("415")
+    expect(answer).to_contain_text("unsupported_image_type")
+
+
+def test_the_browsable_api_shows_its_parts_to_a_browser(service: Service, page: Page):
+    _, hosts = complaints_and_hosts(page, f"{service.url}/api/")
+
+    for name in ("predict", "batches", "predictions", "statistics"):
+        expect(page.locator("pre.prettyprint").last).to_contain_text(f"/api/{name}")
+    assert hosts == {f"127.0.0.1:{service.port}"}
+    page.goto(f"{service.url}/api/statistics/")
+    expect(page.locator("body")).to_contain_text("total_predictions")

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from detection.d3 import Detector
+from detection.d3.checkpoints.checkpoint import (
+    Checkpoint,
+    build_network,
+    draw_permutations,
+    load,
+    record,
+    save,
+)
+from detection.d3.checkpoints.header import describe
+from detection.d3.errors import CheckpointError
+from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
+from detection.d3.preprocessing import Preprocessing
+from tests.support.scorecards import a_scorecard
+
+pytestmark = pytest.mark.stateless
+
+ARCHITECTURE = Architecture(
+    tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
+    image_size=64,
+    shuffle_patch=16,
+)
+
+
+def a_checkpoint(**changes) -> Checkpoint:
+    torch.manual_seed(0)
+    checkpoint = Checkpoint(
+        name="d3-test",
+        architecture=ARCHITECTURE,
+        preprocessing=Preprocessing(kind="crops", size=64, max_crops=4),
+        weights=D3Network(ARCHITECTURE).state_dict(),
+        permutation_seed=7,
+        permutations=2,
+        threshold=0.625,
+        uncertain=(0.25, 0.75),
+        temperature=1.5,
+        metrics={"auc": {"test": 0.5}},
+        training={"command": "train “it”", "epochs": 3},
+    )
+    return replace(checkpoint, **changes)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / "checkpoint.safetensors"
+    save(a_checkpoint(), path)
+    return path
+
+
+@pytest.fixture
+def rewrite(path) -> Callable[[dict], Path]:
+    """Saves the file again with some metadata changed, or removed where the value is None."""
+
+    def rewrite(changes: dict) -> Path:
+        with safe_open(path, "pt") as file:
+            metadata = {**file.metadata(), **changes}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kept = {name: value for name, value in metadata.items() if value is not None}
+        save_file(weights, path, kept)
+        return path
+
+    return rewrite
+
+
+def test_everything_that_is_saved_comes_back(path):
+    saved, loaded = a_checkpoint(), load(path)
+    assert loaded.weights.keys() == saved.weights.keys()
+    assert all(torch.equal(loaded.weights[name], saved.weights[name]) for name in saved.weights)
+    assert replace(loaded, weights={}) == replace(saved, weights={})
+
+
+def test_the_network_of_a_checkpoint_computes_what_was_saved(path):
+    torch.manual_seed(0)
+    original = D3Network(ARCHITECTURE).eval()
+    images, permutations = torch.randn(1, 3, 64, 64), torch.arange(16)[None]
+    with torch.inference_mode():
+        expected = original(images, permutations)
+        assert torch.equal(build_network(load(path))(images, permutations), expected)
+
+
+def test_a_description_reads_no_weights(path):
+    whole = path.read_bytes()
+    header = struct.unpack("<Q", whole[:8])[0] + 8
+    path.write_bytes(whole[:header] + bytes(len(whole) - header))
+    facts = describe(path)
+    assert facts["format"] == "d3-detector/1"
+    assert facts["name"] == "d3-test"
+    assert facts["threshold"] == 0.625
+    with pytest.raises(CheckpointError, match="not the ones that were saved"):
+        load(path)
+
+
+def test_the_version_changes_with_any_weight():
+    checkpoint = a_checkpoint()
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    assert replace(checkpoint, weights=weights, threshold=0.5).version == checkpoint.version
+    weights["attention_head.fc.bias"] += 1e-3
+    assert replace(checkpoint, weights=weights).version != checkpoint.version
+    assert len(checkpoint.version) == 16
+
+
+def test_permutations_depend_on_the_checkpoint_alone():
+    few, more = (a_checkpoint(permutations=count).permutation_lists() for count in (2, 4))
+    assert more[:2] == few
+    assert len({tuple(permutation) for permutation in more}) == 4
+    assert all(sorted(permutation) == list(range(16)) for permutation in more)
+    assert a_checkpoint(permutation_seed=8).permutation_lists() != few
+
+
+def test_permutations_are_the_same_for_all_time():
+    assert draw_permutations(0, 1, 8) == [[4, 2, 6, 0, 7, 5, 1, 3]]
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(path):
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="temperature must be a positive number"):
+        save(a_checkpoint(temperature=0.0), path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_an_error_in_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"cannot be written: .+\.$"):
+        save(a_checkpoint(), tmp_path / "file" / "checkpoint.safetensors")
+
+
+def test_a_measurement_is_stored_beside_all_else(path):
+    before = load(path)
+
+    record(path, a_scorecard(pictures=10))
+    record(path, a_scorecard())
+
+    after = load(path)
+    assert before.scorecard is None
+    assert after.scorecard == a_scorecard()
+    assert after.metrics["auc"] == before.metrics["auc"]
+    assert after.version == before.version
+    assert replace(after, weights={}, metrics={}) == replace(before, weights={}, metrics={})
+    assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
+
+
+def test_a_detector_knows_what_was_measured(path):
+    record(path, a_scorecard())
+    assert Detector.from_checkpoint(path, device="cpu").info.scorecard == a_scorecard()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"metrics": '{"test": {"auc": 0.9}}'}, "measurement on a test split"),
+        ({"threshold": None}, "lacks the field 'threshold'"),
+        ({"threshold": "1.5"}, "threshold must lie between 0 and 1"),
+        ({"threshold": "NaN"}, "threshold must lie between 0 and 1"),
+        ({"threshold": "true"}, "'threshold' of .+ has the wrong type"),
+        ({"threshold": "{"}, "'threshold' of .+ is not valid JSON"),
+        ({"uncertain": "[0.5]"}, "uncertain band needs two numbers"),
+        ({"uncertain": "[0.9, 0.1]"}, "uncertain band must lie between"),
+        ({"permutations": "0"}, "number of permutations must lie between"),
+        ({"temperature": "-1"}, "temperature must be a positive number"),
+        ({"colour": '"blue"'}, "unknown field 'colour'"),
+        ({"format": "d3-detector/2"}, "has format d3-detector/2; this is d3-detector/1"),
+        ({"version": '"0000000000000000"'}, "not the ones that were saved"),
+        ({"architecture": "{}"}, "description of the network"),
+        ({"preprocessing": '{"size": 64}'}, "description of the network"),
+    ],
+)
+def test_metadata_that_make_no_sense_are_refused(rewrite, changes, problem):
+    path = rewrite(changes)
+    with pytest.raises(CheckpointError, match=problem) as caught:
+        load(path)
+    assert_one_sentence(caught.value, path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shuffle_patch": 0},
+        {"shuffle_patch": 15},
+        {"image_size": -64},
+        {"image_size": "64"},
+        {"outputs": 3},
+        {"colour": 1},
+        {"tower": {"kind": "unheard-of"}},
+        {"tower": {"kind": "clip", "width": 64, "layers": 10**9, "patch_size": 14}},
+        {"tower": {"kind": "clip", "width": 65, "layers": 1, "patch_size": 14}},
+    ],
+)
+def test_architectures_that_make_no_network_are_refused(rewrite, changes):
+    path = rewrite({"architecture": json.dumps({**ARCHITECTURE.as_dict(), **changes})})
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert_one_sentence(caught.value, path)
+
+
+def test_views_of_another_size_than_the_network_takes_are_refused(rewrite):
+    path = rewrite({"preprocessing": json.dumps(Preprocessing(size=32).as_dict())})
+    with pytest.raises(CheckpointError, match="differ in size"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "problem"),
+    [
+        ("attention_head.fc.bias", None, "lacks the weights 'attention_head.fc.bias'"),
+        ("spare", torch.zeros(1), "unknown weights 'spare'"),
+        ("attention_head.fc.bias", torch.zeros(2), r"shape \(2,\) instead of \(1,\)"),
+        ("attention_head.fc.bias", torch.zeros(1, dtype=torch.int32), "torch.int32"),
+        ("attention_head.fc.bias", torch.tensor([torch.nan]), "not all finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, name, tensor, problem):
+    weights = {**a_checkpoint().weights, name: tensor}
+    if tensor is None:
+        del weights[name]
+    path = tmp_path / "wrong.safetensors"
+    save(a_checkpoint(weights=weights), path)
+    with pytest.raises(CheckpointError, match=problem) as caught:
+        load(path)
+    assert_one_sentence(caught.value, path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 500, 5000, -1])
+def test_a_file_cut_anywhere_is_refused(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    for read in (describe, load):
+        with pytest.raises(CheckpointError) as caught:
+            read(path)
+        assert_one_sentence(caught.value, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello, I am a text file",
+        b"\x80\x04\x95pickle",
+        b"PK\x03\x04 not really",
+        b"\xff" * 8 + b"{",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 4) + b"[{}]",
+        struct.pack("<Q", 25) + b'{"__metadata__":{"a":[]}}',
+        struct.pack("<Q", 12) + b'{"a":{"b":1}',
+    ],
+)
+def test_a_file_of_something_else_is_refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert_one_sentence(caught.value, path)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    for path, problem in ((tmp_path, "a directory"), (tmp_path / "missing", "no such file")):
+        for read in (describe, load):
+            with pytest.raises(CheckpointError, match=problem):
+                read(path)
+
+
+def assert_one_sentence(error: CheckpointError, path: Path) -> None:
+    text = str(error).replace(str(path), "FILE")
+    assert text != str(error)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert ". " not in text

@@ -1,0 +1,92 @@
+"""What imports what: each case in a process of its own, since imports cannot be undone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.stateless
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_the_tower_is_that_of_open_clip_whatever_torchvision_is_installed():
+    difference = run(
+        "import importlib, torch\n"
+        "from detection.d3.clip import VisionTransformer\n"
+        "from detection.d3.open_clip import import_open_clip\n"
+        "import_open_clip()\n"
+        "transformer = importlib.import_module('open_clip.transformer')\n"
+        "theirs = transformer.VisionTransformer(image_size=28, patch_size=14, width=128, layers=2,"
+        " heads=2, mlp_ratio=4.0, output_dim=128, act_layer=transformer.QuickGELU).eval()\n"
+        "theirs.proj = None\n"
+        "ours = VisionTransformer(image_size=28, patch_size=14, width=128, layers=2).eval()\n"
+        "ours.load_state_dict(theirs.state_dict())\n"
+        "views = torch.randn(2, 3, 28, 28)\n"
+        "print((ours(views) - theirs(views)).abs().max().item())"
+    )
+    assert float(difference) < 1e-5
+
+
+def test_loading_a_tower_does_not_take_the_seconds_that_open_clip_takes():
+    assert run("import sys, detection.d3.detector\nprint('open_clip' in sys.modules)") == "False"
+
+
+def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
+    """A stand-in for torchvision fails as the CUDA build does beside a CPU torch."""
+    output = run(
+        "import sys, importlib.abc, importlib.machinery, torch\n"
+        "def fake(boxes, scores, threshold): return boxes\n"
+        "class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):\n"
+        "    tried = 0\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'open_clip':\n"
+        "            return importlib.machinery.ModuleSpec(name, self)\n"
+        "    def exec_module(self, module):\n"
+        "        Finder.tried += 1\n"
+        "        torch.library.register_fake('torchvision::nms')(fake)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from detection.d3.open_clip import import_open_clip\n"
+        "print(import_open_clip().__name__, Finder.tried)"
+    )
+    assert output == "open_clip 2"
+
+
+def test_the_engine_imports_nothing_of_django():
+    loaded = run(
+        "import sys, pkgutil, importlib, detection.d3\n"
+        "for module in pkgutil.iter_modules(detection.d3.__path__):\n"
+        "    importlib.import_module(f'detection.d3.{module.name}')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('django', 'd3site')])"
+    )
+    assert loaded == "[]"
+
+
+def test_the_public_face_costs_nothing_before_it_is_used():
+    loaded = run(
+        "import sys, detection.d3, detection.d3.decoding, detection.d3.checkpoint_header\n"
+        "heavy = {'torch', 'torchvision', 'open_clip', 'django'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert loaded == "[]"
+
+
+def test_a_small_tower_needs_no_open_clip():
+    loaded = run(
+        "import sys\n"
+        "from detection.d3 import Detector\n"
+        "from detection.d3.network import ARCHITECTURES, D3Network\n"
+        "D3Network(ARCHITECTURES['tiny'])\n"
+        "print(sorted({'torchvision', 'open_clip'} & set(sys.modules)))"
+    )
+    assert loaded == "[]"

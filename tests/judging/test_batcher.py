@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+import pytest
+
+from detection.judging.batcher import Batcher, CallerGoneError, StoppedError
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.stateless
+
+
+class Work:
+    """Doubles numbers, and notes which came together. Each call waits for ``go`` if it is held."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.calls: list[list[int]] = []
+        self.started = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.held = held
+
+    def __call__(self, key: str, items: list[int]) -> list[int]:
+        self.calls.append(items)
+        self.started.release()
+        if self.held:
+            assert self.go.acquire(timeout=30)
+        return [2 * item for item in items]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(call) for call in self.calls]
+
+    def release(self) -> None:
+        """From now on no call waits."""
+        self.held = False
+        self.go.release()
+
+
+def a_batcher(process, *, most: int = 8, room: int = 100, **options) -> Batcher:
+    return Batcher(process, most=lambda key: most, room=room, **options)
+
+
+def busy(**options) -> tuple[Work, Batcher]:
+    """A thread works on a first item, 0, until its ``work`` is released; others gather."""
+    work = Work(held=True)
+    batcher = a_batcher(work, **options)
+    batcher.submit("a", [0])
+    assert work.started.acquire(timeout=30)
+    return work, batcher
+
+
+def results(futures: list) -> list:
+    return [future.result(timeout=30) for future in futures]
+
+
+def test_one_caller_alone_is_a_call_of_its_own_at_once():
+    work = Work()
+    batcher = a_batcher(work)
+
+    assert [batcher.run("a", [number]) for number in (1, 2, 3)] == [[2], [4], [6]]
+    assert work.calls == [[1], [2], [3]]
+
+
+def test_what_gathers_while_the_thread_works_is_one_call():
+    work, batcher = busy()
+    with ThreadPoolExecutor(5) as callers:
+        answers = [callers.submit(batcher.run, "a", [number]) for number in range(1, 6)]
+        assert eventually(lambda: batcher.waiting == 5)
+        work.release()
+        got = [answer.result(timeout=30) for answer in answers]
+
+    assert got == [[2], [4], [6], [8], [10]]
+    assert work.sizes == [1, 5]
+
+
+def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
+    gone = threading.Event()
+    work, batcher = busy(most=2)
+    ours = batcher.submit("a", [1, 2, 3], is_gone=gone.is_set)
+    theirs = batcher.submit("a", [4, 5], is_gone=lambda: False)
+    work.go.release()
+    assert work.started.acquire(timeout=30)  # with 1 and 2
+    gone.set()
+    work.release()
+
+    assert results(ours[:2]) == [2, 4]
+    with pytest.raises(CallerGoneError):
+        ours[2].result(timeout=30)
+    assert results(theirs) == [8, 10]
+    assert work.calls == [[0], [1, 2], [4, 5]]
+
+
+def test_a_call_has_at_most_as_many_items_as_are_useful_in_the_order_they_came():
+    work, batcher = busy(most=4)
+    futures = [*batcher.submit("a", [1, 2, 3]), *batcher.submit("a", [4, 5, 6, 7, 8, 9])]
+    work.release()
+
+    assert results(futures) == [2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert work.calls == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9]]
+
+
+def test_items_with_different_keys_share_no_call_and_lose_no_place():
+    work, batcher = busy()
+    futures = [
+        *batcher.submit("a", [1]),
+        *batcher.submit("b", [2]),
+        *batcher.submit("a", [3]),
+        *batcher.submit("c", [4]),
+        *batcher.submit("b", [5]),
+    ]
+    work.release()
+
+    assert results(futures) == [2, 4, 6, 8, 10]
+    assert work.calls == [[0], [1, 3], [2, 5], [4]]
+
+
+def test_no_items_are_no_call():
+    work = Work()
+
+    assert a_batcher(work).run("a", []) == []
+    assert work.calls == []
+
+
+def test_one_bad_item_never_harms_its_neighbours():
+    def process(key: str, items: list[int]) -> list[int]:
+        started.release()
+        go.wait(30)
+        if 13 in items:
+            raise ValueError(f"bad luck among {len(items)}")
+        return items
+
+    started, go = threading.Semaphore(0), threading.Event()
+    batcher = a_batcher(process)
+    first = batcher.submit("a", [0])
+    assert started.acquire(timeout=30)
+    good, bad = batcher.submit("a", [1, 2, 3]), batcher.submit("a", [13])
+    go.set()
+
+    assert results([*first, *good]) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match=r"among 1$"):
+        results(bad)
+
+
+def test_a_call_that_gives_too_few_results_fails_instead_of_mixing_them_up():
+    with pytest.raises(ValueError, match="zip"):
+        a_batcher(lambda key, items: []).run("a", [1, 2])
+
+
+def test_callers_that_gave_up_cost_nothing():
+    work, batcher = busy(most=2)
+    futures = batcher.submit("a", [1, 2, 3, 4])
+    assert [futures[0].cancel(), futures[1].cancel()] == [True, True]
+    work.release()
+
+    assert results(futures[2:]) == [6, 8]
+    assert work.calls == [[0], [3, 4]]
+
+
+def test_after_the_first_failure_of_a_caller_the_rest_of_it_is_not_worked_on():
+    def process(key: str, items: list[int]) -> list[int]:
+        tried.extend(items)
+        if items == [1]:
+            raise ValueError
+        if items == [2]:
+            assert given_up.wait(30)
+        return items
+
+    tried: list[int] = []
+    given_up = threading.Event()
+    batcher = a_batcher(process, most=1)
+    with pytest.raises(ValueError):  # noqa: PT011  it has no words
+        batcher.run("a", [1, 2, 3, 4])
+    given_up.set()
+    batcher.stop()
+
+    assert set(tried) <= {1, 2}
+
+
+def test_in_company_a_call_waits_for_as_many_as_the_last_one_had():
+    work, batcher = busy(linger=30)
+    early = [*batcher.submit("a", [1]), *batcher.submit("a", [2]), *batcher.submit("a", [3])]
+    work.release()
+    results(early)
+    late = [future for number in (4, 5, 6) for future in batcher.submit("a", [number])]
+
+    assert results(late) == [8, 10, 12]
+    assert work.sizes == [1, 3, 3]
+
+
+def test_company_that_does_not_come_is_waited_for_once():
+    work, batcher = busy(linger=0.01)
+    early = [*batcher.submit("a", [1]), *batcher.submit("a", [2])]
+    work.release()
+    results(early)
+
+    assert batcher.run("a", [3]) == [6]
+    batcher._linger = 3600
+    assert batcher.run("a", [4]) == [8]
+
+
+def test_one_caller_with_several_items_is_no_company():
+    work = Work()
+    batcher = a_batcher(work, linger=3600)
+
+    assert batcher.run("a", [1, 2]) == [2, 4]
+    assert batcher.run("a", [3]) == [6]
+
+
+def test_who_finds_no_room_is_held_until_there_is_some():
+    work, batcher = busy(room=2)
+    with ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(batcher.run, "a", [1, 2, 3])
+        assert eventually(lambda: batcher.waiting == 2)
+        assert not answer.done()
+        work.release()
+
+        assert answer.result(timeout=30) == [2, 4, 6]
+
+
+def test_stopping_finishes_what_was_accepted_and_takes_no_more():
+    work, batcher = busy(most=1)
+    accepted = batcher.submit("a", [1, 2])
+    with ThreadPoolExecutor(1) as stopper:
+        stopped = stopper.submit(batcher.stop)
+        assert eventually(lambda: batcher._is_stopped)
+        with pytest.raises(StoppedError):
+            batcher.run("a", [3])
+        assert not stopped.done()
+        work.release()
+        stopped.result(timeout=30)
+
+    assert all(future.done() for future in accepted)
+    assert work.calls == [[0], [1], [2]]
+
+
+def test_who_waits_for_room_when_it_stops_is_told():
+    work, batcher = busy(room=1)
+    batcher.submit("a", [1])
+    with ThreadPoolExecutor(2) as threads:
+        answer = threads.submit(batcher.run, "a", [2])
+        threads.submit(batcher.stop)
+
+        with pytest.raises(StoppedError):
+            answer.result(timeout=30)
+        work.release()
+
+
+def test_when_it_stops_those_that_found_room_before_the_rest_are_not_worked_on():
+    work, batcher = busy(room=2)
+    with ThreadPoolExecutor(2) as threads:
+        answer = threads.submit(batcher.run, "a", [1, 2, 3])
+        assert eventually(lambda: batcher.waiting == 2)
+        threads.submit(batcher.stop)
+
+        with pytest.raises(StoppedError):
+            answer.result(timeout=30)
+        work.release()
+
+    assert work.calls == [[0]]
+
+
+@pytest.mark.parametrize("options", [{"room": 0}, {"linger": -1.0}, {"threads": 0}])
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=r"room|wait|thread"):
+        a_batcher(Work(), **options)
+
+
+def test_two_threads_work_on_two_calls_and_the_rest_gathers():
+    work, batcher = busy(threads=2)
+    futures = batcher.submit("a", [1])
+    assert work.started.acquire(timeout=30)
+    futures += batcher.submit("a", [2, 3])
+    assert batcher.waiting == 2
+    for _ in range(3):
+        work.go.release()
+
+    assert results(futures) == [2, 4, 6]
+    assert work.calls == [[0], [1], [2, 3]]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own(threads):
+    """64 threads; every tenth item is bad, every tenth promise is given up."""
+
+    def process(key: int, items: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        sizes.append(len(items))
+        if any(group != key for group, _ in items):
+            raise AssertionError("items of different keys were mixed")
+        if any(number % 10 == 3 for _, number in items):
+            raise ArithmeticError(items[0][1] if len(items) == 1 else "a group")
+        return [(group, -number) for group, number in items]
+
+    def call(caller: int) -> Counter[str]:
+        chance, seen = random.Random(caller), Counter()
+        for turn in range(20):
+            key, numbers = chance.randrange(3), chance.sample(range(1000), chance.randint(1, 5))
+            futures = batcher.submit(key, [(key, number) for number in numbers])
+            if turn % 10 == 0:
+                futures[-1].cancel()
+            for number, future in zip(numbers, futures, strict=True):
+                seen[outcome(key, number, future)] += 1
+        return seen
+
+    def outcome(key: int, number: int, future) -> str:
+        try:
+            right = future.result(timeout=60) == (key, -number)
+        except ArithmeticError as error:
+            right = number % 10 == 3 and error.args == (number,)
+            return "refused" if right else "wrong"
+        except CancelledError:
+            return "cancelled"
+        return "right" if right and number % 10 != 3 else "wrong"
+
+    sizes: list[int] = []
+    batcher = a_batcher(process, most=16, room=40, linger=0.001, threads=threads)
+    with ThreadPoolExecutor(64) as callers:
+        seen = sum(callers.map(call, range(64)), Counter())
+    batcher.stop()
+
+    assert seen["wrong"] == 0
+    assert seen["right"] > 2000
+    assert seen["refused"] > 100
+    assert batcher.waiting == 0
+    assert max(sizes) <= 16
+    assert sum(size > 1 for size in sizes) > 100

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import io
+from threading import Barrier, Thread
+
+import pytest
+from django.core.files.storage import default_storage
+from django.db import connection
+from PIL import Image
+
+from detection.files.originals import OriginalLostError
+from detection.judging import heatmaps
+from detection.judging.heatmaps import OtherModelError, make_heatmap, open_heatmap
+from detection.judging.predict import predict_image
+from detection.judging.scoring import is_caller_gone
+from detection.models import Prediction
+from detection.outages import DatabaseUnavailableError, StorageUnavailableError
+from detection.records.deleting import delete_prediction
+from tests.support.factories import an_upload, image_bytes
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+def stored(**upload) -> Prediction:
+    return predict_image(upload=an_upload(**upload), source="api")
+
+
+def opened(prediction: Prediction) -> bytes:
+    with open_heatmap(prediction=prediction) as file:
+        return file.read()
+
+
+def test_it_is_a_jpeg_at_the_size_of_the_picture():
+    prediction = stored(data=image_bytes(size=(300, 77)))
+
+    picture = Image.open(io.BytesIO(opened(prediction)))
+
+    assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (300, 77))
+
+
+def test_it_is_drawn_once_and_stored_beside_the_record(stored_files, monkeypatch):
+    prediction = stored()
+    first = opened(prediction)
+    monkeypatch.setattr(heatmaps, "draw_heatmap", None)  # a second drawing would fail
+
+    again = opened(Prediction.objects.get())
+
+    assert again == first
+    assert Prediction.objects.get().heatmap_image.name in stored_files()
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_it_is_not_drawn_for_somebody_who_hung_up_after_the_verdict(hangs_up):
+    answers = iter([False, hangs_up])  # before the image is judged, and after that
+    token = is_caller_gone.set(lambda: next(answers))
+    try:
+        prediction = predict_image(upload=an_upload(), source="api", explain=True)
+    finally:
+        is_caller_gone.reset(token)
+
+    assert bool(prediction.heatmap_image) is not hangs_up
+
+
+def test_deleting_the_record_deletes_it(stored_files):
+    prediction = stored()
+    opened(prediction)
+
+    delete_prediction(prediction=Prediction.objects.get())
+
+    assert stored_files() == []
+
+
+def test_deleting_a_record_that_was_read_before_deletes_it_too(stored_files):
+    prediction = stored()
+    seen = Prediction.objects.get()
+    opened(prediction)
+
+    delete_prediction(prediction=seen)
+
+    assert stored_files() == []
+
+
+def test_a_lost_one_is_drawn_again(stored_files):
+    prediction = stored()
+    first = opened(prediction)
+    default_storage.delete(prediction.heatmap_image.name)
+
+    assert opened(Prediction.objects.get()) == first
+    assert Prediction.objects.get().heatmap_image.name in stored_files()
+
+
+def test_only_the_model_that_judged_can_explain():
+    prediction = stored()
+    Prediction.objects.update(model_version="earlier")
+
+    with pytest.raises(OtherModelError, match="no longer runs here"):
+        open_heatmap(prediction=Prediction.objects.get())
+    assert not Prediction.objects.get(pk=prediction.pk).heatmap_image
+
+
+def test_without_the_original_there_is_none():
+    prediction = stored(filename="holiday.jpg")
+    default_storage.delete(prediction.original_image.name)
+
+    with pytest.raises(OriginalLostError, match=r"The original of holiday\.jpg is no longer"):
+        open_heatmap(prediction=prediction)
+
+
+def test_a_record_that_is_deleted_meanwhile_leaves_no_file(stored_files):
+    prediction = stored()
+    delete_prediction(prediction=Prediction.objects.get())
+
+    with pytest.raises(Prediction.DoesNotExist):
+        make_heatmap(prediction=prediction, data=image_bytes())
+
+    assert eventually(lambda: stored_files() == [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_are_drawn_at_once_one_is_kept(stored_files, monkeypatch):
+    prediction = stored()
+    read, both = heatmaps.read_original, Barrier(2)
+
+    def read_together(record: Prediction) -> bytes:
+        both.wait(20)  # neither has found a heatmap
+        return read(record)
+
+    monkeypatch.setattr(heatmaps, "read_original", read_together)
+    pictures = []
+
+    def ask() -> None:
+        pictures.append(opened(Prediction.objects.get(pk=prediction.pk)))
+        connection.close()
+
+    threads = [Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(pictures) == 2
+    heatmap = Prediction.objects.get().heatmap_image.name
+    assert [name for name in stored_files() if name.startswith("heatmaps/")] == [heatmap]
+
+
+def test_a_lost_storage_is_told(lost_storage):
+    with pytest.raises(StorageUnavailableError):
+        heatmaps._store(unstored(), io.BytesIO(b"a picture"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_database_leaves_no_file(lost_database, stored_files):
+    prediction = unstored()
+
+    with pytest.raises(DatabaseUnavailableError):
+        make_heatmap(prediction=prediction, data=image_bytes())
+
+    assert eventually(lambda: stored_files() == [])
+
+
+def unstored() -> Prediction:
+    return predict_image(upload=an_upload(), source="scan", store=False)

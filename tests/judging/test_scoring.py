@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from prometheus_client import REGISTRY
+from torch import Tensor
+
+from detection.d3 import Detector
+from detection.d3.errors import D3Error
+from detection.judging import scoring
+from detection.judging.batcher import results_of
+from detection.judging.detector import get_detector
+from detection.judging.predict import predict_image
+from tests.support.api import images_judged
+from tests.support.factories import an_upload, noise_image
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+class Held:
+    """A model that holds its first call while others gather; the sizes of its calls are known."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._started, self._go = threading.Event(), threading.Event()
+        self._scores = Detector.scores
+
+    def scores(self, detector: Detector, images: list[Tensor]) -> list[float]:
+        self.sizes.append(len(images))
+        self._started.set()
+        assert self._go.wait(30)
+        return self._scores(detector, images)
+
+    def asked(self, *questions: tuple[Detector, Tensor]) -> list[Future[float]]:
+        """All are asked in threads of their own: the first, and the others while it is at work."""
+        with ThreadPoolExecutor(len(questions)) as requests:
+            try:
+                first = requests.submit(fake_score, *questions[0])
+                assert self._started.wait(30)
+                others = [requests.submit(fake_score, *question) for question in questions[1:]]
+                assert eventually(lambda: waiting_images() == len(others))
+            finally:
+                self._go.set()
+        return [first, *others]
+
+
+@pytest.fixture
+def held(monkeypatch) -> Held:
+    get_detector()  # loading one may try it
+    held = Held()
+
+    def scores(self, images):
+        return held.scores(self, images)
+
+    monkeypatch.setattr(scoring, "_batcher", scoring.a_batcher(threads=1))
+    monkeypatch.setattr(Detector, "scores", scores)
+    return held
+
+
+def question(detector: Detector, seed: int) -> tuple[Detector, Tensor]:
+    return detector, detector.prepare(noise_image(seed=seed))
+
+
+def fake_score(detector: Detector, image: Tensor) -> float:
+    [score] = results_of(scoring.ask_for_scores(detector, [image]))
+    return score
+
+
+def waiting_images() -> float:
+    return REGISTRY.get_sample_value("d3_model_queue_images")
+
+
+def test_requests_that_come_while_the_model_works_share_its_next_call(held):
+    questions = [question(get_detector(), seed) for seed in range(6)]
+
+    answers = held.asked(*questions)
+
+    assert held.sizes == [1, 5]
+    assert waiting_images() == 0
+    alone = [detector.scores([image]) for detector, image in questions]
+    assert [[answer.result()] for answer in answers] == alone
+
+
+def test_two_detectors_share_no_call(held, tiny_checkpoint):
+    one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, precision="fp32")
+    detectors = [one, one, other, one, other]
+
+    answers = held.asked(*(question(detector, seed) for seed, detector in enumerate(detectors)))
+
+    assert all(answer.result() for answer in answers)
+    assert held.sizes == [1, 2, 2]
+
+
+def test_an_image_that_the_network_cannot_judge_fails_alone(held):
+    detector = get_detector()
+    (_, image), good, (_, other) = (question(detector, seed) for seed in range(3))
+
+    answers = held.asked((detector, image), good, (detector, other * float("nan")))
+
+    assert answers[0].result()
+    assert [answers[1].result()] == detector.scores([good[1]])
+    with pytest.raises(D3Error, match="finite"):
+        answers[2].result()
+
+
+def groups_until_now() -> tuple[float, float]:
+    """Calls of the model, and images in them."""
+    return (
+        REGISTRY.get_sample_value("d3_model_group_images_count"),
+        REGISTRY.get_sample_value("d3_model_group_images_sum"),
+    )
+
+
+@pytest.mark.django_db
+def test_the_groups_are_in_the_metrics():
+    (calls, images), judged = groups_until_now(), images_judged()
+
+    predict_image(upload=an_upload(seed=77), source="api", store=False)
+
+    assert groups_until_now() == (calls + 1, images + 1)
+    assert images_judged() == judged + 1

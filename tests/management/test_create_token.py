@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from detection.models import AccessToken
+from tests.support.api import a_client
+
+pytestmark = pytest.mark.django_db
+
+
+def create(*arguments: str) -> str:
+    printed = io.StringIO()
+    call_command("create_token", *arguments, stdout=printed)
+    return printed.getvalue().strip()
+
+
+@pytest.fixture
+def ann():
+    return get_user_model().objects.create_user("ann")
+
+
+def test_the_printed_token_lets_its_user_in_and_is_kept_as_a_hash_only(ann, settings):
+    settings.API_ACCESS = "token"
+
+    text = create("ann", "--name", "newsroom")
+
+    assert a_client(text).get("/api/statistics/").status_code == 200
+    token = AccessToken.objects.get()
+    assert (token.user, token.name) == (ann, "newsroom")
+    assert text not in (token.digest, token.token_key)
+    assert token.token_key == text[: len(token.token_key)]
+
+
+def test_it_works_for_the_days_that_were_asked_for(ann):
+    create("ann", "--days", "30")
+
+    left = AccessToken.objects.get().expiry - timezone.now()
+    assert timedelta(days=29, hours=23) < left <= timedelta(days=30)
+
+
+def test_nobody_gets_a_token_who_is_not_there_or_not_active(ann):
+    ann.is_active = False
+    ann.save()
+
+    for name in ("ann", "bob"):
+        with pytest.raises(CommandError, match=f"There is no active user '{name}'"):
+            create(name)
+    assert not AccessToken.objects.exists()
+
+
+@pytest.mark.parametrize("days", ["0", "3651", "many"])
+def test_days_that_make_no_sense_are_refused(ann, days):
+    with pytest.raises(CommandError):
+        create("ann", "--days", days)
+
+
+def test_a_token_is_made_shown_once_and_revoked_in_the_admin(admin_client, ann, settings):
+    settings.API_ACCESS = "token"
+    form = {"user": str(ann.pk), "name": "CMS", "days": "7"}
+
+    page = admin_client.post("/admin/detection/accesstoken/add/", form, follow=True)
+
+    token = AccessToken.objects.get()
+    text = page.content.decode().split("The token is ")[1].split(".")[0]
+    assert a_client(text).get("/api/statistics/").status_code == 200
+    again = admin_client.get("/admin/detection/accesstoken/").content.decode()
+    assert text not in again
+    assert "CMS" in again
+    admin_client.post(
+        "/admin/detection/accesstoken/",
+        {"action": "delete_selected", "_selected_action": [token.pk], "post": "yes"},
+    )
+    assert a_client(text).get("/api/statistics/").status_code == 401

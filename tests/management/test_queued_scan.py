@@ -1,0 +1,160 @@
+"""scan_folder --queue: a folder or a part of a bucket for the workers."""
+
+from __future__ import annotations
+
+import io
+import signal
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+
+from detection.models import Prediction, PredictionBatch, QueuedImage
+from detection.queue import batches
+from detection.queue.leases import judge_images
+from tests.support.factories import image_bytes
+from tests.support.settings import ON_SERVERS
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("tiny_checkpoint"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Forty images, a text, and one image below."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number in range(40):
+        (folder / f"{number:02}.jpg").write_bytes(image_bytes(size=(16, 12), seed=number))
+    (folder / "more" / "last.jpg").write_bytes(image_bytes(seed=99))
+    (folder / "ATTRIBUTION.md").write_text("# Where the images are from")
+    (folder / "notes.png").write_text("just some words")
+    return folder
+
+
+def scan(place: Path | str, **options) -> str:
+    output = io.StringIO()
+    call_command("scan_folder", place, stdout=output, stderr=output, queue=True, **options)
+    return output.getvalue()
+
+
+def failed_scan(place: Path | str, **options) -> tuple[str, int]:
+    with pytest.raises(CommandError) as failed:
+        scan(place, **options)
+    return str(failed.value), failed.value.returncode
+
+
+def test_without_a_broker_the_command_judges_what_it_sent(folder, stored_files):
+    printed = scan(folder, recursive=True, threshold=0.0)
+
+    batch = PredictionBatch.objects.get()
+    assert f"Batch: {batch.pk}" in printed
+    assert "41 images were judged, 1 could not be read." in printed
+    assert (batch.source, batch.status, batch.total_images) == ("scan", "done", 42)
+    assert (batch.successful, batch.failed) == (41, 1)
+    assert [error["filename"] for error in batch.errors] == ["notes.png"]
+    assert set(batch.predictions.values_list("source", "label")) == {("scan", "FAKE")}
+    assert len(stored_files()) == 82
+
+
+def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later(
+    folder, monkeypatch, nobody_judges, stored_files
+):
+    def interrupted(**options):
+        signal.raise_signal(signal.SIGINT)
+        return True
+
+    monkeypatch.setattr(batches, "wake_workers", interrupted)
+
+    assert failed_scan(folder) == ("Interrupted.", 130)
+
+    batch = PredictionBatch.objects.get()
+    assert (batch.sending, batch.finished_at, batch.total_images) == ("broken", None, 32)
+    assert len(stored_files()) == QueuedImage.objects.count() == 32
+    judge_images(batch_id=batch.pk)
+    batch.refresh_from_db()
+    assert (batch.status, batch.successful) == ("failed", 32)
+
+
+@pytest.mark.usefixtures("lost_storage")
+def test_without_storage_the_sentence_says_so_and_nothing_waits(folder):
+    sentence, _ = failed_scan(folder)
+
+    assert "The file storage cannot be reached" in sentence
+    assert not QueuedImage.objects.exists()
+    assert PredictionBatch.objects.get().status == "failed"
+
+
+@pytest.mark.parametrize("options", [{"output": "report.csv"}, {"store": False}])
+def test_what_does_not_go_with_a_queue_is_named(folder, options):
+    assert "leave that option out" in failed_scan(folder, **options)[0]
+    assert not PredictionBatch.objects.exists()
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path):
+    assert "cannot be opened" in failed_scan(tmp_path / "nowhere")[0]
+    assert not PredictionBatch.objects.exists()
+
+
+def test_a_bucket_needs_a_queue_and_a_store(folder, settings):
+    with pytest.raises(CommandError, match="add --queue"):
+        call_command("scan_folder", "s3://bucket/photos/")
+    if not ON_SERVERS:
+        assert "MINIO_ENDPOINT" in failed_scan("s3://bucket/photos/")[0]
+
+
+@pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
+def test_the_images_below_a_prefix_of_a_bucket_are_judged_and_stay_there(stored_files):
+    bucket = default_storage.bucket_name
+    for number in range(3):
+        data = ContentFile(image_bytes(seed=number))
+        default_storage.save(f"incoming/{number}/photo.jpg", data)
+    default_storage.save("incoming/words.txt", ContentFile(b"no image"))
+    default_storage.save("incoming/words.jpg", ContentFile(b"no image"))
+    default_storage.save("incoming/.hidden/photo.jpg", ContentFile(image_bytes()))
+    default_storage.save("elsewhere/photo.jpg", ContentFile(image_bytes()))
+    before = stored_files()
+
+    scan(f"s3://{bucket}/incoming/")
+
+    batch = PredictionBatch.objects.get()
+    assert (batch.status, batch.successful, batch.failed) == ("done", 3, 1)
+    assert [error["filename"] for error in batch.errors] == ["words.jpg"]
+    assert {each.original_filename for each in Prediction.objects.all()} == {"photo.jpg"}
+    own = [key for each in Prediction.objects.all() for key in each.file_keys]
+    assert stored_files() == sorted([*before, *own])
+
+
+@pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
+def test_a_bucket_that_is_not_there_is_a_sentence():
+    assert "cannot be listed: NoSuchBucket" in failed_scan("s3://no-such-bucket/")[0]
+    assert not PredictionBatch.objects.exists()
+
+
+@pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
+def test_a_scan_of_the_own_bucket_leaves_out_what_the_service_has_stored(stored_files):
+    bucket = default_storage.bucket_name
+    default_storage.save("photo.jpg", ContentFile(image_bytes(seed=1)))
+    default_storage.save("zoo/photo.jpg", ContentFile(image_bytes(seed=2)))
+    default_storage.save("originals/2026/01/photo.jpg", ContentFile(image_bytes(seed=3)))
+
+    scan(f"s3://{bucket}/")
+
+    assert PredictionBatch.objects.get().successful == 2
+    assert "own files" in failed_scan(f"s3://{bucket}/originals/")[0]
+
+
+def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, nobody_judges):
+    def closed(*, batch, places):
+        PredictionBatch.objects.update(sending="broken")
+
+    monkeypatch.setattr(batches, "wake_workers", closed)
+
+    sentence, _ = failed_scan(folder)
+
+    assert "takes no more images" in sentence
+    assert f"as batch {PredictionBatch.objects.get().pk}" in sentence

@@ -1,0 +1,172 @@
+"""Batches that are sent in parts: what belongs to them, when they are closed, who looks again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from detection.models import Prediction, PredictionBatch, QueuedImage, now
+from detection.outages import DatabaseUnavailableError
+from detection.queue import batches, leases, local_worker
+from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
+from detection.queue.batches import append_to_batch
+from detection.queue.closing import close_when_done
+from detection.queue.leases import Lease
+from detection.records.batches import open_batch
+from tests.support.queued import a_batch, judged, uploads
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
+]
+
+
+def test_a_batch_is_closed_once():
+    batch = a_batch(1)
+    QueuedImage.objects.all().delete()
+
+    assert [close_when_done(batch_id=batch.pk) for _ in range(3)] == [True, False, False]
+
+
+def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
+    batch = a_batch(1, more=True)
+    late = QueuedImage(batch=batch, batch_index=1, filename="1.jpg")
+    judged(batch)
+
+    def announced(batch):
+        late.save(force_insert=True)  # between the look for waiting images and the closing
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "announcement", announced)
+        leases.complete_sending(batch=batch)
+
+    batch.refresh_from_db()
+    assert (batch.status, batch.finished_at) == ("running", None)
+    late.delete()
+    assert close_when_done(batch_id=batch.pk)
+
+
+def test_parts_belong_together_and_the_last_one_completes_the_batch():
+    batch = a_batch(2, more=True)
+    assert judged(batch).status == "running"
+
+    append_to_batch(batch=batch, uploads=uploads(3), more=True)
+    assert judged(batch).finished_at is None
+    append_to_batch(batch=batch, uploads=[])
+
+    batch = PredictionBatch.objects.get()
+    assert (batch.status, batch.total_images, batch.successful) == ("done", 5, 5)
+    places = batch.predictions.order_by("batch_index").values_list("batch_index", flat=True)
+    assert list(places) == [0, 1, 2, 3, 4]
+
+
+def test_a_part_for_a_batch_that_was_completed_leaves_nothing(stored_files):
+    batch = a_batch(1, more=True)
+    late = PredictionBatch.objects.get()
+    append_to_batch(batch=batch, uploads=[])
+    files = stored_files()
+
+    with pytest.raises(BatchClosedError, match="no more images"):
+        append_to_batch(batch=late, uploads=uploads(2))
+
+    assert QueuedImage.objects.count() == 1
+    assert stored_files() == files
+
+
+@pytest.mark.parametrize("name", ["bulk_create", "complete_sending"])
+def test_a_part_that_failed_can_be_sent_again(name, monkeypatch, settings, stored_files):
+    settings.MAX_ASYNC_IMAGES = 3
+    batch = a_batch(1, more=True)
+    before = stored_files()
+
+    def lost(*args, **options):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        place = batches if name == "complete_sending" else QueuedImage.objects
+        patched.setattr(place, name, lost)
+        with pytest.raises(DatabaseUnavailableError):
+            append_to_batch(batch=batch, uploads=uploads(2))
+
+    assert PredictionBatch.objects.get().total_images == 1
+    assert stored_files() == before
+    assert append_to_batch(batch=batch, uploads=uploads(2)) == 2
+
+
+def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
+    batch = a_batch(1, more=True)
+
+    def lost(**options):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "close_when_done", lost)
+        append_to_batch(batch=batch, uploads=uploads(2))
+
+    assert (judged(batch).successful, judged(batch).status) == (3, "done")
+
+
+def test_a_scan_takes_no_parts():
+    scan = open_batch(total_images=0, source="scan", status="queued", sending="open")
+
+    with pytest.raises(BatchClosedError, match="no more images"):
+        append_to_batch(batch=scan, uploads=uploads(1))
+
+
+def test_images_are_kept_when_nobody_can_be_woken(monkeypatch, stored_files):
+    def broken():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(local_worker, "start", broken)
+
+    assert judged(a_batch(2)).successful == 2
+
+
+def test_too_many_images_leave_nothing(stored_files, settings):
+    settings.MAX_ASYNC_IMAGES = 2
+
+    with pytest.raises(TooManyQueuedError, match="3 images; at most 2"):
+        a_batch(3)
+
+    assert not PredictionBatch.objects.exists()
+    assert not QueuedImage.objects.exists()
+    assert stored_files() == []
+
+
+def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
+    batch = judged(a_batch(1, more=True))
+    leases.close_left_open(batch=batch)
+    assert PredictionBatch.objects.get().sending == "open"
+
+    Prediction.objects.update(created_at=now() - timedelta(days=2))
+    leases.close_left_open(batch=batch)
+
+    batch = PredictionBatch.objects.get()
+    assert (batch.status, batch.successful) == ("failed", 1)
+
+
+def test_what_waits_in_the_process_is_judged_in_order():
+    sent = [a_batch(2), a_batch(1)]
+
+    assert local_worker.judge_all()
+
+    first, second = (PredictionBatch.objects.get(pk=batch.pk) for batch in sent)
+    assert first.finished_at < second.finished_at
+    assert (first.successful, second.successful) == (2, 1)
+
+
+def test_the_process_looks_again_while_a_batch_is_open():
+    batch = a_batch(1, more=True)
+    assert local_worker._judge() == local_worker.LONGEST_PAUSE_SECONDS
+
+    append_to_batch(batch=batch, uploads=[])
+    assert local_worker._judge() is local_worker.DONE
+
+
+def test_the_process_looks_again_for_what_others_judge():
+    batch = a_batch(2)
+    with Lease.take(batch=batch, first=0, last=0):
+        assert not local_worker.judge_all()
+    assert local_worker.judge_all()

@@ -1,0 +1,353 @@
+"""Images that wait: who judges them, how often, and what is left of them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from threading import Barrier, Thread
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, connection
+
+from detection.d3.errors import CheckpointError, D3Error
+from detection.judging.predict import Upload
+from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
+from detection.outages import DatabaseUnavailableError
+from detection.queue import judging, local_worker
+from detection.queue import leases as queue
+from detection.queue.batches import queue_batch
+from detection.queue.closing import count_current
+from detection.queue.judging import judge_queued
+from detection.queue.leases import Lease, judge_images
+from detection.upkeep.purging import purge_predictions
+from tests.support.factories import an_upload, image_bytes
+from tests.support.queued import a_batch, judged, uploads
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
+]
+
+
+def killed(batch: PredictionBatch) -> list[QueuedImage]:
+    """What a process leaves that was killed after it had leased images of the batch, a while ago"""
+    images = Lease.take(batch=batch, first=None, last=None).images
+    QueuedImage.objects.filter(batch=batch).update(leased_until=now() - timedelta(seconds=1))
+    return images
+
+
+def test_a_waiting_image_has_its_original_and_nothing_else(stored_files):
+    batch = a_batch(2)
+
+    images = QueuedImage.objects.order_by("batch_index")
+    assert [image.filename for image in images] == ["0.jpg", "1.jpg"]
+    assert sorted(image.original_image.name for image in images) == stored_files()
+    assert (batch.status, batch.total_images) == ("queued", 2)
+    assert not Prediction.objects.exists()
+
+
+def test_a_judged_image_keeps_the_id_and_the_file_that_it_had(stored_files):
+    batch = a_batch(2)
+    waiting = dict(QueuedImage.objects.values_list("pk", "original_image"))
+
+    batch = judged(batch)
+
+    assert dict(Prediction.objects.values_list("pk", "original_image")) == waiting
+    assert not QueuedImage.objects.exists()
+    results = list(Prediction.objects.values_list("result_image", flat=True))
+    assert stored_files() == sorted([*waiting.values(), *results])
+    assert (batch.status, batch.successful, batch.failed) == ("done", 2, 0)
+    assert batch.finished_at
+
+
+def test_what_is_no_image_is_refused_without_being_stored(stored_files):
+    batch = a_batch(1, bad=True)
+
+    count_current(batch)
+
+    assert len(stored_files()) == 1
+    assert batch.failed == 1
+    assert [error["code"] for error in batch.errors] == ["unsupported_image_type"]
+
+
+def test_an_image_that_cannot_be_decoded_leaves_no_file_and_is_listed(stored_files):
+    broken = Upload("broken.jpg", image_bytes()[:-500])
+    batch = judged(queue_batch(uploads=[*uploads(1), broken], source="batch"))
+
+    assert (batch.successful, batch.failed) == (1, 1)
+    [error] = batch.errors
+    assert (error["index"], error["filename"]) == (1, "broken.jpg")
+    assert error["code"] == "truncated_image"
+    assert len(stored_files()) == 2
+    assert not QueuedImage.objects.exists()
+
+
+def test_a_file_that_is_lost_while_it_waits_is_one_refusal():
+    batch = a_batch(2)
+    default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
+
+    batch = judged(batch)
+
+    assert (batch.successful, [error["code"] for error in batch.errors]) == (1, ["original_lost"])
+
+
+def test_leased_images_are_nobody_elses():
+    batch = a_batch(3)
+
+    with Lease.take(batch=batch, first=0, last=1) as mine:
+        assert [image.batch_index for image in mine.images] == [0, 1]
+        judge_images(batch_id=batch.pk)
+        assert QueuedImage.objects.count() == 2
+
+
+def test_of_those_who_lease_at_once_each_image_has_one():
+    batch, barrier, leases = a_batch(8), Barrier(4), []
+
+    def take() -> None:
+        barrier.wait()
+        leases.append([image.pk for image in Lease.take(batch=batch, first=0, last=7).images])
+        connection.close()
+
+    threads = [Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    taken = [pk for lease in leases for pk in lease]
+    assert len(taken) == len(set(taken)) == 8
+
+
+def test_a_lease_is_renewed_while_its_block_runs(settings):
+    settings.QUEUE_LEASE_SECONDS = 0.15
+    batch, renewed = a_batch(1), []
+
+    with Lease.take(batch=batch, first=None, last=None) as lease:
+        until = QueuedImage.objects.get().leased_until
+        while QueuedImage.objects.get().leased_until == until:
+            pass
+        renewed.append(lease)
+
+    assert renewed
+
+
+def test_what_a_killed_process_leased_is_judged_by_the_next():
+    batch = a_batch(3)
+    killed(batch)
+
+    assert judged(batch).successful == 3
+
+
+def test_what_was_recorded_right_before_a_kill_is_not_judged_again(stored_files):
+    batch = a_batch(2)
+    images = killed(batch)
+    judged(batch)
+    files = stored_files()
+    PredictionBatch.objects.update(status="running", finished_at=None)
+    for image in images:  # as if the process had died before it could delete them
+        image.leased_until = now()
+        image.save(force_insert=True)
+
+    batch = judged(batch)
+
+    assert Prediction.objects.count() == batch.successful == 2
+    assert stored_files() == files
+    assert not QueuedImage.objects.exists()
+
+
+def test_of_two_who_judge_the_same_image_one_writes_the_record(stored_files):
+    batch = a_batch(2)
+    [first, _] = killed(batch)
+    QueuedImage.objects.filter(pk=first.pk).update(tries=0)  # it does not know of the other one
+    judged(batch)
+    QueuedImage(
+        id=first.pk,
+        batch=batch,
+        batch_index=0,
+        filename="0.jpg",
+        original_image=first.original_image,
+    ).save(force_insert=True)
+    files = stored_files()
+
+    judge_images(batch_id=batch.pk)
+
+    assert Prediction.objects.filter(batch=batch).count() == 2
+    assert not QueuedImage.objects.exists()
+    assert stored_files() == files
+
+
+def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_no_other():
+    batch = a_batch(3)
+    for _ in range(queue.SUSPICIOUS_TRIES):
+        assert len(killed(batch)) == 3
+    assert [image.batch_index for image in killed(batch)] == [0]
+    QueuedImage.objects.filter(batch_index=0).update(tries=queue.MOST_TRIES)
+
+    batch = judged(batch)
+
+    assert batch.successful == 2
+    assert [(error["index"], error["code"]) for error in batch.errors] == [(0, "judging_failed")]
+
+
+def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(monkeypatch):
+    bad, other = a_batch(2), a_batch(1)
+    poor = QueuedImage.objects.get(batch=bad, batch_index=1).pk
+
+    def judge(*, batch, images):
+        if any(image.pk == poor for image in images):
+            raise D3Error("The network gave no finite number.")
+        return judge_queued(batch=batch, images=images)
+
+    monkeypatch.setattr(queue, "judge_queued", judge)
+    looks = [local_worker.judge_all() for _ in range(queue.MOST_TRIES + 1)]
+
+    bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
+    assert looks == [False] * queue.MOST_TRIES + [True]
+    assert [(error["index"], error["code"]) for error in bad.errors] == [(1, "judging_failed")]
+    assert (bad.successful, other.successful) == (1, 1)
+    assert other.finished_at < bad.finished_at
+
+
+def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
+    batch = a_batch(1)
+
+    def broken():
+        raise CheckpointError("There is no such file.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "get_detector", broken)
+        with pytest.raises(CheckpointError):
+            judge_images(batch_id=batch.pk)
+
+    assert QueuedImage.objects.get().tries == 0
+
+
+def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch):
+    batch = a_batch(2)
+
+    def lost(*args, **options):
+        raise DatabaseUnavailableError("It is down.")
+
+    for _ in range(queue.MOST_TRIES + 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(queue, "judge_queued", lost)
+            patched.setattr(Lease, "release", lost)
+            with pytest.raises(DatabaseUnavailableError):
+                judge_images(batch_id=batch.pk)
+        QueuedImage.objects.update(leased_until=now() - timedelta(seconds=1))  # it runs out
+
+    assert (judged(batch).successful, judged(batch).failed) == (2, 0)
+
+
+def test_an_outage_is_held_against_no_image_that_somebody_else_has_taken_over(monkeypatch):
+    batch = a_batch(1)
+
+    def lost(lease):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lease, "release", lost)
+        with Lease.take(batch=batch, first=None, last=None):
+            pass
+    QueuedImage.objects.update(leased_by=new_id())
+
+    assert not Lease.take(batch=batch, first=None, last=None).images
+    assert QueuedImage.objects.get().tries == 0
+
+
+def test_images_outlive_their_owner(monkeypatch, stored_files):
+    owner = get_user_model().objects.create(username="leaving")
+    batch = queue_batch(uploads=uploads(2), source="batch", owner=owner)
+
+    def judge(*, batch, images):
+        assert batch.owner == owner
+        get_user_model().objects.all().delete()
+        return judge_queued(batch=batch, images=images)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "judge_queued", judge)
+        with suppress(IntegrityError):  # MongoDB has no foreign keys
+            judge_images(batch_id=batch.pk)
+
+    assert judged(batch).successful == 2
+    assert len(stored_files()) == 4
+
+
+def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
+    batch, seen = a_batch(2), []
+    default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
+    monkeypatch.setattr(
+        judging, "delete_files", lambda keys: seen.append(connection.in_atomic_block)
+    )
+
+    judged(batch)
+
+    assert seen == [False]
+
+
+def test_that_something_is_down_is_held_against_no_image(monkeypatch):
+    batch = a_batch(2)
+
+    def lost(**options):
+        raise DatabaseUnavailableError("It is down.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "judge_queued", lost)
+        with pytest.raises(DatabaseUnavailableError):
+            judge_images(batch_id=batch.pk)
+
+    assert set(QueuedImage.objects.values_list("tries", flat=True)) == {0}
+    assert judged(batch).successful == 2
+
+
+def test_purging_takes_images_that_no_worker_ever_came_for(stored_files):
+    batch = a_batch(2)
+    list(purge_predictions(before=now() - timedelta(days=1)))
+    assert QueuedImage.objects.count() == 2
+
+    list(purge_predictions(before=now() + timedelta(days=1)))
+
+    assert not QueuedImage.objects.exists()
+    assert stored_files() == []
+    assert judged(batch).successful == 0
+
+
+def test_purging_leaves_what_is_judged_and_files_of_a_prediction(stored_files):
+    batch = a_batch(2)
+    images = list(QueuedImage.objects.order_by("batch_index"))
+    judged(batch)
+    later = Prediction.objects.all()
+    later.update(created_at=now() + timedelta(days=2))
+    images[0].save(force_insert=True)  # as if the process had died before it could delete it
+    images[1].leased_until = now() + timedelta(days=1)
+    images[1].save(force_insert=True)
+    files = stored_files()
+
+    list(purge_predictions(before=now() + timedelta(days=1)))
+
+    assert QueuedImage.objects.get() == images[1]
+    assert stored_files() == files
+
+
+def test_a_prediction_judged_later_is_dated_when_it_was_judged():
+    start = now()
+    batch = a_batch(1)
+    image = QueuedImage.objects.get()
+    old = new_id(start - timedelta(days=40))
+    QueuedImage.objects.all().delete()
+    image.pk = old
+    image.save(force_insert=True)
+
+    judged(batch)
+
+    prediction = Prediction.objects.get()
+    assert prediction.pk == old
+    assert prediction.created_at >= start
+
+
+def test_an_upload_that_vanished_is_refused(tmp_path):
+    batch = queue_batch(uploads=[an_upload(), Upload("x.jpg", tmp_path / "x.jpg")], source="scan")
+
+    assert (judged(batch).successful, judged(batch).failed) == (1, 1)

@@ -1,0 +1,341 @@
+"""Webhooks: what is sent, to whom it is signed, and how often it is tried."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from detection.models import PredictionBatch, now
+from detection.outages import DatabaseUnavailableError
+from detection.queue import webhooks
+from detection.queue.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
+from tests.support.api import a_user
+from tests.support.outages import lost_records
+from tests.support.receiver import Receiver, a_batch, announce, due_batch
+
+stateless = pytest.mark.stateless
+
+
+def make_due(batch: PredictionBatch) -> None:
+    PredictionBatch.objects.filter(pk=batch.pk).update(webhook_due_at=now())
+
+
+# Secrets and signatures
+
+
+@pytest.mark.django_db
+def test_each_owner_has_a_secret_that_stays():
+    alice, bob = (a_batch(owner=a_user(name)) for name in ("alice", "bob"))
+    secrets = {webhook_secret(batch) for batch in (alice, bob)}
+
+    assert len(secrets) == 2
+    assert webhook_secret(a_batch(owner=alice.owner)) == webhook_secret(alice)
+    assert all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", secret) for secret in secrets)
+
+
+@pytest.mark.django_db
+def test_without_an_owner_each_batch_has_a_secret():
+    """In open mode, anybody can be told one: that of another batch it must not be."""
+    batch, other = a_batch(), a_batch()
+
+    assert webhook_secret(batch) != webhook_secret(other)
+    assert webhook_secret(PredictionBatch.objects.get(pk=batch.pk)) == webhook_secret(batch)
+
+
+@stateless
+def test_another_secret_key_makes_another_secret(settings):
+    batch = PredictionBatch()
+    before = webhook_secret(batch)
+    settings.SECRET_KEY = "another one"
+
+    assert webhook_secret(batch) != before
+
+
+@stateless
+def test_a_signature_is_that_of_the_specification():
+    made = signature(
+        secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        timestamp=1614265330,
+        body=b'{"test": 2432232314}',
+    )
+
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+# Delivery
+
+
+@pytest.mark.django_db
+def test_a_message_says_what_became_of_the_batch_and_is_signed(own_network):
+    with Receiver(200) as receiver:
+        batch = due_batch(receiver.url(), owner=a_user("alice"))
+
+        assert deliver_due_webhooks() == 1
+        assert deliver_due_webhooks() == 0
+
+    [(path, headers, body)] = receiver.messages
+    assert path == "/hook?from=d3"
+    assert headers["host"] == f"127.0.0.1:{receiver.server_port}"
+    assert headers["content-type"] == "application/json"
+    assert headers["webhook-id"] == f"batch_{batch.pk}"
+    assert json.loads(body) == {
+        "type": "batch.done",
+        "timestamp": "2026-03-05T12:30:00Z",
+        "data": {
+            "batch_id": batch.pk,
+            "status": "done",
+            "total_images": 3,
+            "successful": 2,
+            "failed": 1,
+            "url": f"/api/batches/{batch.pk}",
+        },
+    }
+    Webhook(webhook_secret(batch)).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(webhook_secret(a_batch())).verify(body, headers)
+    batch.refresh_from_db()
+    assert batch.webhook_delivered_at
+    assert (batch.webhook_tries, batch.webhook_due_at, batch.webhook_error) == (1, None, "")
+
+
+@pytest.mark.django_db
+def test_the_example_of_the_readme_verifies_a_message(own_network):
+    readme = (Path(django_settings.BASE_DIR) / "README.md").read_text()
+    [example] = re.findall(r"```python\n(import base64.*?)```", readme, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+
+    with Receiver(200) as receiver:
+        batch = due_batch(receiver.url(), status="failed")
+        deliver_due_webhooks()
+    secret = webhook_secret(batch)
+
+    [(_, headers, body)] = receiver.messages
+    message = names["verified"](secret, headers, body)
+    assert (message["type"], message["data"]["batch_id"]) == ("batch.failed", batch.pk)
+    for wrong in (
+        (secret, headers, body.replace(b"done", b"gone") + b" "),
+        (secret, headers | {"webhook-timestamp": str(int(time.time()) - 1000)}, body),
+        (webhook_secret(a_batch()), headers, body),
+    ):
+        with pytest.raises(ValueError, match=r"signature|old"):
+            names["verified"](*wrong)
+
+
+@pytest.mark.django_db
+def test_only_what_was_announced_is_sent(own_network):
+    with Receiver(200) as receiver:
+        a_batch(receiver.url())
+        announce(a_batch())
+
+        assert deliver_due_webhooks() == 0
+    assert not receiver.messages
+
+
+@pytest.mark.django_db
+def test_what_was_not_taken_is_sent_again_under_the_same_id(own_network):
+    with Receiver(500, 200) as receiver:
+        batch = due_batch(receiver.url())
+        assert deliver_due_webhooks() == 0
+        batch.refresh_from_db()
+        assert batch.webhook_error == "It answered 500."
+        assert batch.webhook_due_at > now() + timedelta(seconds=20)
+        assert deliver_due_webhooks() == 0  # it is not due yet
+        make_due(batch)
+
+        assert deliver_due_webhooks() == 1
+
+    batch.refresh_from_db()
+    assert (batch.webhook_tries, batch.webhook_error) == (2, "")
+    first, second = (headers["webhook-id"] for _, headers, _ in receiver.messages)
+    assert first == second
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", [301, 307])
+def test_redirects_are_not_followed(own_network, status):
+    with Receiver(status, 200) as receiver:
+        batch = due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == 0
+
+    assert [path for path, _, _ in receiver.messages] == ["/hook?from=d3"]
+    batch.refresh_from_db()
+    assert batch.webhook_error == f"It answered {status}."
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("how", ["drip", "slow", "nonsense"])
+def test_whoever_is_slow_or_speaks_no_http_is_tried_again(own_network, monkeypatch, how):
+    monkeypatch.setattr(webhooks, "STEP_SECONDS", 0.2)
+    monkeypatch.setattr(webhooks, "SEND_SECONDS", 0.3)
+    with Receiver(how) as receiver:
+        batch = due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == 0
+
+    batch.refresh_from_db()
+    assert batch.webhook_error == "No answer in time, or none that could be understood."
+    assert batch.webhook_due_at > now()
+
+
+@pytest.mark.django_db
+def test_nobody_there_is_tried_again(own_network):
+    with Receiver(200) as receiver:
+        pass
+    batch = due_batch(receiver.url())
+
+    assert deliver_due_webhooks() == 0
+
+    batch.refresh_from_db()
+    assert (batch.webhook_tries, batch.webhook_delivered_at) == (1, None)
+    assert batch.webhook_due_at > now()
+
+
+@pytest.mark.django_db
+def test_whoever_is_gone_is_not_asked_again(own_network):
+    with Receiver(410) as receiver:
+        batch = due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == 0
+
+    batch.refresh_from_db()
+    assert (batch.webhook_due_at, batch.webhook_delivered_at) == (None, None)
+    assert batch.webhook_error == "It answered 410 and wants no more."
+
+
+@pytest.mark.django_db
+def test_tries_are_further_and_further_apart_and_end_after_about_a_day(own_network):
+    pauses = []
+    with Receiver(503) as receiver:
+        batch = due_batch(receiver.url())
+        for _ in range(TRIES):
+            before = now()
+            deliver_due_webhooks()
+            batch.refresh_from_db()
+            if batch.webhook_due_at:
+                pauses.append((batch.webhook_due_at - before).total_seconds())
+                make_due(batch)
+
+    assert len(receiver.messages) == TRIES == 8
+    assert batch.webhook_due_at is None
+    assert len(pauses) == TRIES - 1
+    assert pauses == sorted(pauses)
+    assert 20 < pauses[0] < 60
+    assert 15 < sum(pauses) / 3600 < 30
+
+
+@stateless
+def test_pauses_differ_so_that_receivers_get_no_volley():
+    assert len({webhooks._pause(1) for _ in range(20)}) > 10
+
+
+@pytest.mark.django_db
+def test_one_slow_receiver_does_not_hold_up_the_others(own_network):
+    with Receiver("slow") as receiver:
+        for _ in range(5):
+            due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == 5
+
+    assert receiver.most_at_once > 1
+
+
+@pytest.mark.django_db
+def test_more_than_are_sent_at_once_are_all_sent(own_network):
+    with Receiver(200) as receiver:
+        for _ in range(webhooks.AT_ONCE + 3):
+            due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == webhooks.AT_ONCE + 3
+
+    assert len(receiver.messages) == webhooks.AT_ONCE + 3
+
+
+@pytest.mark.django_db
+def test_a_call_ends_though_many_are_due_and_the_next_one_goes_on(own_network, monkeypatch):
+    monkeypatch.setattr(webhooks, "AT_ONCE", 1)
+    with Receiver(200) as receiver:
+        for _ in range(webhooks.ROUNDS + 1):
+            due_batch(receiver.url())
+
+        assert deliver_due_webhooks() == webhooks.ROUNDS
+        assert deliver_due_webhooks() == 1
+
+
+# Several processes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_processes_one_sends(own_network):
+    def deliver(barrier: threading.Barrier) -> int:
+        try:
+            barrier.wait()
+            return deliver_due_webhooks()
+        finally:
+            connection.close()
+
+    with Receiver("slow") as receiver, ThreadPoolExecutor(3) as threads:
+        batches = [due_batch(receiver.url()) for _ in range(6)]
+        barrier = threading.Barrier(3)
+        delivered = sum(threads.map(deliver, [barrier] * 3))
+
+    assert delivered == len(receiver.messages) == len(batches)
+
+
+@pytest.mark.django_db
+def test_a_claim_that_nobody_came_back_from_ends(own_network, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def killed(batch):
+        raise KilledError
+
+    with Receiver(200) as receiver:
+        batch = due_batch(receiver.url())
+        with monkeypatch.context() as patch:
+            patch.setattr(webhooks, "_send", killed)
+            with pytest.raises(KilledError):
+                deliver_due_webhooks()
+        assert deliver_due_webhooks() == 0
+        batch.refresh_from_db()
+        assert now() < batch.webhook_due_at <= now() + webhooks.CLAIM
+
+        make_due(batch)
+        assert deliver_due_webhooks() == 1
+
+    batch.refresh_from_db()
+    assert batch.webhook_delivered_at
+
+
+@pytest.mark.django_db
+def test_whoever_comes_back_after_their_claim_changes_nothing():
+    batch = due_batch("https://hooks.example/")
+    [claimed] = webhooks._claim_due(now())
+    PredictionBatch.objects.filter(pk=batch.pk).update(webhook_tries=2, webhook_due_at=None)
+
+    webhooks._record(claimed, webhooks.WebhookError("It answered 500."))
+
+    batch.refresh_from_db()
+    assert (batch.webhook_error, batch.webhook_due_at) == ("", None)
+
+
+def test_without_a_database_nothing_is_sent_and_nothing_is_lost(transactional_db, own_network):
+    with Receiver(200) as receiver:
+        due_batch(receiver.url())
+        with lost_records("prediction_batches"), pytest.raises(DatabaseUnavailableError):
+            deliver_due_webhooks()
+        assert not receiver.messages
+
+        assert deliver_due_webhooks() == 1

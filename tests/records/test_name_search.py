@@ -1,0 +1,100 @@
+"""A search finds what is looked for, with the index and without it."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from detection.models import Prediction
+from detection.records import name_search
+from detection.records.deleting import delete_prediction
+from detection.records.name_search import named
+from tests.support.factories import a_prediction
+from tests.support.settings import ON_SERVERS
+
+pytestmark = pytest.mark.django_db
+
+NAMES = ["IMG_0001.jpg", "img_0012.JPG", 'a "quoted" name.png', "50% off_now.webp", "Зима.jpg", "x"]
+on_sqlite = pytest.mark.skipif(ON_SERVERS, reason="the index is SQLite's")
+
+
+@pytest.fixture(params=[0, 500], ids=["too common for the index", "by the index"])
+def few(request, monkeypatch) -> int:
+    monkeypatch.setattr(name_search, "FEW", request.param)
+    return request.param
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("img_00", [0, 1]),
+        ("0012.jpg", [1]),
+        ('"quoted"', [2]),
+        ("% off_n", [3]),
+        ("_00_", []),
+        ("NOT img", []),
+        ("img*", []),
+        ("има", [4]),
+        ("im", [0, 1]),
+        ("x", [5]),
+        ("nowhere", []),
+    ],
+)
+def test_names_with_a_text_in_them(text, found):
+    for name in NAMES:
+        a_prediction(original_filename=name)
+
+    names = {each.original_filename for each in named(Prediction.objects.all(), text)}
+
+    assert names == {NAMES[place] for place in found} | {
+        name for name in NAMES if text == "x" and "x" in name
+    }
+
+
+def test_what_was_deleted_is_no_longer_found():
+    kept, gone = (a_prediction(original_filename="beach.jpg") for _ in range(2))
+
+    delete_prediction(prediction=gone)
+
+    assert list(named(Prediction.objects.all(), "beach")) == [kept]
+    if not ON_SERVERS:
+        assert name_search._few_with("beach") == [kept.pk]
+
+
+@on_sqlite
+def test_after_a_migration_that_took_the_triggers_away_the_index_is_made_anew():
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER file_name_written")
+    record = a_prediction(original_filename="beach.jpg")
+    assert name_search._few_with("beach") == []
+
+    call_command("migrate", verbosity=0)
+
+    assert name_search._few_with("beach") == [record.pk]
+    assert a_prediction(original_filename="a beach.jpg").pk in name_search._few_with("beach")
+
+
+@on_sqlite
+def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_index():
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER file_name_written")
+        cursor.execute("ALTER TABLE predictions RENAME TO away")
+
+    name_search.keep_index(using="default")
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE away RENAME TO predictions")
+    assert not name_search.MADE.keys() <= name_search._names("default")
+
+
+@on_sqlite
+@pytest.mark.parametrize("path", ["/api/predictions/?search=", "/history/?search="])
+def test_it_is_the_index_that_is_asked(client, path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(name_search, "_few_with", lambda text: asked.append(text) or [])
+
+    assert client.get(f"{path}beach").status_code == 200
+
+    assert asked == ["beach"]

@@ -1,0 +1,452 @@
+"""Whatever happens to predictions, the totals are what a full count finds."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from detection import tasks
+from detection.judging.predict import predict_image
+from detection.models import Prediction, Total, now
+from detection.records import totals
+from detection.records.deleting import delete_prediction
+from detection.records.writing import delete_predictions, write_prediction, write_predictions
+from detection.review.decisions import Decided, ReviewError, decide, undo
+from detection.statistics.usage import (
+    Period,
+    count_groups,
+    count_predictions,
+    count_predictions_by_day,
+    count_scores,
+    latency_percentiles,
+    read_days,
+    review_queue,
+)
+from detection.upkeep import recounting
+from detection.upkeep.purging import purge_predictions
+from detection.upkeep.recounting import rebuild_totals
+from tests.support.api import a_user
+from tests.support.factories import a_prediction, an_upload, store_predictions, unsaved_prediction
+from tests.support.people import a_moderator
+from tests.support.settings import ON_SERVERS
+
+pytestmark = pytest.mark.django_db
+
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+DAYS = 4
+PERIOD = Period(FIRST.date(), FIRST.date() + timedelta(days=DAYS - 1))
+
+
+def figures_of(records: list[Prediction]) -> dict[str, object]:
+    """The plain way: a loop over all records."""
+    fake = [each for each in records if each.label == "FAKE"]
+    confidence = [each.confidence for each in records]
+    return {
+        "total_predictions": len(records),
+        "fake_count": len(fake),
+        "real_count": len(records) - len(fake),
+        "uncertain_count": sum(each.uncertain for each in records),
+        "confidence": pytest.approx(sum(confidence)),
+    }
+
+
+def figures_shown(shown: dict) -> dict[str, object]:
+    means = shown["average_confidence"]
+    names = ("total_predictions", "fake_count", "real_count", "uncertain_count")
+    confidence = means["fake"] * shown["fake_count"] + means["real"] * shown["real_count"]
+    return {name: shown[name] for name in names} | {"confidence": confidence}
+
+
+def assert_all_figures(owners: list) -> None:
+    """Every figure of statistics and dashboard, for everybody and for each owner."""
+    records = list(Prediction.objects.all())
+    for owner in [None, *owners]:
+        own = [each for each in records if owner in (None, each.owner)]
+        assert figures_shown(count_predictions(user=owner)) == figures_of(own)
+        by_day = count_predictions_by_day(user=owner, start=PERIOD.start, end=PERIOD.end)
+        for day in by_day["days"]:
+            made = [each for each in own if each.created_at.date() == day["date"]]
+            assert figures_shown(day) == figures_of(made)
+    names = ("label", "uncertain", "review_status", "model_version")
+    rows = read_days(PERIOD)
+    groups = {
+        (group["day"], *(group[name] for name in names)): group["count"]
+        for group in count_groups(rows)
+    }
+    assert groups == Counter(
+        (each.created_at.date(), *(getattr(each, name) for name in names)) for each in records
+    )
+    scores = Counter((min(int(20 * each.fake_score), 19), each.label) for each in records)
+    assert [(each.real, each.fake) for each in count_scores(rows)] == [
+        (scores[place, "REAL"], scores[place, "FAKE"]) for place in range(20)
+    ]
+    durations = sorted(each.duration_ms for each in records if not each.duplicate_of)
+    middle = durations[(len(durations) + 1) // 2 - 1]
+    assert latency_percentiles(rows)[50] == middle
+    waiting = [each for each in records if each.review_status == "unreviewed"]
+    queue = review_queue()
+    assert queue.waiting == len(waiting)
+    assert queue.uncertain == sum(each.uncertain for each in waiting)
+    assert queue.oldest == min((each.created_at for each in waiting), default=None)
+
+
+class History:
+    """Things that happen to predictions, in a random order."""
+
+    def __init__(self, *, seed: int, moderator, owners: list) -> None:
+        self.chance = random.Random(seed)
+        self.moderator = moderator
+        self.owners = owners
+
+    def happen(self) -> None:
+        events = [self.write] * 5 + [self.review] * 4 + [self.undo, self.delete, self.take_back]
+        self.chance.choice(events)()
+
+    def any_record(self) -> Prediction | None:
+        return self.chance.choice(list(Prediction.objects.all()) or [None])
+
+    def write(self) -> None:
+        a_prediction(
+            created_at=FIRST + timedelta(milliseconds=self.chance.randrange(DAYS * 86_400_000)),
+            fake_score=self.chance.choice([0.0, 0.05, 0.35, 1.0, self.chance.random()]),
+            uncertain=self.chance.random() < 0.3,
+            owner=self.chance.choice([None, *self.owners]),
+            model_version=self.chance.choice("12"),
+            duration_ms=self.chance.randrange(99),
+            duplicate_of=self.chance.choice(["", "", "01M84Q580AZZY3CNE3Y34WJ3B2"]),
+        )
+
+    def review(self, *, outdated: int = 0) -> None:
+        if record := self.any_record():
+            revision = record.review_revision - outdated
+            status = self.chance.choice(Prediction.Review.values)
+            decide(prediction=record, status=status, reviewer=self.moderator, revision=revision)
+
+    def undo(self) -> None:
+        if record := self.any_record():
+            before = Decided(self.chance.choice(Prediction.Review.values), "", None, "")
+            undo(
+                prediction=record,
+                reviewer=self.moderator,
+                revision=record.review_revision,
+                before=before,
+            )
+
+    def delete(self) -> None:
+        """Somebody has read it a while ago; it has been reviewed since."""
+        if record := self.any_record():
+            self.review()
+            delete_prediction(prediction=record)
+            delete_prediction(prediction=record)
+
+    def take_back(self) -> None:
+        """A request has failed after its record was written."""
+        if record := self.any_record():
+            delete_predictions([record.pk, "01M84Q580AZZY3CNE3Y34WJ3B2"])
+
+
+@pytest.fixture
+def owners() -> list:
+    return [a_user("ann"), a_user("eve")]
+
+
+@pytest.fixture
+def tokens(settings):
+    settings.API_ACCESS = "token"
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_after_random_writes_reviews_and_deletions(owners, seed):
+    history = History(seed=seed, moderator=a_moderator(), owners=owners)
+    for _ in range(10):
+        history.write()
+
+    for _ in range(70):
+        history.happen()
+
+    assert_all_figures(owners)
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
+def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
+    a_prediction()
+    before = count_predictions(user=None)
+
+    def fail(*arguments):
+        raise RuntimeError("no more")
+
+    def take_back(*, cause, predictions, files):
+        delete_predictions(predictions)
+
+    monkeypatch.setattr("detection.judging.pipeline.Run._count", fail)
+    monkeypatch.setattr(
+        "detection.judging.pipeline.take_back", take_back
+    )  # without its second look
+    with pytest.raises(RuntimeError):
+        predict_image(upload=an_upload(), source="api")
+
+    assert Prediction.objects.count() == 1
+    assert count_predictions(user=None) == before
+
+
+def test_a_refused_decision_is_counted_nowhere(moderator):
+    record = a_prediction()
+    stale = Prediction.objects.get()
+    decide(prediction=record, status="confirmed", reviewer=moderator, revision=0)
+
+    for revision in (0, 1):
+        with pytest.raises(ReviewError):
+            decide(prediction=stale, status="overturned", reviewer=moderator, revision=revision)
+
+    assert [group["review_status"] for group in count_groups(totals.all_days())] == ["confirmed"]
+
+
+def test_what_is_purged_is_no_longer_counted():
+    day = now() - timedelta(days=9)
+    store_predictions(unsaved_prediction(created_at=day) for _ in range(3))
+    a_prediction()
+
+    assert sum(purge_predictions(before=now() - timedelta(days=5))) == 3
+
+    assert count_predictions(user=None)["total_predictions"] == 1
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
+def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
+    for owner in owners:
+        a_prediction(owner=owner)
+    settings.API_ACCESS = "token"
+
+    owners[0].delete()
+
+    assert count_predictions(user=None)["total_predictions"] == 2
+    assert count_predictions(user=owners[1])["total_predictions"] == 1
+    assert {row.owner for row in Total.objects.all()} == {"", str(owners[1].pk)}
+    delete_predictions(Prediction.objects.values_list("pk", flat=True))
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
+def forget_to_count(**fields) -> Prediction:
+    """As when a process is killed on MongoDB between the record and its totals."""
+    prediction = unsaved_prediction(**fields)
+    prediction.save(force_insert=True)
+    return prediction
+
+
+def rebuild(*arguments: str) -> str:
+    printed = io.StringIO()
+    call_command("rebuild_totals", *arguments, stdout=printed)
+    return printed.getvalue()
+
+
+@pytest.fixture
+def drift(monkeypatch, owners) -> list[Prediction]:
+    """Three predictions of two days, of which the totals know one; one was deleted uncounted."""
+    monkeypatch.setattr(recounting.rebuild_totals, "__kwdefaults__", UNSETTLED)
+    yesterday = now() - timedelta(days=1)
+    records = [
+        a_prediction(owner=owners[0]),
+        forget_to_count(owner=owners[0], uncertain=True),
+        forget_to_count(created_at=yesterday, model_version="2", duration_ms=1234),
+    ]
+    gone = a_prediction(created_at=yesterday)
+    Prediction.objects.filter(pk=gone.pk).delete()
+    return records
+
+
+UNSETTLED = {**recounting.rebuild_totals.__kwdefaults__, "settle": 0}
+
+
+@pytest.mark.usefixtures("drift", "tokens")
+def test_what_differs_is_found_and_mended(owners):
+    with pytest.raises(CommandError, match="totals are not right; run it without"):
+        rebuild("--check")
+    assert count_predictions(user=None)["total_predictions"] == 2
+
+    assert rebuild().endswith(" totals were mended. All totals are right.\n")
+
+    assert count_predictions(user=None)["total_predictions"] == 3
+    assert count_predictions(user=owners[0])["uncertain_count"] == 1
+    spread = totals.all_days(kind=totals.SPREAD)
+    assert latency_percentiles(spread) == {50: 5, 90: 1200, 95: 1200, 99: 1200}
+    assert rebuild("--check").endswith(" days counted. All totals are right.\n")
+
+
+@pytest.mark.usefixtures("drift")
+def test_some_days_are_mended_in_the_days_and_in_all_days():
+    today = str(now().date())
+
+    mended = rebuild("--from", today, "--to", today)
+
+    assert mended.startswith(f"spread of {today}, model 1, of everybody: mended\n")
+
+    assert count_predictions(user=None)["total_predictions"] == 3  # two, and one that was deleted
+    with pytest.raises(CommandError, match="is after the last"):
+        rebuild("--from", "9999-01-01")
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Lets something happen after each count of a day, before its rows are mended."""
+
+    def happens(event):
+        full_count = recounting._full_count
+
+        def counted(day):
+            counts = full_count(day)
+            event()
+            return counts
+
+        monkeypatch.setattr(recounting, "_full_count", counted)
+
+    return happens
+
+
+@pytest.mark.usefixtures("drift")
+def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeypatch):
+    meanwhile(a_prediction)
+
+    recount = rebuild_totals(period=Period(now().date(), now().date()), settle=0)
+
+    assert [str(row) for row in recount.busy] == [
+        f"{kind} of {now().date()}, model 1, of everybody" for kind in ("spread", "usage")
+    ]
+    monkeypatch.undo()
+    rebuild_totals(settle=0)
+    assert count_predictions(user=None)["total_predictions"] == Prediction.objects.count()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_who_writes_waits_for_a_count(meanwhile):
+    """On SQLite, which has one writer, the row is counted once more."""
+
+    def write() -> None:
+        a_prediction()
+        connection.close()
+
+    def write_once() -> None:
+        if Prediction.objects.count() < 2:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(write).result()
+
+    forget_to_count()
+    meanwhile(write_once)
+    today = now().date()
+
+    recount = rebuild_totals(period=Period(today, today), settle=0)
+
+    assert Prediction.objects.count() == 2
+    assert len(recount.busy) == (len(totals.FIELDS_OF) if ON_SERVERS else 0)
+    rebuild_totals(settle=0)
+    assert count_predictions(user=None)["total_predictions"] == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "right"), [(tasks.rebuild_totals, False), (tasks.rebuild_all_totals, True)]
+)
+def test_each_night_the_last_days_and_all_days_are_right_and_each_week_every_day(
+    monkeypatch, task, right
+):
+    monkeypatch.setattr(recounting, "sleep", lambda seconds: None)
+    a_prediction()
+    forget_to_count()
+    Total.objects.filter(span=totals.EVER).update(counts={})
+    forget_to_count(created_at=now() - timedelta(days=30))
+
+    task()
+
+    assert count_predictions(user=None)["total_predictions"] == (3 if right else 2)
+    assert (rebuild_totals(mend=False, settle=0).wrong == []) == right
+
+
+@pytest.mark.usefixtures("drift")
+def test_the_migration_counts_what_there_is():
+    Total.objects.all().delete()
+    migration = import_module("detection.migrations.0005_daily_totals")
+
+    migration.fill_totals(apps, SimpleNamespace(connection=connection))
+
+    assert count_predictions(user=None)["total_predictions"] == 3
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
+@pytest.mark.stateless
+def test_the_migration_needs_no_code_that_may_change():
+    source = Path(import_module("detection.migrations.0005_daily_totals").__file__).read_text()
+
+    assert not re.search(r"(from|import) detection", source)
+
+
+def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_owners(owners):
+    for _ in range(2):  # into new rows, then into those
+        days = [FIRST, FIRST, FIRST + timedelta(days=1)]
+        write_predictions(
+            [
+                unsaved_prediction(created_at=day, owner=owner, fake_score=score)
+                for day in days
+                for owner in [None, *owners]
+                for score in (0.2, 0.9)
+            ]
+        )
+
+    assert count_predictions(user=None)["total_predictions"] == 36
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
+def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monkeypatch):
+    """Another process makes the row between the question and the answer."""
+    make_row = totals.make_row
+
+    def slow(row, *arguments):
+        make_row(row)
+        return make_row(row, *arguments)
+
+    monkeypatch.setattr(totals, "make_row", slow)
+
+    write_prediction(unsaved_prediction())
+
+    assert count_predictions(user=None)["total_predictions"] == 1
+
+
+def test_hundreds_of_numbers_are_added_at_once():
+    """As when a day is mended; SQLite's functions take few arguments."""
+    a_prediction(duration_ms=7)
+
+    store_predictions(
+        unsaved_prediction(duration_ms=each) for each in [*range(100), *range(100, 30_000, 50)]
+    )
+
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "kept"),
+    [(0, 0), (7, 7), (99, 99), (104, 100), (105, 110), (994, 990), (995, 1000), (12_345, 12_000)],
+)
+def test_latencies_are_kept_to_two_digits(milliseconds, kept):
+    assert totals.two_digits(milliseconds) == kept
+
+
+def test_a_year_of_daily_rows_is_read_at_the_days_asked_for():
+    made = [date(2025, 12, 31), date(2026, 1, 1), date(2026, 1, 31), date(2026, 2, 1)]
+    for day in made:
+        a_prediction(created_at=datetime(day.year, day.month, day.day, 12, tzinfo=UTC))
+
+    rows = read_days(Period(date(2026, 1, 1), date(2026, 1, 31)))
+
+    assert [(row.kind, row.span) for row in rows] == [
+        (kind, day) for kind in ("usage", "spread") for day in ("2026-01-01", "2026-01-31")
+    ]

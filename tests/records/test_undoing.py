@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+
+from detection.judging.predict import predict_image
+from detection.models import Prediction, PredictionBatch
+from detection.outages import DatabaseUnavailableError, StorageUnavailableError
+from detection.records import undoing
+from detection.records.batches import open_batch
+from tests.support.factories import an_upload
+from tests.support.settings import ON_SERVERS, S3
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(undoing, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(undoing, "SECOND_LOOK_SECONDS", 0.5)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [DatabaseUnavailableError("down"), StorageUnavailableError("down"), KeyboardInterrupt()],
+)
+def test_records_and_files_are_taken_back_whatever_the_cause(cause, stored_files):
+    prediction = predict_image(upload=an_upload(), source="api")
+    batch = open_batch(total_images=1, source="batch")
+
+    undoing.take_back(
+        cause=cause,
+        predictions=[prediction.pk],
+        batches=[batch.pk],
+        files=prediction.file_keys,
+    )
+
+    assert eventually(lambda: not Prediction.objects.exists())
+    assert eventually(lambda: not PredictionBatch.objects.exists())
+    assert eventually(lambda: stored_files() == [])
+
+
+def test_what_is_written_late_is_found_by_the_second_look(stored_files, monkeypatch):
+    monkeypatch.setattr(undoing, "SECOND_LOOK_SECONDS", 3)
+    undoing.take_back(cause=StorageUnavailableError("slow"), files=["results/late.jpg"])
+    assert eventually(lambda: stored_files() == [])
+
+    default_storage.save("results/late.jpg", ContentFile(b"the server was slow"))
+
+    assert eventually(lambda: stored_files() == [])
+
+
+def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_files, tmp_path):
+    default_storage.save("results/a.jpg", ContentFile(b"a"))
+    if ON_SERVERS:
+        S3.hang()
+        undoing.take_back(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
+        S3.go_on()
+    else:
+        (tmp_path / "files").rename(tmp_path / "away")
+        (tmp_path / "files").write_text("not a folder")
+        undoing.take_back(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
+        (tmp_path / "files").unlink()
+        (tmp_path / "away").rename(tmp_path / "files")
+
+    assert eventually(lambda: stored_files() == [])
+
+
+def test_when_the_process_ends_what_waits_is_tried_once_more(stored_files):
+    waiting = undoing._Waiting()
+    default_storage.save("results/a.jpg", ContentFile(b"a"))
+    waiting.add(undoing._Leftover([], [], ["results/a.jpg"]), after=60)
+
+    waiting.settle()
+
+    assert stored_files() == []
+
+
+def test_nothing_to_take_back_is_no_work(stored_files):
+    default_storage.save("results/a.jpg", ContentFile(b"a"))
+
+    undoing.take_back(cause=DatabaseUnavailableError("down"))
+
+    assert stored_files() == ["results/a.jpg"]

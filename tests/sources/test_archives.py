@@ -1,0 +1,253 @@
+"""What is taken from an archive, and what of it is refused."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+
+import pytest
+
+from detection.judging.predict import Upload, predict_images
+from detection.models import PredictionBatch
+from detection.records.batches import close_batch, open_batch
+from detection.sources import archives
+from tests.support.archive_files import (
+    END_OF_TAR,
+    KINDS,
+    PHOTO,
+    UNFINISHED_TAR,
+    archive_of,
+    changed,
+    images,
+    names,
+    tar_header,
+    tar_of,
+    zip_of,
+)
+from tests.support.factories import image_bytes
+
+stateless = pytest.mark.stateless
+
+
+# What is taken
+
+
+@stateless
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_come_in_the_order_of_the_archive(kind):
+    others = {f"{n}.png": image_bytes(seed=n, image_format="PNG") for n in (3, 1, 2)}
+
+    uploads = images(archive_of(kind, {"z.jpg": PHOTO} | others))
+
+    assert [upload.filename for upload in uploads] == ["z.jpg", "3.png", "1.png", "2.png"]
+    assert uploads[0] == Upload("z.jpg", PHOTO)
+    assert uploads[2].data == others["1.png"]
+
+
+@stateless
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_are_chosen_as_in_a_folder(kind):
+    archive = archive_of(
+        kind,
+        {
+            "README.txt": b"These are pictures.",
+            "photos/a.jpg": PHOTO,
+            "photos/without extension": PHOTO,
+            "photos/text.png": b"text",
+            "empty.heic": b"",
+            "more.zip": zip_of({"inner.jpg": PHOTO}),
+            "more.tar": tar_of({"inner.jpg": PHOTO}),
+            ".hidden.jpg": PHOTO,
+            ".thumbnails/b.jpg": PHOTO,
+            "__MACOSX/photos/._a.jpg": PHOTO,
+        },
+    )
+
+    assert names(archive) == ["a.jpg", "without extension", "text.png", "empty.heic"]
+
+
+@stateless
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc/a.jpg", "/etc/a.jpg", "./a.jpg", "..\\a.jpg", "C:\\x\\a.jpg", "x/\u202ea.jpg"],
+)
+def test_names_lose_their_folders(kind, name):
+    assert names(archive_of(kind, {name: PHOTO})) == ["a.jpg"]
+
+
+@stateless
+def test_names_are_read_in_the_encodings_that_programs_write():
+    utf8 = "Ж日.jpg".encode()
+    unmarked = changed(zip_of({"aaaaa.jpg": PHOTO}), b"aaaaa.jpg", utf8)
+    dos = changed(zip_of({"aaaaa.jpg": PHOTO}), b"aaaaa.jpg", b"\x81ber!.jpg")
+
+    assert names(zip_of({"Ж日.jpg": PHOTO})) == ["Ж日.jpg"]
+    assert names(unmarked) == ["Ж日.jpg"]
+    assert names(dos) == ["über!.jpg"]
+    assert names(tar_of({"Ж日.jpg": PHOTO})) == ["Ж日.jpg"]
+    assert names(tar_of({"f\udcfcr.jpg": PHOTO})) == ["fr.jpg"]  # a byte that is no UTF-8
+    assert names(tar_of({f"{'long' * 60}.jpg": PHOTO})) == [f"{'long' * 49}.jpg"]
+
+
+@stateless
+def test_two_images_may_have_one_name():
+    data = zip_of({"a.jpg": PHOTO, "b.jpg": image_bytes(seed=1)})
+
+    first, second = images(changed(data, b"b.jpg", b"a.jpg"))
+
+    assert (first.filename, first.data) == ("a.jpg", PHOTO)
+    assert (second.filename, second.data) == ("a.jpg", image_bytes(seed=1))
+
+
+@stateless
+def test_links_devices_and_folders_in_a_tar_are_left_out():
+    kinds = (
+        *(tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE),
+        *(tarfile.FIFOTYPE, tarfile.DIRTYPE),
+    )
+    members = []
+    for kind in kinds:
+        member = tarfile.TarInfo("link.jpg")
+        member.type, member.linkname = kind, "/etc/passwd"
+        members.append(member)
+
+    assert names(tar_of({"a.jpg": PHOTO}, *members)) == ["a.jpg"]
+
+
+@stateless
+def test_links_and_folders_in_a_zip_are_left_out():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        link = zipfile.ZipInfo("link.jpg")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("folder.jpg/", b"")
+        archive.writestr("a.jpg", PHOTO)
+        archive.writestr(zipfile.ZipInfo(""), PHOTO)
+
+    assert names(buffer.getvalue()) == ["a.jpg", "image"]
+
+
+@stateless
+def test_an_xz_of_several_streams_with_zeros_between_them_is_one():
+    data = tar_of({"a.jpg": PHOTO, "b.jpg": PHOTO})
+    packed = lzma.compress(data[:3000]) + bytes(8) + lzma.compress(data[3000:]) + bytes(4)
+
+    assert names(packed) == ["a.jpg", "b.jpg"]
+
+
+@stateless
+def test_old_tars_have_no_magic_word():
+    data = bytearray(tar_header(size=len(PHOTO)))
+    data[257:265] = bytes(8)
+    checksum = sum(data[:148]) + 8 * 32 + sum(data[156:])
+    data[148:156] = b"%06o\0 " % checksum
+
+    assert names(bytes(data) + UNFINISHED_TAR[512:] + END_OF_TAR) == ["a.jpg"]
+
+
+# What is refused as an item
+
+
+@stateless
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_with_too_many_bytes_is_cut_off_behind_the_limit(kind, settings):
+    settings.MAX_UPLOAD_BYTES = 100_000
+    files = {"large.jpg": PHOTO + bytes(150_000), "limit.jpg": PHOTO.ljust(100_000), "b.jpg": PHOTO}
+
+    uploads = images(archive_of(kind, files))
+
+    assert [len(upload.data) for upload in uploads] == [100_001, 100_000, len(PHOTO)]
+
+
+BAD = b"x" * 5000
+THREE = zip_of({"a.jpg": PHOTO, "bad.jpg": BAD, "c.jpg": PHOTO}, method=zipfile.ZIP_STORED)
+WRONG_CHECKSUM = changed(THREE, BAD, b"y" + BAD[1:])
+
+
+def with_flags(data: bytes, *, flag: int = 0, method: int | None = None) -> bytes:
+    """The second member's flags or method changed, in its own header and in the directory."""
+    data = bytearray(data)
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = data.index(signature, data.index(signature) + 1)
+        data[start + at] |= flag
+        if method is not None:
+            struct.pack_into("<H", data, start + at + 2, method)
+    return bytes(data)
+
+
+@stateless
+@pytest.mark.parametrize(
+    ("archive", "sentence"),
+    [
+        (WRONG_CHECKSUM, "is damaged in the archive"),
+        (with_flags(THREE, flag=1), "is encrypted"),
+        (with_flags(THREE, method=9), "packed in a way that cannot be read"),
+        (with_flags(THREE, method=14), "packed in a way that cannot be read"),
+        (with_flags(THREE, method=8), "is damaged in the archive"),
+        (with_flags(THREE, flag=0x20), "is damaged in the archive"),
+    ],
+    ids=["checksum", "encrypted", "deflate64", "lzma", "no deflate data", "patch data"],
+)
+def test_a_bad_file_of_a_zip_never_sinks_the_others(archive, sentence):
+    first, bad, last = images(archive)
+
+    assert (first.data, first.error, last.data, last.error) == (PHOTO, None, PHOTO, None)
+    assert bad.filename == "bad.jpg"
+    assert bad.error.code == "undecodable_image"
+    assert sentence in str(bad.error)
+
+
+def with_declared_size(data: bytes, size: int) -> bytes:
+    """The unpacked size of the first member changed, in the directory."""
+    data = bytearray(data)
+    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, size)
+    return bytes(data)
+
+
+@stateless
+@pytest.mark.parametrize("method", archives.ZIP_METHODS)
+def test_a_zip_that_lies_about_a_size_gives_what_is_really_there(method):
+    data = zip_of({"a.jpg": PHOTO, "b.jpg": PHOTO}, method=method)
+
+    less, after_less = images(with_declared_size(data, len(PHOTO) - 1))
+    more, after_more = images(with_declared_size(data, 4_000_000_000))
+
+    assert "damaged in the archive" in str(less.error)
+    assert more.data == after_less.data == after_more.data == PHOTO
+
+
+@stateless
+def test_a_sparse_file_is_refused_however_little_it_takes():
+    header = bytearray(tar_header(name="holes.jpg", size=0, type=tarfile.GNUTYPE_SPARSE))
+    header[483:495] = b"77777777777\0"  # its real size: 8 GiB of nothing
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+
+    [upload] = images(bytes(header) + END_OF_TAR)
+
+    assert "stored with holes" in str(upload.error)
+
+
+@pytest.mark.django_db
+def test_bad_files_of_an_archive_are_errors_of_the_batch(tiny_checkpoint):
+    uploads = images(WRONG_CHECKSUM)
+    batch = open_batch(total_images=len(uploads), source="batch")
+    for _ in predict_images(uploads=uploads, source="batch", batch=batch):
+        pass
+    close_batch(batch=batch)
+
+    batch = PredictionBatch.objects.get(pk=batch.pk)
+    assert (batch.successful, batch.failed) == (2, 1)
+    assert batch.errors == [
+        {
+            "index": 1,
+            "filename": "bad.jpg",
+            "error": "This file is damaged in the archive.",
+            "code": "undecodable_image",
+        }
+    ]

@@ -1,0 +1,78 @@
+"""Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
+
+from tests.support.waiting import PATIENCE
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+class Chromium:
+    """Started for the first page, and kept until ``close``.
+
+    While it is open, Playwright's event loop keeps Django from its database in this thread.
+    """
+
+    def __init__(self) -> None:
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        if self._browser is None:
+            program = _program()
+            expect.set_options(timeout=1000 * PATIENCE)
+            self._playwright = sync_playwright().start()
+            self._browser = self._playwright.chromium.launch(
+                executable_path=program, args=ARGUMENTS
+            )
+        return self._browser.new_context(**options)
+
+    def close(self) -> None:
+        if self._browser:
+            self._browser.close()
+            self._playwright.stop()
+        self._playwright = self._browser = None
+
+
+chromium = Chromium()
+
+
+@contextmanager
+def opened_page(**options: Any) -> Iterator[Page]:
+    """An empty page without a past; where there is no browser, CI fails and other machines skip the
+    test.
+
+    ``options`` are those of a browser context: viewport, color_scheme, java_script_enabled and
+    the like.
+    """
+    context = chromium.new_context(**options)
+    context.set_default_timeout(1000 * PATIENCE)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def _program() -> str:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        missing = "There is no Chromium here; install it to run the tests of the pages."
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    return program

@@ -1,0 +1,14 @@
+"""The settings of a service whose servers and workers are killed: what takes a minute takes
+seconds.
+"""
+
+from __future__ import annotations
+
+from d3site.settings import *  # noqa: F403
+from d3site.settings import INSTALLED_APPS, beat_schedule
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.support.impatience.Impatience"]
+QUEUE_LEASE_SECONDS = 3
+REQUEUE_SECONDS = 2
+CELERY_BEAT_SCHEDULE = beat_schedule(requeue_seconds=REQUEUE_SECONDS, purges=False)
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1

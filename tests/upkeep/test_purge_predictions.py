@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+import re
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from detection.judging.predict import predict_image
+from detection.models import Prediction, PredictionBatch, now
+from detection.records.batches import close_batch, open_batch
+from tests.support.factories import an_upload
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+def purge(*arguments: str) -> str:
+    printed = io.StringIO()
+    call_command("purge_predictions", "--older-than", "90d", *arguments, stdout=printed)
+    return printed.getvalue()
+
+
+@pytest.fixture
+def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
+    """A prediction of 100 days ago in a batch of its own, and one of today."""
+    monkeypatch.setattr("detection.upkeep.purging.PURGE_STEP", 2)
+    batch = open_batch(total_images=1, source="batch")
+    old = predict_image(upload=an_upload(), source="batch", batch=batch)
+    close_batch(batch=batch)
+    long_ago = now() - timedelta(days=100)
+    Prediction.objects.update(created_at=long_ago)
+    PredictionBatch.objects.update(created_at=long_ago)
+    return old, predict_image(upload=an_upload(seed=1), source="api")
+
+
+def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_files):
+    _, new = of_two_ages
+
+    assert re.fullmatch(
+        r"1 predictions older than \d{4}-\d\d-\d\d \d\d:\d\d UTC were removed with their files\.\n",
+        purge(),
+    )
+    assert list(Prediction.objects.all()) == [new]
+    assert stored_files() == sorted(new.file_keys)
+    assert not PredictionBatch.objects.exists()
+
+
+def test_a_dry_run_only_counts(of_two_ages, stored_files):
+    before = stored_files()
+
+    printed = purge("--dry-run")
+
+    assert printed.startswith("1 predictions are older than ")
+    assert printed.endswith("; nothing was removed.\n")
+    assert Prediction.objects.count() == 2
+    assert stored_files() == before
+
+
+def test_many_are_removed_step_by_step(of_two_ages):
+    for seed in range(5):
+        predict_image(upload=an_upload(seed=seed), source="api")
+    Prediction.objects.update(created_at=now() - timedelta(days=91))
+
+    assert purge().startswith("7 predictions older than ")
+
+
+def test_a_batch_that_still_has_predictions_stays(of_two_ages):
+    old, _ = of_two_ages
+    Prediction.objects.filter(pk=old.pk).update(created_at=now())
+
+    purge()
+
+    assert PredictionBatch.objects.get().predictions.get() == old
+
+
+def test_a_batch_that_still_runs_stays():
+    open_batch(total_images=1, source="batch")
+    PredictionBatch.objects.update(created_at=now() - timedelta(days=100))
+
+    purge()
+
+    assert PredictionBatch.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["90", "d", "-1d", "1y", "99999d", "٣d"])
+def test_an_age_that_is_no_duration_is_refused(text):
+    with pytest.raises(CommandError, match=r"is not a duration like 30m|expected one argument"):
+        call_command("purge_predictions", f"--older-than={text}")
+
+
+@pytest.mark.usefixtures("lost_database")
+def test_without_database_it_says_so():
+    with pytest.raises(CommandError, match="The database cannot be reached"):
+        purge()

@@ -1,0 +1,163 @@
+"""How many files the worker holds open while it is sent thousands, in production, where the usual
+limit of a process is 1,024.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from django.conf import settings
+
+from detection.web.forms import MAX_ANONYMOUS_FORMS
+from tests.support.factories import image_bytes
+from tests.support.installation import Installation, Service
+from tests.support.servers import free_port
+from tests.support.waiting import eventually
+from tests.web.test_production import PRODUCTION, THROUGH_PROXY
+
+pytestmark = pytest.mark.own_servers
+
+SOFT_LIMIT = 1024
+FURTHER_DESCRIPTORS = 20
+CSRF_TOKEN = "a" * 32
+# A browser's headers: the check of the form reads the body before anybody is known.
+FORM_HEADERS = THROUGH_PROXY | {
+    "Referer": "https://detect.example.org/",
+    "X-CSRFToken": CSRF_TOKEN,
+    "Content-Type": "multipart/form-data; boundary=b",
+}
+PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="%d.jpg"\r\n\r\n%s\r\n'
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+    """With workers somewhere else, so that queued images stay in the queue."""
+    own = {
+        "SECRET_KEY": settings.SECRET_KEY,  # the tests sign the session in with it
+        "CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
+    }
+    folder = tmp_path_factory.mktemp("descriptors")
+    installation = Installation(folder, tiny_checkpoint, **PRODUCTION | own)
+    installation.make_database("ann")
+    return installation
+
+
+@pytest.fixture(scope="module")
+def service(installation) -> Iterator[Service]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_LIMIT, before[1]))  # children inherit it
+    try:
+        with installation.served() as service:
+            yield service
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def descriptors(worker: int) -> int:
+    return len(list(Path(f"/proc/{worker}/fd").iterdir()))
+
+
+class Peak:
+    """The largest number of descriptors of a process so far."""
+
+    def __init__(self) -> None:
+        self.descriptors = 0
+
+
+@contextmanager
+def watched(worker: int) -> Iterator[Peak]:
+    peak, is_over = Peak(), threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.002):
+            peak.descriptors = max(peak.descriptors, descriptors(worker))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def body_of(files: list[bytes]) -> bytes:
+    return b"".join(PART % (number, data) for number, data in enumerate(files)) + (
+        b'--b\r\nContent-Disposition: form-data; name="async"\r\n\r\ntrue\r\n--b--\r\n'
+    )
+
+
+def posted(service: Service, path: str, body: bytes, **cookies: str) -> requests.Response:
+    cookies = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    return requests.post(
+        f"{service.url}{path}",
+        data=body,
+        headers=FORM_HEADERS | {"Cookie": f"csrftoken={CSRF_TOKEN}; {cookies}"},
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("size", [100, 2048], ids=["in memory", "on disk"])
+def test_an_anonymous_form_of_1500_parts_opens_no_files(service, size):
+    worker = service.worker
+    before = descriptors(worker)
+    with watched(worker) as peak:
+        response = posted(service, "/admin/", body_of([bytes(size)] * 1500))
+        time.sleep(0.1)
+
+    assert peak.descriptors <= before + FURTHER_DESCRIPTORS
+    assert response.status_code == 413
+    assert response.json()["success"] is False
+    assert service.worker == worker
+    assert requests.get(f"{service.url}/health/live", headers=THROUGH_PROXY, timeout=30).ok
+
+
+def test_only_some_anonymous_forms_are_read_at_a_time(service):
+    """Each waits for the rest of its body."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in FORM_HEADERS.items())
+    half = f"POST /admin/ HTTP/1.1\r\nContent-Length: 100\r\n{lines}\r\n--b".encode()
+    address = ("127.0.0.1", service.port)
+    with ExitStack() as connections:
+        for _ in range(MAX_ANONYMOUS_FORMS):
+            connection = socket.create_connection(address, timeout=60)
+            connections.enter_context(connection).sendall(half)
+        assert eventually(lambda: posted(service, "/admin/", body_of([])).status_code == 503)
+        refused = posted(service, "/admin/", body_of([]))
+
+    assert refused.json()["code"] == "queue_full"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert eventually(lambda: posted(service, "/admin/", body_of([])).status_code != 503)
+
+
+def test_a_batch_of_1101_small_files_is_queued(service, installation):
+    worker = service.worker
+    before = descriptors(worker)
+    [cookie] = installation.signed_in("ann")["cookies"]
+    body = body_of([image_bytes()] * 1101)
+    assert len(body) > 2.5 * 2**20  # the body does not stay in memory
+
+    with watched(worker) as peak:
+        response = posted(service, "/api/batches/", body, sessionid=cookie["value"])
+
+    assert response.status_code == 202, response.text
+    assert response.json()["total_images"] == 1101
+    assert installation.query("select count(*) from queued_images") == [(1101,)]
+    assert peak.descriptors <= before + FURTHER_DESCRIPTORS
+    assert service.worker == worker
+
+
+def test_the_worker_may_open_more_files_than_the_soft_limit(service):
+    limits = Path(f"/proc/{service.worker}/limits").read_text()
+    [soft] = re.findall(r"Max open files\s+(\d+)", limits)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    assert int(soft) == min(hard, 65_536)

@@ -1,0 +1,287 @@
+"""Servers that are killed, hang, are full and come back, while the service runs on.
+
+The service is a process under gunicorn; database and storage are processes of their own.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+
+import pytest
+import requests
+from pymongo import MongoClient
+
+from tests.support.factories import image_bytes
+from tests.support.installation import Installation, Service
+from tests.support.servers import MongoServer, S3Server
+from tests.support.waiting import eventually
+from tests.web.test_overload import counted
+
+pytestmark = pytest.mark.own_servers
+
+IMPATIENT = "?serverSelectionTimeoutMS=1000&socketTimeoutMS=2000"
+seeds = count(1)
+
+
+class Surroundings:
+    """The service and what it depends on."""
+
+    def __init__(self, folder, checkpoint) -> None:
+        self.mongo, self.s3 = MongoServer(folder / "mongo"), S3Server(folder / "s3")
+        self.installation = Installation(
+            folder / "data",
+            checkpoint,
+            mongo=self.mongo,
+            s3=self.s3,
+            MONGODB_URI=self.mongo.uri + IMPATIENT,
+            DJANGO_SETTINGS_MODULE="tests.support.worker_settings",
+        )
+        self.service: Service | None = None
+
+    @property
+    def database(self):
+        return MongoClient(self.mongo.uri)[self.installation.environment["MONGODB_DATABASE"]]
+
+    def predict(self, **files: bytes) -> requests.Response:
+        image = image_bytes(seed=next(seeds))
+        return requests.post(f"{self.service.url}/predict", files={"image": image}, timeout=60)
+
+    def predict_batch(self, images: int) -> requests.Response:
+        files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(images)]
+        return requests.post(f"{self.service.url}/predict/batch", files=files, timeout=60)
+
+    def send_for_later(self, images: int) -> requests.Response:
+        files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(images)]
+        accepted = requests.post(
+            f"{self.service.url}/api/batches/", files=files, data={"async": "true"}, timeout=60
+        )
+        assert accepted.status_code == 202, accepted.text
+        return accepted
+
+    def kept(self) -> tuple[int, int]:
+        """Numbers of records and files."""
+        files = sum(path.is_file() for path in self.s3.folder.rglob("*"))
+        return self.database["predictions"].count_documents({}), files
+
+    def verified(self) -> str:
+        """What verify_storage says: nothing wrong, or the list."""
+        code, printed, complaints = self.installation.run("verify_storage", "--min-age", "0m")
+        return printed + complaints if code else ""
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory, tiny_checkpoint):
+    around = Surroundings(tmp_path_factory.mktemp("faults"), tiny_checkpoint)
+    try:
+        around.mongo.start()
+        around.s3.start()
+        assert around.installation.run("migrate", "--verbosity", "0")[0] == 0
+        with around.installation.served() as around.service:
+            yield around
+    finally:
+        around.mongo.stop()
+        around.s3.stop()
+
+
+def assert_unavailable(response: requests.Response, code: str) -> None:
+    assert response.status_code == 503, response.text
+    assert response.json()["code"] == code
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_without_database_nothing_is_kept_and_the_next_request_after_it_works(surroundings, images):
+    before = surroundings.kept()
+    surroundings.mongo.kill()
+    failed = surroundings.predict() if images == 1 else surroundings.predict_batch(images)
+    history = requests.get(f"{surroundings.service.url}/predictions", timeout=30)
+    surroundings.mongo.start()
+
+    assert_unavailable(failed, "database_unavailable")
+    assert_unavailable(history, "database_unavailable")
+    assert surroundings.predict().status_code == 200
+    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_without_storage_nothing_is_kept_and_the_next_request_after_it_works(surroundings, images):
+    before = surroundings.kept()
+    surroundings.s3.kill()
+    failed = surroundings.predict() if images == 1 else surroundings.predict_batch(images)
+    surroundings.s3.start()
+
+    assert_unavailable(failed, "storage_unavailable")
+    assert surroundings.predict().status_code == 200
+    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
+
+
+def test_a_full_storage_keeps_nothing_and_works_again_when_there_is_room(surroundings):
+    before = surroundings.kept()
+    surroundings.s3.fill()
+    failed = surroundings.predict()
+    surroundings.s3.empty()
+
+    assert_unavailable(failed, "storage_unavailable")
+    assert surroundings.predict().status_code == 200
+    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
+
+
+def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
+    s3 = surroundings.s3
+    s3.kill()
+    s3.secret_key = "changed-meanwhile-0123456789"
+    s3.start()
+    failed = surroundings.predict()
+    s3.kill()
+    s3.secret_key = S3Server.secret_key
+    s3.start()
+
+    assert_unavailable(failed, "storage_unavailable")
+    assert surroundings.predict().status_code == 200
+
+
+@pytest.mark.parametrize("name", ["mongo", "s3"])
+def test_a_server_that_hangs_is_unavailable_in_time_and_what_it_does_late_is_taken_back(
+    surroundings, name
+):
+    server, before = getattr(surroundings, name), surroundings.kept()
+    server.hang()
+    start = time.monotonic()
+    failed = surroundings.predict()
+    seconds = time.monotonic() - start
+    server.go_on()
+
+    assert failed.status_code == 503
+    assert seconds < 45  # it waits for two seconds, and tries twice
+    # What the server does after it was told to delete it, the second look finds.
+    assert eventually(lambda: surroundings.kept() == before)
+
+
+def test_health_tells_what_is_down_within_its_time(surroundings):
+    surroundings.s3.hang()
+    start = time.monotonic()
+    health = requests.get(f"{surroundings.service.url}/health", timeout=30)
+    seconds = time.monotonic() - start
+    surroundings.s3.go_on()
+
+    assert health.status_code == 503
+    assert health.json()["storage"]["ok"] is False
+    assert health.json()["database"]["ok"] is True
+    assert seconds < 25  # it waits for five
+    ready = f"{surroundings.service.url}/health/ready"
+    assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200)
+    # A file that the server stores late is deleted at the second look.
+    assert eventually(lambda: surroundings.verified() == ""), surroundings.verified()
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_its_upload_leaves_nothing(surroundings):
+    before = surroundings.kept()
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    )
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", surroundings.service.port)) as connection:
+            connection.sendall(head.encode() + image_bytes())
+
+    assert surroundings.predict().status_code == 200
+    assert surroundings.kept() == (before[0] + 1, before[1] + 2)
+
+
+def begun(service: Service, answers: list[Future]) -> bool:
+    """Whether the service answers one of them now, besides this question, or has answered it."""
+    now = counted(service, "d3_http_requests_in_progress")
+    return now > 1 or any(answer.done() for answer in answers)
+
+
+def test_requests_that_were_accepted_are_finished_before_the_process_ends(surroundings):
+    with ThreadPoolExecutor(4) as clients:
+        answers = [clients.submit(surroundings.predict_batch, 5) for _ in range(4)]
+        assert eventually(lambda: begun(surroundings.service, answers))
+        exit_code = surroundings.service.stop()
+    statuses = [answer.result().status_code for answer in answers if not answer.exception()]
+    surroundings.service.start()
+
+    assert exit_code == 0
+    assert 200 in statuses
+    assert set(statuses) == {200}
+    assert surroundings.verified() == ""
+
+
+def test_a_batch_that_waits_its_turn_is_finished_before_the_process_ends(surroundings):
+    accepted = surroundings.send_for_later(20)
+    surroundings.service.stop()
+    surroundings.service.start()
+
+    batch = requests.get(accepted.headers["Location"], timeout=60).json()
+    assert (batch["status"], batch["successful"], len(batch["results"])) == ("done", 20, 20)
+
+
+def test_a_batch_whose_process_was_killed_is_finished_by_the_next_one(surroundings):
+    accepted = surroundings.send_for_later(60)
+    waiting = surroundings.database["queued_images"]
+    assert eventually(lambda: waiting.count_documents({"leased_by": {"$ne": ""}}) > 0)
+    surroundings.service.kill()
+    left = waiting.count_documents({})
+    surroundings.service.start()
+
+    place = accepted.headers["Location"]
+    assert left > 0
+    assert eventually(lambda: requests.get(place, timeout=60).json()["finished_at"])
+    batch = requests.get(place, timeout=60).json()
+    assert (batch["status"], batch["successful"], batch["failed"]) == ("done", 60, 0)
+    assert (
+        surroundings.database["predictions"].count_documents({"batch_id": batch["batch_id"]}) == 60
+    )
+    assert surroundings.verified() == ""
+
+
+@pytest.mark.slow
+def test_after_200_mixed_requests_with_random_kills_every_record_has_its_files(surroundings):
+    chance, over = random.Random(1), threading.Event()
+
+    def one(number: int) -> tuple[str, int]:
+        kind = ("predict", "batch", "bad", "history", "delete")[number % 5]
+        url = surroundings.service.url
+        if kind == "predict":
+            return kind, surroundings.predict().status_code
+        if kind == "batch":
+            return kind, surroundings.predict_batch(3).status_code
+        if kind == "bad":
+            files = {"image": b"no picture at all"}
+            return kind, requests.post(f"{url}/predict", files=files, timeout=60).status_code
+        history = requests.get(f"{url}/api/predictions/?limit=20", timeout=60)
+        if kind == "history" or history.status_code != 200 or not history.json()["predictions"]:
+            return kind, history.status_code
+        pk = random.Random(number).choice(history.json()["predictions"])["id"]
+        return kind, requests.delete(f"{url}/api/predictions/{pk}/", timeout=60).status_code
+
+    def strike() -> int:
+        kills = 0
+        while not over.wait(chance.uniform(0.3, 1.2)):
+            server = chance.choice([surroundings.mongo, surroundings.s3])
+            server.kill()
+            over.wait(chance.uniform(0.1, 1.0))
+            server.start()
+            kills += 1
+        return kills
+
+    with ThreadPoolExecutor(1) as attacker, ThreadPoolExecutor(8) as clients:
+        kills = attacker.submit(strike)
+        outcomes = Counter(clients.map(one, range(200)))
+        over.set()
+
+    print(f"{kills.result()} kills: {dict(outcomes)}")
+    assert kills.result() >= 5
+    assert {status for _, status in outcomes} <= {200, 204, 404, 415, 503}
+    assert any(status == 503 for _, status in outcomes)
+    assert eventually(lambda: surroundings.verified() == ""), surroundings.verified()
+    batches = surroundings.database["prediction_batches"]
+    assert batches.count_documents({"status": {"$ne": "done"}}) == 0

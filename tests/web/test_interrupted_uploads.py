@@ -1,0 +1,174 @@
+"""Requests that break off, at the worker that serves them: half a body is no request."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+from http.client import HTTPResponse
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from django.test import Client
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn
+
+from d3site import patient_worker
+from d3site.patient_worker import PatientWorker
+from d3site.wsgi import application
+from detection.models import Prediction, PredictionBatch
+from tests.support.api import a_user
+from tests.support.factories import image_bytes
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+Sending = PredictionBatch.Sending
+PART = (
+    '--b\r\nContent-Disposition: form-data; name="images"; filename="{}.jpg"\r\n'
+    "Content-Type: image/jpeg\r\n\r\n"
+)
+SMUGGLED = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def worker(monkeypatch) -> PatientWorker:
+    """As gunicorn makes it, but without processes and threads, and with the test's database."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    monkeypatch.setattr(patient_worker, "HEAD_SECONDS", 0.3)
+    config = Config()
+    worker = PatientWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.wsgi = application
+    yield worker
+    worker.tmp.close()
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+class Connection:
+    """A client's end of a connection, and what the worker makes of the other one."""
+
+    def __init__(self, worker: PatientWorker) -> None:
+        self.client, ours = socket.socketpair()
+        self._worker = worker
+        self._ours = TConn(worker.cfg, ours, ("127.0.0.1", 4000), ("127.0.0.1", 80))
+
+    def answer(self, data: bytes, *, half_closed: bool = False) -> tuple[int, dict, bool]:
+        """Status and body of the answer; and whether the connection is kept."""
+        self.client.sendall(data)
+        if half_closed:
+            self.client.shutdown(socket.SHUT_WR)
+        kept = self._worker.handle(self._ours)
+        response = HTTPResponse(self.client)
+        response.begin()
+        return response.status, json.load(response), kept
+
+    def close(self) -> None:
+        self.client.close()
+        self._ours.close()
+
+
+@pytest.fixture
+def connection(worker):
+    connection = Connection(worker)
+    yield connection
+    connection.close()
+
+
+def body_of(images: int, **fields: str) -> bytes:
+    parts = [PART.format(seed).encode() + image_bytes(seed=seed) for seed in range(images)]
+    for name, value in fields.items():
+        head = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+        parts.append(head.encode() + value.encode())
+    return b"\r\n".join([*parts, b"--b--\r\n"])
+
+
+def head_of(path: str, length: int, *more: str) -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {length}",
+        "Content-Type: multipart/form-data; boundary=b",
+        *more,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def test_a_whole_batch_is_judged_and_the_connection_kept(connection):
+    body = body_of(3)
+
+    status, answer, kept = connection.answer(head_of("/api/batches/", len(body)) + body)
+
+    assert (status, answer["successful"], kept) == (200, 3, True)
+
+
+@pytest.mark.parametrize("half_closed", [False, True], ids=["stalled", "hung up"])
+def test_a_batch_that_breaks_off_in_its_second_file_is_refused(
+    connection, stored_files, half_closed
+):
+    body = body_of(3, store="false")
+    begun = body[: body.index(b"1.jpg") + 300]
+
+    status, answer, kept = connection.answer(
+        head_of("/api/batches/", len(body)) + begun, half_closed=half_closed
+    )
+
+    assert (status, answer["code"]) == (400, "upload_interrupted")
+    assert half_closed or not kept
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_files_on_disk_of_a_batch_that_breaks_off_are_deleted(
+    connection, settings, tmp_path, monkeypatch
+):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    body = body_of(3)
+    begun = body[: body.index(b"1.jpg") + 300]
+    before = set(Path("/proc/self/fd").iterdir())
+
+    status, answer, _ = connection.answer(
+        head_of("/api/batches/", len(body)) + begun, half_closed=True
+    )
+
+    assert (status, answer["code"]) == (400, "upload_interrupted")
+    assert list(tmp_path.glob("d3-upload-*")) == []
+    assert set(Path("/proc/self/fd").iterdir()) <= before
+
+
+def test_the_last_part_of_a_batch_that_breaks_off_does_not_end_it(connection):
+    """Of somebody who is signed in: the check of the form reads the body before the view does."""
+    client, ann = Client(), a_user()
+    client.force_login(ann)
+    batch = PredictionBatch.objects.create(total_images=1, owner=ann, sending=Sending.OPEN)
+    cookie = f"sessionid={client.cookies['sessionid'].value}; csrftoken={'a' * 32}"
+    body = body_of(1)
+    head = head_of(
+        f"/api/batches/{batch.pk}/images/",
+        len(body),
+        f"Cookie: {cookie}",
+        f"X-CSRFToken: {'a' * 32}",
+    )
+
+    status, answer, _ = connection.answer(head + body[:300])
+
+    assert (status, answer["code"]) == (400, "upload_interrupted")
+    batch.refresh_from_db()
+    assert batch.sending == Sending.OPEN
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/batches/", 400), ("/nowhere", 404)], ids=["read", "unread"]
+)
+def test_the_rest_of_a_stalled_body_is_no_request(connection, path, status):
+    body = body_of(1)
+
+    got, _, kept = connection.answer(head_of(path, len(body) + len(SMUGGLED)) + body[:300])
+
+    assert (got, kept) == (status, False)

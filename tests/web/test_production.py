@@ -1,0 +1,123 @@
+"""The service as it is put on the internet: a key, host names, a proxy before it, nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.support.factories import image_bytes
+from tests.support.installation import Installation
+
+pytestmark = pytest.mark.own_servers
+
+# What an operator sets; everything else has its default, also where the tests' settings differ.
+PRODUCTION = {
+    "SECRET_KEY": "Xq3vR8" * 12,
+    "ALLOWED_HOSTS": "detect.example.org,127.0.0.1",
+    "TRUSTED_PROXIES": "1",
+    "CORS_ALLOWED_ORIGINS": "https://newsroom.example.org",
+    "SECURE_SSL_REDIRECT": "true",
+    "API_ACCESS": "token",
+    "THROTTLE_PREDICT": "60/min",
+    "THROTTLE_READ": "600/min",
+}
+THROUGH_PROXY = {
+    "Host": "detect.example.org",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-For": "203.0.113.7",
+}
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+    folder = tmp_path_factory.mktemp("production")
+    installation = Installation(folder, tiny_checkpoint, **PRODUCTION)
+    installation.make_database()
+    return installation
+
+
+def ask(service, path: str, **headers: str) -> requests.Response:
+    return requests.get(
+        f"{service.url}{path}", headers=THROUGH_PROXY | headers, allow_redirects=False, timeout=30
+    )
+
+
+def test_a_key_and_host_names_are_enough_for_a_deployment_without_warnings(
+    tmp_path, tiny_checkpoint
+):
+    only = {name: PRODUCTION[name] for name in ("SECRET_KEY", "ALLOWED_HOSTS")}
+    installation = Installation(tmp_path, tiny_checkpoint, **only)
+    for name in ("SECURE_SSL_REDIRECT", "API_ACCESS", "THROTTLE_PREDICT", "THROTTLE_READ"):
+        del installation.environment[name]
+
+    code, printed, complaints = installation.run("check", "--deploy", "--fail-level", "WARNING")
+
+    assert code == 0, complaints
+    assert printed == "System check identified no issues (0 silenced).\n"
+
+
+def test_open_access_is_a_warning_at_deployment(tmp_path, tiny_checkpoint):
+    installation = Installation(tmp_path, tiny_checkpoint, **PRODUCTION | {"API_ACCESS": "open"})
+
+    code, _, complaints = installation.run("check", "--deploy", "--fail-level", "WARNING")
+
+    assert code == 1
+    assert "detection.W001" in complaints
+
+
+def test_plain_http_leads_to_https_but_for_health(service):
+    redirect = ask(service, "/api/statistics/", **{"X-Forwarded-Proto": "http"})
+
+    assert redirect.status_code == 301
+    assert redirect.headers["Location"] == "https://detect.example.org/api/statistics/"
+    assert ask(service, "/health/live", **{"X-Forwarded-Proto": "http"}).status_code == 200
+
+
+def test_https_is_for_good_and_pages_are_guarded(service):
+    headers = ask(service, "/docs").headers
+
+    assert "max-age=2592000" in headers["Strict-Transport-Security"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+
+
+def test_cookies_travel_over_https_only(service):
+    cookie = ask(service, "/admin/login/").headers["Set-Cookie"]
+
+    assert "csrftoken" in cookie
+    assert "Secure" in cookie
+
+
+def test_nobody_comes_in_without_a_token(service):
+    answer = requests.post(
+        f"{service.url}/predict",
+        files={"image": image_bytes()},
+        headers=THROUGH_PROXY,
+        timeout=30,
+    )
+
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "not_authenticated"
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_other_host_names_are_refused(service):
+    assert ask(service, "/health/live", Host="evil.example.org").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("https://newsroom.example.org", True), ("https://evil.example.org", False)],
+)
+def test_pages_of_other_sites_may_ask_only_where_they_are_listed(service, origin, allowed):
+    headers = ask(service, "/health/live", Origin=origin).headers
+
+    assert (headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+def test_the_log_is_json_with_the_clients_address(service):
+    ask(service, "/health/live")
+
+    assert '"address": "203.0.113.7"' in service.log.read_text().splitlines()[-1]

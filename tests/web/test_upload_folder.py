@@ -1,0 +1,62 @@
+"""Files of a request that is too large for memory: where they are meanwhile, and that they go."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+
+from detection.models import Prediction, QueuedImage
+from tests.support.api import a_file, assert_nothing_stored, assert_refused, files, sent
+from tests.support.archive_files import PHOTO, archive_of
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges", "nothing_in_memory"),
+]
+
+
+@pytest.fixture
+def nothing_in_memory(settings):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where the test's temporary files are; PyTorch may have others there."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_files_are_deleted_with_the_request(client, folder):
+    assert sent(client, *files(3)).status_code == 200
+    assert_refused(client.post("/predict", {"file": a_file()}), 400, "missing_image")
+    assert_refused(client.post("/predict", {"image": files(2)}), 400, "too_many_images")
+
+    assert Prediction.objects.count() == 3
+    assert list(folder.glob("*upload*")) == []
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.xz"])
+def test_an_archive_is_read_from_disk(client, folder, kind):
+    archive = archive_of(kind, {"a.jpg": PHOTO, "b.jpg": PHOTO})
+
+    response = client.post(
+        "/api/batches/", {"archive": a_file(f"a.{kind}", archive), "async": "true"}
+    )
+
+    assert response.status_code == 202
+    assert QueuedImage.objects.count() == 2
+    assert list(folder.glob("*upload*")) == []
+
+
+def test_a_full_disk_is_503_and_leaves_nothing(client, folder, stored_files):
+    folder.rmdir()
+
+    response = sent(client, *files(2))
+
+    assert "no room" in assert_refused(response, 503, "storage_unavailable")
+    assert response.headers["Retry-After"]
+    assert_nothing_stored(stored_files)

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import io
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from django.core.management import CommandError, call_command
+
+from detection.d3 import Detector
+from detection.d3.checkpoints.checkpoint import Checkpoint, save
+from detection.d3.errors import D3Error
+from detection.d3.network import Architecture, ClipTowerConfig, D3Network
+from detection.d3.preprocessing import Preprocessing
+from detection.judging.detector import get_detector
+from detection.models import Prediction, PredictionBatch
+from detection.workbench import benchmark
+from detection.workbench.benchmark import STAGES, Benchmark, measure, table
+from detection.workbench.speed import operations
+from tests.support.published_layouts import CLIP, HEAD
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.cpu_kind,
+    pytest.mark.usefixtures("tiny_checkpoint"),
+]
+
+SIZES = ["1", "8", "32"]
+
+
+@pytest.fixture(autouse=True)
+def soon_done(monkeypatch):
+    """Each measurement takes as few repetitions as can be."""
+    monkeypatch.setattr(benchmark, "SECONDS", 0.001)
+    monkeypatch.setattr(benchmark, "ROUNDS", 1)
+    monkeypatch.setattr("detection.workbench.speed.PEAK_SECONDS", 0.001)
+    monkeypatch.setattr("detection.workbench.speed.PEAK_SIDES", {"cpu": (64,)})
+
+
+def printed(**options) -> str:
+    output = io.StringIO()
+    call_command("benchmark", stdout=output, **options)
+    return output.getvalue()
+
+
+def numbers(**changes) -> Benchmark:
+    result = Benchmark(
+        model="d3-test",
+        version="1",
+        device="cpu",
+        precision="bf16",
+        cores=2,
+        picture="JPEG",
+        stages=dict.fromkeys(STAGES, 2.0),
+        plain_stages=dict.fromkeys(STAGES, 6.0),
+        engine={"1": 10.0, "8": 20.0, "32": 16.0},
+        service={"1": 5.0, "8": 12.0, "32": 9.0},
+        plain=4.0,
+        cores_busy=0.9,
+        image_gflop=3.0,
+        peak_gflops=100.0,
+        share_of_peak=0.6,
+        memory_mib=300.0,
+    )
+    return replace(result, **changes)
+
+
+def test_every_number_is_measured_and_nothing_is_left(stored_files):
+    found = json.loads(printed(json=True))
+
+    assert found["model"] == "d3-test"
+    assert found["device"] == "cpu"
+    assert [*found["stages"]] == [*found["plain_stages"]] == list(STAGES)
+    assert [*found["engine"]] == [*found["service"]] == SIZES
+    for name in ("stages", "plain_stages", "engine", "service"):
+        assert all(number > 0 for number in found[name].values())
+    for name in (
+        "plain",
+        "cores_busy",
+        "image_gflop",
+        "peak_gflops",
+        "share_of_peak",
+        "memory_mib",
+    ):
+        assert found[name] > 0
+    assert found["gpu_memory_mib"] is None
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
+    detector = get_detector()
+    service = benchmark._service
+
+    def broken(*args) -> None:
+        service(*args)
+        assert Prediction.objects.exists()
+        raise D3Error("The network gave no finite number.")
+
+    monkeypatch.setattr(benchmark, "_service", broken)
+
+    with pytest.raises(D3Error):
+        measure(detector)
+
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_nothing_is_left_when_it_is_told_to_end(stored_files, monkeypatch):
+    service = benchmark._service
+
+    def ended(*args) -> None:
+        service(*args)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(benchmark, "_service", ended)
+
+    with pytest.raises(CommandError, match="Interrupted"):
+        printed()
+
+    assert not Prediction.objects.exists()
+    assert not PredictionBatch.objects.exists()
+    assert stored_files() == []
+
+
+def test_attention_is_among_the_operations(monkeypatch):
+    detector = Detector.from_checkpoint(HEAD, clip_weights=CLIP, device="cpu", precision="fp32")
+    views = detector.prepare(benchmark.Image.new("RGB", (64, 64)))
+    counted = operations(detector, views)
+    products = []
+
+    def looks_at_nothing(query, key, value):
+        products.append(4 * query.numel() * key.shape[2])  # queries by keys, weights by values
+        return query
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", looks_at_nothing)
+
+    assert counted - operations(detector, views) == sum(products)
+
+
+def read_early(folder: Path) -> Detector:
+    """A CLIP that is read after several blocks."""
+    tower = ClipTowerConfig(width=64, layers=2, patch_size=8, reads=(0, 1), features=24)
+    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
+    checkpoint = Checkpoint(
+        name="read-early",
+        architecture=architecture,
+        preprocessing=Preprocessing(kind="crops", size=64, max_crops=3),
+        weights=D3Network(architecture).state_dict(),
+    )
+    save(checkpoint, folder / "read-early.safetensors")
+    return Detector.from_checkpoint(folder / "read-early.safetensors", precision="fp32")
+
+
+@pytest.mark.parametrize("make", [lambda _: get_detector(), read_early], ids=["tiny", "clip"])
+def test_the_plain_way_gives_the_same_score(tmp_path, make):
+    detector = make(tmp_path)
+    views = detector.prepare(benchmark.Image.linear_gradient("L").convert("RGB"))
+
+    assert benchmark.plain_score(detector, views) == pytest.approx(
+        detector.scores([views])[0], abs=1e-6
+    )
+
+
+def test_ratios_are_against_the_plain_way():
+    result = numbers()
+
+    assert result.times_plain == 12 / 4
+    assert result.model_times_plain == 6 / 2
+
+
+def test_the_share_is_the_best_batch_against_the_peak_of_the_same_round(monkeypatch):
+    speeds = {1: [2.0, 20.0, 3.0], 8: [4.0, 10.0, 5.0], 32: [3.0, 15.0, 4.0]}
+    peaks = [100e9, 1000e9, 50e9]  # as the machine is slow, fast and slow again
+    monkeypatch.setattr(benchmark, "ROUNDS", 3)
+    monkeypatch.setattr(benchmark, "operations", lambda *_: 10e9)
+    monkeypatch.setattr(benchmark, "matrix_peak", lambda *_: peaks.pop(0))
+    monkeypatch.setattr(
+        benchmark, "images_per_second", lambda _, views, seconds: speeds[len(views)].pop(0)
+    )
+
+    result = measure(get_detector())
+
+    assert result.share_of_peak == pytest.approx(0.4)  # of 0.4, 0.2 and 1.0
+    assert result.peak_gflops == pytest.approx(100)
+    assert result.engine == {"1": 3.0, "8": 5.0, "32": 4.0}
+
+
+@pytest.mark.parametrize(("most_seconds", "turns"), [(0.0001, [1, 8, 32]), (3600, [1, 8, 32] * 3)])
+def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_seconds, turns):
+    taken = []
+    service = benchmark._service
+
+    def noted(detector, pictures, batch, size, images) -> tuple[float, float]:
+        taken.append(size)
+        return service(detector, pictures, batch, size, images)
+
+    monkeypatch.setattr(benchmark, "_service", noted)
+    monkeypatch.setattr(benchmark, "ROUNDS", 3)
+    monkeypatch.setattr(benchmark, "MOST_SECONDS", most_seconds)
+
+    result = measure(get_detector())
+
+    assert taken == turns
+    assert [*result.engine] == [*result.service] == SIZES
+
+
+def test_ratios_against_an_earlier_run_say_how_many_times_as_fast(tmp_path):
+    earlier = tmp_path / "earlier.json"
+    slower = numbers(stages=dict.fromkeys(STAGES, 5.0), service={"1": 2.5, "8": 4.0, "32": 4.5})
+    earlier.write_text(benchmark.as_json(slower))
+
+    previous = benchmark.read_previous(earlier)
+
+    times = numbers().times(previous)
+    assert times["stages"] == dict.fromkeys(STAGES, 2.5)
+    assert times["engine"] == dict.fromkeys(SIZES, 1.0)
+    assert times["service"] == {"1": 2.0, "8": 3.0, "32": 2.0}
+    [line] = [
+        line for line in table(numbers(), previous).splitlines() if "service, batch 8" in line
+    ]
+    assert line.split() == ["service,", "batch", "8", "4.00", "12.00", "3.00×", "4.00", "3.00×"]
+    assert json.loads(benchmark.as_json(numbers(), previous))["times_previous"] == times
+
+
+def test_the_table_has_every_stage_and_batch():
+    lines = printed().splitlines()
+
+    assert lines[0].startswith("d3-test ")
+    for name in (*STAGES, *(f"{key}, batch {n}" for key in ("engine", "service") for n in SIZES)):
+        assert any(line.startswith(name) for line in lines), name
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stages": {"read": "fast"}}'])
+def test_numbers_that_are_none_are_refused(tmp_path, text):
+    path = tmp_path / "numbers.json"
+    path.write_text(text)
+
+    with pytest.raises(CommandError, match=r"was not written by benchmark --json\.$"):
+        printed(previous=path)
+
+
+def test_a_checkpoint_or_device_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(CommandError, match="no such file"):
+        printed(checkpoint=Path(tmp_path / "missing.safetensors"))
+    with pytest.raises(CommandError, match="no such GPU"):
+        printed(device="cuda:99")
+
+
+@pytest.mark.usefixtures("lost_database")
+def test_without_a_database_it_says_so():
+    with pytest.raises(CommandError, match="database"):
+        printed()
