@@ -37,7 +37,9 @@ class DetectionConfig(AppConfig):
         self._successor: threading.Thread | None = None  # loads the next one
 
     def ready(self) -> None:
-        from detection.records import name_search  # noqa: F401  register themselves
+        # These register themselves.
+        from detection import checks  # noqa: F401
+        from detection.records import name_search, owners  # noqa: F401
 
     @property
     def detector(self) -> Detector:

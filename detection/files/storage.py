@@ -59,7 +59,7 @@ def verify_link(*, name: str, expires: str, signature: str) -> None:
 
 def _signature(name: str, expires: str) -> str:
     # A colon is in no time: the two cannot be cut in another place.
-    return Signer(salt="detection.files.storage").signature(f"{expires}:{name}")
+    return Signer(salt="detection.storage").signature(f"{expires}:{name}")
 
 
 # Parts of an upload that broke off would stay in the store, where no listing shows them.

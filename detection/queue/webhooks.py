@@ -80,7 +80,7 @@ def webhook_secret(batch: PredictionBatch) -> str:
     Another SECRET_KEY makes another one.
     """
     value = str(batch.owner_id) if batch.owner_id else f"batch/{batch.pk}"
-    key = salted_hmac("detection.queue.webhooks", value, algorithm="sha256").digest()
+    key = salted_hmac("detection.webhooks", value, algorithm="sha256").digest()
     return f"whsec_{b64encode(key).decode()}"
 
 

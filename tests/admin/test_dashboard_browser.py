@@ -19,8 +19,8 @@ pytestmark = pytest.mark.own_servers
 JUDGED_AND_REVIEWED = """
 from django.core.management import call_command
 from detection.models import Prediction
-from detection.recounting import rebuild_totals
-from detection.refusals import count_refusal
+from detection.upkeep.recounting import rebuild_totals
+from detection.records.refusals import count_refusal
 
 call_command("scan_folder", "samples")
 for number, prediction in enumerate(Prediction.objects.order_by("id")):

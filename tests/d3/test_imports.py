@@ -24,7 +24,7 @@ def test_the_tower_is_that_of_open_clip_whatever_torchvision_is_installed():
     difference = run(
         "import importlib, torch\n"
         "from detection.d3.clip import VisionTransformer\n"
-        "from detection.d3.open_clip import import_open_clip\n"
+        "from detection.d3.checkpoints.open_clip import import_open_clip\n"
         "import_open_clip()\n"
         "transformer = importlib.import_module('open_clip.transformer')\n"
         "theirs = transformer.VisionTransformer(image_size=28, patch_size=14, width=128, layers=2,"
@@ -56,7 +56,7 @@ def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
         "        Finder.tried += 1\n"
         "        torch.library.register_fake('torchvision::nms')(fake)\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from detection.d3.open_clip import import_open_clip\n"
+        "from detection.d3.checkpoints.open_clip import import_open_clip\n"
         "print(import_open_clip().__name__, Finder.tried)"
     )
     assert output == "open_clip 2"
@@ -65,8 +65,8 @@ def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
 def test_the_engine_imports_nothing_of_django():
     loaded = run(
         "import sys, pkgutil, importlib, detection.d3\n"
-        "for module in pkgutil.iter_modules(detection.d3.__path__):\n"
-        "    importlib.import_module(f'detection.d3.{module.name}')\n"
+        "for module in pkgutil.walk_packages(detection.d3.__path__, 'detection.d3.'):\n"
+        "    importlib.import_module(module.name)\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('django', 'd3site')])"
     )
     assert loaded == "[]"
@@ -74,7 +74,7 @@ def test_the_engine_imports_nothing_of_django():
 
 def test_the_public_face_costs_nothing_before_it_is_used():
     loaded = run(
-        "import sys, detection.d3, detection.d3.decoding, detection.d3.checkpoint_header\n"
+        "import sys, detection.d3, detection.d3.images.decoding, detection.d3.checkpoints.header\n"
         "heavy = {'torch', 'torchvision', 'open_clip', 'django'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

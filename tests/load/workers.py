@@ -100,7 +100,7 @@ def judged_by(workers: list[Worker]) -> float:
     """Seconds from the messages to the end of a batch of IMAGES that were stored before."""
     from detection.judging.predict import Upload
     from detection.models import PredictionBatch
-    from detection.queue import arrivals, broker, leases
+    from detection.queue import arrivals, broker, closing
     from detection.records.batches import open_batch
     from tests.support.factories import image_bytes
 
@@ -108,7 +108,7 @@ def judged_by(workers: list[Worker]) -> float:
     seeds = (time.time_ns() % 2**31 + index for index in range(IMAGES))
     uploads = (Upload(f"{seed}.jpg", image_bytes(seed=seed)) for seed in seeds)
     [*added] = arrivals.add_in_groups(batch=batch, images=arrivals.store_images(uploads))
-    leases.complete_sending(batch=batch)
+    closing.complete_sending(batch=batch)
     start = time.perf_counter()
     broker.send_wake_ups(batch=batch, places=range(added[-1].stop))
     done = PredictionBatch.objects.filter(pk=batch.pk, finished_at__isnull=False)

@@ -8,7 +8,7 @@ import pytest
 
 from detection.models import Prediction, PredictionBatch, QueuedImage, now
 from detection.outages import DatabaseUnavailableError
-from detection.queue import batches, leases, local_worker
+from detection.queue import batches, closing, local_worker
 from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
 from detection.queue.batches import append_to_batch
 from detection.queue.closing import close_when_done
@@ -39,8 +39,8 @@ def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
         return {}
 
     with monkeypatch.context() as patched:
-        patched.setattr(leases, "announcement", announced)
-        leases.complete_sending(batch=batch)
+        patched.setattr(closing, "announcement", announced)
+        closing.complete_sending(batch=batch)
 
     batch.refresh_from_db()
     assert (batch.status, batch.finished_at) == ("running", None)
@@ -102,7 +102,7 @@ def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
         raise DatabaseUnavailableError("It is down.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(leases, "close_when_done", lost)
+        patched.setattr(closing, "close_when_done", lost)
         append_to_batch(batch=batch, uploads=uploads(2))
 
     assert (judged(batch).successful, judged(batch).status) == (3, "done")
@@ -137,11 +137,11 @@ def test_too_many_images_leave_nothing(stored_files, settings):
 
 def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
     batch = judged(a_batch(1, more=True))
-    leases.close_left_open(batch=batch)
+    closing.close_left_open(batch=batch)
     assert PredictionBatch.objects.get().sending == "open"
 
     Prediction.objects.update(created_at=now() - timedelta(days=2))
-    leases.close_left_open(batch=batch)
+    closing.close_left_open(batch=batch)
 
     batch = PredictionBatch.objects.get()
     assert (batch.status, batch.successful) == ("failed", 1)

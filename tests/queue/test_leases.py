@@ -15,8 +15,7 @@ from detection.d3.errors import CheckpointError, D3Error
 from detection.judging.predict import Upload
 from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
 from detection.outages import DatabaseUnavailableError
-from detection.queue import judging, local_worker
-from detection.queue import leases as queue
+from detection.queue import judging, leases, local_worker
 from detection.queue.batches import queue_batch
 from detection.queue.closing import count_current
 from detection.queue.judging import judge_queued
@@ -180,10 +179,10 @@ def test_of_two_who_judge_the_same_image_one_writes_the_record(stored_files):
 
 def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_no_other():
     batch = a_batch(3)
-    for _ in range(queue.SUSPICIOUS_TRIES):
+    for _ in range(leases.SUSPICIOUS_TRIES):
         assert len(killed(batch)) == 3
     assert [image.batch_index for image in killed(batch)] == [0]
-    QueuedImage.objects.filter(batch_index=0).update(tries=queue.MOST_TRIES)
+    QueuedImage.objects.filter(batch_index=0).update(tries=leases.MOST_TRIES)
 
     batch = judged(batch)
 
@@ -200,11 +199,11 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
             raise D3Error("The network gave no finite number.")
         return judge_queued(batch=batch, images=images)
 
-    monkeypatch.setattr(queue, "judge_queued", judge)
-    looks = [local_worker.judge_all() for _ in range(queue.MOST_TRIES + 1)]
+    monkeypatch.setattr(leases, "judge_queued", judge)
+    looks = [local_worker.judge_all() for _ in range(leases.MOST_TRIES + 1)]
 
     bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
-    assert looks == [False] * queue.MOST_TRIES + [True]
+    assert looks == [False] * leases.MOST_TRIES + [True]
     assert [(error["index"], error["code"]) for error in bad.errors] == [(1, "judging_failed")]
     assert (bad.successful, other.successful) == (1, 1)
     assert other.finished_at < bad.finished_at
@@ -217,7 +216,7 @@ def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
         raise CheckpointError("There is no such file.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue, "get_detector", broken)
+        patched.setattr(leases, "get_detector", broken)
         with pytest.raises(CheckpointError):
             judge_images(batch_id=batch.pk)
 
@@ -230,9 +229,9 @@ def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch)
     def lost(*args, **options):
         raise DatabaseUnavailableError("It is down.")
 
-    for _ in range(queue.MOST_TRIES + 1):
+    for _ in range(leases.MOST_TRIES + 1):
         with monkeypatch.context() as patched:
-            patched.setattr(queue, "judge_queued", lost)
+            patched.setattr(leases, "judge_queued", lost)
             patched.setattr(Lease, "release", lost)
             with pytest.raises(DatabaseUnavailableError):
                 judge_images(batch_id=batch.pk)
@@ -267,7 +266,7 @@ def test_images_outlive_their_owner(monkeypatch, stored_files):
         return judge_queued(batch=batch, images=images)
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue, "judge_queued", judge)
+        patched.setattr(leases, "judge_queued", judge)
         with suppress(IntegrityError):  # MongoDB has no foreign keys
             judge_images(batch_id=batch.pk)
 
@@ -294,7 +293,7 @@ def test_that_something_is_down_is_held_against_no_image(monkeypatch):
         raise DatabaseUnavailableError("It is down.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue, "judge_queued", lost)
+        patched.setattr(leases, "judge_queued", lost)
         with pytest.raises(DatabaseUnavailableError):
             judge_images(batch_id=batch.pk)
 

@@ -23,7 +23,7 @@ SEED = """
 from datetime import timedelta
 from random import Random
 from detection.models import now
-from tests.factories import store_predictions, unsaved_prediction
+from tests.support.factories import store_predictions, unsaved_prediction
 
 random, moment, records = Random(0), now(), []
 for _ in range(4000):

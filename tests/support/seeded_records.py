@@ -1,8 +1,8 @@
 """A database full of made-up records of a year that answers one question after the other.
 
-``python -m tests.support.seeded_records COUNT`` seeds it and prints the names of the questions in a line of
-JSON. Then each line that it reads is such a name, and the answer's milliseconds and its number of
-queries are printed as another line.
+``python -m tests.support.seeded_records COUNT`` seeds it and prints the names of the questions in a
+line of JSON. Then each line that it reads is such a name, and the answer's milliseconds and its
+number of queries are printed as another line.
 """
 
 from __future__ import annotations

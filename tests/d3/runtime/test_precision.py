@@ -128,7 +128,7 @@ def test_auto_is_decided_by_what_the_hardware_can(monkeypatch):
 
 
 def test_a_cpu_has_no_bf16_that_onednn_may_not_use():
-    code = "from detection.d3.precision import cpu_has_bf16; print(cpu_has_bf16())"
+    code = "from detection.d3.runtime.precision import cpu_has_bf16; print(cpu_has_bf16())"
     command = [sys.executable, "-c", code]
     old = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     printed = subprocess.run(command, cwd=ROOT, env=old, check=True, capture_output=True, text=True)
