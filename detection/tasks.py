@@ -10,9 +10,9 @@ from django.conf import settings
 
 from d3site.celery import app
 from detection.d3.errors import D3Error
+from detection.errors import UnavailableError
 from detection.judging.detector import get_detector
 from detection.models import now
-from detection.outages import UnavailableError
 from detection.queue import batches, broker, leases
 from detection.queue.webhooks import deliver_due_webhooks
 from detection.statistics.usage import Period

@@ -13,9 +13,9 @@ from django.template.defaultfilters import pluralize
 from detection.admin.decisions import decide_and_log, log_decision, log_deletion
 from detection.admin.export import csv_of
 from detection.d3.errors import D3Error
+from detection.errors import UnavailableError
 from detection.judging.rejudging import Rejudged, rejudge
 from detection.models import Prediction
-from detection.outages import UnavailableError
 from detection.records.deleting import delete_prediction
 from detection.review.decisions import ReviewError
 

@@ -18,9 +18,9 @@ from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
-from detection.queue.closing import count_current, count_waiting
+from detection.queue.closing import count_waiting, refresh_counts
 
-MOST_RESULTS = 100  # on the page of a batch; a folder scan may have a million
+MAX_RESULTS = 100  # on the page of a batch; a folder scan may have a million
 
 
 @admin.register(PredictionBatch)
@@ -133,9 +133,9 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
             return f"{last} Due {cells.moment(batch.webhook_due_at)}".strip()
         return f"{last} Given up" if last else "When the batch is done"
 
-    @admin.display(description=f"the first {MOST_RESULTS}")
+    @admin.display(description=f"the first {MAX_RESULTS}")
     def results(self, batch: PredictionBatch) -> SafeString:
-        return cells.table(batch.predictions.order_by("batch_index")[:MOST_RESULTS])
+        return cells.table(batch.predictions.order_by("batch_index")[:MAX_RESULTS])
 
     @admin.display(description="all of them")
     def all_results(self, batch: PredictionBatch) -> SafeString:
@@ -148,6 +148,6 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 def _current(batch: PredictionBatch) -> PredictionBatch:
     """With the counts of this moment, which are asked for once a page."""
     if not hasattr(batch, "is_current"):
-        count_current(batch)
+        refresh_counts(batch)
         batch.is_current = True
     return batch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.db import DatabaseError
 
+from detection.errors import DatabaseUnavailableError, database_errors
 from detection.models import Prediction
-from detection.outages import DatabaseUnavailableError, database_errors
 from detection.review import decisions
 from detection.review.decisions import Decided
 

@@ -19,15 +19,15 @@ from django.views.decorators.http import require_GET, require_http_methods
 from detection.admin import cells
 from detection.admin.decisions import decide_and_log, undo_and_log
 from detection.admin.review_session import LastDecision, ReviewSession
+from detection.errors import database_errors
 from detection.judging.drawing import percentage, picture_place
 from detection.models import Label, Prediction
-from detection.outages import database_errors
 from detection.records.duplicates import same_bytes
 from detection.review import decisions as service
 from detection.review.decisions import Decided, StaleDecisionError
 
 PERMISSION = "detection.review_prediction"
-MOST_COUNTED = 100  # of what waits: a full count of a long queue takes long
+MAX_COUNTED = 100  # of what waits: a full count of a long queue takes long
 SHOWN_BY_BROWSERS = {"JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP"}
 
 View = Callable[..., HttpResponse]
@@ -244,9 +244,9 @@ def _claim(request: HttpRequest, prediction: Prediction) -> str:
 
 
 def _waiting_words() -> str:
-    waiting = service.count_waiting(most=MOST_COUNTED + 1)
-    if waiting > MOST_COUNTED:
-        return f"More than {MOST_COUNTED} are waiting"
+    waiting = service.count_waiting(most=MAX_COUNTED + 1)
+    if waiting > MAX_COUNTED:
+        return f"More than {MAX_COUNTED} are waiting"
     return f"{waiting} {'is' if waiting == 1 else 'are'} waiting"
 
 

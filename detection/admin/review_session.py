@@ -12,8 +12,8 @@ from detection.models import Prediction
 from detection.review.decisions import Decided
 
 KEY = "review"
-MOST_SKIPPED = 500
-MOST_VISITED = 100
+MAX_SKIPPED = 500
+MAX_VISITED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class ReviewSession:
     def visit(self, pk: str) -> None:
         """A record that was looked at before keeps its place."""
         if pk not in self.visited:
-            self.visited = [*self.visited, pk][-MOST_VISITED:]
+            self.visited = [*self.visited, pk][-MAX_VISITED:]
             self._save()
 
     def previous(self, pk: str) -> str | None:
@@ -85,7 +85,7 @@ class ReviewSession:
 
     def skip(self, pk: str) -> None:
         """To the end of the queue, for this moderator."""
-        self.skipped = [*(each for each in self.skipped if each != pk), pk][-MOST_SKIPPED:]
+        self.skipped = [*(each for each in self.skipped if each != pk), pk][-MAX_SKIPPED:]
         self._save()
 
     def look_at_skipped_again(self) -> None:

@@ -37,7 +37,7 @@ class RecordIdField(serializers.RegexField):
         super().__init__(f"^{RECORD_ID}$", error_messages=message, **options)
 
 
-def sent_once(given: QueryDict) -> dict[str, str]:
+def single_values(given: QueryDict) -> dict[str, str]:
     """The values by name; raises ValidationError naming those that were sent several times.
 
     A plain dictionary: in a QueryDict, REST framework takes a missing flag for false.

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from detection.api.fields import MomentField, sent_once
+from detection.api.fields import MomentField, single_values
 
 
 class PeriodQuerySerializer(serializers.Serializer):
@@ -42,6 +42,6 @@ class PeriodQuerySerializer(serializers.Serializer):
 
         Raises ValidationError.
         """
-        serializer = cls(data=sent_once(request.query_params) | given)
+        serializer = cls(data=single_values(request.query_params) | given)
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data

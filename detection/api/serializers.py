@@ -14,7 +14,7 @@ from detection.judging.meaning import meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
 from detection.queue.webhooks import webhook_secret
 
-MOST_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
+MAX_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 
 
 class ScoresSerializer(serializers.Serializer):
@@ -217,7 +217,7 @@ class BatchSerializer(AnswerSerializer):
     created_at = serializers.DateTimeField(help_text="When the batch was sent")
     finished_at = serializers.DateTimeField(allow_null=True, help_text="null: not finished")
     results = serializers.SerializerMethodField(
-        help_text=f"By index; the first {MOST_RESULTS} of a larger batch"
+        help_text=f"By index; the first {MAX_RESULTS} of a larger batch"
     )
     errors = serializers.SerializerMethodField(help_text="By index; null where there are none")
     predictions_url = serializers.SerializerMethodField(

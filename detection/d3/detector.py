@@ -24,7 +24,7 @@ from .network import ResidualTower
 from .runtime.ahead import in_groups, run_ahead
 from .runtime.precision import (
     DTYPES,
-    MOST_SCORES_MAY_DIFFER,
+    MAX_SCORE_DIFFERENCE,
     check_precision,
     fastest_precision,
     trial_pictures,
@@ -284,7 +284,7 @@ class Detector:
             difference = self._difference(exact, self.scores(pictures))
         except D3Error:  # no finite number
             difference = float("inf")
-        if difference > MOST_SCORES_MAY_DIFFER:
+        if difference > MAX_SCORE_DIFFERENCE:
             self._run_in("fp32")
         logger.info(
             "%s runs in %s: in %s the fake scores of %d test pictures differ by up to %.4f.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.core.files.storage import default_storage
 
+from detection.errors import storage_errors
 from detection.models import Prediction
-from detection.outages import storage_errors
 
 
 class OriginalLostError(Exception):

@@ -139,7 +139,7 @@ class Batcher(Generic[Key, Item, Result]):
     def _next_group(self) -> list[_Entry[Key, Item, Result]]:
         with self._changed:
             if self._linger and self._shared:
-                self._changed.wait_for(self._company_is_there, self._linger)
+                self._changed.wait_for(self._has_company, self._linger)
             if group := self._take():
                 callers = {entry.caller for entry in group}
                 self._shared = len(group) if len(callers) > 1 else 0
@@ -148,7 +148,7 @@ class Batcher(Generic[Key, Item, Result]):
             self._changed.notify_all()
         return group
 
-    def _company_is_there(self) -> bool:
+    def _has_company(self) -> bool:
         return self._is_stopped or len(self._waiting) >= self._shared
 
     def _take(self) -> list[_Entry[Key, Item, Result]]:

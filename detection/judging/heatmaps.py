@@ -13,13 +13,13 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from detection.d3.images.decoding import decode_image
+from detection.errors import database_errors, storage_errors
 from detection.files.keys import storage_key
 from detection.files.originals import read_original
 from detection.judging.detector import get_detector
 from detection.judging.drawing import draw_heatmap
 from detection.judging.limits import decoding, explaining, image_limits
 from detection.models import Prediction, new_id
-from detection.outages import database_errors, storage_errors
 from detection.records.undoing import delete_files, take_back
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from detection.d3.errors import ImageError
 from detection.d3.evaluation.html import thumbnail
 from detection.d3.images.decoding import DecodedImage, decode_image
 from detection.d3.runtime.ahead import in_groups, run_ahead
+from detection.errors import UnavailableError, database_errors, storage_errors
 from detection.files.keys import clean_filename, result_filename, storage_key
 from detection.judging.batcher import results_of
 from detection.judging.drawing import draw_result, fitted
 from detection.judging.limits import decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction, PredictionBatch, QueuedImage, Source, new_id, now
-from detection.outages import UnavailableError, database_errors, storage_errors
 from detection.records.duplicates import Judged, find_judged
 from detection.records.refusals import count_refusal
 from detection.records.undoing import delete_files, take_back
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 8
 WORKERS = 2  # threads that decode, draw and store beside inference
 AHEAD = 8  # images that they may be ahead
-MOST_TOGETHER = 100  # records in one write: other writers wait for it, and it must not time out
+MAX_TOGETHER = 100  # records in one write: other writers wait for it, and it must not time out
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # otherwise the format's own name
 
 
@@ -81,7 +81,7 @@ def outcomes_of(
     run: Run, jobs: Iterable[Job], *, batch_size: int, workers: int
 ) -> Iterator[Outcome]:
     ahead = min(AHEAD, batch_size)
-    together = min(MOST_TOGETHER, batch_size) if run.writes_groups else 1
+    together = min(MAX_TOGETHER, batch_size) if run.writes_groups else 1
     with (
         ThreadPoolExecutor(workers) as threads,
         closing(run_ahead(threads, run.decode, jobs, ahead=ahead)) as decoded,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from detection.d3.errors import D3Error
+from detection.errors import UnavailableError
 from detection.judging.detector import get_detector
 from detection.judging.heatmaps import OtherModelError, make_heatmap
 from detection.judging.pipeline import (
@@ -20,7 +21,6 @@ from detection.judging.pipeline import (
 )
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction, PredictionBatch
-from detection.outages import UnavailableError
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from django.db.models import prefetch_related_objects
 
+from detection.errors import database_errors
 from detection.files.originals import OriginalLostError, read_original
 from detection.judging.detector import get_detector
 from detection.judging.predict import Upload, predict_images
 from detection.models import Prediction, Source
-from detection.outages import database_errors
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from detection import prometheus
+from detection.errors import QueueFullError
 from detection.judging.batcher import Batcher, StoppedError
-from detection.outages import QueueFullError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from detection.d3 import Detector
 
-MOST_ON_GPU = 64  # images of one call; the engine cuts them into passes that fit
-MOST_ON_CPU = 8  # where images share no pass, more would only keep the first of them waiting
+MAX_ON_GPU = 64  # images of one call; the engine cuts them into passes that fit
+MAX_ON_CPU = 8  # where images share no pass, more would only keep the first of them waiting
 ROOM = 128  # images that wait, as the network sees them: with d3-tiny up to 6.75 MiB each
 LINGER_SECONDS = 0.002
 THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
@@ -55,7 +55,7 @@ def _judge(detector: Detector, images: list[Tensor]) -> list[float]:
 
 
 def _most(detector: Detector) -> int:
-    return MOST_ON_CPU if detector.info.device == "cpu" else MOST_ON_GPU
+    return MAX_ON_CPU if detector.info.device == "cpu" else MAX_ON_GPU
 
 
 def a_batcher(*, threads: int) -> Batcher[Detector, Tensor, float]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
+from detection.errors import UnavailableError, database_errors
 from detection.judging.predict import Upload
 from detection.management.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
-from detection.outages import UnavailableError, database_errors
 from detection.queue import broker, local_worker
 from detection.queue.arrivals import BatchClosedError, store_images
 from detection.queue.batches import send_scan
-from detection.queue.closing import count_current
+from detection.queue.closing import refresh_counts
 from detection.queue.copies import copy_image
 from detection.queue.leases import has_waiting
 from detection.sources.buckets import BucketError, BucketPrefix, list_objects
@@ -70,13 +70,13 @@ class QueuedScan:
         while not (self._stop.received or batch.finished_at) and local_worker.is_judging():
             with suppress(UnavailableError), database_errors():
                 batch.refresh_from_db()
-                count_current(batch)
+                refresh_counts(batch)
                 self._tell_now_and_then(f"{batch.successful + batch.failed} images judged")
             time.sleep(LOOKING_SECONDS)
         local_worker.finish(within=0)
         with database_errors():
             batch.refresh_from_db()
-            count_current(batch)
+            refresh_counts(batch)
             self._tell(f"{batch.successful} images were judged, {batch.failed} could not be read.")
             if has_waiting(batch=batch):
                 self._tell(

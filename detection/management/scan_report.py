@@ -25,7 +25,7 @@ from detection.judging.drawing import LABEL_COLOURS, percentage
 from detection.judging.predict import Outcome
 from detection.models import Label
 
-MOST_THUMBNAILS = 2000  # a page with more is a burden for every browser
+MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser
 
 
 class ReportError(Exception):
@@ -177,7 +177,7 @@ class HtmlReport(Report):
 
     def add(self, row: Row, thumbnail: str | None = None) -> None:
         self._place -= 1
-        full = len(self._shown) == MOST_THUMBNAILS
+        full = len(self._shown) == MAX_THUMBNAILS
         if row.error is not None or (full and row.fake_score <= self._shown[0].score):
             return
         heapq.heappush(self._shown, _Shown(row.fake_score, self._place, row, thumbnail))

@@ -11,9 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from detection.outages import DatabaseUnavailableError
+from detection.errors import DatabaseUnavailableError
 from detection.web.authentication import FormAuthentication
-from detection.web.errors import as_ours
+from detection.web.errors import as_outage
 
 
 class PageAuthentication(FormAuthentication):
@@ -44,7 +44,7 @@ class PageView(APIView):
     def handle_exception(self, error: Exception) -> HttpResponseBase:
         if isinstance(error, NotAuthenticated):
             return self.ask_to_sign_in()
-        if isinstance(as_ours(error), DatabaseUnavailableError):
+        if isinstance(as_outage(error), DatabaseUnavailableError):
             self.request.user = AnonymousUser()  # the page must not ask the database who reads it
         response = super().handle_exception(error)
         response.exception = False  # else its template would be one of REST framework's

@@ -11,7 +11,7 @@ from detection.models import Source
 from detection.pages.base import PageView
 from detection.pages.cards import card_of
 from detection.web.throttling import PredictThrottle, ReadThrottle
-from detection.web.uploads import check_form, single_image, takes_images
+from detection.web.uploads import admits_images, check_form, single_image
 
 SIGNED_OUT = "You are signed out. Sign in again, then send the image once more."
 
@@ -42,7 +42,7 @@ class FrontView(PageView):
     def get(self, request: Request) -> Response:
         return self.page("pages/front.html")
 
-    @takes_images
+    @admits_images
     def post(self, request: Request) -> Response:
         check_form(request, images=1)
         upload = single_image(request)

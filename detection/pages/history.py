@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from detection.api.fields import sent_once
+from detection.api.fields import single_values
 from detection.api.pagination import CursorField, newest_first
 from detection.models import Label, Prediction
 from detection.pages.base import PageView
@@ -34,7 +34,7 @@ class FilterSerializer(serializers.Serializer):
 
 class HistoryView(PageView):
     def get(self, request: Request) -> Response:
-        form = FilterSerializer(data=sent_once(request.query_params))
+        form = FilterSerializer(data=single_values(request.query_params))
         form.is_valid(raise_exception=True)
         query = form.validated_data
         found = _matching(visible_predictions(request.user), query)

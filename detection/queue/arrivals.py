@@ -14,11 +14,11 @@ from detection.d3.errors import ImageError
 from detection.d3.images.containers import image_format
 from detection.d3.images.decoding import check_size
 from detection.d3.runtime.ahead import run_ahead
+from detection.errors import UnavailableError, database_errors, storage_errors
 from detection.files.keys import clean_filename
 from detection.judging.limits import image_limits
 from detection.judging.pipeline import Upload, name_of_original, open_upload
 from detection.models import PredictionBatch, QueuedImage
-from detection.outages import UnavailableError, database_errors, storage_errors
 from detection.queue.closing import Sending
 from detection.queue.leases import CHUNK
 from detection.records.refusals import note_refusal

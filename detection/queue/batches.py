@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from detection.errors import database_errors
 from detection.judging.predict import Upload
 from detection.models import PredictionBatch, QueuedImage, Source
-from detection.outages import database_errors
 from detection.queue import broker, local_worker
 from detection.queue.arrivals import (
     BatchClosedError,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_WAKE_UPS = 2000  # at a time; the rest follows when these are done
+MAX_WAKE_UPS = 2000  # at a time; the rest follows when these are done
 FINISHING_SECONDS = 100  # of gunicorn's graceful_timeout, for batches that were accepted
 
 
@@ -171,7 +171,7 @@ def requeue() -> None:
             return
         messages = broker.waiting_messages()
         batches = [batch for batch in batches if not messages[broker.queue_of(batch)]]
-        left = MOST_WAKE_UPS * CHUNK
+        left = MAX_WAKE_UPS * CHUNK
         for batch in batches:
             places = free_places(batch=batch, most=left)
             broker.send_wake_ups(batch=batch, places=places)

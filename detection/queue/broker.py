@@ -11,8 +11,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from d3site.celery import app
+from detection.errors import UnavailableError
 from detection.models import PredictionBatch, Source
-from detection.outages import UnavailableError
 from detection.queue.leases import CHUNK
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from django.db.models import QuerySet
 
+from detection.errors import UnavailableError, database_errors
 from detection.models import MAX_BATCH_ERRORS, PredictionBatch, QueuedImage, now
-from detection.outages import UnavailableError, database_errors
 from detection.queue.webhooks import announcement
 from detection.records.undoing import delete_files
 
@@ -41,7 +41,7 @@ def close_when_done(*, batch_id: str) -> bool:
         batch = PredictionBatch.objects.filter(pk=batch_id, status__in=UNFINISHED).first()
         if batch is None or batch.sending in ("", Sending.OPEN) or waiting_images(batch).exists():
             return False
-        count_current(batch)
+        refresh_counts(batch)
         is_ours = PredictionBatch.objects.filter(pk=batch_id, status__in=UNFINISHED).update(
             status=Status.DONE if batch.sending == Sending.COMPLETE else Status.FAILED,
             total_images=batch.successful + batch.failed,
@@ -84,7 +84,7 @@ def _forget_refused(batch_id: str) -> None:
     refused.delete()
 
 
-def count_current(batch: PredictionBatch) -> None:
+def refresh_counts(batch: PredictionBatch) -> None:
     """Sets the counts and errors of a batch whose images wait to what the records say now."""
     if not batch.sending or batch.finished_at:
         return

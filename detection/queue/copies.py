@@ -8,11 +8,11 @@ from django.core.files.storage import default_storage
 from detection.d3.errors import ImageError, UnsupportedImageError
 from detection.d3.images.containers import image_format
 from detection.d3.images.decoding import check_size
+from detection.errors import UnavailableError, storage_errors
 from detection.files.keys import clean_filename
 from detection.judging.limits import image_limits
 from detection.judging.pipeline import name_of_original
 from detection.models import QueuedImage
-from detection.outages import UnavailableError, storage_errors
 from detection.queue.arrivals import refused
 from detection.records.undoing import take_back
 from detection.sources.buckets import StoredObject, read_object, store_client

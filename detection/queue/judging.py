@@ -8,6 +8,7 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError
 
 from detection.d3.errors import ImageError
+from detection.errors import database_errors, storage_errors
 from detection.files.originals import OriginalLostError, read_stored
 from detection.judging.detector import get_detector
 from detection.judging.pipeline import (
@@ -20,7 +21,6 @@ from detection.judging.pipeline import (
     outcomes_of,
 )
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.outages import database_errors, storage_errors
 from detection.records.duplicates import Judged
 from detection.records.undoing import delete_files
 

@@ -22,9 +22,9 @@ from django.db import connection
 from django.db.models import F, QuerySet
 
 from detection.d3.errors import ImageError
+from detection.errors import UnavailableError, database_errors
 from detection.judging.detector import get_detector
 from detection.models import NEVER_LEASED, Prediction, PredictionBatch, QueuedImage, new_id, now
-from detection.outages import UnavailableError, database_errors
 from detection.queue.closing import Status, close_when_done, row_of, waiting_images
 from detection.queue.judging import judge_queued, refuse_queued
 from detection.records.refusals import note_refusal
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 32  # images that are leased together; few enough that ten machines share evenly
 SUSPICIOUS_TRIES = 3  # then an image is judged alone, so that it cannot harm its neighbours
-MOST_TRIES = 5
+MAX_TRIES = 5
 
 
 class JudgingFailedError(ImageError):
@@ -97,8 +97,8 @@ def _not_judged(images: list[QueuedImage]) -> list[QueuedImage]:
         QueuedImage.objects.filter(pk__in=judged).delete()
     left = []
     for image in images:
-        if image.tries > MOST_TRIES and image.pk not in judged:
-            sentence = f"Judging this image broke off {MOST_TRIES} times; it is not tried again."
+        if image.tries > MAX_TRIES and image.pk not in judged:
+            sentence = f"Judging this image broke off {MAX_TRIES} times; it is not tried again."
             refuse_queued(image=image, error=JudgingFailedError(sentence))
             note_refusal(code=JudgingFailedError.code, source=image.batch.source)
         elif image.pk not in judged:

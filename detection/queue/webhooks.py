@@ -34,12 +34,12 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
+from detection.errors import database_errors
 from detection.models import PredictionBatch, now
-from detection.outages import database_errors
 
 logger = logging.getLogger(__name__)
 
-MOST_ADDRESSES = 3  # of one name that are tried
+MAX_ADDRESSES = 3  # of one name that are tried
 TRIES = 8
 FIRST_PAUSE = timedelta(seconds=30)  # after the first try that failed
 PAUSE_GROWTH = 3.5  # each further one is so much longer: 21 hours in all
@@ -295,7 +295,7 @@ def _headers(batch: PredictionBatch, body: bytes) -> dict[str, str]:
 
 def _connected(addresses: list[str], port: int) -> socket.socket:
     """To the first address that takes it."""
-    *others, last = addresses[:MOST_ADDRESSES]
+    *others, last = addresses[:MAX_ADDRESSES]
     for address in others:
         with suppress(OSError):
             return socket.create_connection((address, port), timeout=STEP_SECONDS)

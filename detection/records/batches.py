@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from detection.errors import UnavailableError, database_errors
 from detection.models import PredictionBatch, now
-from detection.outages import UnavailableError, database_errors
 from detection.records.undoing import take_back
 
 if TYPE_CHECKING:

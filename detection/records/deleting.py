@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from detection.errors import UnavailableError, database_errors
 from detection.models import Prediction
-from detection.outages import UnavailableError, database_errors
 from detection.records.undoing import delete_files, take_back
 from detection.records.writing import delete_predictions
 

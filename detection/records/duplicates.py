@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 from detection.records.visibility import _visible
 
-MOST_SAME = 10  # other predictions on the same bytes that are shown
+MAX_SAME = 10  # other predictions on the same bytes that are shown
 
 
-MOST_AT_ONCE = 100  # earlier records that are read to find the scores of some images
+MAX_AT_ONCE = 100  # earlier records that are read to find the scores of some images
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ def find_judged(
     found: dict[str, Judged] = {}
     while unknown:
         earlier = _visible(_of_bytes(unknown).filter(model_version=model_version), user)
-        records = list(earlier.order_by().values("sha256", "id", "fake_score")[:MOST_AT_ONCE])
+        records = list(earlier.order_by().values("sha256", "id", "fake_score")[:MAX_AT_ONCE])
         for each in sorted(records, key=itemgetter("id")):
             found.setdefault(each["sha256"], Judged(each["fake_score"], each["id"]))
         # Of an image that was sent a thousand times, a few records are enough; then for the others.
-        unknown = unknown - found.keys() if len(records) == MOST_AT_ONCE else set()
+        unknown = unknown - found.keys() if len(records) == MAX_AT_ONCE else set()
     return found
 
 
@@ -58,5 +58,5 @@ def same_bytes(prediction: Prediction) -> list[Prediction]:
     """Other predictions on the same bytes, the newest of them first."""
     newest = Prediction.objects.filter(sha256=prediction.sha256).order_by("-created_at", "-pk")
     # Itself is left out here: so the question is one for the index.
-    others = [each for each in newest[: MOST_SAME + 1] if each.pk != prediction.pk]
-    return others[:MOST_SAME]
+    others = [each for each in newest[: MAX_SAME + 1] if each.pk != prediction.pk]
+    return others[:MAX_SAME]

@@ -18,7 +18,7 @@ from detection.models import Prediction
 
 FEW = 500  # names that an index is worth asking for; what is more common is soon found without
 LETTERS = 3  # that the index needs
-MADE = {
+STATEMENTS = {
     "file_names": """CREATE TABLE file_names (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL)""",
     "file_name_parts": """CREATE VIRTUAL TABLE file_name_parts USING fts5(
@@ -63,7 +63,7 @@ def keep_index(using: str, **about: object) -> None:
         return
     there = _names(using)
     # After a migration back to nothing there are no predictions.
-    if Prediction._meta.db_table in there and not there >= MADE.keys():
+    if Prediction._meta.db_table in there and not there >= STATEMENTS.keys():
         _make(using)
 
 
@@ -75,10 +75,10 @@ def _names(using: str) -> set[str]:
 
 def _make(using: str) -> None:
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        for name, command in reversed(MADE.items()):
+        for name, command in reversed(STATEMENTS.items()):
             kind = "TRIGGER" if "TRIGGER" in command else "TABLE"
             cursor.execute(f"DROP {kind} IF EXISTS {name}")
-        for command in MADE.values():
+        for command in STATEMENTS.values():
             cursor.execute(command)
         cursor.execute(
             "INSERT INTO file_names (id, name) SELECT id, original_filename FROM predictions"

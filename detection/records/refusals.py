@@ -9,8 +9,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from detection import prometheus
+from detection.errors import UnavailableError, database_errors
 from detection.models import RefusalCount
-from detection.outages import UnavailableError, database_errors
 
 
 def count_refusal(*, code: str, source: str) -> None:

@@ -19,8 +19,8 @@ from django.core.files.storage import default_storage
 from django.db import connection
 from django.db.models import Model
 
+from detection.errors import DatabaseUnavailableError, StorageUnavailableError, database_errors
 from detection.models import PredictionBatch, QueuedImage
-from detection.outages import DatabaseUnavailableError, StorageUnavailableError, database_errors
 from detection.records.writing import delete_predictions
 
 logger = logging.getLogger(__name__)

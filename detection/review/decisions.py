@@ -17,8 +17,8 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import QuerySet
 
+from detection.errors import database_errors
 from detection.models import Prediction, now
-from detection.outages import database_errors
 from detection.records.totals import count_review
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CLAIM = timedelta(minutes=10)  # that a prediction is kept for the moderator who looks at it
 MARGINS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # where parts of the queue end
-FREE = {"claimed_by": None, "claimed_until": None}
+UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 AT_ONCE = 50  # candidates that are read together
 
 Review = Prediction.Review
@@ -114,7 +114,7 @@ def decide(
         "updated_at": moment,
         "review_note": note,
         "review_revision": revision + 1,
-        **FREE,
+        **UNCLAIMED,
     }
     with database_errors():
         _decide_or_refuse(prediction, reviewer, revision, changes)
@@ -134,7 +134,7 @@ def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, befor
             "updated_at": now(),
             "review_note": before.note,
             "review_revision": revision + 1,
-            **FREE,
+            **UNCLAIMED,
         }
         _decide_or_refuse(prediction, reviewer, revision, changes)
 
@@ -145,7 +145,7 @@ def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | Non
     Raises StaleDecisionError when the note could not be kept: somebody else has decided since, or
     has the prediction on the screen now; and UnavailableError.
     """
-    changes: dict[str, object] = {**FREE}
+    changes: dict[str, object] = {**UNCLAIMED}
     is_new = note is not None and note != prediction.review_note
     if is_new:
         changes["review_note"] = note

@@ -20,11 +20,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from detection.errors import database_errors
 from detection.files.csv_cells import cell
 from detection.files.originals import OriginalLostError, read_original
 from detection.judging.pipeline import EXTENSIONS
 from detection.models import RECORD_ID, Label, Prediction
-from detection.outages import database_errors
 
 VAL_SHARE = 0.2
 MANIFEST = "manifest.csv"

@@ -33,11 +33,11 @@ from detection.sources.folders import HEAD_BYTES, IMAGE_EXTENSIONS
 
 MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file
 MEMBERS_BESIDE = 1000
-MOST_UNPACKED_TIMES = 20  # the archive's size; photographs hardly shrink when they are packed
+MAX_UNPACKED_TIMES = 20  # the archive's size; photographs hardly shrink when they are packed
 ALWAYS_UNPACKED = 2**30  # bytes that a small archive may become: a few screenshots shrink a lot
-MOST_HEADER_BYTES = 2**20  # of one member of a tar
-MOST_DIRECTORY_BYTES = 2**26  # of a zip
-MOST_XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of it
+MAX_HEADER_BYTES = 2**20  # of one member of a tar
+MAX_DIRECTORY_BYTES = 2**26  # of a zip
+MAX_XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of it
 CHUNK = 2**16
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # a member, or the end of an empty archive
@@ -108,7 +108,7 @@ def _open(file: BinaryIO, *, max_members: int) -> Iterator[Upload]:
     head = file.read(8)
     file.seek(0)
     allowance = _Allowance(
-        members=max_members, unpacked=max(ALWAYS_UNPACKED, MOST_UNPACKED_TIMES * size)
+        members=max_members, unpacked=max(ALWAYS_UNPACKED, MAX_UNPACKED_TIMES * size)
     )
     if head.startswith(ZIP_STARTS):
         return _images_in_zip(file, allowance)
@@ -169,7 +169,7 @@ class _BoundedDirectory:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:
-        if size > MOST_DIRECTORY_BYTES:
+        if size > MAX_DIRECTORY_BYTES:
             raise ArchiveTooLargeError("The archive has too many files.")
         data = self._file.read(size)
         if data.count(ZIP_ENTRY) > self._max_members:
@@ -238,7 +238,7 @@ class _Header(tarfile.TarInfo):
 
 def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
     with _damage(NO_ARCHIVE):
-        file.at_once = MOST_HEADER_BYTES
+        file.at_once = MAX_HEADER_BYTES
         archive = tarfile.TarFile(fileobj=file, tarinfo=_Header, encoding="utf-8")
     while member := _next_member(archive, file):
         allowance.take_member()
@@ -251,7 +251,7 @@ def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
 
 
 def _next_member(archive: tarfile.TarFile, file: _Unpacked) -> tarfile.TarInfo | None:
-    file.at_once = MOST_HEADER_BYTES
+    file.at_once = MAX_HEADER_BYTES
     with _damage():
         member = archive.next()
     archive.members.clear()  # it would keep them all
@@ -298,7 +298,7 @@ class _XzFile:
 
 
 def _xz_decoder() -> lzma.LZMADecompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_XZ_MEMORY)
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
 
 
 # Both

@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.storage import default_storage
 
 from detection.d3.errors import ImageError
+from detection.errors import StorageUnavailableError, UnavailableError, storage_errors
 from detection.files.storage import PresignedS3Storage
-from detection.outages import StorageUnavailableError, UnavailableError, storage_errors
 from detection.sources.folders import IMAGE_EXTENSIONS
 from detection.upkeep.verification import FOLDERS, TEMPORARY
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from detection.errors import database_errors
 from detection.models import Prediction, PredictionBatch, QueuedImage, first_id, now
-from detection.outages import database_errors
 from detection.records.deleting import delete_with_files
 from detection.records.undoing import delete_files
 

@@ -21,8 +21,8 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from detection.errors import database_errors
 from detection.models import Prediction, Total
-from detection.outages import database_errors
 from detection.records import totals
 from detection.records.totals import EVER, Row
 from detection.statistics.usage import Period

@@ -19,11 +19,11 @@ from django.utils import timezone
 
 from detection.d3.errors import ImageError
 from detection.d3.images.decoding import decode_image
+from detection.errors import database_errors, storage_errors
 from detection.files.originals import OriginalLostError, read_original
 from detection.judging.drawing import draw_result
 from detection.judging.limits import image_limits
 from detection.models import Prediction, QueuedImage, first_id
-from detection.outages import database_errors, storage_errors
 from detection.records.deleting import delete_prediction
 
 FOLDERS = ("results", "originals", "heatmaps")

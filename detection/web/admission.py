@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from detection.outages import QueueFullError
+from detection.errors import QueueFullError
 
 IMAGES_PER_REQUEST = 4  # on average: so many are let in with all the requests together
 REQUESTS_OF_MOST_BYTES = 5  # as many bodies of the largest size may be in memory or on their way

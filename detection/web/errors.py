@@ -27,10 +27,10 @@ from detection.d3.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
+from detection.errors import DatabaseUnavailableError, UnavailableError, database_errors
 from detection.files.originals import OriginalLostError
 from detection.judging.batcher import CallerGoneError
 from detection.judging.heatmaps import OtherModelError
-from detection.outages import DatabaseUnavailableError, UnavailableError, database_errors
 from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
 from detection.queue.webhooks import WebhookUrlError
 from detection.sources.archives import ArchiveError, ArchiveTooLargeError
@@ -139,7 +139,7 @@ def error_page(request: HttpRequest, status: int, sentence: str) -> HttpResponse
 
 def exception_handler(error: Exception, context: dict) -> Response:
     """REST framework's hook: each exception of a view becomes the envelope, none a traceback."""
-    error = as_ours(error)
+    error = as_outage(error)
     if isinstance(error, Http404):  # Django's own sentence names our classes
         error = NotFound(SENTENCES[404])
     response = drf_exception_handler(error, context) or _known_error(error, context["request"])
@@ -148,7 +148,7 @@ def exception_handler(error: Exception, context: dict) -> Response:
     return response
 
 
-def as_ours(error: Exception) -> Exception:
+def as_outage(error: Exception) -> Exception:
     """A lost database fails wherever it is asked first: it may be while telling who asks."""
     try:
         with database_errors():

@@ -12,7 +12,7 @@ from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException, Throttled
 
-from detection.outages import QueueFullError, UnavailableError, database_errors
+from detection.errors import QueueFullError, UnavailableError, database_errors
 from detection.web.errors import FilesRefusedError, TooManyPartsError
 from detection.web.throttling import FormThrottle
 from detection.web.uploads import body_size, check_small_body

@@ -17,7 +17,7 @@ HUNG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 @contextmanager
-def told_when_hung_up(request: HttpRequest) -> Iterator[None]:
+def watch_connection(request: HttpRequest) -> Iterator[None]:
     """Within it, scores that the client of ``request`` does not wait for any more are not made."""
     connection = request.META.get("gunicorn.socket")
     if connection is None:

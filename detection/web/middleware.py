@@ -16,11 +16,11 @@ from rest_framework.exceptions import Throttled
 from rest_framework.throttling import BaseThrottle
 
 from detection import prometheus
+from detection.errors import UnavailableError
 from detection.models import new_id
-from detection.outages import UnavailableError
 from detection.web.errors import (
     RequestTooLargeError,
-    as_ours,
+    as_outage,
     error_page,
     error_response,
     log_unavailable,
@@ -155,7 +155,7 @@ class JsonErrors:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A lost database outside of REST framework: in the admin, at the login."""
-        error = as_ours(error)
+        error = as_outage(error)
         return _refusal_of(request, error) if isinstance(error, UnavailableError) else None
 
     def _is_page(self, request: HttpRequest, response: HttpResponse) -> bool:

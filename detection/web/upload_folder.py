@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 
-from detection.outages import StorageUnavailableError
+from detection.errors import StorageUnavailableError
 
 
 class UploadFolder(FileUploadHandler):

@@ -14,8 +14,8 @@ from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
+from detection.errors import QueueFullError
 from detection.judging.predict import Upload
-from detection.outages import QueueFullError
 from detection.sources.archives import images_in_archive
 from detection.web.admission import admission
 from detection.web.errors import (
@@ -25,12 +25,12 @@ from detection.web.errors import (
     RequestTooLargeError,
     TooManyImagesError,
 )
-from detection.web.hang_up import told_when_hung_up
+from detection.web.hang_up import watch_connection
 from detection.web.upload_folder import UploadFolder
 
 FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
 CHUNK = 2**16
-MOST_DISCARDED = 2**26  # bytes that are read for the sake of an answer
+MAX_DISCARDED = 2**26  # bytes that are read for the sake of an answer
 DISCARDING_SECONDS = 5.0
 
 View = Callable[..., HttpResponse]
@@ -39,7 +39,7 @@ View = Callable[..., HttpResponse]
 _discarding = threading.BoundedSemaphore(8)
 
 
-def takes_images(view: View) -> View:
+def admits_images(view: View) -> View:
     """For a method of a view that reads images: it holds a place while it runs, ``request.place``.
     Requests for other methods may have no files.
 
@@ -52,25 +52,25 @@ def takes_images(view: View) -> View:
         try:
             with (
                 admission.place(size_bytes=body_size(request)) as request.place,
-                told_when_hung_up(request),
+                watch_connection(request),
             ):
                 return view(self, request, *args, **options)
         except QueueFullError:
             _discard_body(request)
             raise
 
-    admitted.takes_images = True
+    admitted.admits_images = True
     return admitted
 
 
 def is_for_images(view: View, method: str) -> bool:
-    """Whether a request with this HTTP method reaches a method that ``takes_images``. ``view`` is
+    """Whether a request with this HTTP method reaches a method that ``admits_images``. ``view`` is
     the function that the address leads to.
     """
     name = method.lower()
     name = getattr(view, "actions", {}).get(name, name)
     handler = getattr(getattr(view, "cls", None), name, None)
-    return hasattr(handler, "takes_images")
+    return hasattr(handler, "admits_images")
 
 
 def receive_files(request: HttpRequest) -> UploadFolder:
@@ -128,7 +128,7 @@ def _discard_body(request: HttpRequest) -> None:
     """Most clients read no answer before they have sent everything. Large bodies and slow clients
     are not waited for.
     """
-    if body_size(request) > MOST_DISCARDED or not _discarding.acquire(blocking=False):
+    if body_size(request) > MAX_DISCARDED or not _discarding.acquire(blocking=False):
         return
     deadline = time.monotonic() + DISCARDING_SECONDS
     try:

@@ -26,12 +26,12 @@ from PIL import Image
 
 from detection.d3 import Detector
 from detection.d3.images.decoding import DecodedImage, decode_image
+from detection.errors import database_errors, storage_errors
 from detection.files.keys import storage_key
 from detection.judging.drawing import draw_result, fitted
 from detection.judging.predict import Upload, predict_images
 from detection.management.interrupts import StopSignals
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
-from detection.outages import database_errors, storage_errors
 from detection.records.batches import open_batch
 from detection.records.deleting import delete_prediction
 from detection.records.undoing import take_back
@@ -43,7 +43,7 @@ SIDE = 512  # pixels of the pictures that are judged
 STAGES = ("read", "decode", "preprocess", "model", "render", "store", "record")
 SECONDS = 4.0  # about, for each measurement
 ROUNDS = 4  # in which all measurements take turns: whoever else is busy here disturbs them alike
-MOST_SECONDS = 12.0  # for a batch size; a slow model, which used them up, has no further turn
+MAX_SECONDS = 12.0  # for a batch size; a slow model, which used them up, has no further turn
 
 Numbers = dict[str, dict[str, float]]
 Lap = dict[str, float]  # the seconds of each stage of one image
@@ -131,7 +131,7 @@ def _measure_in_turns(
     shares: list[float] = []
     sizes = [_BatchSize(size) for size in BATCHES]
     for _ in range(ROUNDS):
-        taking_part = [size for size in sizes if size.spent < MOST_SECONDS]
+        taking_part = [size for size in sizes if size.spent < MAX_SECONDS]
         if not taking_part:
             break
         plain_laps += _serial(plain_score, detector, pictures, batch, seconds)

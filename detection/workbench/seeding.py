@@ -22,9 +22,9 @@ from django.db import connection, transaction
 from PIL import Image
 from ulid import ULID
 
+from detection.errors import database_errors, storage_errors
 from detection.judging.drawing import draw_result
 from detection.models import Label, Prediction, PredictionBatch, Source, Total
-from detection.outages import database_errors, storage_errors
 from detection.records import totals
 from detection.records.undoing import delete_files
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from detection.models import now
 from detection.records.batches import open_batch
-from detection.records.duplicates import MOST_SAME
+from detection.records.duplicates import MAX_SAME
 from tests.support.factories import a_prediction
 from tests.support.people import a_moderator
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 URL = "/admin/detection/prediction/"
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-MOST_QUERIES = 6  # one of them asks the index of file names
+MAX_QUERIES = 6  # one of them asks the index of file names
 
 
 def page_of(client, query: str | dict = "") -> str:
@@ -205,7 +205,7 @@ def test_a_page_costs_a_fixed_number_of_queries(client, admin_user, who, query):
         costs.append(queries_of(client, f"{URL}{query}"))
     few, full, more = costs
 
-    assert len(full) == len(more) <= MOST_QUERIES
+    assert len(full) == len(more) <= MAX_QUERIES
     assert len(few) <= len(full) + 15  # it looks for more in all of the past
     for sql in of_predictions(few) + of_predictions(more):
         for word in ("COUNT(", "JOIN", "OFFSET", "$lookup", "$count", "$facet", "$skip"):
@@ -234,12 +234,12 @@ def test_a_prediction_is_shown_with_the_other_verdicts_on_its_bytes(admin_client
 
 
 def test_of_many_other_verdicts_the_newest_are_shown(admin_client):
-    same = [a_prediction() for _ in range(MOST_SAME + 2)]
+    same = [a_prediction() for _ in range(MAX_SAME + 2)]
 
     page = page_of(admin_client, f"{same[0].pk}/change/")
 
     links = re.findall(rf'href="{URL}(\w+)/change/"', page)
-    assert list(dict.fromkeys(links)) == [each.pk for each in same[: -MOST_SAME - 1 : -1]]
+    assert list(dict.fromkeys(links)) == [each.pk for each in same[: -MAX_SAME - 1 : -1]]
 
 
 def test_the_page_of_a_prediction_has_its_history(admin_client):

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import Prediction, now
-from detection.records.duplicates import MOST_SAME
+from detection.records.duplicates import MAX_SAME
 from tests.support.api import a_user
 from tests.support.factories import a_prediction
 from tests.support.reviewing import NEXT, alerts, decided, signed_in, stored, text, url
@@ -198,13 +198,13 @@ def test_an_original_that_was_not_kept_is_a_sentence(moderator_client):
 
 
 def test_other_records_of_the_same_bytes_are_linked(moderator_client):
-    same = [a_prediction(sha256="a" * 64, model_version=f"v{i}") for i in range(MOST_SAME + 2)]
+    same = [a_prediction(sha256="a" * 64, model_version=f"v{i}") for i in range(MAX_SAME + 2)]
     decided(moderator_client, same[5], "overturn")
 
     page = moderator_client.get(url(same[0]))
 
     links = re.findall(r'<li><a href="(/admin/review/[^"]+)"', page.content.decode())
-    assert links == [url(each) for each in same[: -MOST_SAME - 1 : -1]]
+    assert links == [url(each) for each in same[: -MAX_SAME - 1 : -1]]
     assert "overturned, model v5" in text(page)
 
 
@@ -227,7 +227,7 @@ def test_a_page_takes_few_queries_however_much_there_is(moderator_client, other_
 
 
 def test_a_long_queue_is_not_counted_to_its_end(moderator_client, monkeypatch):
-    monkeypatch.setattr("detection.admin.review.MOST_COUNTED", 2)
+    monkeypatch.setattr("detection.admin.review.MAX_COUNTED", 2)
     predictions = [a_prediction() for _ in range(3)]
 
     assert "More than 2 are waiting" in text(moderator_client.get(url(predictions[0])))

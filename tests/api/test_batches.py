@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from detection.api.serializers import MOST_RESULTS
+from detection.api.serializers import MAX_RESULTS
 from detection.models import Prediction, PredictionBatch
 from detection.records.batches import open_batch
 from detection.review.decisions import decide
@@ -175,13 +175,13 @@ def test_a_batch_can_be_asked_for_again(client):
 
 
 def test_of_a_large_batch_the_first_results_are_shown(client):
-    batch = open_batch(total_images=MOST_RESULTS + 1, source="scan")
-    for index in reversed(range(MOST_RESULTS + 1)):
+    batch = open_batch(total_images=MAX_RESULTS + 1, source="scan")
+    for index in reversed(range(MAX_RESULTS + 1)):
         a_prediction(batch=batch, batch_index=index)
 
     results = client.get(f"{BATCHES}{batch.pk}/").json()["results"]
 
-    assert [result["index"] for result in results] == list(range(MOST_RESULTS))
+    assert [result["index"] for result in results] == list(range(MAX_RESULTS))
 
 
 def test_the_label_in_force_of_each_result_is_the_reviewers(client, moderator):

@@ -133,7 +133,7 @@ def test_nobody_adds_to_the_batch_of_somebody_else(settings, stored_files):
 
 @pytest.mark.usefixtures("nobody_judges")
 def test_more_than_ten_thousand_images_are_refused(client, settings, stored_files, monkeypatch):
-    monkeypatch.setattr("detection.api.views.batches.MOST_QUEUED", 3)
+    monkeypatch.setattr("detection.api.views.batches.MAX_QUEUED", 3)
     settings.MAX_ASYNC_IMAGES = 3
     later = {"async": "true", "more": "true"}
     assert "4" in assert_refused(sent(client, *files(4), **later), 400, "too_many_images")

@@ -15,7 +15,7 @@ from django.core.management import get_commands
 from django.urls import resolve
 from rest_framework.exceptions import APIException
 
-from detection import outages
+from detection import errors as service_errors
 from detection.d3.errors import ImageError
 from detection.files import storage
 from detection.queue import arrivals, broker, closing, leases, webhooks
@@ -137,7 +137,7 @@ def codes_of_errors() -> set[str]:
     known = {code for _, _, _, code in errors.KNOWN_ERRORS if code}
     classes = {ImageError, *ImageError.__subclasses__()}
     classes |= {deeper for each in classes for deeper in each.__subclasses__()}
-    for module in (archives, arrivals, broker, closing, leases, storage, outages, webhooks):
+    for module in (archives, arrivals, broker, closing, leases, storage, service_errors, webhooks):
         classes |= {
             each
             for _, each in inspect.getmembers(module, inspect.isclass)

@@ -10,12 +10,12 @@ from django.db import OperationalError
 from PIL import Image
 
 from detection.d3.errors import ImageError, TruncatedImageError
+from detection.errors import DatabaseUnavailableError, StorageUnavailableError
 from detection.judging.detector import get_detector
 from detection.judging.drawing import draw_result
 from detection.judging.pipeline import Job, Run
 from detection.judging.predict import Upload, predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, Source
-from detection.outages import DatabaseUnavailableError, StorageUnavailableError
 from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_prediction
 from detection.records.writing import write_predictions

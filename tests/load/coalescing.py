@@ -35,7 +35,7 @@ from detection.models import Source  # noqa: E402
 from tests.support.factories import image_bytes  # noqa: E402
 
 IMAGES_PER_CLIENT = 2  # in a round
-MOST_TOGETHER = 64
+MAX_TOGETHER = 64
 ALONE_IMAGES = 20
 
 
@@ -98,7 +98,7 @@ def bare(clients: int) -> Rate:
         detector.prepare(decode_image(upload.data).pixels)
         for upload in uploads(clients * IMAGES_PER_CLIENT)
     ]
-    groups = [images[i : i + MOST_TOGETHER] for i in range(0, len(images), MOST_TOGETHER)]
+    groups = [images[i : i + MAX_TOGETHER] for i in range(0, len(images), MAX_TOGETHER)]
     return rate(len(images), lambda: [detector.scores(group) for group in groups])
 
 

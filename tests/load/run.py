@@ -19,7 +19,7 @@ from tests.support.servers import MongoServer, S3Server
 
 PAIRS = ("sqlite-folder", "mongodb-s3")
 CHECKPOINT = ROOT / "checkpoints" / "d3-tiny.safetensors"
-MOST_GROWTH = 0.05  # of the memory, in the second half
+MAX_GROWTH = 0.05  # of the memory, in the second half
 HEAD = "{:<16} {:>9} {:>6} {:>6} {:>9} {:>9} {:>9}"
 ROW = "{:<16} {:>9} {:>6} {:>6} {:>9.0f} {:>9.0f} {:>9.0f}"
 
@@ -68,7 +68,7 @@ class LoadResult:
         found = [f"{times} × {what}" for what, times in bad.items()]
         if not any(answer.status == 200 for answer in self.answers):
             found.append("nothing was answered")
-        if self.growth > MOST_GROWTH:
+        if self.growth > MAX_GROWTH:
             found.append(f"the memory grew by {self.growth:.1%} in the second half")
         if self.storage_problem:
             found.append(f"verify_storage: {self.storage_problem}")

@@ -140,7 +140,7 @@ def test_names_of_files_cannot_inject_markup(tmp_path):
 
 
 def test_a_page_of_too_many_images_shows_the_highest_scores_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(scan_report, "MOST_THUMBNAILS", 2)
+    monkeypatch.setattr(scan_report, "MAX_THUMBNAILS", 2)
     paths = some_images(tmp_path / "photos", ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
     scores = (0.7, 0.2, 0.9, 0.7)
     rows = [a_row(path, score=score) for path, score in zip(paths, scores, strict=True)]

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from detection.errors import DatabaseUnavailableError
 from detection.models import Prediction, PredictionBatch, QueuedImage, now
-from detection.outages import DatabaseUnavailableError
 from detection.queue import batches, closing, local_worker
 from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
 from detection.queue.batches import append_to_batch

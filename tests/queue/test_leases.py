@@ -12,12 +12,12 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, connection
 
 from detection.d3.errors import CheckpointError, D3Error
+from detection.errors import DatabaseUnavailableError
 from detection.judging.predict import Upload
 from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, now
-from detection.outages import DatabaseUnavailableError
 from detection.queue import judging, leases, local_worker
 from detection.queue.batches import queue_batch
-from detection.queue.closing import count_current
+from detection.queue.closing import refresh_counts
 from detection.queue.judging import judge_queued
 from detection.queue.leases import Lease, judge_images
 from detection.upkeep.purging import purge_predictions
@@ -64,7 +64,7 @@ def test_a_judged_image_keeps_the_id_and_the_file_that_it_had(stored_files):
 def test_what_is_no_image_is_refused_without_being_stored(stored_files):
     batch = a_batch(1, bad=True)
 
-    count_current(batch)
+    refresh_counts(batch)
 
     assert len(stored_files()) == 1
     assert batch.failed == 1
@@ -182,7 +182,7 @@ def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_n
     for _ in range(leases.SUSPICIOUS_TRIES):
         assert len(killed(batch)) == 3
     assert [image.batch_index for image in killed(batch)] == [0]
-    QueuedImage.objects.filter(batch_index=0).update(tries=leases.MOST_TRIES)
+    QueuedImage.objects.filter(batch_index=0).update(tries=leases.MAX_TRIES)
 
     batch = judged(batch)
 
@@ -200,10 +200,10 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
         return judge_queued(batch=batch, images=images)
 
     monkeypatch.setattr(leases, "judge_queued", judge)
-    looks = [local_worker.judge_all() for _ in range(leases.MOST_TRIES + 1)]
+    looks = [local_worker.judge_all() for _ in range(leases.MAX_TRIES + 1)]
 
     bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
-    assert looks == [False] * leases.MOST_TRIES + [True]
+    assert looks == [False] * leases.MAX_TRIES + [True]
     assert [(error["index"], error["code"]) for error in bad.errors] == [(1, "judging_failed")]
     assert (bad.successful, other.successful) == (1, 1)
     assert other.finished_at < bad.finished_at
@@ -229,7 +229,7 @@ def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch)
     def lost(*args, **options):
         raise DatabaseUnavailableError("It is down.")
 
-    for _ in range(leases.MOST_TRIES + 1):
+    for _ in range(leases.MAX_TRIES + 1):
         with monkeypatch.context() as patched:
             patched.setattr(leases, "judge_queued", lost)
             patched.setattr(Lease, "release", lost)

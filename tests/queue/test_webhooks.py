@@ -15,8 +15,8 @@ from django.conf import settings as django_settings
 from django.db import connection
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from detection.errors import DatabaseUnavailableError
 from detection.models import PredictionBatch, now
-from detection.outages import DatabaseUnavailableError
 from detection.queue import webhooks
 from detection.queue.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
 from tests.support.api import a_user

@@ -4,9 +4,9 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
+from detection.errors import DatabaseUnavailableError, StorageUnavailableError
 from detection.judging.predict import predict_image
 from detection.models import Prediction, PredictionBatch
-from detection.outages import DatabaseUnavailableError, StorageUnavailableError
 from detection.records import undoing
 from detection.records.batches import open_batch
 from tests.support.factories import an_upload

@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from detection.errors import DatabaseUnavailableError
 from detection.models import Prediction, now
-from detection.outages import DatabaseUnavailableError
-from detection.records.duplicates import MOST_SAME, same_bytes
+from detection.records.duplicates import MAX_SAME, same_bytes
 from detection.review import decisions
 from detection.review.decisions import Decided, StaleDecisionError
 from tests.support.factories import a_prediction
@@ -347,11 +347,11 @@ def test_what_waits_is_counted_up_to_a_bound():
 
 
 def test_other_records_of_the_same_bytes_newest_first():
-    others = [a_prediction(sha256="a" * 64) for _ in range(MOST_SAME + 2)]
+    others = [a_prediction(sha256="a" * 64) for _ in range(MAX_SAME + 2)]
     a_prediction(sha256="b" * 64)
 
-    assert same_bytes(others[0]) == others[: -MOST_SAME - 1 : -1]
-    assert same_bytes(others[-1]) == others[-2 : -MOST_SAME - 2 : -1]
+    assert same_bytes(others[0]) == others[: -MAX_SAME - 1 : -1]
+    assert same_bytes(others[-1]) == others[-2 : -MAX_SAME - 2 : -1]
 
 
 @in_threads

@@ -97,7 +97,7 @@ def test_more_files_than_any_batch_has_are_refused(kind, monkeypatch):
 def test_a_bomb_is_stopped_by_what_is_really_unpacked(kind, monkeypatch, settings):
     """The limit is far from reached by what the first images have."""
     monkeypatch.setattr(archives, "ALWAYS_UNPACKED", 2_000_000)
-    monkeypatch.setattr(archives, "MOST_UNPACKED_TIMES", 2)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_TIMES", 2)
     settings.MAX_UPLOAD_BYTES = 500_000
     data = archive_of(kind, {f"{n}.bmp": bytes(500_000) for n in range(9)})
     stream = images_in_archive(io.BytesIO(data), max_images=100)

@@ -5,8 +5,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from detection.errors import QueueFullError
 from detection.models import Prediction, PredictionBatch
-from detection.outages import QueueFullError
 from detection.web import uploads
 from detection.web.admission import Admission, Load
 from tests.support.api import a_file, assert_refused

@@ -202,7 +202,7 @@ def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_secon
 
     monkeypatch.setattr(benchmark, "_service", noted)
     monkeypatch.setattr(benchmark, "ROUNDS", 3)
-    monkeypatch.setattr(benchmark, "MOST_SECONDS", most_seconds)
+    monkeypatch.setattr(benchmark, "MAX_SECONDS", most_seconds)
 
     result = measure(get_detector())
 

@@ -16,22 +16,22 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import FlagField, sent_once
-from detection.api.serializers import MOST_RESULTS, AcceptedBatchSerializer, BatchSerializer
+from detection.api.fields import FlagField, single_values
+from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.views.predict import ImageFileField, OptionsSerializer
 from detection.judging.batches import predict_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
 from detection.queue import broker
 from detection.queue.batches import append_to_batch, queue_batch
-from detection.queue.closing import count_current
+from detection.queue.closing import refresh_counts
 from detection.records.visibility import visible_batches
 from detection.web.throttling import PredictThrottle, ReadThrottle
-from detection.web.uploads import check_form, images_or_archive, several_images, takes_images
+from detection.web.uploads import admits_images, check_form, images_or_archive, several_images
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
-MOST, MOST_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
+MOST, MAX_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
 BATCH_ID = OpenApiParameter(
     "batch_id",
     {"type": "string", "pattern": f"^{RECORD_ID}$"},
@@ -87,9 +87,9 @@ class BatchViewSet(ViewSet):
         images = serializers.ListField(
             child=ImageFileField(),
             min_length=1,
-            max_length=MOST_QUEUED,
+            max_length=MAX_QUEUED,
             required=False,
-            help_text=f"1 to {MOST} files; up to {MOST_QUEUED} where the batch waits",
+            help_text=f"1 to {MOST} files; up to {MAX_QUEUED} where the batch waits",
         )
         archive = ImageFileField(
             required=False,
@@ -100,7 +100,7 @@ class BatchViewSet(ViewSet):
         images = serializers.ListField(
             child=ImageFileField(),
             required=False,
-            max_length=MOST_QUEUED,
+            max_length=MAX_QUEUED,
             help_text="Further files; may be left out where no more follow",
         )
         archive = ImageFileField(required=False, help_text="Instead of images")
@@ -111,7 +111,7 @@ class BatchViewSet(ViewSet):
 
     @extend_schema(
         operation_id="batch_create",
-        summary=f"Judge up to {MOST} images at once, or up to {MOST_QUEUED} in their turn",
+        summary=f"Judge up to {MOST} images at once, or up to {MAX_QUEUED} in their turn",
         request={"multipart/form-data": BatchFormSerializer},
         responses={
             200: OpenApiResponse(
@@ -125,14 +125,14 @@ class BatchViewSet(ViewSet):
             **schema.errors(*schema.SENDING_ERRORS),
         },
     )
-    @takes_images
+    @admits_images
     def create(self, request: Request) -> Response:
-        check_form(request, images=MOST_QUEUED)
+        check_form(request, images=MAX_QUEUED)
         options = BatchOptionsSerializer.read(request)
         waiting = {name: options.pop(name) for name in ("async", "more", "webhook_url")}
         later = waiting.pop("async")
         if later or (broker.is_configured() and options["store"]):
-            uploads = images_or_archive(request, most=MOST_QUEUED)
+            uploads = images_or_archive(request, most=MAX_QUEUED)
             later = later or not isinstance(uploads, list) or len(uploads) > MOST
         else:
             uploads = several_images(request, most=MOST)
@@ -167,17 +167,17 @@ class BatchViewSet(ViewSet):
         },
     )
     @action(detail=True, methods=["post"], url_path="images", url_name="images")
-    @takes_images
+    @admits_images
     def append(self, request: Request, batch_id: str) -> Response:
-        check_form(request, images=MOST_QUEUED)
+        check_form(request, images=MAX_QUEUED)
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
         if batch.owner_id != getattr(owner_of(request), "pk", None):
             raise PermissionDenied("Only who opened this batch can add images to it.")
-        serializer = PartOptionsSerializer(data=sent_once(request.POST))
+        serializer = PartOptionsSerializer(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
         more = serializer.validated_data["more"]
         is_end = not more and not request.FILES
-        uploads = [] if is_end else images_or_archive(request, most=MOST_QUEUED)
+        uploads = [] if is_end else images_or_archive(request, most=MAX_QUEUED)
         added = append_to_batch(batch=batch, uploads=uploads, more=more)
         self._charge(added)
         return self._accepted(batch, is_new=False)
@@ -207,9 +207,9 @@ class BatchViewSet(ViewSet):
     )
     def retrieve(self, request: Request, batch_id: str) -> Response:
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
-        count_current(batch)
+        refresh_counts(batch)
         predictions = batch.predictions.order_by("batch_index").prefetch_related("reviewer")
-        return self._answer(batch, list(predictions[:MOST_RESULTS]))
+        return self._answer(batch, list(predictions[:MAX_RESULTS]))
 
     def _answer(self, batch: PredictionBatch, predictions: list[Prediction]) -> Response:
         context = {"request": self.request, "predictions": predictions}

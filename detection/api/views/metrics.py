@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from detection import prometheus
 from detection.api.permissions import MayReadMetrics
-from detection.outages import UnavailableError
+from detection.errors import UnavailableError
 from detection.queue.batches import waiting_batches
 
 

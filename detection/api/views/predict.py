@@ -9,12 +9,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import FlagField, ScoreField, sent_once
+from detection.api.fields import FlagField, ScoreField, single_values
 from detection.api.serializers import PredictionResultSerializer
 from detection.judging.predict import predict_image
 from detection.models import Source
 from detection.web.throttling import PredictThrottle
-from detection.web.uploads import check_form, single_image, takes_images
+from detection.web.uploads import admits_images, check_form, single_image
 
 
 @extend_schema_field(OpenApiTypes.BINARY)
@@ -35,7 +35,7 @@ class OptionsSerializer(serializers.Serializer):
     @classmethod
     def read(cls, request: Request) -> dict:
         """The options of a form; raises ValidationError naming those that are wrong."""
-        serializer = cls(data=sent_once(request.POST))
+        serializer = cls(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
@@ -78,7 +78,7 @@ class PredictViewSet(ViewSet):
             **schema.errors(*schema.SENDING_ERRORS),
         },
     )
-    @takes_images
+    @admits_images
     def create(self, request: Request) -> Response:
         check_form(request, images=1)
         upload, options = single_image(request), SingleOptionsSerializer.read(request)

@@ -9,7 +9,7 @@ from PIL import Image
 from ..errors import D3Error
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-MOST_SCORES_MAY_DIFFER = 0.01  # from those of fp32
+MAX_SCORE_DIFFERENCE = 0.01  # from those of fp32
 TRIALS = 3  # pictures
 
 

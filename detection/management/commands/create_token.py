@@ -6,8 +6,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from detection.errors import UnavailableError, database_errors
 from detection.management.arguments import positive_int
-from detection.outages import UnavailableError, database_errors
 from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 
 

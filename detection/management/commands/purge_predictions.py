@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from detection.errors import UnavailableError, database_errors
 from detection.management.arguments import duration
 from detection.models import Prediction, now
-from detection.outages import UnavailableError, database_errors
 from detection.upkeep.purging import purge_predictions
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from detection.errors import UnavailableError
 from detection.management.arguments import day
-from detection.outages import UnavailableError
 from detection.statistics.usage import Period
 from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals
 

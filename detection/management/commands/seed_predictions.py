@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from detection.errors import UnavailableError
 from detection.management.arguments import positive_int
 from detection.models import now
-from detection.outages import UnavailableError
 from detection.workbench.seeding import has_foreign_records, remove_seeded, seed_predictions
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from detection.errors import UnavailableError
 from detection.management.arguments import duration
-from detection.outages import UnavailableError
 from detection.upkeep.verification import find_discrepancies, is_plausible
 
 
