@@ -13,11 +13,11 @@ import torch
 from django.core.management import CommandError, call_command
 
 from detection import apps
-from detection.apps import DetectionConfig
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
 from detection.d3.checkpoints.checkpoint import load, save
 from detection.judging import active_checkpoint
+from detection.judging.detector import ActiveDetector
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
 from tests.support.waiting import eventually
@@ -39,11 +39,9 @@ def other_checkpoint(tiny_checkpoint, tmp_path) -> Path:
 
 
 @pytest.fixture
-def fresh_app() -> DetectionConfig:
-    """The app as a new process has it: no detector yet."""
-    import detection
-
-    return DetectionConfig("detection", detection)
+def fresh_detector() -> ActiveDetector:
+    """As a new process has it: none is loaded yet."""
+    return ActiveDetector()
 
 
 def variant(source: Path, path: Path, *, name: str, change: float = 1e-3) -> Path:
@@ -131,7 +129,7 @@ def test_a_choice_that_cannot_be_written_is_one_sentence(settings, tmp_path, oth
     assert "cannot be written: not a directory." in refused(other_checkpoint)
 
 
-def test_a_choice_without_a_path_is_an_error(choice, fresh_app):
+def test_a_choice_without_a_path_is_an_error(choice, fresh_detector):
     choice.write_text("\n")
 
     [error] = check_model_checkpoint()
@@ -152,20 +150,20 @@ def test_an_active_checkpoint_that_has_gone_is_an_error_with_the_remedy(other_ch
     assert "activate_checkpoint --configured" in error.hint
 
 
-def test_a_process_changes_over_when_it_is_next_asked(fresh_app, other_checkpoint):
-    old = fresh_app.detector
+def test_a_process_changes_over_when_it_is_next_asked(fresh_detector, other_checkpoint):
+    old = fresh_detector.detector
     run(other_checkpoint)
 
-    fresh_app.detector  # noqa: B018  it notices
+    fresh_detector.detector  # noqa: B018  it notices
 
-    assert eventually(lambda: fresh_app.detector.info.name == "d3-other")
+    assert eventually(lambda: fresh_detector.detector.info.name == "d3-other")
     assert old.info.name == "d3-test"  # whoever holds it goes on with it
     run("--configured")
-    assert eventually(lambda: fresh_app.detector.info.name == "d3-test")
+    assert eventually(lambda: fresh_detector.detector.info.name == "d3-test")
 
 
 def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
-    fresh_app, other_checkpoint, monkeypatch
+    fresh_detector, other_checkpoint, monkeypatch
 ):
     may_load, loads = threading.Event(), []
 
@@ -174,56 +172,58 @@ def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
         may_load.wait(10)
         return active_checkpoint.load_and_try_detector(path)
 
-    old = fresh_app.detector
+    old = fresh_detector.detector
     run(other_checkpoint)
     monkeypatch.setattr(apps, "load_and_try_detector", slow)
 
-    askers = [threading.Thread(target=lambda: fresh_app.detector) for _ in range(8)]
+    askers = [threading.Thread(target=lambda: fresh_detector.detector) for _ in range(8)]
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join()
-    assert fresh_app.detector is old
+    assert fresh_detector.detector is old
     may_load.set()
 
-    assert eventually(lambda: fresh_app.detector is not old)
+    assert eventually(lambda: fresh_detector.detector is not old)
     assert loads == [other_checkpoint]
 
 
 def test_a_file_that_vanished_leaves_the_old_one_and_is_tried_once(
-    fresh_app, other_checkpoint, tiny_checkpoint, caplog
+    fresh_detector, other_checkpoint, tiny_checkpoint, caplog
 ):
-    old = fresh_app.detector
+    old = fresh_detector.detector
     run(other_checkpoint)
     content = other_checkpoint.read_bytes()
     other_checkpoint.unlink()
 
-    fresh_app.detector  # noqa: B018  it notices
-    assert eventually(lambda: fresh_app._successor is None)
-    assert fresh_app.detector is old
+    fresh_detector.detector  # noqa: B018  it notices
+    assert eventually(lambda: fresh_detector._successor is None)
+    assert fresh_detector.detector is old
     other_checkpoint.write_bytes(content)
     for _ in range(5):
-        assert fresh_app.detector is old
+        assert fresh_detector.detector is old
 
     [line] = [record.message for record in caplog.records]
     assert line.startswith(f"d3-test {old.info.version} stays active: ")
     run(other_checkpoint)
-    fresh_app.detector  # noqa: B018  it notices
-    assert eventually(lambda: fresh_app.detector.info.name == "d3-other")
+    fresh_detector.detector  # noqa: B018  it notices
+    assert eventually(lambda: fresh_detector.detector.info.name == "d3-other")
 
 
-def test_no_memory_for_a_second_one_leaves_the_old_one(fresh_app, other_checkpoint, monkeypatch):
+def test_no_memory_for_a_second_one_leaves_the_old_one(
+    fresh_detector, other_checkpoint, monkeypatch
+):
     def no_memory(path: Path) -> Detector:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    old = fresh_app.detector
+    old = fresh_detector.detector
     run(other_checkpoint)
     monkeypatch.setattr(apps, "load_and_try_detector", no_memory)
 
-    fresh_app.detector  # noqa: B018  it notices
+    fresh_detector.detector  # noqa: B018  it notices
 
-    assert eventually(lambda: fresh_app._successor is None)
-    assert fresh_app.detector is old
+    assert eventually(lambda: fresh_detector._successor is None)
+    assert fresh_detector.detector is old
 
 
 @pytest.fixture

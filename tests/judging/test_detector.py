@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from detection.apps import DetectionConfig
 from detection.d3.errors import CheckpointError
-from detection.judging.detector import get_detector
+from detection.judging.detector import ActiveDetector, get_detector
 
 pytestmark = pytest.mark.stateless
 
@@ -25,11 +24,9 @@ print("torch" in sys.modules)
 
 
 @pytest.fixture
-def fresh_app() -> DetectionConfig:
-    """The app as a new process has it: no detector yet."""
-    import detection
-
-    return DetectionConfig("detection", detection)
+def fresh_detector() -> ActiveDetector:
+    """As a new process has it: none is loaded yet."""
+    return ActiveDetector()
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
@@ -38,22 +35,22 @@ def test_a_process_has_one_detector():
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
-def test_threads_that_start_together_share_one_detector(fresh_app):
+def test_threads_that_start_together_share_one_detector(fresh_detector):
     with ThreadPoolExecutor(4) as threads:
-        detectors = list(threads.map(lambda _: fresh_app.detector, range(4)))
+        detectors = list(threads.map(lambda _: fresh_detector.detector, range(4)))
 
     assert len({id(detector) for detector in detectors}) == 1
 
 
 def test_a_bad_checkpoint_is_an_error_each_time_until_it_is_good(
-    fresh_app, settings, tmp_path, tiny_checkpoint
+    fresh_detector, settings, tmp_path, tiny_checkpoint
 ):
     settings.MODEL_CHECKPOINT_PATH = tmp_path / "missing.safetensors"
     with pytest.raises(CheckpointError):
-        _ = fresh_app.detector
+        _ = fresh_detector.detector
 
     settings.MODEL_CHECKPOINT_PATH = tiny_checkpoint
-    assert fresh_app.detector.info.name
+    assert fresh_detector.detector.info.name
 
 
 def test_migrating_and_checking_load_no_model(settings, tmp_path, tiny_checkpoint):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from django.apps import apps
 
 from detection.judging.detector import get_detector
 from detection.models import Prediction
@@ -78,7 +77,7 @@ def test_without_a_measurement_nothing_is_said(client):
 
 def test_a_detector_that_is_gone_does_not_hide_the_records(client, monkeypatch, settings):
     record = a_prediction()
-    monkeypatch.setattr(apps.get_app_config("detection"), "_detector", None)
+    monkeypatch.setattr("detection.judging.detector._active._detector", None)
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"
 
     assert prediction_of(client, record)["meaning"] is None

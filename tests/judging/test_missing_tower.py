@@ -8,17 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from django.apps import apps
 from django.conf import settings as django_settings
 from safetensors.torch import save_file
 
 from detection.api.views import health
-from detection.apps import DetectionConfig
 from detection.checks import check_model_checkpoint
 from detection.d3.checkpoints.checkpoint import load, save
 from detection.d3.checkpoints.clip_layouts import read_clip_tower
 from detection.d3.checkpoints.tower_file import TowerFile
 from detection.d3.errors import TowerError
+from detection.judging import detector
 from detection.judging.detector import detector_notice, get_detector
 from tests.support.pages import Page
 from tests.support.published_layouts import CLIP, HEAD, read
@@ -50,12 +49,8 @@ def default(settings, tmp_path, tiny_checkpoint, monkeypatch) -> Path:
     settings.CLIP_CACHE.mkdir()
     monkeypatch.setattr(health, "_last_check", health._LastCheck())
     for attribute in ("_detector", "_state", "notice"):
-        monkeypatch.setattr(app(), attribute, None)
+        monkeypatch.setattr(detector._active, attribute, None)
     return path
-
-
-def app() -> DetectionConfig:
-    return apps.get_app_config("detection")
 
 
 def front_page(client) -> Page:

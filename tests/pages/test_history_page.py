@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.apps import apps
 
 from detection.judging.detector import get_detector
 from detection.models import Prediction, now
@@ -226,7 +225,7 @@ def test_without_database_it_says_so(transactional_db, client, request):
 
 def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, settings):
     record = a_record("one")
-    monkeypatch.setattr(apps.get_app_config("detection"), "_detector", None)
+    monkeypatch.setattr("detection.judging.detector._active._detector", None)
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"
 
     assert "Model" not in shown(client, "/history/").text
