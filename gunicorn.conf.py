@@ -74,8 +74,8 @@ def post_worker_init(worker) -> None:
     from django.core.checks import run_checks
 
     from detection.d3.errors import D3Error
-    from detection.judging.detector import get_detector
-    from detection.queue.batches import resume_batches
+    from detection.judging import get_detector
+    from detection.queue import resume_batches
 
     problems = [problem.msg for problem in run_checks() if problem.is_serious()]
     if problems:
@@ -91,8 +91,8 @@ def post_worker_init(worker) -> None:
 
 
 def worker_exit(server, worker) -> None:
-    from detection.judging.scoring import finish_scoring
-    from detection.queue.batches import finish_batches
+    from detection.judging import finish_scoring
+    from detection.queue import finish_batches
 
     # Ctrl-C reaches every process of the terminal, and the master passes it on once more.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from detection.d3.checkpoints.tower_file import missing_tower
 from detection.d3.errors import CheckpointError
-from detection.judging.active_checkpoint import (
+from detection.judging import (
     active_checkpoint,
     fallback_notice,
     has_fallback,

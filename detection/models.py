@@ -14,7 +14,7 @@ from knox.models import AbstractAuthToken
 from ulid import ULID
 
 from detection.d3.errors import ImageError
-from detection.files.keys import clean_filename, result_filename, storage_key
+from detection.files import clean_filename, result_filename, storage_key
 
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 NEVER_LEASED = datetime(1970, 1, 1, tzinfo=UTC)

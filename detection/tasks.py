@@ -11,13 +11,11 @@ from django.conf import settings
 from d3site.celery import app
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
-from detection.judging.detector import get_detector
+from detection.judging import get_detector
 from detection.models import now
-from detection.queue import batches, broker, leases
-from detection.queue.webhooks import deliver_due_webhooks
-from detection.statistics.usage import Period
-from detection.upkeep import recounting
-from detection.upkeep.purging import purge_predictions
+from detection.queue import batches, broker, deliver_due_webhooks, leases
+from detection.statistics import Period
+from detection.upkeep import purge_predictions, recounting
 
 RECOUNTED_DAYS = 7
 

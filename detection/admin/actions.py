@@ -14,10 +14,10 @@ from detection.admin.decisions import decide_and_log, log_decision, log_deletion
 from detection.admin.export import csv_of
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
-from detection.judging.rejudging import Rejudged, rejudge
+from detection.judging import Rejudged, rejudge
 from detection.models import Prediction
-from detection.records.deleting import delete_prediction
-from detection.review.decisions import ReviewError
+from detection.records import delete_prediction
+from detection.review import ReviewError
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

@@ -18,7 +18,7 @@ from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
-from detection.queue.closing import count_waiting, refresh_counts
+from detection.queue import count_waiting, refresh_counts
 
 MAX_RESULTS = 100  # on the page of a batch; a folder scan may have a million
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from detection.judging.drawing import percentage
+from detection.judging import percentage
 from detection.models import Prediction, PredictionBatch
 
 

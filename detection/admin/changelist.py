@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 
-from detection.records.paging import Cursor, newest_first
+from detection.records import Cursor, newest_first
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -19,10 +19,11 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from detection.models import RefusalCount, Source
-from detection.statistics.quality import Confusion, Rate
-from detection.statistics.usage import (
+from detection.statistics import (
+    Confusion,
     Period,
     PeriodError,
+    Rate,
     Usage,
     count_failed_batches,
     count_groups,

@@ -10,8 +10,7 @@ from django.db import DatabaseError
 
 from detection.errors import DatabaseUnavailableError, database_errors
 from detection.models import Prediction
-from detection.review import decisions
-from detection.review.decisions import Decided
+from detection.review import Decided, decisions
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.db.models import prefetch_related_objects
 from django.http import HttpResponse
 
-from detection.files.csv_cells import cell
+from detection.files import cell
 from detection.models import Prediction, now
 
 COLUMNS: dict[str, Callable[[Prediction], object]] = {

@@ -16,11 +16,9 @@ from detection.admin import actions, cells
 from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
 from detection.admin.read_only import ReadOnlyAdmin
-from detection.judging.drawing import percentage
+from detection.judging import percentage
 from detection.models import RECORD_ID, Prediction
-from detection.records.deleting import delete_prediction
-from detection.records.duplicates import same_bytes
-from detection.records.name_search import named
+from detection.records import delete_prediction, named, same_bytes
 
 VERDICT = ["verdict", "score", "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]

@@ -20,11 +20,11 @@ from detection.admin import cells
 from detection.admin.decisions import decide_and_log, undo_and_log
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.errors import database_errors
-from detection.judging.drawing import percentage, picture_place
+from detection.judging import percentage, picture_place
 from detection.models import Label, Prediction
-from detection.records.duplicates import same_bytes
+from detection.records import same_bytes
+from detection.review import Decided, StaleDecisionError
 from detection.review import decisions as service
-from detection.review.decisions import Decided, StaleDecisionError
 
 PERMISSION = "detection.review_prediction"
 MAX_COUNTED = 100  # of what waits: a full count of a long queue takes long

@@ -9,7 +9,7 @@ from typing import Self
 from django.contrib.sessions.backends.base import SessionBase
 
 from detection.models import Prediction
-from detection.review.decisions import Decided
+from detection.review import Decided
 
 KEY = "review"
 MAX_SKIPPED = 500

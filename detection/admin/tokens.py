@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from detection.models import AccessToken
-from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
+from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
 
 
 class AccessTokenForm(forms.ModelForm):

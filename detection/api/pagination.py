@@ -9,8 +9,7 @@ from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
 from detection.models import Prediction
-from detection.records import paging
-from detection.records.paging import CURSOR, Cursor
+from detection.records import CURSOR, Cursor, paging
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100

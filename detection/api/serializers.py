@@ -9,10 +9,9 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
-from detection.judging.detector import detector_info
-from detection.judging.meaning import meaning_of
+from detection.judging import detector_info, meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
-from detection.queue.webhooks import webhook_secret
+from detection.queue import webhook_secret
 
 MAX_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 

@@ -1,0 +1,77 @@
+"""From the bytes of an image to its verdict and its record."""
+
+from detection.judging.active_checkpoint import (
+    activate,
+    active_checkpoint,
+    fallback_notice,
+    has_fallback,
+    is_activated,
+    lacking_tower,
+    load_and_try_detector,
+    load_detector,
+    return_to_configured,
+)
+from detection.judging.batcher import CallerGoneError
+from detection.judging.batches import predict_batch
+from detection.judging.detector import detector_info, detector_notice, get_detector
+from detection.judging.drawing import LABEL_COLOURS, draw_result, fitted, percentage, picture_place
+from detection.judging.heatmaps import OtherModelError, open_heatmap
+from detection.judging.limits import image_limits
+from detection.judging.meaning import meaning_of
+from detection.judging.pipeline import (
+    DEFAULT_BATCH_SIZE,
+    EXTENSIONS,
+    Job,
+    Outcome,
+    Run,
+    Upload,
+    drawn_result,
+    name_of_original,
+    open_upload,
+    outcomes_of,
+)
+from detection.judging.predict import predict_image, predict_images
+from detection.judging.rejudging import Rejudged, rejudge
+from detection.judging.scoring import finish_scoring, is_caller_gone
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "EXTENSIONS",
+    "LABEL_COLOURS",
+    "CallerGoneError",
+    "Job",
+    "OtherModelError",
+    "Outcome",
+    "Rejudged",
+    "Run",
+    "Upload",
+    "activate",
+    "active_checkpoint",
+    "detector_info",
+    "detector_notice",
+    "draw_result",
+    "drawn_result",
+    "fallback_notice",
+    "finish_scoring",
+    "fitted",
+    "get_detector",
+    "has_fallback",
+    "image_limits",
+    "is_activated",
+    "is_caller_gone",
+    "lacking_tower",
+    "load_and_try_detector",
+    "load_detector",
+    "meaning_of",
+    "name_of_original",
+    "open_heatmap",
+    "open_upload",
+    "outcomes_of",
+    "percentage",
+    "picture_place",
+    "predict_batch",
+    "predict_image",
+    "predict_images",
+    "rejudge",
+    "return_to_configured",
+]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from detection.judging.predict import Outcome, Upload, predict_images
 from detection.models import PredictionBatch
-from detection.records.batches import close_batch, open_batch
-from detection.records.undoing import take_back
+from detection.records import close_batch, open_batch, take_back
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -14,13 +14,12 @@ from django.core.files.storage import default_storage
 
 from detection.d3.images.decoding import decode_image
 from detection.errors import database_errors, storage_errors
-from detection.files.keys import storage_key
-from detection.files.originals import read_original
+from detection.files import storage_key
 from detection.judging.detector import get_detector
 from detection.judging.drawing import draw_heatmap
 from detection.judging.limits import decoding, explaining, image_limits
 from detection.models import Prediction, new_id
-from detection.records.undoing import delete_files, take_back
+from detection.records import delete_files, read_original, take_back
 
 if TYPE_CHECKING:
     from detection.d3 import Detector

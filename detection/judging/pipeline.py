@@ -26,16 +26,20 @@ from detection.d3.evaluation.html import thumbnail
 from detection.d3.images.decoding import DecodedImage, decode_image
 from detection.d3.runtime.ahead import in_groups, run_ahead
 from detection.errors import UnavailableError, database_errors, storage_errors
-from detection.files.keys import clean_filename, result_filename, storage_key
+from detection.files import clean_filename, result_filename, storage_key
 from detection.judging.batcher import results_of
 from detection.judging.drawing import draw_result, fitted
 from detection.judging.limits import decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction, PredictionBatch, QueuedImage, Source, new_id, now
-from detection.records.duplicates import Judged, find_judged
-from detection.records.refusals import count_refusal
-from detection.records.undoing import delete_files, take_back
-from detection.records.writing import write_predictions
+from detection.records import (
+    Judged,
+    count_refusal,
+    delete_files,
+    find_judged,
+    take_back,
+    write_predictions,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

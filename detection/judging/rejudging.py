@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from django.db.models import prefetch_related_objects
 
 from detection.errors import database_errors
-from detection.files.originals import OriginalLostError, read_original
 from detection.judging.detector import get_detector
 from detection.judging.predict import Upload, predict_images
 from detection.models import Prediction, Source
+from detection.records import OriginalLostError, read_original
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

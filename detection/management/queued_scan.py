@@ -11,17 +11,20 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from detection.errors import UnavailableError, database_errors
-from detection.judging.predict import Upload
+from detection.judging import Upload
 from detection.management.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
-from detection.queue import broker, local_worker
-from detection.queue.arrivals import BatchClosedError, store_images
-from detection.queue.batches import send_scan
-from detection.queue.closing import refresh_counts
-from detection.queue.copies import copy_image
-from detection.queue.leases import has_waiting
-from detection.sources.buckets import BucketError, BucketPrefix, list_objects
-from detection.sources.folders import list_images
+from detection.queue import (
+    BatchClosedError,
+    broker,
+    copy_image,
+    has_waiting,
+    local_worker,
+    refresh_counts,
+    send_scan,
+    store_images,
+)
+from detection.sources import BucketError, BucketPrefix, list_images, list_objects
 
 BREAKS_OFF = (UnavailableError, BatchClosedError, BucketError, OSError)
 EVERY_SECONDS = 5.0  # a line of progress

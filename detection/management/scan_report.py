@@ -20,9 +20,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from detection.d3.evaluation.html import STYLE
-from detection.files.csv_cells import cell
-from detection.judging.drawing import LABEL_COLOURS, percentage
-from detection.judging.predict import Outcome
+from detection.files import cell
+from detection.judging import LABEL_COLOURS, Outcome, percentage
 from detection.models import Label
 
 MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detection.judging.detector import detector_info
-from detection.judging.drawing import percentage
-from detection.judging.meaning import meaning_of
+from detection.judging import detector_info, meaning_of, percentage
 from detection.models import Label, Prediction
 
 if TYPE_CHECKING:

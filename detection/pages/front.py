@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
-from detection.judging.predict import predict_image
+from detection.judging import predict_image
 from detection.models import Source
 from detection.pages.base import PageView
 from detection.pages.cards import card_of

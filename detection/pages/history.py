@@ -13,8 +13,7 @@ from detection.api.pagination import CursorField, newest_first
 from detection.models import Label, Prediction
 from detection.pages.base import PageView
 from detection.pages.cards import UNCERTAIN, card_of, cards_of
-from detection.records.name_search import named
-from detection.records.visibility import visible_predictions
+from detection.records import named, visible_predictions
 
 PAGE_SIZE = 20
 VERDICTS = [

@@ -15,15 +15,13 @@ from detection.d3.images.containers import image_format
 from detection.d3.images.decoding import check_size
 from detection.d3.runtime.ahead import run_ahead
 from detection.errors import UnavailableError, database_errors, storage_errors
-from detection.files.keys import clean_filename
-from detection.judging.limits import image_limits
-from detection.judging.pipeline import Upload, name_of_original, open_upload
+from detection.files import clean_filename
+from detection.judging import Upload, image_limits, name_of_original, open_upload
 from detection.models import PredictionBatch, QueuedImage
 from detection.queue.closing import Sending
 from detection.queue.leases import CHUNK
-from detection.records.refusals import note_refusal
-from detection.records.undoing import delete_files, take_back
-from detection.sources.folders import HEAD_BYTES
+from detection.records import delete_files, note_refusal, take_back
+from detection.sources import HEAD_BYTES
 
 STORING_THREADS = 8
 STORED_AHEAD = 8  # images in memory while they are stored

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from detection.errors import database_errors
-from detection.judging.predict import Upload
+from detection.judging import Upload
 from detection.models import PredictionBatch, QueuedImage, Source
 from detection.queue import broker, local_worker
 from detection.queue.arrivals import (
@@ -35,8 +35,7 @@ from detection.queue.closing import (
 )
 from detection.queue.leases import CHUNK, free_places
 from detection.queue.webhooks import check_webhook_url
-from detection.records.batches import open_batch
-from detection.records.undoing import take_back
+from detection.records import open_batch, take_back
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from detection.errors import UnavailableError, database_errors
 from detection.models import MAX_BATCH_ERRORS, PredictionBatch, QueuedImage, now
 from detection.queue.webhooks import announcement
-from detection.records.undoing import delete_files
+from detection.records import delete_files
 
 logger = logging.getLogger(__name__)
 

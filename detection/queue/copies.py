@@ -9,14 +9,12 @@ from detection.d3.errors import ImageError, UnsupportedImageError
 from detection.d3.images.containers import image_format
 from detection.d3.images.decoding import check_size
 from detection.errors import UnavailableError, storage_errors
-from detection.files.keys import clean_filename
-from detection.judging.limits import image_limits
-from detection.judging.pipeline import name_of_original
+from detection.files import clean_filename
+from detection.judging import image_limits, name_of_original
 from detection.models import QueuedImage
 from detection.queue.arrivals import refused
-from detection.records.undoing import take_back
-from detection.sources.buckets import StoredObject, read_object, store_client
-from detection.sources.folders import HEAD_BYTES
+from detection.records import take_back
+from detection.sources import HEAD_BYTES, StoredObject, read_object, store_client
 
 
 def copy_image(found: StoredObject) -> QueuedImage | None:

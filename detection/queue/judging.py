@@ -9,20 +9,18 @@ from django.db import IntegrityError
 
 from detection.d3.errors import ImageError
 from detection.errors import database_errors, storage_errors
-from detection.files.originals import OriginalLostError, read_stored
-from detection.judging.detector import get_detector
-from detection.judging.pipeline import (
+from detection.judging import (
     DEFAULT_BATCH_SIZE,
     Job,
     Outcome,
     Run,
     Upload,
     drawn_result,
+    get_detector,
     outcomes_of,
 )
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.records.duplicates import Judged
-from detection.records.undoing import delete_files
+from detection.records import Judged, OriginalLostError, delete_files, read_stored
 
 WORKERS = 4  # threads beside inference: each image has to be fetched from the storage first
 

@@ -23,11 +23,11 @@ from django.db.models import F, QuerySet
 
 from detection.d3.errors import ImageError
 from detection.errors import UnavailableError, database_errors
-from detection.judging.detector import get_detector
+from detection.judging import get_detector
 from detection.models import NEVER_LEASED, Prediction, PredictionBatch, QueuedImage, new_id, now
 from detection.queue.closing import Status, close_when_done, row_of, waiting_images
 from detection.queue.judging import judge_queued, refuse_queued
-from detection.records.refusals import note_refusal
+from detection.records import note_refusal
 
 logger = logging.getLogger(__name__)
 

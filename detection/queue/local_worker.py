@@ -12,7 +12,7 @@ from django.db import connection
 
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError, database_errors
-from detection.judging.detector import get_detector
+from detection.judging import get_detector
 from detection.models import PredictionBatch, now
 from detection.queue.closing import close_left_open, unfinished_batches
 from detection.queue.leases import has_waiting, judge_images

@@ -1,0 +1,47 @@
+"""Records: written, deleted, found and counted."""
+
+from detection.records.batches import close_batch, open_batch
+from detection.records.deleting import delete_prediction, delete_with_files
+from detection.records.duplicates import Judged, find_judged, same_bytes
+from detection.records.name_search import named
+from detection.records.originals import OriginalLostError, read_original, read_stored
+from detection.records.paging import CURSOR, MICROSECOND, Cursor, newest_first
+from detection.records.refusals import count_refusal, note_refusal
+from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
+from detection.records.totals import EVER, Row, count_review
+from detection.records.undoing import delete_files, take_back
+from detection.records.visibility import sees_all, visible_batches, visible_predictions
+from detection.records.writing import write_prediction, write_predictions
+
+__all__ = [
+    "CURSOR",
+    "DEFAULT_DAYS",
+    "EVER",
+    "MAX_DAYS",
+    "MICROSECOND",
+    "Cursor",
+    "Judged",
+    "OriginalLostError",
+    "Row",
+    "close_batch",
+    "count_refusal",
+    "count_review",
+    "create_token",
+    "delete_files",
+    "delete_prediction",
+    "delete_with_files",
+    "find_judged",
+    "named",
+    "newest_first",
+    "note_refusal",
+    "open_batch",
+    "read_original",
+    "read_stored",
+    "same_bytes",
+    "sees_all",
+    "take_back",
+    "visible_batches",
+    "visible_predictions",
+    "write_prediction",
+    "write_predictions",
+]

@@ -19,7 +19,7 @@ from django.db.models import QuerySet
 
 from detection.errors import database_errors
 from detection.models import Prediction, now
-from detection.records.totals import count_review
+from detection.records import count_review
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

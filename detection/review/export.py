@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TextIO
 
 from detection.errors import database_errors
-from detection.files.csv_cells import cell
-from detection.files.originals import OriginalLostError, read_original
-from detection.judging.pipeline import EXTENSIONS
+from detection.files import cell
+from detection.judging import EXTENSIONS
 from detection.models import RECORD_ID, Label, Prediction
+from detection.records import OriginalLostError, read_original
 
 VAL_SHARE = 0.2
 MANIFEST = "manifest.csv"

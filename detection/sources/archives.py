@@ -27,8 +27,8 @@ from django.conf import settings
 
 from detection.d3.errors import ImageError, UnsupportedImageError
 from detection.d3.images.containers import image_format
-from detection.files.keys import clean_filename
-from detection.judging.predict import Upload
+from detection.files import clean_filename
+from detection.judging import Upload
 from detection.sources.folders import HEAD_BYTES, IMAGE_EXTENSIONS
 
 MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file

@@ -11,9 +11,9 @@ from django.core.files.storage import default_storage
 
 from detection.d3.errors import ImageError
 from detection.errors import StorageUnavailableError, UnavailableError, storage_errors
-from detection.files.storage import PresignedS3Storage
+from detection.files import PresignedS3Storage
 from detection.sources.folders import IMAGE_EXTENSIONS
-from detection.upkeep.verification import FOLDERS, TEMPORARY
+from detection.upkeep import FOLDERS, TEMPORARY
 
 SCHEME = "s3://"
 OWN_FOLDERS = (*FOLDERS, TEMPORARY, "seeded")

@@ -1,0 +1,38 @@
+"""Figures of use and of quality."""
+
+from detection.statistics.quality import Confusion, Rate
+from detection.statistics.usage import (
+    DEFAULT_DAYS,
+    MAX_DAYS,
+    Period,
+    PeriodError,
+    Usage,
+    count_failed_batches,
+    count_groups,
+    count_predictions,
+    count_predictions_by_day,
+    count_scores,
+    latency_percentiles,
+    read_days,
+    read_refusals,
+    review_queue,
+)
+
+__all__ = [
+    "DEFAULT_DAYS",
+    "MAX_DAYS",
+    "Confusion",
+    "Period",
+    "PeriodError",
+    "Rate",
+    "Usage",
+    "count_failed_batches",
+    "count_groups",
+    "count_predictions",
+    "count_predictions_by_day",
+    "count_scores",
+    "latency_percentiles",
+    "read_days",
+    "read_refusals",
+    "review_queue",
+]

@@ -21,9 +21,7 @@ from django.db.models.functions import TruncDay
 from django.utils import timezone
 
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
-from detection.records import totals
-from detection.records.paging import MICROSECOND
-from detection.records.visibility import sees_all, visible_predictions
+from detection.records import MICROSECOND, sees_all, totals, visible_predictions
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django import template
 
-from detection.judging.detector import detector_info, detector_notice
+from detection.judging import detector_info, detector_notice
 
 register = template.Library()
 

@@ -1,0 +1,16 @@
+"""What keeps records, files and totals in order."""
+
+from detection.upkeep.purging import purge_predictions
+from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals
+from detection.upkeep.verification import FOLDERS, TEMPORARY, find_discrepancies, is_plausible
+
+__all__ = [
+    "EPOCH",
+    "FOLDERS",
+    "TEMPORARY",
+    "Recount",
+    "find_discrepancies",
+    "is_plausible",
+    "purge_predictions",
+    "rebuild_totals",
+]

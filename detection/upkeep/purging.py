@@ -7,8 +7,7 @@ from datetime import datetime
 
 from detection.errors import database_errors
 from detection.models import Prediction, PredictionBatch, QueuedImage, first_id, now
-from detection.records.deleting import delete_with_files
-from detection.records.undoing import delete_files
+from detection.records import delete_files, delete_with_files
 
 PURGE_STEP = 200  # predictions that are removed together
 

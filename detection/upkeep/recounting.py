@@ -23,9 +23,8 @@ from django.utils import timezone
 
 from detection.errors import database_errors
 from detection.models import Prediction, Total
-from detection.records import totals
-from detection.records.totals import EVER, Row
-from detection.statistics.usage import Period
+from detection.records import EVER, Row, totals
+from detection.statistics import Period
 
 EPOCH = date(1970, 1, 1)  # ids of records begin with the time since then
 SETTLE_SECONDS = 30.0  # longer than a write to a lost server waits

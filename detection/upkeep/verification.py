@@ -20,11 +20,9 @@ from django.utils import timezone
 from detection.d3.errors import ImageError
 from detection.d3.images.decoding import decode_image
 from detection.errors import database_errors, storage_errors
-from detection.files.originals import OriginalLostError, read_original
-from detection.judging.drawing import draw_result
-from detection.judging.limits import image_limits
+from detection.judging import draw_result, image_limits
 from detection.models import Prediction, QueuedImage, first_id
-from detection.records.deleting import delete_prediction
+from detection.records import OriginalLostError, delete_prediction, read_original
 
 FOLDERS = ("results", "originals", "heatmaps")
 TEMPORARY = "health"  # a health check that breaks off may leave its file here

@@ -28,12 +28,10 @@ from detection.d3.errors import (
     UnsupportedImageError,
 )
 from detection.errors import DatabaseUnavailableError, UnavailableError, database_errors
-from detection.files.originals import OriginalLostError
-from detection.judging.batcher import CallerGoneError
-from detection.judging.heatmaps import OtherModelError
-from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
-from detection.queue.webhooks import WebhookUrlError
-from detection.sources.archives import ArchiveError, ArchiveTooLargeError
+from detection.judging import CallerGoneError, OtherModelError
+from detection.queue import BatchClosedError, TooManyQueuedError, WebhookUrlError
+from detection.records import OriginalLostError
+from detection.sources import ArchiveError, ArchiveTooLargeError
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from django.http import HttpRequest
 
-from detection.judging.scoring import is_caller_gone
+from detection.judging import is_caller_gone
 
 # Linux tells that the client sends no more; elsewhere only a broken connection is noticed.
 HUNG_UP = getattr(select, "POLLRDHUP", 0)

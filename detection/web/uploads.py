@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
 from detection.errors import QueueFullError
-from detection.judging.predict import Upload
-from detection.sources.archives import images_in_archive
+from detection.judging import Upload
+from detection.sources import images_in_archive
 from detection.web.admission import admission
 from detection.web.errors import (
     LengthRequiredError,

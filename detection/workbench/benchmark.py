@@ -27,15 +27,11 @@ from PIL import Image
 from detection.d3 import Detector
 from detection.d3.images.decoding import DecodedImage, decode_image
 from detection.errors import database_errors, storage_errors
-from detection.files.keys import storage_key
-from detection.judging.drawing import draw_result, fitted
-from detection.judging.predict import Upload, predict_images
+from detection.files import storage_key
+from detection.judging import Upload, draw_result, fitted, predict_images
 from detection.management.interrupts import StopSignals
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
-from detection.records.batches import open_batch
-from detection.records.deleting import delete_prediction
-from detection.records.undoing import take_back
-from detection.records.writing import write_prediction
+from detection.records import delete_prediction, open_batch, take_back, write_prediction
 from detection.workbench.speed import images_per_second, matrix_peak, operations, plain_score
 
 BATCHES = (1, 8, 32)

@@ -23,10 +23,9 @@ from PIL import Image
 from ulid import ULID
 
 from detection.errors import database_errors, storage_errors
-from detection.judging.drawing import draw_result
+from detection.judging import draw_result
 from detection.models import Label, Prediction, PredictionBatch, Source, Total
-from detection.records import totals
-from detection.records.undoing import delete_files
+from detection.records import delete_files, totals
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -9,13 +9,13 @@ from django.db import connection
 from PIL import Image
 
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
-from detection.files.originals import OriginalLostError
 from detection.judging import heatmaps
 from detection.judging.heatmaps import OtherModelError, make_heatmap, open_heatmap
 from detection.judging.predict import predict_image
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction
 from detection.records.deleting import delete_prediction
+from detection.records.originals import OriginalLostError
 from tests.support.factories import an_upload, image_bytes
 from tests.support.waiting import eventually
 

@@ -86,7 +86,7 @@ def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_in
 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE away RENAME TO predictions")
-    assert not name_search.MADE.keys() <= name_search._names("default")
+    assert not name_search.STATEMENTS.keys() <= name_search._names("default")
 
 
 @on_sqlite

@@ -19,12 +19,10 @@ from detection.api import schema
 from detection.api.fields import FlagField, single_values
 from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.views.predict import ImageFileField, OptionsSerializer
-from detection.judging.batches import predict_batch
+from detection.judging import predict_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
-from detection.queue import broker
-from detection.queue.batches import append_to_batch, queue_batch
-from detection.queue.closing import refresh_counts
-from detection.records.visibility import visible_batches
+from detection.queue import append_to_batch, broker, queue_batch, refresh_counts
+from detection.records import visible_batches
 from detection.web.throttling import PredictThrottle, ReadThrottle
 from detection.web.uploads import admits_images, check_form, images_or_archive, several_images
 

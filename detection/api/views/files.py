@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from detection.files.storage import LinkError, verify_link
+from detection.files import LinkError, verify_link
 from detection.web.errors import error_response
 
 CONTENT_TYPES = {

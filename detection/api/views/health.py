@@ -23,11 +23,10 @@ from rest_framework.views import APIView
 from detection.api import schema
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
 from detection.errors import StorageUnavailableError, UnavailableError, storage_errors
-from detection.judging.detector import detector_notice, get_detector
+from detection.judging import detector_notice, get_detector
 from detection.models import Prediction, new_id
-from detection.queue import broker
-from detection.queue.batches import waiting_batches
-from detection.records.undoing import delete_files, take_back
+from detection.queue import broker, waiting_batches
+from detection.records import delete_files, take_back
 from detection.web.errors import RETRY_AFTER_SECONDS, envelope
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from detection import prometheus
 from detection.api.permissions import MayReadMetrics
 from detection.errors import UnavailableError
-from detection.queue.batches import waiting_batches
+from detection.queue import waiting_batches
 
 
 class MetricsView(APIView):

@@ -11,7 +11,7 @@ from rest_framework.viewsets import ViewSet
 from detection.api import schema
 from detection.api.fields import FlagField, ScoreField, single_values
 from detection.api.serializers import PredictionResultSerializer
-from detection.judging.predict import predict_image
+from detection.judging import predict_image
 from detection.models import Source
 from detection.web.throttling import PredictThrottle
 from detection.web.uploads import admits_images, check_form, single_image

@@ -21,11 +21,9 @@ from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newe
 from detection.api.permissions import MayDelete
 from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
-from detection.judging.heatmaps import open_heatmap
+from detection.judging import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
-from detection.records.deleting import delete_prediction
-from detection.records.name_search import named
-from detection.records.visibility import visible_predictions
+from detection.records import delete_prediction, named, visible_predictions
 from detection.web.admission import admission
 from detection.web.throttling import PredictThrottle
 

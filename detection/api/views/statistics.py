@@ -10,7 +10,7 @@ from rest_framework.viewsets import ViewSet
 from detection.api import schema
 from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import StatisticsSerializer
-from detection.statistics.usage import (
+from detection.statistics import (
     DEFAULT_DAYS,
     MAX_DAYS,
     PeriodError,

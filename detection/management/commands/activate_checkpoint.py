@@ -7,11 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.d3.errors import D3Error
-from detection.judging.active_checkpoint import (
-    activate,
-    load_and_try_detector,
-    return_to_configured,
-)
+from detection.judging import activate, load_and_try_detector, return_to_configured
 
 
 class Command(BaseCommand):

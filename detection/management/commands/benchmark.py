@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.d3.errors import D3Error
-from detection.judging.active_checkpoint import active_checkpoint, load_detector
-from detection.judging.predict import UnavailableError
+from detection.errors import UnavailableError
+from detection.judging import active_checkpoint, load_detector
 from detection.management.interrupts import sigterm_interrupts
 
 

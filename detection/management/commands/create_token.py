@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import UnavailableError, database_errors
 from detection.management.arguments import positive_int
-from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
+from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
 
 
 class Command(BaseCommand):

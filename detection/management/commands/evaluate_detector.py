@@ -11,7 +11,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from detection.d3.errors import D3Error
-from detection.judging.active_checkpoint import active_checkpoint, load_detector
+from detection.judging import active_checkpoint, load_detector
 
 if TYPE_CHECKING:
     from detection.d3.evaluation.evaluation import Evaluation

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from detection.errors import UnavailableError
 from detection.management.arguments import moment, share
 from detection.models import Label
-from detection.review.export import VAL_SHARE, ExportError, ReviewExport
+from detection.review import VAL_SHARE, ExportError, ReviewExport
 
 SOME_LOST, INTERRUPTED = 2, 130  # exit codes
 

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from detection.d3.errors import D3Error
-from detection.judging.active_checkpoint import active_checkpoint, load_detector
+from detection.judging import active_checkpoint, load_detector
 from detection.management.arguments import positive_int
 
 

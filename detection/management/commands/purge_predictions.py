@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from detection.errors import UnavailableError, database_errors
 from detection.management.arguments import duration
 from detection.models import Prediction, now
-from detection.upkeep.purging import purge_predictions
+from detection.upkeep import purge_predictions
 
 
 class Command(BaseCommand):

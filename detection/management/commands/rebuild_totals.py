@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from detection.errors import UnavailableError
 from detection.management.arguments import day
-from detection.statistics.usage import Period
-from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals
+from detection.statistics import Period
+from detection.upkeep import EPOCH, Recount, rebuild_totals
 
 
 class Command(BaseCommand):

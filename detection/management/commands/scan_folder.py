@@ -10,13 +10,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from detection.d3.errors import D3Error
-from detection.judging.detector import get_detector
-from detection.judging.drawing import percentage
-from detection.judging.predict import (
+from detection.errors import UnavailableError
+from detection.judging import (
     DEFAULT_BATCH_SIZE,
     Outcome,
-    UnavailableError,
     Upload,
+    get_detector,
+    percentage,
     predict_images,
 )
 from detection.management.interrupts import StopSignals
@@ -30,9 +30,8 @@ from detection.management.scan_report import (
     open_report,
 )
 from detection.models import PredictionBatch, Source
-from detection.records.batches import close_batch, open_batch
-from detection.sources.buckets import SCHEME, BucketError, BucketPrefix
-from detection.sources.folders import Listing, list_images
+from detection.records import close_batch, open_batch
+from detection.sources import SCHEME, BucketError, BucketPrefix, Listing, list_images
 
 SOME_UNREADABLE = 2  # exit code
 INTERRUPTED_BY = 128  # exit code of signal 0; shells add the signal's number

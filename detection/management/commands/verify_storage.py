@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import UnavailableError
 from detection.management.arguments import duration
-from detection.upkeep.verification import find_discrepancies, is_plausible
+from detection.upkeep import find_discrepancies, is_plausible
 
 
 class Command(BaseCommand):
