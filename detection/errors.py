@@ -1,4 +1,4 @@
-"""What the project depends on and may be down: whatever it raises becomes an error of ours."""
+"""What the service raises on purpose, and the outages of what it depends on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from pymongo.errors import PyMongoError
 
 
-class UnavailableError(Exception):
-    """Something that we depend on is down; the same request may succeed later."""
+class ServiceError(Exception):
+    """Base of what the service raises on purpose. ``str(error)`` is one plain sentence for users,
+    ``code`` one word for programs.
+    """
+
+    code = "invalid"
+
+
+class UnavailableError(ServiceError):
+    """Something that the service depends on is down. The same request may succeed later."""
 
     code = "unavailable"
 
@@ -29,7 +37,7 @@ class QueueFullError(UnavailableError):
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Raises DatabaseUnavailableError for a database that cannot be reached or refuses its work."""
+    """Raise DatabaseUnavailableError for a database that cannot be reached or refuses its work."""
     try:
         yield
     except Exception as error:
@@ -40,7 +48,7 @@ def database_errors() -> Iterator[None]:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises StorageUnavailableError for any error: storage backends have none in common."""
+    """Raise StorageUnavailableError for any error: storage backends have no common base class."""
     try:
         yield
     except Exception as error:
@@ -48,7 +56,9 @@ def storage_errors() -> Iterator[None]:
 
 
 def is_lost_database(error: BaseException) -> bool:
-    """SQL databases have classes for it; MongoDB's errors come bare or as the cause."""
+    """Whether the error is an outage of the database. SQL databases have classes for outages;
+    MongoDB's errors are raised as they are, or are the cause of a DatabaseError.
+    """
     if isinstance(error, OperationalError | InterfaceError | PyMongoError):
         return True
     return type(error) is DatabaseError and isinstance(error.__cause__, PyMongoError)

@@ -18,9 +18,11 @@ from django.utils.crypto import constant_time_compare
 from django.utils.deconstruct import deconstructible
 from storages.backends.s3 import S3Storage
 
+from detection.errors import ServiceError
 
-class LinkError(Exception):
-    """A link that gives no access; the message is one plain sentence."""
+
+class LinkError(ServiceError):
+    """The link gives no access."""
 
     code = "link_invalid"
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
 
+from detection.errors import ServiceError
+
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,8 +26,10 @@ class StoppedError(RuntimeError):
     """The batcher takes no more."""
 
 
-class CallerGoneError(Exception):
-    """Whoever asked went away before it was their turn; nothing was done for them."""
+class CallerGoneError(ServiceError):
+    """The caller went away before its items were processed."""
+
+    code = "client_hung_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ class Batcher(Generic[Key, Item, Result]):
             elif not entry.future.set_running_or_notify_cancel():
                 continue
             elif entry.is_gone():
-                entry.future.set_exception(CallerGoneError("The caller has gone."))
+                entry.future.set_exception(CallerGoneError("The client hung up."))
             else:
                 group.append(entry)
         self._waiting.extendleft(reversed(others))

@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from detection.d3.images.decoding import decode_image
-from detection.errors import database_errors, storage_errors
+from detection.errors import ServiceError, database_errors, storage_errors
 from detection.files import storage_key
 from detection.judging.detector import get_detector
 from detection.judging.drawing import draw_heatmap
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from detection.d3 import Detector
 
 
-class OtherModelError(Exception):
+class OtherModelError(ServiceError):
     """The record was made by another model than the one that runs now."""
 
     code = "other_model"

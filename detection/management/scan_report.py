@@ -20,6 +20,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from detection.d3.evaluation.html import STYLE
+from detection.errors import ServiceError
 from detection.files import cell
 from detection.judging import LABEL_COLOURS, Outcome, percentage
 from detection.models import Label
@@ -27,8 +28,8 @@ from detection.models import Label
 MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser
 
 
-class ReportError(Exception):
-    """A report that cannot be written; the message is one plain sentence."""
+class ReportError(ServiceError):
+    """The report cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Batches whose images are judged later, by workers."""
 
-from detection.queue.arrivals import BatchClosedError, TooManyQueuedError, store_images
+from detection.queue.arrivals import BatchClosedError, store_images
 from detection.queue.batches import (
     append_to_batch,
     finish_batches,
@@ -12,12 +12,10 @@ from detection.queue.batches import (
 from detection.queue.closing import count_waiting, refresh_counts
 from detection.queue.copies import copy_image
 from detection.queue.leases import has_waiting
-from detection.queue.webhooks import WebhookUrlError, deliver_due_webhooks, webhook_secret
+from detection.queue.webhooks import deliver_due_webhooks, webhook_secret
 
 __all__ = [
     "BatchClosedError",
-    "TooManyQueuedError",
-    "WebhookUrlError",
     "append_to_batch",
     "copy_image",
     "count_waiting",

@@ -14,7 +14,7 @@ from detection.d3.errors import ImageError
 from detection.d3.images.containers import image_format
 from detection.d3.images.decoding import check_size
 from detection.d3.runtime.ahead import run_ahead
-from detection.errors import UnavailableError, database_errors, storage_errors
+from detection.errors import ServiceError, UnavailableError, database_errors, storage_errors
 from detection.files import clean_filename
 from detection.judging import Upload, image_limits, name_of_original, open_upload
 from detection.models import PredictionBatch, QueuedImage
@@ -30,7 +30,7 @@ ADDING_TRIES = 50  # while others add to the same batch
 Item = TypeVar("Item")
 
 
-class BatchClosedError(Exception):
+class BatchClosedError(ServiceError):
     """The batch takes no more images."""
 
     code = "batch_closed"
@@ -41,7 +41,7 @@ class BatchClosedError(Exception):
         )
 
 
-class TooManyQueuedError(Exception):
+class TooManyQueuedError(ServiceError):
     """The batch would get more images than it may have."""
 
     code = "too_many_images"

@@ -34,7 +34,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
-from detection.errors import database_errors
+from detection.errors import ServiceError, database_errors
 from detection.models import PredictionBatch, now
 
 logger = logging.getLogger(__name__)
@@ -59,14 +59,14 @@ NAT64 = IPv6Network("64:ff9b::/96")
 Address = IPv4Address | IPv6Address
 
 
-class WebhookUrlError(Exception):
-    """No webhook is sent to this address; the message is one plain sentence."""
+class WebhookUrlError(ServiceError):
+    """No webhook is sent to this address."""
 
     code = "invalid_webhook_url"
 
 
-class WebhookError(Exception):
-    """The receiver did not take the message; the sentence is for the record."""
+class WebhookError(ServiceError):
+    """The receiver did not accept the webhook."""
 
 
 class GoneError(WebhookError):

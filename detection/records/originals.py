@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.core.files.storage import default_storage
 
-from detection.errors import storage_errors
+from detection.errors import ServiceError, storage_errors
 from detection.models import Prediction
 
 
-class OriginalLostError(Exception):
-    """The record's original is not in the storage; the message is one plain sentence."""
+class OriginalLostError(ServiceError):
+    """The record's original is not in the storage."""
 
     code = "original_lost"
 

@@ -17,7 +17,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import QuerySet
 
-from detection.errors import database_errors
+from detection.errors import ServiceError, database_errors
 from detection.models import Prediction, now
 from detection.records import count_review
 
@@ -32,8 +32,8 @@ AT_ONCE = 50  # candidates that are read together
 Review = Prediction.Review
 
 
-class ReviewError(Exception):
-    """A review that cannot be done; the message is one plain sentence."""
+class ReviewError(ServiceError):
+    """The review cannot be done."""
 
 
 class StaleDecisionError(ReviewError):

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from detection.errors import database_errors
+from detection.errors import ServiceError, database_errors
 from detection.files import cell
 from detection.judging import EXTENSIONS
 from detection.models import RECORD_ID, Label, Prediction
@@ -37,8 +37,8 @@ REVIEWED = (Prediction.Review.CONFIRMED, Prediction.Review.OVERTURNED)
 AT_ONCE = 200  # records that are in memory together
 
 
-class ExportError(Exception):
-    """An export that cannot be written; the message is one plain sentence."""
+class ExportError(ServiceError):
+    """The export cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Where images come from: folders, archives, buckets."""
 
-from detection.sources.archives import ArchiveError, ArchiveTooLargeError, images_in_archive
+from detection.sources.archives import ArchiveTooLargeError, images_in_archive
 from detection.sources.buckets import (
     SCHEME,
     BucketError,
@@ -15,7 +15,6 @@ from detection.sources.folders import HEAD_BYTES, Listing, list_images
 __all__ = [
     "HEAD_BYTES",
     "SCHEME",
-    "ArchiveError",
     "ArchiveTooLargeError",
     "BucketError",
     "BucketPrefix",

@@ -27,6 +27,7 @@ from django.conf import settings
 
 from detection.d3.errors import ImageError, UnsupportedImageError
 from detection.d3.images.containers import image_format
+from detection.errors import ServiceError
 from detection.files import clean_filename
 from detection.judging import Upload
 from detection.sources.folders import HEAD_BYTES, IMAGE_EXTENSIONS
@@ -69,8 +70,8 @@ DAMAGE = (
 )
 
 
-class ArchiveError(Exception):
-    """An archive that cannot be used; the message is one plain sentence."""
+class ArchiveError(ServiceError):
+    """The archive cannot be used."""
 
     code = "invalid_archive"
 

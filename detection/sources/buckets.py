@@ -10,7 +10,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.storage import default_storage
 
 from detection.d3.errors import ImageError
-from detection.errors import StorageUnavailableError, UnavailableError, storage_errors
+from detection.errors import (
+    ServiceError,
+    StorageUnavailableError,
+    UnavailableError,
+    storage_errors,
+)
 from detection.files import PresignedS3Storage
 from detection.sources.folders import IMAGE_EXTENSIONS
 from detection.upkeep import FOLDERS, TEMPORARY
@@ -19,8 +24,8 @@ SCHEME = "s3://"
 OWN_FOLDERS = (*FOLDERS, TEMPORARY, "seeded")
 
 
-class BucketError(Exception):
-    """Nothing can be read at this place; the message is one plain sentence."""
+class BucketError(ServiceError):
+    """Nothing can be read at this place."""
 
 
 @dataclass(frozen=True, slots=True)

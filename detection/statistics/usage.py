@@ -20,6 +20,7 @@ from django.db.models import Count, Sum
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 
+from detection.errors import ServiceError
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
 from detection.records import MICROSECOND, sees_all, totals, visible_predictions
 
@@ -45,8 +46,8 @@ class _Day(TruncDay):
         return f"SUBSTR({column}, 1, 10)", parameters
 
 
-class PeriodError(ValueError):
-    """Days that cannot be shown; the message is one plain sentence."""
+class PeriodError(ServiceError):
+    """The days cannot be shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,17 @@ from detection.d3.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from detection.errors import DatabaseUnavailableError, UnavailableError, database_errors
+from detection.errors import (
+    DatabaseUnavailableError,
+    ServiceError,
+    UnavailableError,
+    database_errors,
+)
+from detection.files import LinkError
 from detection.judging import CallerGoneError, OtherModelError
-from detection.queue import BatchClosedError, TooManyQueuedError, WebhookUrlError
+from detection.queue import BatchClosedError
 from detection.records import OriginalLostError
-from detection.sources import ArchiveError, ArchiveTooLargeError
+from detection.sources import ArchiveTooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -47,31 +53,33 @@ SENTENCES = {
     500: "Something went wrong on our side; the error has been logged.",
 }
 
-# Status, sentence and code by class: the first that fits decides. None: the error's own.
-KNOWN_ERRORS: list[tuple[type[Exception], int, str | None, str | None]] = [
-    (UnsupportedImageError, 415, None, None),
-    (ImageTooLargeError, 413, None, None),
-    (TooManyPixelsError, 413, None, None),
-    (ImageError, 400, None, None),
-    (ArchiveTooLargeError, 413, None, None),
-    (ArchiveError, 400, None, None),
-    (WebhookUrlError, 400, None, None),
-    (OriginalLostError, 404, None, None),
-    (OtherModelError, 409, None, None),
-    (BatchClosedError, 409, None, None),
-    (TooManyQueuedError, 400, None, None),
-    (UnavailableError, 503, None, None),
-    (CallerGoneError, 499, "The client hung up.", "client_hung_up"),  # as nginx counts them
-    (D3Error, 503, "The detector is not available.", "detector_unavailable"),
-    (TooManyFilesSent, 400, "The request has too many files.", "too_many_images"),
-    (TooManyFieldsSent, 400, "The request has too many fields.", "too_many_fields"),
-    (RequestDataTooBig, 413, SENTENCES[413], "request_too_large"),
-    (SuspiciousOperation, 400, SENTENCES[400], "bad_request"),
-    (BadRequest, 400, SENTENCES[400], "bad_request"),
-    (MultiPartParserError, 400, SENTENCES[400], "bad_request"),
-    (UnreadablePostError, 400, "The request ended before its body did.", "upload_interrupted"),
-    (Exception, 500, SENTENCES[500], "internal_server_error"),
-]
+# Statuses of errors that have a sentence and a code; the nearest class decides.
+STATUSES: dict[type[Exception], int] = {
+    ServiceError: 400,
+    ArchiveTooLargeError: 413,
+    BatchClosedError: 409,
+    CallerGoneError: 499,  # as nginx counts clients that hang up
+    LinkError: 403,
+    OriginalLostError: 404,
+    OtherModelError: 409,
+    UnavailableError: 503,
+    ImageError: 400,
+    ImageTooLargeError: 413,
+    TooManyPixelsError: 413,
+    UnsupportedImageError: 415,
+}
+# Status, sentence and code of the other errors; the nearest class decides.
+OTHER_ERRORS: dict[type[Exception], tuple[int, str, str]] = {
+    D3Error: (503, "The detector is not available.", "detector_unavailable"),
+    TooManyFilesSent: (400, "The request has too many files.", "too_many_images"),
+    TooManyFieldsSent: (400, "The request has too many fields.", "too_many_fields"),
+    RequestDataTooBig: (413, SENTENCES[413], "request_too_large"),
+    SuspiciousOperation: (400, SENTENCES[400], "bad_request"),
+    BadRequest: (400, SENTENCES[400], "bad_request"),
+    MultiPartParserError: (400, SENTENCES[400], "bad_request"),
+    UnreadablePostError: (400, "The request ended before its body did.", "upload_interrupted"),
+    Exception: (500, SENTENCES[500], "internal_server_error"),
+}
 
 
 class MissingImageError(APIException):
@@ -167,14 +175,11 @@ def _known_error(error: Exception, request) -> Response:
 
 
 def status_sentence_code(error: Exception) -> tuple[int, str, str]:
-    """Return what the answer says of an error."""
+    """Return the status, the sentence and the code that answer an error."""
     if isinstance(error, APIException):
         return error.status_code, str(error.detail), error.detail.code
-    return next(
-        (status, sentence or str(error), code or error.code)
-        for error_class, status, sentence, code in KNOWN_ERRORS
-        if isinstance(error, error_class)
-    )
+    nearest = next(each for each in type(error).__mro__ if each in STATUSES | OTHER_ERRORS)
+    return OTHER_ERRORS.get(nearest) or (STATUSES[nearest], str(error), error.code)
 
 
 def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from detection.d3 import Detector
 from detection.d3.images.decoding import DecodedImage, decode_image
-from detection.errors import database_errors, storage_errors
+from detection.errors import ServiceError, database_errors, storage_errors
 from detection.files import storage_key
 from detection.judging import Upload, draw_result, fitted, predict_images
 from detection.management.interrupts import StopSignals
@@ -45,8 +45,8 @@ Numbers = dict[str, dict[str, float]]
 Lap = dict[str, float]  # the seconds of each stage of one image
 
 
-class PreviousError(Exception):
-    """The numbers of an earlier run that cannot be used; the message is one plain sentence."""
+class PreviousError(ServiceError):
+    """The numbers of an earlier run cannot be used."""
 
 
 @dataclass(slots=True)

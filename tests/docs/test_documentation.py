@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import operator
 import re
 from collections.abc import Iterator
@@ -15,11 +14,8 @@ from django.core.management import get_commands
 from django.urls import resolve
 from rest_framework.exceptions import APIException
 
-from detection import errors as service_errors
 from detection.d3.errors import ImageError
-from detection.files import storage
-from detection.queue import arrivals, broker, closing, leases, webhooks
-from detection.sources import archives
+from detection.errors import ServiceError
 from detection.web import errors
 
 pytestmark = pytest.mark.stateless
@@ -134,17 +130,20 @@ def commands_named() -> list[str]:
 
 def codes_of_errors() -> set[str]:
     """Every code that is written down in the code, apart from REST framework's own."""
-    known = {code for _, _, _, code in errors.KNOWN_ERRORS if code}
-    classes = {ImageError, *ImageError.__subclasses__()}
-    classes |= {deeper for each in classes for deeper in each.__subclasses__()}
-    for module in (archives, arrivals, broker, closing, leases, storage, service_errors, webhooks):
-        classes |= {
-            each
-            for _, each in inspect.getmembers(module, inspect.isclass)
-            if each.__module__ == module.__name__ and hasattr(each, "code")
-        }
+    classes = {*subclasses(ServiceError), *subclasses(ImageError)}
     ours = [each for each in APIException.__subclasses__() if each.__module__ == errors.__name__]
-    return known | {each.code for each in classes} | {each.default_code for each in ours}
+    return (
+        {code for _, _, code in errors.OTHER_ERRORS.values()}
+        | {each.code for each in classes}
+        | {each.default_code for each in ours}
+    )
+
+
+def subclasses(base: type) -> Iterator[type]:
+    """The class and all below it."""
+    yield base
+    for each in base.__subclasses__():
+        yield from subclasses(each)
 
 
 def test_the_code_reads_variables():

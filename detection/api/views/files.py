@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from detection.files import LinkError, verify_link
-from detection.web.errors import error_response
+from detection.web.errors import error_response, status_sentence_code
 
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
@@ -31,7 +31,7 @@ def stored_file(request: HttpRequest, name: str) -> HttpResponseBase:
     try:
         verify_link(name=name, expires=expires, signature=signature)
     except LinkError as error:
-        return error_response(403, str(error), error.code)
+        return error_response(*status_sentence_code(error))
     try:
         file = default_storage.open(name)
     except FileNotFoundError:

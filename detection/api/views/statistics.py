@@ -13,7 +13,6 @@ from detection.api.serializers import StatisticsSerializer
 from detection.statistics import (
     DEFAULT_DAYS,
     MAX_DAYS,
-    PeriodError,
     count_predictions,
     count_predictions_by_day,
 )
@@ -52,8 +51,5 @@ class StatisticsViewSet(ViewSet):
     def list(self, request: Request) -> Response:
         query = StatisticsQuerySerializer.asked(request)
         count = count_predictions_by_day if "interval" in query else count_predictions
-        try:
-            figures = count(user=request.user, start=query.get("from"), end=query.get("to"))
-        except PeriodError as error:
-            raise serializers.ValidationError(str(error)) from error
+        figures = count(user=request.user, start=query.get("from"), end=query.get("to"))
         return Response(StatisticsSerializer(figures).data)
