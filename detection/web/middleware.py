@@ -15,6 +15,7 @@ from django.urls import reverse
 from rest_framework.exceptions import Throttled
 from rest_framework.throttling import BaseThrottle
 
+from d3site.request_id import request_id
 from detection import prometheus
 from detection.errors import UnavailableError
 from detection.models import new_id
@@ -27,7 +28,6 @@ from detection.web.errors import (
     status_sentence_code,
 )
 from detection.web.forms import FORM_ERRORS, read_form
-from detection.web.request_id import request_id
 from detection.web.throttling import LoginThrottle
 from detection.web.uploads import View, check_body_size, is_for_images, receive_files
 

@@ -51,14 +51,14 @@ def shown(value: object) -> str:
 
 
 def name_and_default(call: ast.Call) -> tuple[str, ast.expr | None] | None:
-    """Of ``env.str("NAME", default)`` and ``_path("NAME", default)``; None for other calls."""
+    """Of ``env.str("NAME", default)`` and ``env_path("NAME", default)``; None for other calls."""
     function = call.func
     reads = (
         isinstance(function, ast.Attribute)
         and isinstance(function.value, ast.Name)
         and function.value.id == "env"
         and function.attr != "read_env"
-    ) or (isinstance(function, ast.Name) and function.id == "_path")
+    ) or (isinstance(function, ast.Name) and function.id == "env_path")
     if not reads or not isinstance(call.args[0], ast.Constant):
         return None
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
@@ -69,8 +69,8 @@ def name_and_default(call: ast.Call) -> tuple[str, ast.expr | None] | None:
 def variables_read() -> dict[str, str | None]:
     """Variables that the code reads, with their defaults; None where these are no literals."""
     found: dict[str, str | None] = {}
-    for file in ("d3site/settings.py", "gunicorn.conf.py"):
-        tree = ast.parse((ROOT / file).read_text())
+    for file in (*(ROOT / "d3site/settings").glob("*.py"), ROOT / "gunicorn.conf.py"):
+        tree = ast.parse(file.read_text())
         # env.str("NAME", "") or "default"
         fallbacks = {
             id(node.values[0]): node.values[1]

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.stateless
 SHOW = """
 import json
 from django.conf import settings
-names = ["DEBUG", "SECRET_KEY", "MODEL_CHECKPOINT_PATH", "FALLBACK_CHECKPOINT", "CLIP_CACHE"]
+names = [
+    "DEBUG", "SECRET_KEY", "MODEL_CHECKPOINT_PATH", "FALLBACK_CHECKPOINT", "CLIP_CACHE",
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD",
+]
 print(json.dumps({name: str(getattr(settings, name)) for name in names}))
 """
 
@@ -51,6 +54,15 @@ def test_a_secret_key_makes_it_a_production_installation(tmp_path):
     assert given["DEBUG"] == "False"
     assert given["SECRET_KEY"] == "given by the operator"
     assert not (tmp_path / "secret_key").exists()
+
+
+def test_the_whole_domain_is_bound_to_https_only_where_it_is_asked_for(tmp_path):
+    names = ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD")
+    plain = settings_of_a_new_process(tmp_path, SECRET_KEY="given")
+    asked = settings_of_a_new_process(tmp_path, SECRET_KEY="given", **dict.fromkeys(names, "true"))
+
+    assert [plain[name] for name in names] == ["False", "False"]
+    assert [asked[name] for name in names] == ["True", "True"]
 
 
 def test_production_does_not_start_without_a_secret_key(tmp_path):

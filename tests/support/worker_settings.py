@@ -4,8 +4,9 @@ seconds.
 
 from __future__ import annotations
 
+from d3site.broker import beat_schedule
 from d3site.settings import *  # noqa: F403
-from d3site.settings import INSTALLED_APPS, beat_schedule
+from d3site.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.support.impatience.Impatience"]
 QUEUE_LEASE_SECONDS = 3

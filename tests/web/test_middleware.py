@@ -13,8 +13,8 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pythonjsonlogger.json import JsonFormatter
 
+from d3site.request_id import RequestIdFilter
 from detection.models import Prediction
-from detection.web.request_id import RequestIdFilter
 from tests.support.api import a_client, a_file, a_token, a_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

@@ -1,4 +1,4 @@
-"""Which request a line of the log belongs to."""
+"""The id of the request that a line of the log belongs to. Logging starts before Django's apps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds ``request_id`` to each record."""
+    """Add ``request_id`` to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
