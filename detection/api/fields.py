@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, time, timedelta
 
-from django.http import QueryDict
 from django.utils.dateparse import parse_date
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -35,17 +34,6 @@ class RecordIdField(serializers.RegexField):
     def __init__(self, **options) -> None:
         message = {"invalid": "This is not the id of a record (26 characters)."}
         super().__init__(f"^{RECORD_ID}$", error_messages=message, **options)
-
-
-def single_values(given: QueryDict) -> dict[str, str]:
-    """The values by name; raises ValidationError naming those that were sent several times.
-
-    A plain dictionary: in a QueryDict, REST framework takes a missing flag for false.
-    """
-    repeated = [name for name, values in given.lists() if len(values) > 1]
-    if repeated:
-        raise serializers.ValidationError({name: ["Send this once."] for name in repeated})
-    return given.dict()
 
 
 class FlagField(serializers.BooleanField):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 
-from detection.web.errors import error_page
+from detection.web import error_page
 
 STALE_FORM = "This page has been open for too long. Load it again, then send it once more."
 

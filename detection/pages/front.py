@@ -8,10 +8,9 @@ from rest_framework.throttling import BaseThrottle
 
 from detection.judging import predict_image
 from detection.models import Source
-from detection.pages.base import PageView
 from detection.pages.cards import card_of
-from detection.web.throttling import PredictThrottle, ReadThrottle
-from detection.web.uploads import admits_images, check_form, single_image
+from detection.pages.page_view import PageView
+from detection.web import PredictThrottle, ReadThrottle, admits_images, check_form, single_image
 
 SIGNED_OUT = "You are signed out. Sign in again, then send the image once more."
 

@@ -8,11 +8,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from detection.api.fields import single_values
-from detection.api.pagination import CursorField, newest_first
+from detection.api import CursorField, newest_first, single_values
 from detection.models import Label, Prediction
-from detection.pages.base import PageView
 from detection.pages.cards import UNCERTAIN, card_of, cards_of
+from detection.pages.page_view import PageView
 from detection.records import named, visible_predictions
 
 PAGE_SIZE = 20

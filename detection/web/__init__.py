@@ -1,0 +1,38 @@
+"""What the API and the pages share of HTTP: uploads, limits, errors, who asks."""
+
+from detection.web.admission import gate
+from detection.web.authentication import FormAuthentication
+from detection.web.errors import (
+    RETRY_AFTER_SECONDS,
+    as_outage,
+    envelope,
+    error_page,
+    error_response,
+    status_sentence_code,
+)
+from detection.web.throttling import PredictThrottle, ReadThrottle
+from detection.web.uploads import (
+    admits_images,
+    check_form,
+    images_or_archive,
+    several_images,
+    single_image,
+)
+
+__all__ = [
+    "RETRY_AFTER_SECONDS",
+    "FormAuthentication",
+    "PredictThrottle",
+    "ReadThrottle",
+    "admits_images",
+    "as_outage",
+    "check_form",
+    "envelope",
+    "error_page",
+    "error_response",
+    "gate",
+    "images_or_archive",
+    "several_images",
+    "single_image",
+    "status_sentence_code",
+]

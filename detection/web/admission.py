@@ -95,7 +95,7 @@ class Place:
         self.hold(Load(images=images - self.held.images))
 
 
-admission = Admission(
+gate = Admission(
     Load(
         requests=settings.MAX_WAITING_REQUESTS,
         images=settings.MAX_WAITING_REQUESTS * IMAGES_PER_REQUEST,

@@ -16,9 +16,9 @@ from django.core.exceptions import (
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
+from rest_framework import views  # not from it: REST framework's settings import this module first
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
-from rest_framework.views import exception_handler as drf_exception_handler
 
 from detection.d3.errors import (
     D3Error,
@@ -148,7 +148,7 @@ def exception_handler(error: Exception, context: dict) -> Response:
     error = as_outage(error)
     if isinstance(error, Http404):  # Django's own sentence names our classes
         error = NotFound(SENTENCES[404])
-    response = drf_exception_handler(error, context) or _known_error(error, context["request"])
+    response = views.exception_handler(error, context) or _known_error(error, context["request"])
     if not isinstance(response.data, dict) or "success" not in response.data:
         response.data = envelope(*_sentence_and_code(response.data))
     return response

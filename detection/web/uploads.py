@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from detection.errors import QueueFullError
 from detection.judging import Upload
 from detection.sources import images_in_archive
-from detection.web.admission import admission
+from detection.web.admission import gate
 from detection.web.errors import (
     LengthRequiredError,
     MissingImageError,
@@ -51,7 +51,7 @@ def admits_images(view: View) -> View:
     def admitted(self, request: Request, *args: object, **options: object) -> HttpResponse:
         try:
             with (
-                admission.place(size_bytes=body_size(request)) as request.place,
+                gate.place(size_bytes=body_size(request)) as request.place,
                 watch_connection(request),
             ):
                 return view(self, request, *args, **options)

@@ -23,8 +23,8 @@ def an_admission(*, requests: int = 2, images: int = 8, size_bytes: int = 10**6)
 def crowded(monkeypatch):
     """The service with room for two requests, of which so many are taken."""
     door = an_admission()
-    monkeypatch.setattr(uploads, "admission", door)
-    monkeypatch.setattr("detection.api.views.predictions.admission", door)
+    monkeypatch.setattr(uploads, "gate", door)
+    monkeypatch.setattr("detection.api.views.predictions.gate", door)
     with ExitStack() as others:
 
         def take(requests: int) -> Admission:

@@ -16,15 +16,22 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import FlagField, single_values
+from detection.api.fields import FlagField
+from detection.api.parameters import single_values
 from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.views.predict import ImageFileField, OptionsSerializer
 from detection.judging import predict_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
 from detection.queue import append_to_batch, broker, queue_batch, refresh_counts
 from detection.records import visible_batches
-from detection.web.throttling import PredictThrottle, ReadThrottle
-from detection.web.uploads import admits_images, check_form, images_or_archive, several_images
+from detection.web import (
+    PredictThrottle,
+    ReadThrottle,
+    admits_images,
+    check_form,
+    images_or_archive,
+    several_images,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser

@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from detection.files import LinkError, verify_link
-from detection.web.errors import error_response, status_sentence_code
+from detection.web import error_response, status_sentence_code
 
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",

@@ -27,7 +27,7 @@ from detection.judging import detector_notice, get_detector
 from detection.models import Prediction, new_id
 from detection.queue import broker, waiting_batches
 from detection.records import delete_files, take_back
-from detection.web.errors import RETRY_AFTER_SECONDS, envelope
+from detection.web import RETRY_AFTER_SECONDS, envelope
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.fields import FlagField, ScoreField, single_values
+from detection.api.fields import FlagField, ScoreField
+from detection.api.parameters import single_values
 from detection.api.serializers import PredictionResultSerializer
 from detection.judging import predict_image
 from detection.models import Source
-from detection.web.throttling import PredictThrottle
-from detection.web.uploads import admits_images, check_form, single_image
+from detection.web import PredictThrottle, admits_images, check_form, single_image
 
 
 @extend_schema_field(OpenApiTypes.BINARY)

@@ -18,14 +18,13 @@ from rest_framework.viewsets import ViewSet
 from detection.api import schema
 from detection.api.fields import FlagField, RecordIdField, ScoreField
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
+from detection.api.parameters import PeriodQuerySerializer
 from detection.api.permissions import MayDelete
-from detection.api.queries import PeriodQuerySerializer
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
 from detection.judging import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
 from detection.records import delete_prediction, named, visible_predictions
-from detection.web.admission import admission
-from detection.web.throttling import PredictThrottle
+from detection.web import PredictThrottle, gate
 
 HEATMAP_SECONDS = 3600  # that a browser may keep it
 LOOKUPS = {
@@ -185,7 +184,7 @@ class PredictionViewSet(ViewSet):
     def _heatmap_of(self, prediction: Prediction) -> File:
         if prediction.heatmap_image:
             return open_heatmap(prediction=prediction)
-        with admission.place():
+        with gate.place():
             return open_heatmap(prediction=prediction)
 
     def _find(self, pk: str) -> Prediction:

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.queries import PeriodQuerySerializer
+from detection.api.parameters import PeriodQuerySerializer
 from detection.api.serializers import StatisticsSerializer
 from detection.statistics import (
     DEFAULT_DAYS,

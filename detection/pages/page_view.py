@@ -12,8 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from detection.errors import DatabaseUnavailableError
-from detection.web.authentication import FormAuthentication
-from detection.web.errors import as_outage
+from detection.web import FormAuthentication, as_outage
 
 
 class PageAuthentication(FormAuthentication):

@@ -1,13 +1,24 @@
-"""What the serializers of query parameters share."""
+"""How the serializers read query parameters and form fields."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from detection.api.fields import MomentField, single_values
+from detection.api.fields import MomentField
+
+
+def single_values(given: QueryDict) -> dict[str, str]:
+    """Return the values by name, in a plain dictionary: in a QueryDict, REST framework reads a
+    missing flag as false. Raises ValidationError for names that were sent several times.
+    """
+    repeated = [name for name, values in given.lists() if len(values) > 1]
+    if repeated:
+        raise serializers.ValidationError({name: ["Send this once."] for name in repeated})
+    return given.dict()
 
 
 class PeriodQuerySerializer(serializers.Serializer):
