@@ -73,14 +73,15 @@ def check_api(**kwargs) -> list[CheckMessage]:
                 id="detection.E006",
             )
         )
+    rates = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
     problems += [
         Error(
-            f"{name} is {getattr(settings, name)!r}, which is no rate.",
-            hint=f"Set {name} to a rate like 60/min, or to nothing for no limit.",
+            f"THROTTLE_{scope.upper()} is {rates[scope]!r}, which is no rate.",
+            hint="Set it to a rate like 60/min, or to nothing for no limit.",
             id="detection.E007",
         )
-        for name in ("THROTTLE_PREDICT", "THROTTLE_READ", "THROTTLE_LOGIN")
-        if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", getattr(settings, name))
+        for scope in ("predict", "read", "login")
+        if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", rates[scope])
     ]
     return problems
 

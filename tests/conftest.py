@@ -11,6 +11,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.test import Client, TransactionTestCase
+from rest_framework.throttling import SimpleRateThrottle
 
 from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, default_cache
 from detection.queue import local_worker
@@ -188,6 +189,14 @@ def lost_storage(storage, tmp_path):
         return
     (tmp_path / "files").write_text("not a folder")  # so that even root cannot write into it
     yield
+
+
+@pytest.fixture
+def rates(monkeypatch) -> dict[str, str]:
+    """How often callers may ask in this test, by the scope of the throttle."""
+    rates = dict(SimpleRateThrottle.THROTTLE_RATES)
+    monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", rates)
+    return rates
 
 
 @pytest.fixture

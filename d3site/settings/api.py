@@ -28,8 +28,6 @@ if CACHES["default"]["BACKEND"].endswith("RedisCache"):
 
 # Access
 API_ACCESS = env.str("API_ACCESS", "open" if DEBUG else "token")
-THROTTLE_PREDICT = env.str("THROTTLE_PREDICT", "" if DEBUG else "60/min")
-THROTTLE_LOGIN = env.str("THROTTLE_LOGIN", "" if DEBUG else "10/min")
 THROTTLE_READ = env.str("THROTTLE_READ", "" if DEBUG else "600/min")
 KNOX_TOKEN_MODEL = "detection.AccessToken"
 REST_KNOX = {
@@ -48,6 +46,12 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["detection.api.permissions.MayUseApi"],
     "DEFAULT_THROTTLE_CLASSES": ["detection.web.throttling.ReadThrottle"],
+    "DEFAULT_THROTTLE_RATES": {
+        "predict": env.str("THROTTLE_PREDICT", "" if DEBUG else "60/min"),
+        "read": THROTTLE_READ,
+        "form": THROTTLE_READ,
+        "login": env.str("THROTTLE_LOGIN", "" if DEBUG else "10/min"),
+    },
     "NUM_PROXIES": TRUSTED_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",

@@ -1,11 +1,10 @@
-"""How often one token, or one address without a token, may ask."""
+"""Limits on the requests of one token, or of one address without a token."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
@@ -17,11 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 class _Throttle(SimpleRateThrottle):
-    """Counts in Django's cache. Without its cache it lets everybody through: a lost counter is no
-    reason to turn clients away."""
+    """Count requests in Django's cache. Allow every request while the cache is lost: a lost counter
+    is no reason to refuse clients.
+    """
 
     def get_rate(self) -> str | None:
-        return getattr(settings, f"THROTTLE_{self.scope.upper()}") or None
+        return super().get_rate() or None
 
     def get_cache_key(self, request: Request, view: APIView) -> str:
         return f"throttle:{self.scope}:{self._caller(request)}"
@@ -34,7 +34,7 @@ class _Throttle(SimpleRateThrottle):
             return True
 
     def wait(self) -> float:
-        """Seconds until a request is allowed, also where more were counted than are."""
+        """Return the seconds until a request is allowed, also after a batch above the rate."""
         return self.history[self.num_requests - 1] + self.duration - self.now
 
     def _caller(self, request: Request) -> str:
@@ -50,7 +50,7 @@ class ReadThrottle(_Throttle):
 
 
 class _AddressThrottle(_Throttle):
-    """By address, since nobody is signed in yet."""
+    """Count by address, for requests whose user is not known yet."""
 
     def _caller(self, request: HttpRequest) -> str:
         return f"address:{self.get_ident(request)}"
@@ -61,21 +61,18 @@ class LoginThrottle(_AddressThrottle):
 
 
 class FormThrottle(_AddressThrottle):
-    """Counts forms of callers who are not signed in, at the rate of reading requests."""
+    """Count forms of callers who are not signed in."""
 
     scope = "form"
 
-    def get_rate(self) -> str | None:
-        return settings.THROTTLE_READ or None
-
 
 class PredictThrottle(_Throttle):
-    """Counts images, not requests."""
+    """Count images, not requests."""
 
     scope = "predict"
 
     def charge(self, request: Request, view: APIView, images: int) -> None:
-        """Counts the further ``images`` of a request that was allowed as one."""
+        """Count further ``images`` of a request that was allowed as one."""
         if self.rate is None or images < 1:
             return
         try:

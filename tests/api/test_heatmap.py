@@ -96,8 +96,8 @@ def test_strangers_see_none(client, settings):
     assert_refused(client.get(path), 401, "not_authenticated")
 
 
-def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, settings):
-    settings.THROTTLE_PREDICT = "3/min"
+def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, rates):
+    rates["predict"] = "3/min"
     first, second = predicted(client), predicted(client)
     path = f"/api/predictions/{first['id']}/heatmap/"
 

@@ -61,8 +61,8 @@ def test_without_a_rate_nobody_is_turned_away(client):
     assert statuses(client.get(READ) for _ in range(20)) == [200] * 20
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(client, settings, stored_files):
-    settings.THROTTLE_PREDICT = "3/min"
+def test_who_asks_too_often_is_told_when_to_come_back(client, rates, stored_files):
+    rates["predict"] = "3/min"
 
     assert statuses(predicted(client) for _ in range(3)) == [200] * 3
     assert_too_many(client.post("/api/predict/", {"image": a_file()}))
@@ -70,8 +70,8 @@ def test_who_asks_too_often_is_told_when_to_come_back(client, settings, stored_f
     assert stored_files() == []
 
 
-def test_after_a_while_it_goes_on(client, settings):
-    settings.THROTTLE_READ = "2/second"
+def test_after_a_while_it_goes_on(client, rates):
+    rates["read"] = "2/second"
 
     while client.get(READ).status_code != 429:
         pass
@@ -79,9 +79,9 @@ def test_after_a_while_it_goes_on(client, settings):
     assert client.get(READ).status_code == 200
 
 
-def test_the_old_paths_are_counted_with_the_canonical_ones(client, settings):
-    settings.THROTTLE_PREDICT = "2/min"
-    settings.THROTTLE_READ = "2/min"
+def test_the_old_paths_are_counted_with_the_canonical_ones(client, rates):
+    rates["predict"] = "2/min"
+    rates["read"] = "2/min"
     for path in ("/predict", "/api/predict/"):
         assert predicted(client, path).status_code == 200
     for path in (READ, "/api/db/predictions/recent"):
@@ -93,9 +93,9 @@ def test_the_old_paths_are_counted_with_the_canonical_ones(client, settings):
     assert_too_many(client.get("/api/batches/01M84Q580AZZY3CNE3Y34WJ3B2/"))
 
 
-def test_predicting_and_reading_are_counted_apart(client, settings):
-    settings.THROTTLE_PREDICT = "1/min"
-    settings.THROTTLE_READ = "1/min"
+def test_predicting_and_reading_are_counted_apart(client, rates):
+    rates["predict"] = "1/min"
+    rates["read"] = "1/min"
 
     assert predicted(client).status_code == 200
     assert client.get(READ).status_code == 200
@@ -103,22 +103,22 @@ def test_predicting_and_reading_are_counted_apart(client, settings):
     assert_too_many(client.get(READ))
 
 
-def test_those_who_watch_the_service_are_not_counted(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_those_who_watch_the_service_are_not_counted(client, rates):
+    rates["read"] = "1/min"
 
     assert statuses(client.get("/health/live") for _ in range(3)) == [200] * 3
     assert statuses(client.get("/metrics") for _ in range(3)) == [200] * 3
 
 
-def test_each_address_is_counted_apart(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_each_address_is_counted_apart(client, rates):
+    rates["read"] = "1/min"
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
         assert client.get(READ, REMOTE_ADDR=address).status_code == 200
         assert_too_many(client.get(READ, REMOTE_ADDR=address))
 
 
-def test_each_token_is_counted_apart_wherever_it_comes_from(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_each_token_is_counted_apart_wherever_it_comes_from(client, rates):
+    rates["read"] = "1/min"
     ann, bob = a_user("ann"), a_user("bob")
     for token in (a_token(ann), a_token(ann), a_token(bob)):
         program = a_client(token)
@@ -128,23 +128,23 @@ def test_each_token_is_counted_apart_wherever_it_comes_from(client, settings):
     assert client.get(READ).status_code == 200
 
 
-def test_a_person_who_signed_in_is_counted_by_name(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_a_person_who_signed_in_is_counted_by_name(client, rates):
+    rates["read"] = "1/min"
     client.force_login(a_user("ann"))
 
     assert client.get(READ, REMOTE_ADDR="192.0.2.1").status_code == 200
     assert_too_many(client.get(READ, REMOTE_ADDR="192.0.2.2"))
 
 
-def test_a_client_cannot_choose_its_address(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_a_client_cannot_choose_its_address(client, rates):
+    rates["read"] = "1/min"
 
     assert client.get(READ, headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 200
     assert_too_many(client.get(READ, headers={"X-Forwarded-For": "192.0.2.2"}))
 
 
-def test_a_proxy_of_ours_tells_the_address(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_a_proxy_of_ours_tells_the_address(client, rates, settings):
+    rates["read"] = "1/min"
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
     for address in ("192.0.2.1", "192.0.2.2"):
         assert client.get(READ, headers={"X-Forwarded-For": address}).status_code == 200
@@ -153,30 +153,30 @@ def test_a_proxy_of_ours_tells_the_address(client, settings):
     assert_too_many(client.get(READ, headers=invented))
 
 
-def test_a_batch_counts_its_images(client, settings):
-    settings.THROTTLE_PREDICT = "5/min"
+def test_a_batch_counts_its_images(client, rates):
+    rates["predict"] = "5/min"
 
     assert statuses([batch_predicted(client, 3), batch_predicted(client, 2)]) == [200, 200]
     assert_too_many(predicted(client))
     assert_too_many(batch_predicted(client, 1))
 
 
-def test_a_batch_of_more_than_the_rate_is_told_when_to_come_back_as_well(client, settings):
-    settings.THROTTLE_PREDICT = "3/min"
+def test_a_batch_of_more_than_the_rate_is_told_when_to_come_back_as_well(client, rates):
+    rates["predict"] = "3/min"
 
     assert batch_predicted(client, 8).status_code == 200
     assert_too_many(predicted(client))
 
 
-def test_a_batch_that_is_refused_counts_as_one_request(client, settings):
-    settings.THROTTLE_PREDICT = "2/min"
+def test_a_batch_that_is_refused_counts_as_one_request(client, rates):
+    rates["predict"] = "2/min"
 
     assert statuses(batch_predicted(client, count) for count in (51, 51, 1)) == [400, 400, 429]
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_processes_count_together_in_a_shared_cache(client, settings, redis):
-    settings.THROTTLE_PREDICT = "4/min"
+def test_processes_count_together_in_a_shared_cache(client, rates, redis):
+    rates["predict"] = "4/min"
     batch_predicted(client, 2)
     elsewhere = RedisCache(redis.url, {})
     key = "throttle:predict:address:127.0.0.1"
@@ -189,8 +189,8 @@ def test_processes_count_together_in_a_shared_cache(client, settings, redis):
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_a_lost_cache_turns_nobody_away(client, settings, redis):
-    settings.THROTTLE_PREDICT = settings.THROTTLE_READ = "1/min"
+def test_a_lost_cache_turns_nobody_away(client, rates, redis):
+    rates["predict"] = rates["read"] = "1/min"
     redis.kill()
     try:
         start = time.monotonic()
@@ -203,8 +203,8 @@ def test_a_lost_cache_turns_nobody_away(client, settings, redis):
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_a_cache_that_hangs_turns_nobody_away(client, settings, redis):
-    settings.THROTTLE_READ = "1/min"
+def test_a_cache_that_hangs_turns_nobody_away(client, rates, redis):
+    rates["read"] = "1/min"
     client.get(READ)
     redis.hang()
     try:

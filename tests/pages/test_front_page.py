@@ -183,8 +183,8 @@ def test_other_methods_are_refused_with_a_page(client, method):
     assert "not allowed" in shown(response).text
 
 
-def test_who_sends_too_often_is_told_when_to_come_back(client, settings):
-    settings.THROTTLE_PREDICT = "2/min"
+def test_who_sends_too_often_is_told_when_to_come_back(client, rates):
+    rates["predict"] = "2/min"
     assert posted(client).status_code == 200
     assert client.post("/api/predict/", {"image": a_file()}).status_code == 200
 
@@ -196,8 +196,8 @@ def test_who_sends_too_often_is_told_when_to_come_back(client, settings):
     assert client.get("/").status_code == 200
 
 
-def test_who_reads_too_often_is_told_on_a_page(client, settings):
-    settings.THROTTLE_READ = "1/min"
+def test_who_reads_too_often_is_told_on_a_page(client, rates):
+    rates["read"] = "1/min"
 
     assert client.get("/").status_code == 200
     response = client.get("/history/")

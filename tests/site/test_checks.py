@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from detection.checks import (
+    check_api,
     check_device,
     check_model_checkpoint,
     check_precision,
@@ -77,6 +78,16 @@ def test_a_word_that_is_no_precision_is_an_error(settings):
     [error] = check_precision()
 
     assert "'half'" in error.msg
+
+
+def test_a_word_that_is_no_rate_is_an_error(settings):
+    assert check_api() == []
+    rates = {"predict": "60/min", "read": "often", "login": ""}
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+
+    [error] = check_api()
+
+    assert error.msg == "THROTTLE_READ is 'often', which is no rate."
 
 
 def test_production_needs_a_key_and_host_names(settings):

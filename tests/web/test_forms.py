@@ -31,16 +31,16 @@ def with_parts(count: int) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted(settings):
-    settings.THROTTLE_LOGIN = ""
+def nothing_counted(rates):
+    rates["login"] = ""
     cache.clear()
     yield
     cache.clear()
 
 
 @pytest.fixture
-def three_forms_a_minute(settings):
-    settings.THROTTLE_READ = "3/min"
+def three_forms_a_minute(rates):
+    rates["form"] = "3/min"
 
 
 @pytest.mark.parametrize("path", ["/", "/predict", "/api/predict/", "/batch_predict", A_BATCH])

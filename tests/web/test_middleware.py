@@ -173,8 +173,8 @@ def test_an_error_keeps_the_headers_of_the_answer_that_it_replaces(client, setti
 
 
 @pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
-def test_passwords_cannot_be_tried_without_end(client, settings, path):
-    settings.THROTTLE_LOGIN = "3/min"
+def test_passwords_cannot_be_tried_without_end(client, rates, path):
+    rates["login"] = "3/min"
     cache.clear()
 
     statuses = [client.post(path, {"username": "ann"}).status_code for _ in range(4)]
@@ -235,8 +235,8 @@ def by_a_browser(**options) -> Client:
 
 @pytest.mark.usefixtures("nothing_counted")
 @pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/", "/api/auth/login/"])
-def test_too_many_tries_to_sign_in_are_a_page(settings, path):
-    settings.THROTTLE_LOGIN = "1/min"
+def test_too_many_tries_to_sign_in_are_a_page(rates, path):
+    rates["login"] = "1/min"
     browser = by_a_browser()
     browser.post(path)
 
@@ -321,8 +321,8 @@ def test_addresses_of_the_api_answer_a_browser_in_json_too(path):
 
 @pytest.mark.usefixtures("nothing_counted")
 @pytest.mark.parametrize("accept", ["*/*", "application/json"])
-def test_a_client_of_the_api_is_never_answered_with_a_page(settings, accept):
-    settings.THROTTLE_LOGIN = "1/min"
+def test_a_client_of_the_api_is_never_answered_with_a_page(rates, accept):
+    rates["login"] = "1/min"
     client = Client(headers={"Accept": accept}, enforce_csrf_checks=True)
 
     assert client.get("/nothing").json()["code"] == "not_found"
