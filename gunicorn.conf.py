@@ -33,21 +33,21 @@ def _raise_descriptor_limit() -> int:
 
 wsgi_app = "d3site.wsgi:application"
 bind = f"{HOST}:{PORT}"
-worker_class = "d3site.patient_worker.PatientWorker"
+worker_class = "d3site.gunicorn_worker.DeadlineWorker"
 workers = 1
-# One for each request that waits for the model, and some for those that only read or are refused.
+# One for each request that may wait for the model, and some for requests that only read.
 threads = MAX_WAITING_REQUESTS + 16
 # Half of the open files are left for records, files, uploads and the model.
 worker_connections = min(1000, _raise_descriptor_limit() // 2)
-timeout = 120  # a large tower on a slow disk takes its time to load
-graceful_timeout = 120  # requests and batches that were accepted are finished
+timeout = 120  # seconds, for loading a large tower from a slow disk
+graceful_timeout = 120  # seconds, for finishing accepted requests and batches
 keepalive = 5
 limit_request_line = 8190  # a search in any script, percent-encoded
 control_socket_disable = True
 
 
 def on_starting(server) -> None:
-    """Without this, gunicorn tries a busy port for five seconds."""
+    """Exit at once when the port is busy; gunicorn itself retries for five seconds."""
     family = socket.AF_INET6 if ":" in HOST else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -60,16 +60,16 @@ def on_starting(server) -> None:
 
 
 def post_fork(server, worker) -> None:
-    """One heap for all threads. glibc would give every few of them one of their own, each as large
-    as its largest picture, and would give the memory of each inference back and take it again.
-    Other C libraries mostly have no such function.
+    """Use one heap for all threads. glibc would make several, each as large as its largest picture,
+    and would release and request the memory of each inference. Most other C libraries have no
+    such function.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def post_worker_init(worker) -> None:
-    """The detector is loaded after the fork: PyTorch's threads do not survive one."""
+    """Load the detector after the fork, which PyTorch's threads would not survive."""
     from django.conf import settings
     from django.core.checks import run_checks
 
@@ -86,7 +86,7 @@ def post_worker_init(worker) -> None:
         _give_up(worker, [str(error)])
     worker.log.info("%s on %s answers at http://%s", info.name, info.device, bind)
     if settings.API_ACCESS == "open" and not _is_loopback(HOST):
-        worker.log.warning("Everybody who reaches this address may use the API; see API_ACCESS.")
+        worker.log.warning("Anyone who can reach this address may use the API; see API_ACCESS.")
     resume_batches()
 
 
@@ -94,7 +94,7 @@ def worker_exit(server, worker) -> None:
     from detection.judging import finish_scoring
     from detection.queue import finish_batches
 
-    # Ctrl-C reaches every process of the terminal, and the master passes it on once more.
+    # Ctrl-C reaches every process of the terminal, and the master sends it once more.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     finish_batches()
@@ -106,7 +106,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _give_up(worker, problems: list[str]) -> None:
-    """Ends the master too: starting the worker again would not help."""
+    """End the master too: another worker would fail as well."""
     for problem in problems:
         worker.log.error("%s", problem)
     sys.exit(Arbiter.APP_LOAD_ERROR)

@@ -1,4 +1,4 @@
-"""The secret key of a project that nobody has configured yet."""
+"""The secret key of an installation without configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.utils import get_random_secret_key
 
 
 def kept_secret_key(path: Path) -> str:
-    """The key in the file ``path``; made on the first call, readable by its owner only."""
+    """Return the key in the file ``path``. The first call creates the file, for its owner only."""
     if not path.exists():
         _create(path, get_random_secret_key())
     return path.read_text().strip()
@@ -18,7 +18,7 @@ def kept_secret_key(path: Path) -> str:
 
 def _create(path: Path, key: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Linked into place in one step: of two processes that start at once, both read the same key.
+    # Linked in one step, so that two processes that start together read the same key.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret_key-") as draft:
         draft.write(key)
         draft.flush()

@@ -1,5 +1,5 @@
-"""A body that ends early is an error, not a shorter body: the form in it would lose its last files
-and fields, and the rest would be taken for what the client meant.
+"""A body that ends early is an error, not a shorter body: its form would lack the last files and
+fields, and look complete.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Application = Callable[[dict[str, Any], Callable], Iterable[bytes]]
 
 
 class WholeBody:
-    """A body of a known length. Raises ConnectionResetError where it ends before that."""
+    """A body of a known length. Raises ConnectionResetError if the body ends early."""
 
     def __init__(self, body: BinaryIO, length: int) -> None:
         self._body = body
@@ -43,7 +43,7 @@ class WholeBody:
 
 
 def whole_bodies(application: Application) -> Application:
-    """The application, which reads no body that is not whole to its end."""
+    """Wrap an application so that reading an incomplete body raises ConnectionResetError."""
 
     def wrapped(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         length = environ.get("CONTENT_LENGTH", "")

@@ -1,3 +1,5 @@
+"""The WSGI application, for gunicorn."""
+
 from __future__ import annotations
 
 import os

@@ -17,8 +17,8 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
-from d3site import patient_worker
-from d3site.patient_worker import PatientWorker
+from d3site import gunicorn_worker
+from d3site.gunicorn_worker import DeadlineWorker
 from d3site.wsgi import application
 from detection.models import Prediction, PredictionBatch
 from tests.support.api import a_user
@@ -35,13 +35,13 @@ SMUGGLED = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
-def worker(monkeypatch) -> PatientWorker:
+def worker(monkeypatch) -> DeadlineWorker:
     """As gunicorn makes it, but without processes and threads, and with the test's database."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
-    monkeypatch.setattr(patient_worker, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 0.3)
     config = Config()
-    worker = PatientWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
     worker.wsgi = application
     yield worker
     worker.tmp.close()
@@ -52,7 +52,7 @@ def worker(monkeypatch) -> PatientWorker:
 class Connection:
     """A client's end of a connection, and what the worker makes of the other one."""
 
-    def __init__(self, worker: PatientWorker) -> None:
+    def __init__(self, worker: DeadlineWorker) -> None:
         self.client, ours = socket.socketpair()
         self._worker = worker
         self._ours = TConn(worker.cfg, ours, ("127.0.0.1", 4000), ("127.0.0.1", 80))

@@ -1,4 +1,4 @@
-"""Gunicorn's threads wait for a client, but not forever: slow ones would hold them all."""
+"""Gunicorn's threads, with deadlines for slow clients, which would otherwise occupy all threads."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import time
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_SECONDS = 15.0  # for a request until its body has begun, whatever its size
-LEAST_RATE = 16 * 2**10  # bytes per second, on average, beyond that
+MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
 PART = 64 * 2**10  # bytes of the answer
 
 
-class PatientSocket(socket.socket):
-    """A connection whose client may take its time within limits; then it counts as hung up.
+class DeadlineSocket(socket.socket):
+    """A connection that counts as closed when its client is too slow.
 
-    Each byte received buys a little more time, so that large bodies may take longer.
+    Each byte received extends the deadline a little, so that large bodies may take longer.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -28,34 +28,34 @@ class PatientSocket(socket.socket):
         self._deadline = time.monotonic() + HEAD_SECONDS
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        impatience = self.gettimeout()  # gunicorn's own, while it closes
+        own_timeout = self.gettimeout()  # gunicorn's, while it closes the connection
         left = max(self._deadline - time.monotonic(), 0.001)
-        self.settimeout(left if impatience is None else min(left, impatience))
+        self.settimeout(left if own_timeout is None else min(left, own_timeout))
         try:
             data = super().recv(size, flags)
         except TimeoutError:
-            # No end of the body, which would make a whole request of what came of it.
+            # Not an end of the body, which would make a complete request of an incomplete one.
             raise TimeoutError(errno.ECONNRESET, "The client is too slow.") from None
         finally:
-            self.settimeout(impatience)
-        self._deadline += len(data) / LEAST_RATE
+            self.settimeout(own_timeout)
+        self._deadline += len(data) / MIN_RATE
         return data
 
     def sendall(self, data: bytes, flags: int = 0) -> None:
-        self.settimeout(SENDING_SECONDS)  # counts for a file that is sent next, too
+        self.settimeout(SENDING_SECONDS)  # also for a file that is sent next
         whole = memoryview(data)
         try:
             for start in range(0, len(whole), PART):
                 super().sendall(whole[start : start + PART], flags)
         except TimeoutError as error:
-            raise BrokenPipeError(errno.EPIPE, "The client takes no answer.") from error
+            raise BrokenPipeError(errno.EPIPE, "The client reads no answer.") from error
 
 
-class PatientWorker(ThreadWorker):
+class DeadlineWorker(ThreadWorker):
     def handle(self, conn: TConn) -> object:
-        """One request of a connection, in a thread."""
-        if not conn.initialized:  # later it may be one of TLS, which must stay what it is
-            conn.sock = PatientSocket(conn.sock)
-        if isinstance(conn.sock, PatientSocket):
+        """Handle one request of a connection, in a thread."""
+        if not conn.initialized:  # later it may be a TLS connection, which must not be replaced
+            conn.sock = DeadlineSocket(conn.sock)
+        if isinstance(conn.sock, DeadlineSocket):
             conn.sock.begin_request()
         return super().handle(conn)

@@ -13,8 +13,8 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
-from d3site import patient_worker
-from d3site.patient_worker import PatientSocket, PatientWorker
+from d3site import gunicorn_worker
+from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker
 
 pytestmark = pytest.mark.stateless
 
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.stateless
 @pytest.fixture
 def connection(monkeypatch):
     """A client, and our end of its connection."""
-    monkeypatch.setattr(patient_worker, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(patient_worker, "SENDING_SECONDS", 0.2)
+    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(gunicorn_worker, "SENDING_SECONDS", 0.2)
     client, server = socket.socketpair()
-    with client, PatientSocket(server) as ours:
+    with client, DeadlineSocket(server) as ours:
         yield client, ours
 
 
@@ -77,7 +77,7 @@ def test_each_request_of_a_connection_has_time_of_its_own(connection):
 
 def test_a_shorter_time_limit_of_the_server_counts(connection, monkeypatch):
     _, ours = connection
-    monkeypatch.setattr(patient_worker, "HEAD_SECONDS", 3600)
+    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 3600)
     ours.begin_request()
     ours.settimeout(0.01)
 
@@ -104,7 +104,7 @@ def test_each_part_of_a_large_answer_has_time_of_its_own(connection, monkeypatch
     ours.sendall(answer)
 
     assert b"".join(parts) == answer
-    assert max(map(len, parts)) == patient_worker.PART
+    assert max(map(len, parts)) == gunicorn_worker.PART
 
 
 def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
@@ -113,7 +113,7 @@ def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(file)
     config = Config()
     config.set("certfile", str(file))
-    worker = PatientWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
     worker.wsgi = says_hello
     client, server = socket.socketpair()
     connection = TConn(config, server, ("127.0.0.1", 4000), ("127.0.0.1", 443))
