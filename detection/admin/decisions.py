@@ -10,12 +10,10 @@ from django.db import DatabaseError
 
 from detection.errors import DatabaseUnavailableError, database_errors
 from detection.models import Prediction
-from detection.review import Decided, decisions
+from detection.review import decide
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
-
-TAKEN_BACK = "Took the decision back."
 
 logger = logging.getLogger(__name__)
 
@@ -28,22 +26,18 @@ def decide_and_log(
     revision: int,
     note: str = "",
 ) -> None:
-    """What ``review.decide`` does, with its errors, and a line that says who did it.
+    """Decide, and log who decided. Raises what ``review.decide`` raises.
 
-    The decision stands also where the line cannot be written; then the process's own log has it.
+    The decision stands even if the admin's log cannot be written; then the process's log has it.
     """
-    decisions.decide(
-        prediction=prediction, status=status, reviewer=reviewer, revision=revision, note=note
-    )
-    _log_what_stands(reviewer, prediction, _sentence(prediction))
-
-
-def undo_and_log(
-    *, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided
-) -> None:
-    """What ``review.undo`` does, with a line as of ``decide_and_log``."""
-    decisions.undo(prediction=prediction, reviewer=reviewer, revision=revision, before=before)
-    _log_what_stands(reviewer, prediction, TAKEN_BACK)
+    decide(prediction=prediction, status=status, reviewer=reviewer, revision=revision, note=note)
+    sentence = _sentence(prediction)
+    try:
+        log_decision(user=reviewer, prediction=prediction, sentence=sentence)
+    except (DatabaseUnavailableError, DatabaseError):
+        logger.exception(
+            "The admin's log lacks what %s decided on %s: %s", reviewer, prediction.pk, sentence
+        )
 
 
 def log_decision(*, user: AbstractUser, prediction: Prediction, sentence: str) -> None:
@@ -54,15 +48,6 @@ def log_decision(*, user: AbstractUser, prediction: Prediction, sentence: str) -
 def log_deletion(*, user: AbstractUser, prediction: Prediction) -> None:
     """Raises UnavailableError."""
     _log(user, prediction, DELETION, "Deleted with its files.")
-
-
-def _log_what_stands(user: AbstractUser, prediction: Prediction, sentence: str) -> None:
-    try:
-        log_decision(user=user, prediction=prediction, sentence=sentence)
-    except (DatabaseUnavailableError, DatabaseError):
-        logger.exception(
-            "The admin's log lacks what %s decided on %s: %s", user, prediction.pk, sentence
-        )
 
 
 def _log(user: AbstractUser, prediction: Prediction, flag: int, sentence: str) -> None:
@@ -77,12 +62,12 @@ def _log(user: AbstractUser, prediction: Prediction, flag: int, sentence: str) -
 
 
 def _sentence(prediction: Prediction) -> str:
-    """``Overturned: REAL instead of FAKE.`` and the reviewer's note."""
+    """Return ``Overturned: REAL instead of FAKE.`` and the reviewer's note."""
     status = prediction.Review(prediction.review_status)
     sentences = {
         status.CONFIRMED: f"Confirmed: {prediction.label}.",
         status.OVERTURNED: f"Overturned: {prediction.label_in_force} instead of"
         f" {prediction.label}.",
-        status.UNREVIEWED: TAKEN_BACK,
+        status.UNREVIEWED: "Undone: open again.",
     }
     return f"{sentences[status]} {prediction.review_note}".strip()

@@ -1,4 +1,4 @@
-"""The review screen: one prediction after the other, the least certain first.
+"""The review screen shows one prediction after the other, the least certain first.
 
 Each page is a form that works without JavaScript; its script adds keys, zoom and the evidence map.
 """
@@ -17,17 +17,16 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from detection.admin import cells
-from detection.admin.decisions import decide_and_log, undo_and_log
+from detection.admin.decisions import decide_and_log
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.errors import database_errors
 from detection.judging import percentage, picture_place
 from detection.models import Label, Prediction
 from detection.records import same_bytes
-from detection.review import Decided, StaleDecisionError
-from detection.review import decisions as service
+from detection.review import StaleDecisionError, claim, claim_next, count_waiting, pass_over
 
 PERMISSION = "detection.review_prediction"
-MAX_COUNTED = 100  # of what waits: a full count of a long queue takes long
+MAX_COUNTED = 100  # predictions in the queue: counting all of a long queue is slow
 SHOWN_BY_BROWSERS = {"JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP"}
 
 View = Callable[..., HttpResponse]
@@ -44,7 +43,7 @@ class Decision:
 
 class NoteField(forms.CharField):
     def to_python(self, value: Any) -> str:
-        """Line ends count as one character, as in the browser."""
+        """Count a line end as one character, as browsers do."""
         return super().to_python(value).replace("\r\n", "\n")
 
 
@@ -57,20 +56,20 @@ class DecisionForm(forms.Form):
 
     @property
     def complaint(self) -> str:
-        """One sentence for the first thing that is wrong."""
+        """One sentence about the first error."""
         field, [error, *_] = next(iter(self.errors.items()))
         return f"{self[field].label}: {error}"
 
 
 def moderators_only(view: View) -> View:
-    """A page of the admin for those who may review; others are told so."""
+    """Make the view a page of the admin for users who may review, and a notice for others."""
 
     @wraps(view)
     def allowed(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
         if request.user.has_perm(PERMISSION):
             return view(request, *arguments, **options)
         return _notice(
-            request, "Only moderators can review", "Ask an administrator to add you to them.", 403
+            request, "Only moderators can review", "Ask an administrator for the permission.", 403
         )
 
     return admin.site.admin_view(allowed)
@@ -79,23 +78,23 @@ def moderators_only(view: View) -> View:
 @moderators_only
 @require_GET
 def review_next(request: HttpRequest) -> HttpResponse:
-    """Opens the prediction that the model is least sure of and nobody else has."""
-    remembered = ReviewSession(request.session)
+    """Open the least certain prediction that no other moderator has open."""
+    session = ReviewSession(request.session)
     if "again" in request.GET:
-        remembered.look_at_skipped_again()
-    prediction = service.claim_next(reviewer=request.user, skipped=remembered.skipped)
+        session.clear_skipped()
+    prediction = claim_next(reviewer=request.user, skipped=session.skipped)
     if prediction:
         return redirect("review", prediction.pk)
-    sentence = "Each prediction has been reviewed, or another moderator is looking at it."
+    sentence = "Every prediction is reviewed, or open at another moderator."
     return _notice(
-        request, "Nothing is waiting", sentence, last=remembered.last, skipped=remembered.skipped
+        request, "The queue is empty", sentence, last=session.last, skipped=session.skipped
     )
 
 
 @moderators_only
 @require_http_methods(["GET", "POST"])
 def review(request: HttpRequest, pk: str) -> HttpResponse:
-    """Shows one prediction and keeps it for whoever looks at it; takes their decision."""
+    """Show one prediction, reserved for the moderator who opens it, and carry out the decision."""
     prediction = _find(pk)
     if prediction is None:
         return _gone(request, pk)
@@ -127,66 +126,34 @@ def _carry_out(
     request: HttpRequest, prediction: Prediction, *, decision: str, revision: int, note: str
 ) -> HttpResponse:
     """Raises StaleDecisionError."""
-    remembered = ReviewSession(request.session)
+    session = ReviewSession(request.session)
     if decision == Decision.SKIP:
         _skip(request, prediction, note)
-        remembered.skip(prediction.pk)
+        session.skip(prediction.pk)
         return redirect("review-next")
-    if decision == Decision.UNDO:
-        _undo(request, prediction, revision, remembered.before(prediction.pk, revision))
-        remembered.cannot_undo(prediction.pk)
-        return redirect("review", prediction.pk)
-    before = _decided(prediction)
+    is_undo = decision == Decision.UNDO
+    if is_undo and prediction.review_status == Prediction.Review.UNREVIEWED:
+        raise StaleDecisionError("This prediction has no decision that could be undone.")
     decide_and_log(
         prediction=prediction,
         status=Decision.STATUSES[decision],
         reviewer=request.user,
         revision=revision,
-        note=note,
+        note=prediction.review_note if is_undo else note,
     )
+    if is_undo:
+        session.cannot_undo(prediction.pk)
+        messages.info(request, "Undone; this prediction is open again.")
+        return redirect("review", prediction.pk)
     words = _decided_words(prediction)
-    remembered.decided(LastDecision.on(prediction, words=words, before=before))
+    session.decided(LastDecision(prediction.pk, prediction.review_revision, words))
     return redirect("review-next")
 
 
 def _skip(request: HttpRequest, prediction: Prediction, note: str) -> None:
     if prediction.review_status == Prediction.Review.UNREVIEWED:
-        service.pass_over(prediction=prediction, reviewer=request.user, note=note)
-    messages.info(request, f"Skipped {prediction.original_filename}; it still waits.")
-
-
-def _decided(prediction: Prediction) -> Decided | None:
-    """The decision in force; None for an open record."""
-    if prediction.review_status == Prediction.Review.UNREVIEWED:
-        return None
-    return Decided(
-        status=prediction.review_status,
-        reviewer_pk=str(prediction.reviewer_id or ""),
-        reviewed_at=prediction.reviewed_at,
-        note=prediction.review_note,
-    )
-
-
-def _undo(
-    request: HttpRequest, prediction: Prediction, revision: int, before: Decided | None
-) -> None:
-    """What was decided before is in force again. Where nothing was, or nobody remembers, what was
-    noted stays: the record is opened again with it.
-    """
-    if prediction.review_status == Prediction.Review.UNREVIEWED:
-        raise StaleDecisionError("There is no decision to take back any more.")
-    if before:
-        undo_and_log(prediction=prediction, reviewer=request.user, revision=revision, before=before)
-        messages.info(request, "Taken back; what was decided before is in force again.")
-        return
-    decide_and_log(
-        prediction=prediction,
-        status=Decision.STATUSES[Decision.UNDO],
-        reviewer=request.user,
-        revision=revision,
-        note=prediction.review_note,
-    )
-    messages.info(request, "Taken back; decide again.")
+        pass_over(prediction=prediction, reviewer=request.user, note=note)
+    messages.info(request, f"Skipped {prediction.original_filename}; it is still in the queue.")
 
 
 def _decided_words(prediction: Prediction) -> str:
@@ -205,9 +172,9 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:
     obstacle = _claim(request, prediction)
-    remembered = ReviewSession(request.session)
-    remembered.visit(prediction.pk)
-    last = remembered.last
+    session = ReviewSession(request.session)
+    session.visit(prediction.pk)
+    last = session.last
     context = {
         "title": prediction.original_filename,
         "prediction": prediction,
@@ -219,42 +186,43 @@ def _page(
         "other_label": Label.REAL if prediction.is_fake else Label.FAKE,
         "reviewed": prediction.review_status != Prediction.Review.UNREVIEWED,
         "same_bytes": [(each, cells.verdict(each)) for each in same_bytes(prediction)],
-        "waiting": _waiting_words(),
+        "queue_length": _queue_length(),
         "problem": problem,
         "obstacle": obstacle if obstacle != problem else "",
         "may_decide": not obstacle,
         "note": prediction.review_note if note is None else note,
-        "previous": remembered.previous(prediction.pk),
-        "following": remembered.following(prediction.pk),
+        "previous": session.previous(prediction.pk),
+        "following": session.following(prediction.pk),
         "last": last if last and last.pk != prediction.pk else None,
     }
     return _response(request, "admin/review.html", context, status)
 
 
 def _claim(request: HttpRequest, prediction: Prediction) -> str:
-    """Why the prediction cannot be kept for this moderator, in a sentence; empty: it is, or need
-    not be, as somebody has decided."""
+    """Reserve an open prediction for this moderator. Return why that failed, in a sentence; empty
+    if the moderator may decide.
+    """
     if prediction.review_status != Prediction.Review.UNREVIEWED:
         return ""
     try:
-        service.claim(prediction=prediction, reviewer=request.user)
+        claim(prediction=prediction, reviewer=request.user)
     except StaleDecisionError as error:
         return str(error)
     return ""
 
 
-def _waiting_words() -> str:
-    waiting = service.count_waiting(most=MAX_COUNTED + 1)
+def _queue_length() -> str:
+    waiting = count_waiting(most=MAX_COUNTED + 1)
     if waiting > MAX_COUNTED:
-        return f"More than {MAX_COUNTED} are waiting"
-    return f"{waiting} {'is' if waiting == 1 else 'are'} waiting"
+        return f"More than {MAX_COUNTED} in the queue"
+    return f"{waiting} in the queue"
 
 
 def _gone(request: HttpRequest, pk: str) -> HttpResponse:
-    remembered = ReviewSession(request.session)
-    remembered.forget(pk)
-    sentence = "It has been deleted, or never was."
-    return _notice(request, "There is no such prediction", sentence, 404, last=remembered.last)
+    session = ReviewSession(request.session)
+    session.forget(pk)
+    sentence = "It was deleted, or the address is wrong."
+    return _notice(request, "There is no such prediction", sentence, 404, last=session.last)
 
 
 def _notice(
@@ -267,6 +235,6 @@ def _notice(
 def _response(
     request: HttpRequest, template: str, context: dict[str, Any], status: int
 ) -> HttpResponse:
-    """Without the admin's sidebar: pictures side by side need the room."""
+    """Render without the admin's sidebar: pictures side by side need the width."""
     context = admin.site.each_context(request) | {"is_nav_sidebar_enabled": False} | context
     return TemplateResponse(request, template, context, status=status)

@@ -1,13 +1,25 @@
 """Decisions of moderators, and their export as a data set."""
 
-from detection.review.decisions import Decided, ReviewError, StaleDecisionError
+from detection.review.decisions import (
+    ReviewError,
+    StaleDecisionError,
+    claim,
+    claim_next,
+    count_waiting,
+    decide,
+    pass_over,
+)
 from detection.review.export import VAL_SHARE, ExportError, ReviewExport
 
 __all__ = [
     "VAL_SHARE",
-    "Decided",
     "ExportError",
     "ReviewError",
     "ReviewExport",
     "StaleDecisionError",
+    "claim",
+    "claim_next",
+    "count_waiting",
+    "decide",
+    "pass_over",
 ]

@@ -9,11 +9,9 @@ or none.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import QuerySet
 
@@ -38,16 +36,6 @@ class ReviewError(ServiceError):
 
 class StaleDecisionError(ReviewError):
     """The record is no longer as the moderator saw it, or another one has it on the screen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A decision as it was in force; ``reviewer_pk`` is empty when nobody was left to name."""
-
-    status: str
-    reviewer_pk: str
-    reviewed_at: datetime | None
-    note: str
 
 
 def unreviewed_predictions() -> QuerySet[Prediction]:
@@ -117,25 +105,6 @@ def decide(
         **UNCLAIMED,
     }
     with database_errors():
-        _decide_or_refuse(prediction, reviewer, revision, changes)
-
-
-def undo(*, prediction: Prediction, reviewer: AbstractUser, revision: int, before: Decided) -> None:
-    """Takes back the decision that ``reviewer`` sees at ``revision``; what was decided ``before``
-    is in force again, with its note and in the name of whoever decided it.
-
-    Raises StaleDecisionError and UnavailableError as ``decide`` does. Then nothing is changed.
-    """
-    with database_errors():
-        changes = {
-            "review_status": before.status,
-            "reviewer": _person(before.reviewer_pk),
-            "reviewed_at": before.reviewed_at,
-            "updated_at": now(),
-            "review_note": before.note,
-            "review_revision": revision + 1,
-            **UNCLAIMED,
-        }
         _decide_or_refuse(prediction, reviewer, revision, changes)
 
 
@@ -214,11 +183,6 @@ def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -
     for name, value in changes.items():
         setattr(prediction, name, value)
     return True
-
-
-def _person(pk: str) -> AbstractUser | None:
-    """None also for one who has been deleted since."""
-    return get_user_model().objects.filter(pk=pk).first() if pk else None
 
 
 def _waits(prediction: Prediction) -> bool:

@@ -151,7 +151,7 @@ def test_the_end_of_the_queue_is_a_page_of_its_own(installation, service, page, 
         assert_shown(page, name)
         press(page, "s" if name == names[2] else "c")
 
-    assert_shown(page, "Nothing is waiting")
+    assert_shown(page, "The queue is empty")
     assert serious_problems(page) == []
     press(page, "ArrowRight")
     assert_shown(page, names[2])
@@ -310,7 +310,7 @@ def test_nobody_is_left_out(installation, service, viewport, scheme):
         problems += serious_problems(page)
         page.go_back()
         page.goto(page.url)
-        expect(page.get_by_role("button", name="Take back")).to_be_visible()
+        expect(page.get_by_role("button", name="Reopen")).to_be_visible()
         problems += serious_problems(page)
 
     assert problems == []

@@ -1,4 +1,4 @@
-"""Decisions on the review screen: what is written, refused, and taken back."""
+"""Decisions on the review screen: what is written, refused, and undone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_after_a_decision_the_next_one_opens(moderator, moderator_client):
     assert "Overturned to REAL: unsure.jpg" in text(page)
     assert stored(certain).claimed_by == moderator
     page = decided(moderator_client, certain, "confirm")
-    assert "Nothing is waiting" in text(page)
+    assert "The queue is empty" in text(page)
     assert "Confirmed as FAKE: test.jpg" in text(page)
 
 
@@ -49,7 +49,7 @@ def test_every_decision_is_in_the_log_of_the_admin(moderator, moderator_client):
     assert said == [
         "Confirmed: FAKE. It has six fingers.",
         "Overturned: REAL instead of FAKE.",
-        "Took the decision back.",
+        "Undone: open again.",
     ]
     assert {(entry.user_id, entry.object_id) for entry in entries} == {
         (moderator.pk, prediction.pk)
@@ -61,7 +61,7 @@ def test_two_moderators_are_given_different_records(moderator_client, other_clie
 
     assert shown(moderator_client.get(NEXT, follow=True)) == first.pk
     assert shown(other_client.get(NEXT, follow=True)) == second.pk
-    assert "Nothing is waiting" in text(signed_in(a_moderator("cleo")).get(NEXT))
+    assert "The queue is empty" in text(signed_in(a_moderator("cleo")).get(NEXT))
 
 
 def test_what_another_one_has_is_shown_without_a_form(moderator, moderator_client, other_client):
@@ -99,7 +99,7 @@ def test_a_stale_decision_is_refused_and_what_was_written_stays(
         "sure",
     )
     assert LogEntry.objects.count() == 1
-    # Having seen it, they may decide anew.
+    # Having seen it, they may decide again.
     decided(moderator_client, prediction, "overturn")
     assert stored(prediction).reviewer == moderator
 
@@ -141,14 +141,14 @@ def test_skipped_ones_come_last_for_this_moderator(moderator_client, other_clien
     page = decided(moderator_client, first, "skip", note="Who knows this place?")
 
     assert shown(page) == second.pk
-    assert "Skipped test.jpg; it still waits." in text(page)
+    assert "Skipped test.jpg; it is still in the queue." in text(page)
     assert stored(first).review_status == REVIEW.UNREVIEWED
     page = other_client.get(NEXT, follow=True)
     assert shown(page) == first.pk
     assert "Who knows this place?" in text(page)
     decided(other_client, first, "skip", note="Who knows this place?")
     page = decided(moderator_client, second, "skip")
-    assert "Go through those that you skipped" in text(page)
+    assert "Review the skipped predictions" in text(page)
     assert shown(moderator_client.get(f"{NEXT}?again", follow=True)) == first.pk
 
 
@@ -161,7 +161,7 @@ def test_undo_takes_the_last_decision_back_and_opens_it_again(moderator, moderat
     page = decided(moderator_client, first, "undo", revision=seen)
 
     assert shown(page) == first.pk
-    assert "Taken back; decide again." in text(page)
+    assert "Undone; this prediction is open again." in text(page)
     assert "hasty</textarea>" in page.content.decode()
     assert "Confirmed as" not in text(page)
     assert (stored(first).review_status, stored(first).claimed_by) == ("unreviewed", moderator)
@@ -169,67 +169,30 @@ def test_undo_takes_the_last_decision_back_and_opens_it_again(moderator, moderat
     assert shown(decided(moderator_client, first, "overturn")) == second.pk
 
 
-def test_undo_restores_the_decision_of_another_one(
-    moderator, moderator_client, other_client, client
-):
+def test_undo_opens_a_record_that_was_decided_before(moderator_client, other_client):
     prediction = a_prediction()
     decided(moderator_client, prediction, "confirm", note="mine")
-    before = stored(prediction)
-    decided(other_client, prediction, "overturn")
+    decided(other_client, prediction, "overturn", note="I doubt it")
 
     page = decided(other_client, prediction, "undo", revision=2)
 
     record = stored(prediction)
-    assert (record.review_status, record.reviewer) == (REVIEW.CONFIRMED, moderator)
-    assert (record.review_note, record.reviewed_at) == ("mine", before.reviewed_at)
     assert shown(page) == prediction.pk
-    assert "Taken back; what was decided before is in force again." in text(page)
-    assert "Confirmed by mod on" in text(page)
+    assert (record.review_status, record.reviewer) == (REVIEW.UNREVIEWED, None)
+    assert record.review_note == "I doubt it"
     last = LogEntry.objects.order_by("action_time", "pk").last()
-    assert (last.user.username, last.get_change_message()) == ("bob", "Took the decision back.")
-    # That was one decision; nothing more is remembered.
-    decided(other_client, prediction, "undo")
-    assert (stored(prediction).review_status, stored(prediction).review_note) == (
-        REVIEW.UNREVIEWED,
-        "mine",
-    )
+    assert last.user.username == "bob"
+    assert last.get_change_message() == "Undone: open again. I doubt it"
 
 
-def test_undo_of_a_change_of_mind_restores_the_first_decision(moderator, moderator_client):
-    prediction = a_prediction()
-    decided(moderator_client, prediction, "confirm", note="first")
-    decided(moderator_client, prediction, "overturn", note="second")
-
-    decided(moderator_client, prediction, "undo")
-
-    record = stored(prediction)
-    assert (record.review_status, record.review_note) == (REVIEW.CONFIRMED, "first")
-    assert record.reviewer == moderator
-
-
-def test_who_remembers_another_decision_only_opens_the_record(moderator_client, other_client):
+def test_any_decision_can_be_undone(moderator_client, other_client):
     prediction = a_prediction()
     decided(other_client, prediction, "confirm", note="first")
-    decided(moderator_client, prediction, "overturn", note="second")
-    decided(other_client, prediction, "confirm", note="third")
 
     decided(moderator_client, prediction, "undo")
 
     assert (stored(prediction).review_status, stored(prediction).reviewer) == ("unreviewed", None)
-    assert stored(prediction).review_note == "third"
-
-
-def test_a_session_of_an_older_version_can_still_undo(moderator_client):
-    prediction = a_prediction()
-    decided(moderator_client, prediction, "confirm")
-    session = moderator_client.session
-    last = {"pk": prediction.pk, "revision": 1, "words": "Confirmed as FAKE: test.jpg"}
-    session["review"] = {"visited": [], "skipped": [], "last": last}
-    session.save()
-
-    decided(moderator_client, prediction, "undo")
-
-    assert stored(prediction).review_status == REVIEW.UNREVIEWED
+    assert stored(prediction).review_note == "first"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +212,7 @@ def test_a_decision_without_its_line_in_the_log_stands(
     for decision, status in (
         ("confirm", REVIEW.CONFIRMED),
         ("overturn", REVIEW.OVERTURNED),
-        ("undo", REVIEW.CONFIRMED),
+        ("undo", REVIEW.UNREVIEWED),
     ):
         caplog.clear()
         page = decided(moderator_client, prediction, decision)
@@ -261,7 +224,7 @@ def test_a_decision_without_its_line_in_the_log_stands(
         sentence = {
             "confirm": "Confirmed: FAKE.",
             "overturn": "Overturned: REAL instead of FAKE.",
-            "undo": "Took the decision back.",
+            "undo": "Undone: open again.",
         }[decision]
         assert record.getMessage() == (
             f"The admin's log lacks what mod decided on {prediction.pk}: {sentence}"
@@ -290,7 +253,7 @@ def test_a_stale_undo_is_refused(moderator_client, other_client):
     assert "Confirmed as" not in text(moderator_client.get(NEXT))
 
 
-def test_nothing_is_taken_back_twice(moderator_client):
+def test_nothing_is_undone_twice(moderator_client):
     prediction = a_prediction()
     decided(moderator_client, prediction, "confirm")
     decided(moderator_client, prediction, "undo", revision=1)
@@ -298,4 +261,4 @@ def test_nothing_is_taken_back_twice(moderator_client):
     page = decided(moderator_client, prediction, "undo", revision=2)
 
     assert page.status_code == 409
-    assert alerts(page) == ["There is no decision to take back any more."]
+    assert alerts(page) == ["This prediction has no decision that could be undone."]

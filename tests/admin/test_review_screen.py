@@ -33,7 +33,7 @@ def test_moderators_are_shown_the_least_certain(moderator, moderator_client):
     assert "51.0 %" in page
     assert "FAKE above 50.0 %" in page
     assert "UNCERTAIN" in page
-    assert "2 are waiting" in page
+    assert "2 in the queue" in page
     assert stored(unsure).claimed_by == moderator
 
 
@@ -87,7 +87,7 @@ def test_a_reviewed_record_says_who_when_and_why(moderator_client):
     assert "Overturned by mod on" in text(page)
     assert "REAL is in force" in text(page)
     assert "Its shadows are right.</textarea>" in page.content.decode()
-    assert "Take back" in text(page)
+    assert "Reopen" in text(page)
     assert stored(prediction).claimed_by is None
 
 
@@ -174,7 +174,7 @@ def test_the_file_speaks_for_itself(moderator_client):
     for words in (
         "64 × 48 pixels, 120.6\xa0KB (123456 bytes)".replace("\xa0", " "),
         "Camera Canon EOS R6",
-        "GIMP 2.10 Both as the file claims; easily forged.",
+        "GIMP 2.10 Both are what the file claims; they are easily forged.",
         "b" * 64,
         "API, from reporter",
         "d3-test 1",
@@ -194,7 +194,7 @@ def test_what_browsers_do_not_show_can_be_downloaded(moderator_client, image_for
 def test_an_original_that_was_not_kept_is_a_sentence(moderator_client):
     page = moderator_client.get(url(a_prediction(original_image="")))
 
-    assert "The original was not kept." in text(page)
+    assert "The original was not stored." in text(page)
 
 
 def test_other_records_of_the_same_bytes_are_linked(moderator_client):
@@ -230,7 +230,7 @@ def test_a_long_queue_is_not_counted_to_its_end(moderator_client, monkeypatch):
     monkeypatch.setattr("detection.admin.review.MAX_COUNTED", 2)
     predictions = [a_prediction() for _ in range(3)]
 
-    assert "More than 2 are waiting" in text(moderator_client.get(url(predictions[0])))
+    assert "More than 2 in the queue" in text(moderator_client.get(url(predictions[0])))
 
 
 @pytest.mark.usefixtures("lost_storage")

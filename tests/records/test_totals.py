@@ -23,7 +23,7 @@ from detection.models import Prediction, Total, now
 from detection.records import totals
 from detection.records.deleting import delete_prediction
 from detection.records.writing import delete_predictions, write_prediction, write_predictions
-from detection.review.decisions import Decided, ReviewError, decide, undo
+from detection.review.decisions import ReviewError, decide
 from detection.statistics.usage import (
     Period,
     count_groups,
@@ -111,7 +111,7 @@ class History:
         self.owners = owners
 
     def happen(self) -> None:
-        events = [self.write] * 5 + [self.review] * 4 + [self.undo, self.delete, self.take_back]
+        events = [self.write] * 5 + [self.review] * 5 + [self.delete, self.take_back]
         self.chance.choice(events)()
 
     def any_record(self) -> Prediction | None:
@@ -133,16 +133,6 @@ class History:
             revision = record.review_revision - outdated
             status = self.chance.choice(Prediction.Review.values)
             decide(prediction=record, status=status, reviewer=self.moderator, revision=revision)
-
-    def undo(self) -> None:
-        if record := self.any_record():
-            before = Decided(self.chance.choice(Prediction.Review.values), "", None, "")
-            undo(
-                prediction=record,
-                reviewer=self.moderator,
-                revision=record.review_revision,
-                before=before,
-            )
 
     def delete(self) -> None:
         """Somebody has read it a while ago; it has been reviewed since."""

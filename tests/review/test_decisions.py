@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 
@@ -17,7 +16,7 @@ from detection.errors import DatabaseUnavailableError
 from detection.models import Prediction, now
 from detection.records.duplicates import MAX_SAME, same_bytes
 from detection.review import decisions
-from detection.review.decisions import Decided, StaleDecisionError
+from detection.review.decisions import StaleDecisionError
 from tests.support.factories import a_prediction
 from tests.support.people import a_moderator
 from tests.support.settings import ON_SERVERS
@@ -206,60 +205,6 @@ def test_nothing_is_taken_back_that_somebody_else_has_changed(ann, bob):
     confirm(prediction, bob, revision=2, status=REVIEW.UNREVIEWED)
     with pytest.raises(StaleDecisionError, match="has changed since you opened it"):
         confirm(prediction, ann, revision=1)
-
-
-def decision_of(prediction: Prediction) -> Decided:
-    return Decided(
-        status=prediction.review_status,
-        reviewer_pk=str(prediction.reviewer_id or ""),
-        reviewed_at=prediction.reviewed_at,
-        note=prediction.review_note,
-    )
-
-
-def test_undo_puts_the_decision_before_in_force_again(ann, bob):
-    prediction = a_prediction()
-    confirm(prediction, ann, note="mine")
-    before, confirmed_at = decision_of(prediction), prediction.updated_at
-    confirm(prediction, bob, status=REVIEW.OVERTURNED)
-
-    decisions.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
-
-    for record in (prediction, stored(prediction)):
-        assert decision_of(record) == before
-        assert (record.reviewer, record.label_in_force) == (ann, "FAKE")
-        assert record.review_revision == 3
-        assert record.updated_at >= confirmed_at == record.reviewed_at
-
-
-def test_a_stale_undo_changes_nothing(ann, bob):
-    prediction = a_prediction()
-    confirm(prediction, ann, note="mine")
-    before = decision_of(prediction)
-    confirm(prediction, bob, status=REVIEW.OVERTURNED)
-    confirm(stored(prediction), ann, status=REVIEW.OVERTURNED, note="you are right")
-
-    with pytest.raises(StaleDecisionError, match="has been overturned by ann meanwhile"):
-        decisions.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
-
-    assert stored(prediction).review_note == "you are right"
-    assert stored(prediction).review_revision == 3
-
-
-@pytest.mark.parametrize("is_known", [True, False])
-def test_undo_names_nobody_who_is_gone(ann, bob, is_known):
-    prediction = a_prediction()
-    confirm(prediction, ann, note="mine")
-    before = decision_of(prediction)
-    confirm(prediction, bob, status=REVIEW.OVERTURNED)
-    ann.delete()
-    if not is_known:
-        before = replace(before, reviewer_pk="")
-
-    decisions.undo(prediction=prediction, reviewer=bob, revision=2, before=before)
-
-    assert stored(prediction).review_status == REVIEW.CONFIRMED
-    assert stored(prediction).reviewer is None
 
 
 def test_whoever_holds_a_record_is_not_told_that_they_look_at_it(ann, bob):
