@@ -44,7 +44,7 @@ ERROR_EXAMPLES = {
         "(JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC).",
     ),
     429: ("throttled", "Request was throttled. Expected available in 7 seconds."),
-    500: ("internal_server_error", "Something went wrong on our side; the error has been logged."),
+    500: ("internal_server_error", "An internal error occurred; it has been logged."),
     503: ("database_unavailable", "The database cannot be reached."),
 }
 READING_ERRORS = (400, 401, 429, 500, 503)

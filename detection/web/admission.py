@@ -1,6 +1,7 @@
-"""How many requests with images are let in at a time; the others are told at once to come later.
+"""The gate limits how many requests with images are in the service at a time.
 
-Whoever is let in waits in order and is answered. Requests that only read need no place.
+Admitted requests are answered in order. The others are refused at once. Requests that only read do
+not pass the gate.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from django.conf import settings
 
 from detection.errors import QueueFullError
 
-IMAGES_PER_REQUEST = 4  # on average: so many are let in with all the requests together
-REQUESTS_OF_MOST_BYTES = 5  # as many bodies of the largest size may be in memory or on their way
+IMAGES_PER_REQUEST = 4  # on average, over all admitted requests
+MAX_LARGEST_BODIES = 5  # of the largest size, in memory or being received
 
 
 @dataclass(slots=True)
 class Load:
-    """What is let in, or may be."""
+    """What is admitted, or the limit of it."""
 
     requests: int = 0
     images: int = 0
@@ -45,7 +46,7 @@ class Load:
 
 
 class Admission:
-    """The door. Somebody who comes alone is let in whatever they bring: there are other limits."""
+    """A gate. It admits any single request, whatever its size: other limits apply to that."""
 
     def __init__(self, limit: Load) -> None:
         self._limit = limit
@@ -54,7 +55,7 @@ class Admission:
 
     @contextmanager
     def place(self, *, size_bytes: int = 0) -> Iterator[Place]:
-        """A place for a request with one image and a body of that size, until the block is left.
+        """Hold a place for a request with one image and a body of this size until the block ends.
 
         Raises QueueFullError.
         """
@@ -66,12 +67,12 @@ class Admission:
             self.leave(place.held)
 
     def enter(self, load: Load, *, held: Load) -> None:
-        """Lets in ``load`` beside what its owner has ``held`` until now. Raises QueueFullError."""
+        """Admit ``load`` for a request that holds ``held`` already. Raises QueueFullError."""
         with self._lock:
             after = self._inside.plus(load)
             is_alone = self._inside == held
             if not (is_alone or after.fits(self._limit)):
-                raise QueueFullError("Too many images are waiting already; try again later.")
+                raise QueueFullError("Too many images are being judged; try again later.")
             self._inside = after
 
     def leave(self, load: Load) -> None:
@@ -80,7 +81,7 @@ class Admission:
 
 
 class Place:
-    """What one request holds."""
+    """The part of the limit that one request holds."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -91,7 +92,7 @@ class Place:
         self.held = self.held.plus(load)
 
     def hold_images(self, images: int) -> None:
-        """For a request that turned out to have so many. Raises QueueFullError."""
+        """Correct the number of images of the request. Raises QueueFullError."""
         self.hold(Load(images=images - self.held.images))
 
 
@@ -99,6 +100,6 @@ gate = Admission(
     Load(
         requests=settings.MAX_WAITING_REQUESTS,
         images=settings.MAX_WAITING_REQUESTS * IMAGES_PER_REQUEST,
-        size_bytes=settings.MAX_REQUEST_BYTES * REQUESTS_OF_MOST_BYTES,
+        size_bytes=settings.MAX_REQUEST_BYTES * MAX_LARGEST_BODIES,
     )
 )

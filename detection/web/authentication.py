@@ -1,3 +1,5 @@
+"""Tokens of programs and sessions of people."""
+
 from __future__ import annotations
 
 from drf_spectacular.authentication import SessionScheme
@@ -9,7 +11,7 @@ from rest_framework.request import Request
 
 
 class BearerAuthentication(TokenAuthentication):
-    """``Authorization: Bearer <token>``, with a token of ``manage.py create_token``."""
+    """Accept ``Authorization: Bearer <token>`` with a token of ``manage.py create_token``."""
 
     def authenticate_credentials(self, token: bytes) -> tuple:
         if not token.isascii():
@@ -18,12 +20,12 @@ class BearerAuthentication(TokenAuthentication):
             return super().authenticate_credentials(token)
         except AuthenticationFailed as error:
             raise AuthenticationFailed(
-                "This token is not valid; it may have expired or been revoked."
+                "This token is not valid. It may have expired, or been revoked."
             ) from error
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
-    """What the OpenAPI document says about it."""
+    """The OpenAPI document's description of BearerAuthentication."""
 
     target_class = BearerAuthentication
     name = "bearerAuth"
@@ -34,10 +36,12 @@ class BearerScheme(OpenApiAuthenticationExtension):
 
 
 class FormAuthentication(SessionAuthentication):
-    """A person who is signed in, in a browser."""
+    """Accept the session of a person who signed in with a browser."""
 
     def enforce_csrf(self, request: Request) -> None:
-        """The check passes over a body that breaks off; the view would see an empty form then."""
+        """Raise for a body that breaks off. The check itself ignores it, and the view would see an
+        empty form.
+        """
         if request.method == "POST":
             request.POST  # noqa: B018  raises UnreadablePostError
         super().enforce_csrf(request)

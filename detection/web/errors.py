@@ -1,4 +1,4 @@
-"""One envelope for every error: ``{"success": false, "error": sentence, "code": word}``."""
+"""Every error has one envelope: ``{"success": false, "error": sentence, "code": word}``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from detection.d3.errors import (
     UnsupportedImageError,
 )
 from detection.errors import (
-    DatabaseUnavailableError,
     ServiceError,
     UnavailableError,
     database_errors,
@@ -48,9 +47,9 @@ SENTENCES = {
     401: "Sign in, or send a token.",
     403: "You have no access to this.",
     404: "There is nothing at this address.",
-    405: "This address does not take that method.",
+    405: "This address does not support this method.",
     413: "The request is too large.",
-    500: "Something went wrong on our side; the error has been logged.",
+    500: "An internal error occurred; it has been logged.",
 }
 
 # Statuses of errors that have a sentence and a code; the nearest class decides.
@@ -112,7 +111,7 @@ class TooManyPartsError(APIException):
 class FilesRefusedError(APIException):
     status_code = 413
     default_code = "files_refused"
-    default_detail = "This address takes no files."
+    default_detail = "This address accepts no files."
 
 
 class LengthRequiredError(APIException):
@@ -128,7 +127,9 @@ def envelope(sentence: str, code: str) -> dict:
 def error_response(
     status: int, sentence: str | None = None, code: str | None = None
 ) -> JsonResponse:
-    """The envelope for code outside of REST framework; by default what the status says."""
+    """Return the envelope, for code outside of REST framework. Sentence and code default to the
+    status's own.
+    """
     standard = HTTPStatus(status)
     body = envelope(
         sentence or SENTENCES.get(status, f"{standard.phrase}."), code or standard.name.lower()
@@ -137,14 +138,14 @@ def error_response(
 
 
 def error_page(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
-    """The same for people; it asks neither who reads it nor anything else of the database."""
+    """Return a page for people. The page needs no query, not even for the user."""
     request.user = AnonymousUser()
     context = {"error": sentence, "status": status}
     return render(request, "pages/error.html", context, status=status)
 
 
 def exception_handler(error: Exception, context: dict) -> Response:
-    """REST framework's hook: each exception of a view becomes the envelope, none a traceback."""
+    """Return the envelope for an exception of a view. This is REST framework's hook."""
     error = as_outage(error)
     if isinstance(error, Http404):  # Django's own sentence names our classes
         error = NotFound(SENTENCES[404])
@@ -155,14 +156,14 @@ def exception_handler(error: Exception, context: dict) -> Response:
 
 
 def as_outage(error: Exception) -> Exception:
-    """A lost database fails wherever it is asked first: it may be while telling who asks."""
+    """Return DatabaseUnavailableError for an error of a lost database, other errors as they are.
+    The first query of a request may be anywhere, also in the authentication.
+    """
     try:
         with database_errors():
             raise error
-    except DatabaseUnavailableError as unavailable:
-        return unavailable
-    except Exception:
-        return error
+    except Exception as result:
+        return result
 
 
 def _known_error(error: Exception, request) -> Response:
@@ -183,7 +184,7 @@ def status_sentence_code(error: Exception) -> tuple[int, str, str]:
 
 
 def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:
-    """One line, since there may be thousands while something is down."""
+    """Log one line: there may be thousands of them during an outage."""
     reason = str(error.__cause__ or error).partition("\n")[0]
     logger.warning("%s %s: %s %s", request.method, request.path, error, reason)
 
@@ -193,7 +194,7 @@ def _headers(status: int) -> dict[str, str]:
 
 
 def _sentence_and_code(data: dict | list) -> tuple[str, str]:
-    """REST framework gives one detail, or messages by field; people read one sentence."""
+    """Return one sentence for REST framework's detail, or for its messages by field."""
     if isinstance(data, dict) and "detail" in data:
         return str(data["detail"]), data["detail"].code
     return _sentence(data), "invalid"

@@ -1,5 +1,5 @@
-"""Forms that come without images: small, without files, and within these limits before anything
-reads them. The check of a form's token reads the body before the caller is known.
+"""Limits on forms without images. They apply before anything reads the body, since the check of a
+form's CSRF token reads the body of unknown callers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from detection.web.throttling import FormThrottle
 from detection.web.uploads import body_size, check_small_body
 
 MAX_PARTS = 20
-MAX_ANONYMOUS_FORMS = 8  # read at a time, so that slow clients leave threads for the others
+MAX_ANONYMOUS_FORMS = 8  # read at a time, so that slow clients do not occupy all threads
 MULTIPART = "multipart/form-data"
 FORM_TYPES = {MULTIPART, "application/x-www-form-urlencoded"}
 # What ``read_form`` raises
@@ -35,7 +35,7 @@ _anonymous_forms = threading.BoundedSemaphore(MAX_ANONYMOUS_FORMS)
 
 
 class NoFiles(FileUploadHandler):
-    """Refuse files; for every request whose view does not take images."""
+    """Refuse files, in every request whose view accepts no images."""
 
     def new_file(self, *description: object, **options: object) -> None:
         raise FilesRefusedError
@@ -48,7 +48,7 @@ class NoFiles(FileUploadHandler):
 
 
 def read_form(request: HttpRequest) -> None:
-    """Read the form of a request without images, so that views find it read.
+    """Parse the form of a request without images. Views use the parsed form.
 
     Raises RequestTooLargeError, TooManyPartsError, FilesRefusedError, Throttled, QueueFullError,
     DatabaseUnavailableError, and what Django raises for a body that is no form: FORM_ERRORS.
@@ -66,7 +66,7 @@ def read_form(request: HttpRequest) -> None:
     if not throttle.allow_request(request, None):
         raise Throttled(throttle.wait())
     if not _anonymous_forms.acquire(blocking=False):
-        raise QueueFullError("Too many forms are being read already; try again later.")
+        raise QueueFullError("Too many forms are being read; try again later.")
     try:
         _read(request)
     finally:
@@ -80,7 +80,7 @@ def _read(request: HttpRequest) -> None:
 
 
 def _check_parts(request: HttpRequest) -> None:
-    """Django counts fields and named files only; other parts take its time as well."""
+    """Raise TooManyPartsError. Django counts fields and named files only, but parses all parts."""
     boundary = b"--" + request.content_params.get("boundary", "").encode(errors="replace")
     if request.body.count(boundary) > MAX_PARTS + 1:  # and the one at the end
-        raise TooManyPartsError(f"The form has too many parts; at most {MAX_PARTS} are taken.")
+        raise TooManyPartsError(f"The form has too many parts; at most {MAX_PARTS} are allowed.")

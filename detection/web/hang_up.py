@@ -1,4 +1,4 @@
-"""Whether the client of a request still waits for its answer; known under gunicorn only."""
+"""Detects clients that hang up before their answer. Works under gunicorn only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.http import HttpRequest
 
 from detection.judging import is_caller_gone
 
-# Linux tells that the client sends no more; elsewhere only a broken connection is noticed.
+# Linux reports a client that closed its side; other systems report broken connections only.
 HUNG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 @contextmanager
 def watch_connection(request: HttpRequest) -> Iterator[None]:
-    """Within it, scores that the client of ``request`` does not wait for any more are not made."""
+    """Cancel the scoring of ``request`` in this block if its client hangs up."""
     connection = request.META.get("gunicorn.socket")
     if connection is None:
         yield
@@ -31,7 +31,7 @@ def watch_connection(request: HttpRequest) -> Iterator[None]:
 
 
 def has_hung_up(connection: socket.socket) -> bool:
-    """Nothing is read: what a client has sent ahead is left for its next request."""
+    """Whether the client closed the connection. Reads nothing: sent bytes may be a next request."""
     watch = select.poll()
     try:
         watch.register(connection, HUNG_UP)

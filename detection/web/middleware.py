@@ -1,4 +1,4 @@
-"""Around every request: its record in the log and the metrics, and errors in one envelope."""
+"""Middleware: the log and the metrics of requests, errors in one envelope, limits on bodies."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ logger = logging.getLogger("detection.requests")
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
-# What programs ask, whatever they accept
+# Addresses for programs, whatever they accept
 API = ("/api/", "/predict", "/batch_predict", "/health", "/metrics", "/files/")
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def request_record(get_response: GetResponse) -> GetResponse:
-    """One line in the log for each request, with an id that the client gets as well.
+    """Log one line for each request, with an id that the client receives as well.
 
-    Only the path is logged: the query of a link to a file is a key to it.
+    Only the path is logged: the query of a link to a file gives access to the file.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -87,7 +87,7 @@ def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> 
 
 
 def _route(request: HttpRequest) -> str:
-    """The pattern of the address, so that there are few; unknown addresses are one."""
+    """Return the pattern of the address. All unknown addresses count as one."""
     match = request.resolver_match
     return simplify_regex(match.route) if match else "unknown"
 
@@ -105,7 +105,7 @@ def _is_json(response: HttpResponse) -> bool:
 def _refusal(
     request: HttpRequest, status: int, sentence: str | None = None, code: str | None = None
 ) -> HttpResponse:
-    """A page for people who look at pages, else the envelope."""
+    """Return a page for people at pages, else the envelope."""
     envelope = error_response(status, sentence, code)
     if not _is_for_people(request):
         return envelope
@@ -126,7 +126,7 @@ def _refusal_of(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _is_for_people(request: HttpRequest) -> bool:
-    """A browser at an address that is none of the API; signing in to the API is for people too."""
+    """Whether a browser asks for a page. Signing in to the browsable API is a page too."""
     if "text/html" not in request.headers.get("Accept", ""):
         return False
     login = reverse("rest_framework:login").removesuffix("login/")
@@ -134,9 +134,9 @@ def _is_for_people(request: HttpRequest) -> bool:
 
 
 class JsonErrors:
-    """Replaces Django's error pages, those of DEBUG included, by the envelope or a page of ours.
+    """Replace Django's error pages, also those of DEBUG, by the envelope or by a page of this site.
 
-    Pages that people read are left alone: the admin's, those of the browsable API, stale forms.
+    Keep the pages of the admin and of the browsable API, and the page about a stale form.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -154,7 +154,7 @@ class JsonErrors:
         return refusal
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """A lost database outside of REST framework: in the admin, at the login."""
+        """Answer an outage outside of REST framework: in the admin, at the login."""
         error = as_outage(error)
         return _refusal_of(request, error) if isinstance(error, UnavailableError) else None
 
@@ -167,8 +167,8 @@ class JsonErrors:
 
 
 class BodyLimits:
-    """Refuses a body that is too large for any request, and a form that is more than small where no
-    images are taken, before anything else reads them.
+    """Refuse a body that is too large for any request, and a form that is too large for an address
+    without images, before anything else reads the body.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -188,7 +188,7 @@ class BodyLimits:
     def process_view(
         self, request: HttpRequest, view: View, arguments: tuple, options: dict
     ) -> HttpResponse | None:
-        """Called before the check of the form's token, the first that would read the body."""
+        """Runs before the check of the CSRF token, which is the first to read the body."""
         if is_for_images(view, request.method):
             request.upload_folder = receive_files(request)
             return None
@@ -200,7 +200,7 @@ class BodyLimits:
 
 
 def throttle_logins(get_response: GetResponse) -> GetResponse:
-    """Guessing passwords is slow, and does not keep the service busy."""
+    """Limit attempts to sign in, against guessing of passwords."""
     pages = {reverse(name) for name in ("admin:login", "rest_framework:login", "sign-in")}
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -209,6 +209,8 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
             return get_response(request)
         if throttle.allow_request(request, None):
             return get_response(request)
-        return _refusal_of(request, Throttled(throttle.wait(), "Too many tries; wait a little."))
+        return _refusal_of(
+            request, Throttled(throttle.wait(), "Too many attempts to sign in; wait a little.")
+        )
 
     return middleware

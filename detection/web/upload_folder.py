@@ -1,4 +1,4 @@
-"""Files of a request on disk that hold no descriptors: a batch may have thousands of them."""
+"""Uploads on disk without open descriptors: a batch may have thousands of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detection.errors import StorageUnavailableError
 class UploadFolder(FileUploadHandler):
     """Write each file of a request into one temporary folder, and close it when it is complete.
 
-    Raises StorageUnavailableError when the disk takes no more.
+    Raises StorageUnavailableError when the disk is full.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -54,7 +54,7 @@ class UploadFolder(FileUploadHandler):
     def delete(self) -> None:
         """Delete all files of the request, incomplete ones too."""
         if self.file is not None:
-            with suppress(OSError):  # the disk is full, and the file goes anyway
+            with suppress(OSError):  # a full disk; the file is deleted anyway
                 self.file.close()
         if self._folder is not None:
             self._folder.cleanup()
@@ -85,4 +85,4 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageUnavailableError("There is no room for uploads; try again later.") from error
+        raise StorageUnavailableError("The disk for uploads is full; try again later.") from error

@@ -1,4 +1,4 @@
-"""From a multipart request to uploads, refusing what is too large before it is read."""
+"""Uploads of multipart requests. Too large bodies are refused before they are read."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from detection.web.upload_folder import UploadFolder
 
 FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
 CHUNK = 2**16
-MAX_DISCARDED = 2**26  # bytes that are read for the sake of an answer
+MAX_DISCARDED = 2**26  # bytes of a refused body that are read, so that its client reads the answer
 DISCARDING_SECONDS = 5.0
 
 View = Callable[..., HttpResponse]
 
-# Bodies that are read for nothing must not keep all threads busy.
+# Refused bodies must not occupy all threads.
 _discarding = threading.BoundedSemaphore(8)
 
 
 def admits_images(view: View) -> View:
-    """For a method of a view that reads images: it holds a place while it runs, ``request.place``.
-    Requests for other methods may have no files.
+    """Decorate a view's method that reads images. The request holds a place at the gate,
+    ``request.place``, while the method runs. Other methods accept no files.
 
-    When there is none, the answer is a 503 before the body is looked at. Images of a client that
-    has hung up when their turn comes are not judged.
+    Without a free place, the answer is a 503 before the body is read. Images of a client that hung
+    up are not judged.
     """
 
     @wraps(view)
@@ -64,8 +64,8 @@ def admits_images(view: View) -> View:
 
 
 def is_for_images(view: View, method: str) -> bool:
-    """Whether a request with this HTTP method reaches a method that ``admits_images``. ``view`` is
-    the function that the address leads to.
+    """Whether requests with this HTTP method reach a method that ``admits_images``. ``view`` is the
+    function of the address.
     """
     name = method.lower()
     name = getattr(view, "actions", {}).get(name, name)
@@ -74,8 +74,8 @@ def is_for_images(view: View, method: str) -> bool:
 
 
 def receive_files(request: HttpRequest) -> UploadFolder:
-    """Let the request have files: in memory where the body is small, else in the folder returned,
-    which the caller deletes. Call it before anything reads the body.
+    """Accept files in the request: small bodies in memory, others in the folder that is returned.
+    The caller deletes the folder. Call this before anything reads the body.
     """
     folder = UploadFolder(request)
     request.upload_handlers = [MemoryFileUploadHandler(request), folder]
@@ -83,14 +83,14 @@ def receive_files(request: HttpRequest) -> UploadFolder:
 
 
 def body_size(request: HttpRequest) -> int:
-    """As its head says; 0 where it says nothing."""
+    """Return the Content-Length, or 0 without one."""
     header = request.headers.get("Content-Length", "")
     return int(header) if header.isdecimal() else 0
 
 
 def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
-    """Refuses a body with more than so many images may have, or any request; call it before
-    reading any. Raises RequestTooLargeError.
+    """Refuse a body that is too large for this number of images, or for any request. Call this
+    before anything reads the body. Raises RequestTooLargeError.
     """
     size = body_size(request)
     limit = settings.MAX_REQUEST_BYTES
@@ -101,8 +101,8 @@ def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
 
 
 def check_small_body(request: HttpRequest) -> None:
-    """Refuse a body that is too large for a request without images. Call it before reading any.
-    Raises RequestTooLargeError.
+    """Refuse a body that is too large for a request without images. Call this before anything reads
+    the body. Raises RequestTooLargeError.
     """
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if body_size(request) > limit:
@@ -116,7 +116,9 @@ def _refuse_body(request: HttpRequest, what: str, limit: int) -> NoReturn:
 
 
 def check_form(request: Request, *, images: int) -> None:
-    """Refuses a body that is no form, or too large for its images; call it before reading any."""
+    """Refuse a body that is no multipart form, or too large for its images. Call this before
+    anything reads the body. Raises NotAFormError, LengthRequiredError, RequestTooLargeError.
+    """
     if request.content_type and not request.content_type.startswith("multipart/form-data"):
         raise NotAFormError
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
@@ -125,8 +127,8 @@ def check_form(request: Request, *, images: int) -> None:
 
 
 def _discard_body(request: HttpRequest) -> None:
-    """Most clients read no answer before they have sent everything. Large bodies and slow clients
-    are not waited for.
+    """Read a refused body, since most clients send the whole body before they read the answer.
+    Stop at large bodies and slow clients.
     """
     if body_size(request) > MAX_DISCARDED or not _discarding.acquire(blocking=False):
         return
@@ -145,7 +147,7 @@ def _mebibytes(size: int) -> str:
 
 
 def single_image(request: Request) -> Upload:
-    """The one file of the request, which must be in the field ``image``."""
+    """Return the one file in the field ``image``. Raises MissingImageError, TooManyImagesError."""
     files = _files(request, "image")
     if len(files) > 1:
         raise TooManyImagesError("Send one image at a time.")
@@ -153,24 +155,24 @@ def single_image(request: Request) -> Upload:
 
 
 def several_images(request: Request, *, most: int) -> list[Upload]:
-    """The files of the request, which must be in the field ``images``."""
+    """Return the files in the field ``images``. Raises MissingImageError, TooManyImagesError."""
     files = _files(request, "images")
     if len(files) > most:
         raise TooManyImagesError(
-            f"The request has {len(files)} images; at most {most} are taken at once."
+            f"The request has {len(files)} images; at most {most} are allowed."
         )
     return [_to_upload(file) for file in files]
 
 
 def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
-    """The files ``images`` of the request, or the images of its one file ``archive``, read one
-    after the other.
+    """Return the files in the field ``images``, or the images of the one file in ``archive``, read
+    one after the other. Raises MissingImageError, TooManyImagesError, ArchiveError.
     """
     if "archive" not in request.FILES:
         return several_images(request, most=most)
     archives = request.FILES.getlist("archive")
     if len(archives) > 1 or "images" in request.FILES:
-        raise TooManyImagesError("Send one archive, or images, and not both.")
+        raise TooManyImagesError("Send one archive, or images, but not both.")
     return images_in_archive(archives[0].open().file, max_images=most)
 
 
@@ -191,7 +193,7 @@ def _what_is_missing(request: Request, field: str) -> str:
 
 
 def _to_upload(file) -> Upload:
-    """A large file already lies on disk, where the engine checks its size before reading it."""
+    """Return the path of a file on disk: the engine checks its size before reading it."""
     on_disk = hasattr(file, "temporary_file_path")
     data = Path(file.temporary_file_path()) if on_disk else file.read()
     return Upload(filename=file.name, data=data)

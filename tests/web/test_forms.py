@@ -70,7 +70,7 @@ def test_parts_without_names_count_too(client):
 def test_a_file_is_refused(client, path):
     sentence = assert_refused(client.post(path, {"file": a_file()}), 413, "files_refused")
 
-    assert sentence == "This address takes no files."
+    assert sentence == "This address accepts no files."
 
 
 @each_address

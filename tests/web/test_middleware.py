@@ -245,7 +245,7 @@ def test_too_many_tries_to_sign_in_are_a_page(rates, path):
     assert page.status_code == 429
     assert int(page["Retry-After"]) > 0
     assert page["Content-Type"].startswith("text/html")
-    assert "Too many tries; wait a little." in page.content.decode()
+    assert "Too many attempts; wait a little." in page.content.decode()
 
 
 @pytest.mark.usefixtures("nothing_counted")
