@@ -13,7 +13,7 @@ from detection.models import RECORD_ID
 
 
 class ScoreField(serializers.FloatField):
-    """A score from 0 to 1; shown to six decimals: the same bytes give the same digits."""
+    """A score from 0 to 1, shown with six decimals: the same bytes give the same digits."""
 
     def __init__(self, **options) -> None:
         super().__init__(min_value=0, max_value=1, **options)
@@ -37,7 +37,7 @@ class RecordIdField(serializers.RegexField):
 
 
 class FlagField(serializers.BooleanField):
-    """true or false, in any case, and nothing else: a mistyped word must not mean either."""
+    """``true`` or ``false``, in upper or lower case. Other words are errors."""
 
     def to_internal_value(self, data) -> bool:
         if str(data).lower() not in ("true", "false"):
@@ -49,9 +49,9 @@ class FlagField(serializers.BooleanField):
     {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
 )
 class MomentField(serializers.DateTimeField):
-    """A date or a date with time (ISO 8601, UTC unless it says otherwise).
+    """A date, or a date with time (ISO 8601, UTC by default).
 
-    A date alone is its first moment; with ``end_of_day``, the first moment of the next day.
+    A date alone means its first moment; with ``end_of_day``, the first moment of the next day.
     """
 
     default_error_messages = {"invalid": "Send a date like 2026-11-22 or 2026-11-22T12:00:00Z."}

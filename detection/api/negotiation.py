@@ -1,3 +1,5 @@
+"""The choice between JSON and pages."""
+
 from __future__ import annotations
 
 from rest_framework.exceptions import NotAcceptable
@@ -5,7 +7,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 
 
 class JsonWhenInDoubt(DefaultContentNegotiation):
-    """A client that asks for something else than we have gets our first renderer, not a 406."""
+    """Answer in JSON, not with a 406, when a client accepts no media type of ours."""
 
     def select_renderer(self, request, renderers, format_suffix=None):
         try:

@@ -22,20 +22,20 @@ def single_values(given: QueryDict) -> dict[str, str]:
 
 
 class PeriodQuerySerializer(serializers.Serializer):
-    """``from`` and ``to``. Unknown parameters are refused: a filter that was spelled wrong would
+    """The parameters ``from`` and ``to``. Unknown parameters are errors: a misspelled filter would
     show everything.
     """
 
     def get_fields(self) -> dict[str, serializers.Field]:
         fields = super().get_fields()
-        # A name that Python reserves
+        # from is a keyword of Python
         fields["from"] = MomentField(
             required=False, help_text="First day or moment: 2026-11-22 or 2026-11-22T12:00:00Z"
         )
         fields["to"] = MomentField(
             required=False,
             end_of_day=True,
-            help_text="Last day (all of it), or the moment before which",
+            help_text="Last day, included; or the moment at which the period ends",
         )
         return fields
 
@@ -49,7 +49,7 @@ class PeriodQuerySerializer(serializers.Serializer):
 
     @classmethod
     def asked(cls, request: Request, **given: str) -> dict[str, Any]:
-        """The parameters of the request, and those that were ``given`` in its path.
+        """Return the parameters of the request, and those that were ``given`` in its path.
 
         Raises ValidationError.
         """

@@ -1,3 +1,5 @@
+"""Permissions of the API."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -13,25 +15,25 @@ if TYPE_CHECKING:
 
 
 class MayUseApi(BasePermission):
-    """Everybody where API_ACCESS is ``open``, else who shows a token or is signed in."""
+    """Allow everyone if API_ACCESS is ``open``, else callers with a token or a session."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return settings.API_ACCESS == "open" or request.user.is_authenticated
 
 
 class MayReadMetrics(BasePermission):
-    """Everybody where API_ACCESS is ``open``, else staff."""
+    """Allow everyone if API_ACCESS is ``open``, else staff."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return settings.API_ACCESS == "open" or request.user.is_staff
 
 
 class MayDelete(MayUseApi):
-    """The owner of a prediction, and staff with the permission; where everybody is let in, one that
-    nobody owns is everybody's.
+    """Allow the owner of a prediction, and staff with the permission. If API_ACCESS is ``open``,
+    anyone may delete a prediction without an owner.
     """
 
-    message = "Only its owner, or staff who may delete, can delete this prediction."
+    message = "Only the owner, or staff with the permission, can delete this prediction."
 
     def has_object_permission(self, request: Request, view: APIView, obj: Prediction) -> bool:
         if request.method != "DELETE" or request.user.has_perm("detection.delete_prediction"):

@@ -1,4 +1,4 @@
-"""The JSON of the HTTP contract, read off the records; the context holds the request."""
+"""The JSON of the API, made of records. The context holds the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VerdictSerializer(serializers.Serializer):
     label = serializers.ChoiceField(Label.choices, help_text="The label that the model gave")
     is_fake = serializers.BooleanField(help_text="Whether the label is FAKE")
     confidence = ScoreField(help_text="The score of the label given")
-    uncertain = serializers.BooleanField(help_text="Whether a person should look at it")
+    uncertain = serializers.BooleanField(help_text="Whether a person should check the image")
     scores = ScoresSerializer(source="*", help_text="Both scores; they add up to 1")
     meaning = serializers.SerializerMethodField(
         help_text="What such a score meant in a test, in a sentence. null: the checkpoint has no "
@@ -33,15 +33,15 @@ class VerdictSerializer(serializers.Serializer):
     )
 
     def get_meaning(self, prediction: Prediction) -> str | None:
-        if "model" not in self.context:  # looked up once an answer, not once a prediction
+        if "model" not in self.context:  # once per answer, not per prediction
             self.context["model"] = detector_info()
         return meaning_of(prediction, self.context["model"])
 
 
 class ImageInfoSerializer(serializers.Serializer):
-    width = serializers.IntegerField(help_text="In pixels, upright")
-    height = serializers.IntegerField(help_text="In pixels, upright")
-    format = serializers.CharField(source="image_format", help_text="Told by the content")
+    width = serializers.IntegerField(help_text="Of the upright image, in pixels")
+    height = serializers.IntegerField(help_text="Of the upright image, in pixels")
+    format = serializers.CharField(source="image_format", help_text="Detected from the content")
     size_bytes = serializers.IntegerField(help_text="Of the file that was sent")
     sha256 = serializers.CharField(help_text="Of the file that was sent, hexadecimal")
 
@@ -63,7 +63,7 @@ class SuccessField(serializers.BooleanField):
 
 
 class AnswerSerializer(serializers.Serializer):
-    """The base of what a request is answered."""
+    """Base of every answer that is no error."""
 
     success = SuccessField()
 
@@ -83,16 +83,16 @@ class ReviewSerializer(serializers.Serializer):
         Prediction.Review.choices, source="review_status", help_text="What a reviewer decided"
     )
     label = serializers.ChoiceField(
-        Label.choices, source="label_in_force", help_text="The reviewer's, else the model's"
+        Label.choices, source="label_in_force", help_text="The reviewer's label, else the model's"
     )
     reviewer = serializers.CharField(
-        source="reviewer.username", allow_null=True, default=None, help_text="Who decided"
+        source="reviewer.username", allow_null=True, default=None, help_text="User name"
     )
-    reviewed_at = serializers.DateTimeField(allow_null=True, help_text="When it was decided")
+    reviewed_at = serializers.DateTimeField(allow_null=True, help_text="Time of the decision")
     note = serializers.SerializerMethodField(help_text="The reviewer's remark on the decision")
 
     def get_note(self, prediction: Prediction) -> str:
-        """Until there is a decision, notes are between the moderators."""
+        """Hide the note of an open record: it is for moderators only."""
         is_open = prediction.review_status == Prediction.Review.UNREVIEWED
         return "" if is_open else prediction.review_note
 
@@ -101,11 +101,11 @@ class BatchResultSerializer(serializers.Serializer):
     """One image of a batch."""
 
     index = serializers.IntegerField(source="batch_index", help_text="Place in the request, from 0")
-    filename = serializers.CharField(source="original_filename", help_text="As it was sent")
-    id = serializers.CharField(allow_null=True, help_text="Of the record; null: not stored")
+    filename = serializers.CharField(source="original_filename", help_text="Name of the sent file")
+    id = serializers.CharField(allow_null=True, help_text="Id of the record; null: not stored")
     duplicate_of = serializers.CharField(
         allow_null=True,
-        help_text="An earlier prediction on the same bytes, whose score was used again, or null",
+        help_text="Earlier prediction of the same bytes, whose score was reused; null: none",
     )
     prediction = VerdictSerializer(source="*", help_text="What the model said")
     result_image_url = FileUrlField(
@@ -114,7 +114,7 @@ class BatchResultSerializer(serializers.Serializer):
     result_filename = serializers.CharField(
         allow_null=True, help_text="Name of that picture; null: not stored"
     )
-    review = ReviewSerializer(source="*", help_text="What people made of it")
+    review = ReviewSerializer(source="*", help_text="Decision of a reviewer")
 
     def to_representation(self, prediction: Prediction) -> ReturnDict:
         shown = super().to_representation(prediction)
@@ -127,21 +127,21 @@ class BatchResultSerializer(serializers.Serializer):
 class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer):
     """The verdict on one image."""
 
-    timestamp = serializers.DateTimeField(source="created_at", help_text="When it was judged")
-    image_info = ImageInfoSerializer(source="*", help_text="About the file")
+    timestamp = serializers.DateTimeField(source="created_at", help_text="Time of the verdict")
+    image_info = ImageInfoSerializer(source="*", help_text="Facts about the file")
     model = ModelSerializer(source="*", help_text="Which model judged")
     duration_ms = serializers.IntegerField(help_text="Decoding and detection, in milliseconds")
     heatmap_url = FileUrlField(
         source="heatmap_image",
-        help_text="Where the evidence lies; null: not asked for, or not to be had just now",
+        help_text="A picture of the evidence; null: not requested, or not available now",
     )
     index = None
-    review = None  # nobody has seen it yet
+    review = None  # it is new
 
 
 class TimestampsSerializer(serializers.Serializer):
-    created_at = serializers.DateTimeField(help_text="When the image was judged")
-    updated_at = serializers.DateTimeField(help_text="When it was judged, or last reviewed")
+    created_at = serializers.DateTimeField(help_text="Time of the verdict")
+    updated_at = serializers.DateTimeField(help_text="Time of the verdict, or of the last review")
 
 
 class StorageSerializer(serializers.Serializer):
@@ -150,7 +150,7 @@ class StorageSerializer(serializers.Serializer):
     minio_url = FileUrlField(source="result_image", help_text="The picture with the verdict")
     original_url = FileUrlField(source="original_image", help_text="The file that was sent")
     heatmap_url = FileUrlField(
-        source="heatmap_image", help_text="Where the evidence lies; null: not drawn yet"
+        source="heatmap_image", help_text="A picture of the evidence; null: not drawn yet"
     )
     result_filename = serializers.CharField(help_text="Name of the picture with the verdict")
 
@@ -159,18 +159,18 @@ class RecordSerializer(serializers.Serializer):
     """A stored prediction."""
 
     id = serializers.CharField(help_text="26 characters, sortable by time")
-    filename = serializers.CharField(source="original_filename", help_text="As it was sent")
-    source = serializers.ChoiceField(Source.choices, help_text="How the image came here")
-    batch_id = serializers.CharField(allow_null=True, help_text="Its batch, where it has one")
+    filename = serializers.CharField(source="original_filename", help_text="Name of the sent file")
+    source = serializers.ChoiceField(Source.choices, help_text="How the image was sent")
+    batch_id = serializers.CharField(allow_null=True, help_text="Id of the batch; null: none")
     duplicate_of = serializers.SerializerMethodField(
-        help_text="An earlier prediction on the same bytes, whose score was used again, or null"
+        help_text="Earlier prediction of the same bytes, whose score was reused; null: none"
     )
     prediction = VerdictSerializer(source="*", help_text="What the model said")
-    image_info = ImageInfoSerializer(source="*", help_text="About the file")
+    image_info = ImageInfoSerializer(source="*", help_text="Facts about the file")
     timestamps = TimestampsSerializer(source="*", help_text="In UTC")
-    storage = StorageSerializer(source="*", help_text="Where its files can be fetched")
+    storage = StorageSerializer(source="*", help_text="Links to the files")
     model = ModelSerializer(source="*", help_text="Which model judged")
-    review = ReviewSerializer(source="*", help_text="What people made of it")
+    review = ReviewSerializer(source="*", help_text="Decision of a reviewer")
 
     def get_duplicate_of(self, prediction: Prediction) -> str | None:
         return prediction.duplicate_of or None
@@ -188,8 +188,8 @@ class HistorySerializer(AnswerSerializer):
     previous = serializers.URLField(allow_null=True, help_text="The page with newer ones")
     searched_to = serializers.DateTimeField(
         allow_null=True,
-        help_text="null: the page is full, or there are no more. A moment: looking took long, and "
-        "ended there; the next page goes on",
+        help_text="null: the page is complete. A time: the search took long and stopped there; the "
+        "next page continues",
     )
     predictions = RecordSerializer(many=True, help_text="Newest first")
 
@@ -198,13 +198,13 @@ class BatchErrorSerializer(serializers.Serializer):
     """An image of a batch that could not be judged."""
 
     index = serializers.IntegerField(help_text="Place in the request, from 0")
-    filename = serializers.CharField(help_text="As it was sent")
+    filename = serializers.CharField(help_text="Name of the sent file")
     error = serializers.CharField(help_text="One plain sentence")
     code = serializers.CharField(help_text="One word for programs")
 
 
 class BatchSerializer(AnswerSerializer):
-    """A batch, with the results so far. ``context["predictions"]`` are its predictions."""
+    """A batch with its results so far. ``context["predictions"]`` are its predictions."""
 
     batch_id = serializers.CharField(allow_null=True, help_text="null: nothing was stored")
     status = serializers.ChoiceField(
@@ -213,14 +213,14 @@ class BatchSerializer(AnswerSerializer):
     total_images = serializers.IntegerField(help_text="Images that were sent")
     successful = serializers.IntegerField(help_text="Images judged so far")
     failed = serializers.IntegerField(help_text="Images that could not be judged")
-    created_at = serializers.DateTimeField(help_text="When the batch was sent")
+    created_at = serializers.DateTimeField(help_text="Time when the batch was sent")
     finished_at = serializers.DateTimeField(allow_null=True, help_text="null: not finished")
     results = serializers.SerializerMethodField(
         help_text=f"By index; the first {MAX_RESULTS} of a larger batch"
     )
-    errors = serializers.SerializerMethodField(help_text="By index; null where there are none")
+    errors = serializers.SerializerMethodField(help_text="By index; null: none")
     predictions_url = serializers.SerializerMethodField(
-        help_text="The history with this batch only; null: nothing was stored"
+        help_text="The history of this batch; null: nothing was stored"
     )
 
     @extend_schema_field(BatchResultSerializer(many=True))
@@ -246,11 +246,11 @@ class BatchSerializer(AnswerSerializer):
 
 
 class AcceptedBatchSerializer(BatchSerializer):
-    """A batch that waits for its turn."""
+    """A queued batch."""
 
     webhook_secret = serializers.SerializerMethodField(
         required=False,
-        help_text="What its webhook will be signed with; only for who opened it with a webhook_url",
+        help_text="Key that signs the webhook; only in the answer to the request with webhook_url",
     )
 
     def get_webhook_secret(self, batch: PredictionBatch) -> str:
@@ -269,10 +269,10 @@ class MeanConfidenceSerializer(serializers.Serializer):
 
 
 class FiguresSerializer(serializers.Serializer):
-    total_predictions = serializers.IntegerField(help_text="All of them")
+    total_predictions = serializers.IntegerField(help_text="Number of predictions")
     fake_count = serializers.IntegerField(help_text="Labelled FAKE by the model")
     real_count = serializers.IntegerField(help_text="Labelled REAL by the model")
-    uncertain_count = serializers.IntegerField(help_text="Marked for a person to look at")
+    uncertain_count = serializers.IntegerField(help_text="Predictions that a person should check")
     fake_percentage = serializers.FloatField(help_text="0 to 100")
     real_percentage = serializers.FloatField(help_text="0 to 100")
     average_confidence = MeanConfidenceSerializer(help_text="Mean score of the label given")

@@ -1,4 +1,4 @@
-"""Canonical routes, and the paths that clients of the earlier service use: same view, same JSON."""
+"""Canonical routes, and the paths of the earlier service: same view, same JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detection.api.views.statistics import StatisticsViewSet
 from detection.models import RECORD_ID
 
 router = DefaultRouter()
-router.trailing_slash = "/?"  # both are answered; its constructor takes one or the other
+router.trailing_slash = "/?"  # with or without; the constructor accepts only one of them
 router.include_format_suffixes = False
 router.register("predict", PredictViewSet, basename="predict")
 router.register("batches", BatchViewSet, basename="batch")
@@ -26,7 +26,7 @@ router.register("statistics", StatisticsViewSet, basename="statistics")
 
 PK = f"(?P<pk>{RECORD_ID})"
 
-# People's browsers are shown pages at /api/; here only programs ask.
+# Browsers are shown pages below /api/ only; these addresses are for programs.
 predict = PredictViewSet.as_view({"post": "create"}, renderer_classes=[JSONRenderer])
 batch = BatchViewSet.as_view({"post": "create"}, renderer_classes=[JSONRenderer])
 history = PredictionViewSet.as_view({"get": "list"}, renderer_classes=[JSONRenderer])

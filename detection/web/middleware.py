@@ -209,8 +209,6 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
             return get_response(request)
         if throttle.allow_request(request, None):
             return get_response(request)
-        return _refusal_of(
-            request, Throttled(throttle.wait(), "Too many attempts to sign in; wait a little.")
-        )
+        return _refusal_of(request, Throttled(throttle.wait(), "Too many attempts; wait a little."))
 
     return middleware

@@ -51,7 +51,7 @@ def test_explain_needs_a_stored_verdict(client):
     )
 
     sentence = assert_refused(response, 400, "invalid")
-    assert sentence == "explain: A heatmap is a file; with store=false none is kept."
+    assert sentence == "explain: A heatmap is stored; leave out store=false."
 
 
 def test_a_mistyped_explain_is_refused(client):

@@ -57,6 +57,6 @@ def test_a_full_disk_is_503_and_leaves_nothing(client, folder, stored_files):
 
     response = sent(client, *files(2))
 
-    assert "no room" in assert_refused(response, 503, "storage_unavailable")
+    assert "disk for uploads is full" in assert_refused(response, 503, "storage_unavailable")
     assert response.headers["Retry-After"]
     assert_nothing_stored(stored_files)

@@ -1,3 +1,5 @@
+"""Batches: judged in the request, or queued."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -41,7 +43,7 @@ BATCH_ID = OpenApiParameter(
     "batch_id",
     {"type": "string", "pattern": f"^{RECORD_ID}$"},
     OpenApiParameter.PATH,
-    description="As the batch was answered",
+    description="Id of the batch",
 )
 
 
@@ -51,38 +53,36 @@ def owner_of(request: Request) -> AbstractUser | None:
 
 class BatchOptionsSerializer(OptionsSerializer):
     def get_fields(self) -> dict[str, serializers.Field]:
-        later = FlagField(
-            default=False, help_text="true: answer at once with a batch to ask for again"
-        )
+        later = FlagField(default=False, help_text="true: queue the batch, and answer at once")
         more = FlagField(
             default=False,
-            help_text="true: further images follow, see /api/batches/{batch_id}/images/",
+            help_text="true: more images will be sent to /api/batches/{batch_id}/images/",
         )
         webhook_url = serializers.CharField(
-            default="", help_text="Where to send a signed POST when the batch is done; https"
+            default="", help_text="https URL that receives a signed POST when the batch is done"
         )
-        own = {"async": later, "more": more, "webhook_url": webhook_url}  # Python reserves a name
+        own = {"async": later, "more": more, "webhook_url": webhook_url}  # a keyword
         return super().get_fields() | own
 
     def validate(self, options: dict) -> dict:
         if options["async"] and not options["store"]:
             raise serializers.ValidationError(
-                {"store": "Without a record there is nothing to ask for later; leave async out."}
+                {"store": "A queued batch is stored; leave out async or store=false."}
             )
         for name in ("more", "webhook_url"):
             if options[name] and not options["async"]:
-                raise serializers.ValidationError({name: "It goes with async=true only."})
+                raise serializers.ValidationError({name: "Use it with async=true only."})
         return options
 
 
 class PartOptionsSerializer(serializers.Serializer):
-    """Form fields beside the images of a further part."""
+    """Form fields beside the images of a later part."""
 
-    more = FlagField(default=False, help_text="true: yet another part follows")
+    more = FlagField(default=False, help_text="true: another part will be sent")
 
 
 class BatchViewSet(ViewSet):
-    """Several images in one request. One bad file never sinks the others."""
+    """Several images in one request. A bad file does not affect the others."""
 
     parser_classes = [MultiPartParser]
     lookup_value_regex = RECORD_ID
@@ -94,11 +94,11 @@ class BatchViewSet(ViewSet):
             min_length=1,
             max_length=MAX_QUEUED,
             required=False,
-            help_text=f"1 to {MOST} files; up to {MAX_QUEUED} where the batch waits",
+            help_text=f"1 to {MOST} files; up to {MAX_QUEUED} in a queued batch",
         )
         archive = ImageFileField(
             required=False,
-            help_text="Instead of images, with async=true: a zip, or a tar, packed or not",
+            help_text="Instead of images, with async=true: a zip or a tar, compressed or not",
         )
 
     class BatchPartFormSerializer(PartOptionsSerializer):
@@ -106,7 +106,7 @@ class BatchViewSet(ViewSet):
             child=ImageFileField(),
             required=False,
             max_length=MAX_QUEUED,
-            help_text="Further files; may be left out where no more follow",
+            help_text="More files; optional in the last part",
         )
         archive = ImageFileField(required=False, help_text="Instead of images")
 
@@ -116,7 +116,7 @@ class BatchViewSet(ViewSet):
 
     @extend_schema(
         operation_id="batch_create",
-        summary=f"Judge up to {MOST} images at once, or up to {MAX_QUEUED} in their turn",
+        summary=f"Judge up to {MOST} images, or queue up to {MAX_QUEUED}",
         request={"multipart/form-data": BatchFormSerializer},
         responses={
             200: OpenApiResponse(
@@ -124,7 +124,7 @@ class BatchViewSet(ViewSet):
             ),
             202: OpenApiResponse(
                 AcceptedBatchSerializer,
-                "Accepted; ask for the batch at the address in Location",
+                "Queued; Location is the address of the batch",
                 examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
             ),
             **schema.errors(*schema.SENDING_ERRORS),
@@ -159,13 +159,13 @@ class BatchViewSet(ViewSet):
 
     @extend_schema(
         operation_id="batch_append",
-        summary="Send a further part of a batch",
+        summary="Send another part of a batch",
         parameters=[BATCH_ID],
         request={"multipart/form-data": BatchPartFormSerializer},
         responses={
             202: OpenApiResponse(
                 AcceptedBatchSerializer,
-                "Accepted; ask for the batch at the address in Location",
+                "Queued; Location is the address of the batch",
                 examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
             ),
             **schema.errors(*schema.SENDING_ERRORS, 404, 409),
@@ -177,7 +177,7 @@ class BatchViewSet(ViewSet):
         check_form(request, images=MAX_QUEUED)
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
         if batch.owner_id != getattr(owner_of(request), "pk", None):
-            raise PermissionDenied("Only who opened this batch can add images to it.")
+            raise PermissionDenied("Only the user who opened this batch can add images to it.")
         serializer = PartOptionsSerializer(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
         more = serializer.validated_data["more"]

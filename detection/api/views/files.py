@@ -1,3 +1,5 @@
+"""Files of the folder storage. An S3 store serves its files itself."""
+
 from __future__ import annotations
 
 from pathlib import PurePosixPath
@@ -26,7 +28,7 @@ CONTENT_TYPES = {
 @csrf_exempt  # a POST is refused for its method, not for a missing token
 @require_safe
 def stored_file(request: HttpRequest, name: str) -> HttpResponseBase:
-    """A file of the embedded default, for whoever holds a link that ``storage.url`` signed."""
+    """Return a file of the folder storage to callers with a link that ``storage.url`` signed."""
     expires, signature = request.GET.get("expires", ""), request.GET.get("signature", "")
     try:
         verify_link(name=name, expires=expires, signature=signature)

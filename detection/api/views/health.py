@@ -1,4 +1,4 @@
-"""Whether the service can do its work: each part is tried, none is assumed."""
+"""Whether the service works: each part is tried."""
 
 from __future__ import annotations
 
@@ -60,28 +60,30 @@ UNHEALTHY = {
 }
 
 
-CHECK_SECONDS = 5.0  # then a part that has not answered is down
-FRESH_SECONDS = 1.0  # one answer serves everybody who asks meanwhile
+CHECK_SECONDS = 5.0  # after that, a part without an answer is down
+FRESH_SECONDS = 1.0  # meanwhile all requests get the same answer
 
-# Few threads: parts that hang must not gather more of them with each question.
+# Clients of hung servers give up after up to 40 seconds, too late for an answer: the checks run in
+# threads with a deadline. The threads are few, so that repeated requests occupy no more of them.
 _threads = ThreadPoolExecutor(8, thread_name_prefix="health")
 
 
 class PartSerializer(serializers.Serializer):
     ok = serializers.BooleanField(help_text="Whether it works")
-    latency_ms = serializers.FloatField(help_text="How long it took to tell")
+    latency_ms = serializers.FloatField(help_text="Duration of the check")
 
 
 class ModelPartSerializer(PartSerializer):
     name = serializers.CharField(required=False, help_text="Name of the checkpoint")
     version = serializers.CharField(required=False, help_text="Hash of its weights")
     notice = serializers.CharField(
-        required=False, help_text="Why another detector than the default judges; only then"
+        required=False,
+        help_text="Why another detector judges in place of the default; absent otherwise",
     )
 
 
 class QueuePartSerializer(PartSerializer):
-    mode = serializers.CharField(required=False, help_text="Where batches wait")
+    mode = serializers.CharField(required=False, help_text="Where batches are judged")
     waiting = serializers.IntegerField(required=False, help_text="Batches that are not finished")
 
 
@@ -93,21 +95,21 @@ class HealthSerializer(serializers.Serializer):
     success = serializers.BooleanField(help_text="Whether every part works")
     status = serializers.ChoiceField(
         ["ok", "degraded", "unavailable"],
-        help_text="The same in a word; degraded: it works, with a lesser detector than the default",
+        help_text="degraded: the service works, with a lesser detector than the default",
     )
-    device = serializers.CharField(allow_null=True, help_text="Where the model runs")
+    device = serializers.CharField(allow_null=True, help_text="Device of the model")
     model = ModelPartSerializer(help_text="The detector")
-    database = PartSerializer(help_text="Where records are kept")
-    storage = PartSerializer(help_text="Where files are kept; a file is written and deleted")
-    queue = QueuePartSerializer(help_text="What batches with async=true wait in")
+    database = PartSerializer(help_text="The database of records")
+    storage = PartSerializer(help_text="The storage of files; a file is written and deleted")
+    queue = QueuePartSerializer(help_text="The queue of batches")
 
 
 class UnhealthySerializer(HealthSerializer, ErrorSerializer):
-    """The parts, and the error envelope."""
+    """The parts, and the envelope of errors."""
 
 
 class _OpenView(APIView):
-    """Machines beside us ask, whoever may use the API, even while the database is down."""
+    """Open to machines that watch the service, also while the database is down."""
 
     authentication_classes = []
     permission_classes = [AllowAny]
@@ -115,7 +117,7 @@ class _OpenView(APIView):
 
 
 class LiveView(_OpenView):
-    """The process answers; nothing else is touched."""
+    """Whether the process answers. Checks nothing else."""
 
     @extend_schema(
         operation_id="health_live",
@@ -123,7 +125,7 @@ class LiveView(_OpenView):
         responses={
             200: OpenApiResponse(
                 LiveSerializer,
-                "It does",
+                "The process answers",
                 examples=[schema.example("live", {"success": True, "status": "ok"})],
             )
         },
@@ -146,7 +148,7 @@ class HealthView(_OpenView):
             ),
             503: OpenApiResponse(
                 UnhealthySerializer,
-                "A part is down; Retry-After says in how many seconds to ask again",
+                "A part is down; Retry-After says how many seconds to wait",
                 examples=[schema.example("storage is down", UNHEALTHY, status=503)],
             ),
         },
@@ -167,7 +169,7 @@ class HealthView(_OpenView):
 
 
 class _LastCheck:
-    """What was found a moment ago, so that questions cannot keep database and storage busy."""
+    """The result of the last check, so that many requests do not load database and storage."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -186,7 +188,7 @@ _last_check = _LastCheck()
 
 
 def _try_all() -> dict[str, dict]:
-    """All parts at the same time, none for longer than CHECK_SECONDS."""
+    """Check all parts at the same time, each for CHECK_SECONDS at most."""
     checks = {
         name: _threads.submit(copy_context().run, _tried, name, check)
         for name, check in CHECKS.items()
@@ -207,7 +209,7 @@ def _tried(name: str, check: Callable[[], dict]) -> dict:
     start = time.perf_counter()
     try:
         result = {"ok": True, **check()}
-    except Exception as error:  # whatever it is, this part is down and the answer must say so
+    except Exception as error:  # of any kind: the part is down, and the answer says so
         logger.error("Health: %s is down: %s", name, error.__cause__ or error)
         result = {"ok": False}
     finally:
@@ -227,7 +229,7 @@ def _check_database() -> dict:
 
 
 def _check_storage() -> dict:
-    """Writing is what a prediction needs: a full or read-only disk still lists its files."""
+    """Write a file, as a prediction does: a full or read-only disk can still list its files."""
     key = f"health/{new_id()}"
     try:
         with storage_errors():
@@ -244,7 +246,7 @@ def _check_queue() -> dict:
     if with_workers:
         broker.ping()
     state = {"mode": "workers" if with_workers else "in the process"}
-    with suppress(UnavailableError):  # the database is a part of its own
+    with suppress(UnavailableError):  # the check of the database reports that
         state["waiting"] = waiting_batches()
     return state
 

@@ -1,3 +1,5 @@
+"""Metrics for Prometheus."""
+
 from __future__ import annotations
 
 from contextlib import suppress
@@ -15,13 +17,11 @@ from detection.queue import waiting_batches
 
 
 class MetricsView(APIView):
-    """For Prometheus."""
-
     permission_classes = [MayReadMetrics]
     throttle_classes = []
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        with suppress(UnavailableError):  # then it is the last number that was known
+        with suppress(UnavailableError):  # then the last known number stays
             prometheus.QUEUED_BATCHES.set(waiting_batches())
         return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)

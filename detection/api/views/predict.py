@@ -1,3 +1,5 @@
+"""One image: its verdict, and its record."""
+
 from __future__ import annotations
 
 from drf_spectacular.types import OpenApiTypes
@@ -19,42 +21,42 @@ from detection.web import PredictThrottle, admits_images, check_form, single_ima
 
 @extend_schema_field(OpenApiTypes.BINARY)
 class ImageFileField(serializers.FileField):
-    """A file; what it holds is told by the engine."""
+    """A file. The engine detects its type."""
 
 
 class OptionsSerializer(serializers.Serializer):
     """Form fields beside the images."""
 
     threshold = ScoreField(
-        required=False, help_text="Call it FAKE above this score; default: the checkpoint's"
+        required=False, help_text="Scores above it are labelled FAKE; default: the checkpoint's"
     )
     store = FlagField(
-        default=True, help_text="false: the verdict only; no record and no file is kept"
+        default=True, help_text="false: return the verdict, store no record and no file"
     )
 
     @classmethod
     def read(cls, request: Request) -> dict:
-        """The options of a form; raises ValidationError naming those that are wrong."""
+        """Return the options of a form. Raises ValidationError, which names the invalid options."""
         serializer = cls(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
 
 class SingleOptionsSerializer(OptionsSerializer):
-    """What may go with a single image."""
+    """Form fields beside a single image."""
 
-    explain = FlagField(default=False, help_text="true: draw where the evidence lies, too")
+    explain = FlagField(default=False, help_text="true: also draw a picture of the evidence")
 
     def validate(self, options: dict) -> dict:
         if options["explain"] and not options["store"]:
             raise serializers.ValidationError(
-                {"explain": "A heatmap is a file; with store=false none is kept."}
+                {"explain": "A heatmap is stored; leave out store=false."}
             )
         return options
 
 
 class PredictViewSet(ViewSet):
-    """Tells whether one image is a real photograph or made by a generator."""
+    """Judge whether an image is a real photograph or made by a generator."""
 
     parser_classes = [MultiPartParser]
     throttle_classes = [PredictThrottle]
@@ -62,7 +64,7 @@ class PredictViewSet(ViewSet):
     class PredictFormSerializer(SingleOptionsSerializer):
         image = ImageFileField(
             help_text="JPEG, PNG, GIF (first frame), BMP, WebP, TIFF (first page), AVIF or HEIC; "
-            "told by its content"
+            "the content decides, not the name"
         )
 
     @extend_schema(

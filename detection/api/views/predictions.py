@@ -1,3 +1,5 @@
+"""Stored predictions: the history, single records, heatmaps."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -26,7 +28,7 @@ from detection.models import RECORD_ID, Label, Prediction
 from detection.records import delete_prediction, named, visible_predictions
 from detection.web import PredictThrottle, gate
 
-HEATMAP_SECONDS = 3600  # that a browser may keep it
+HEATMAP_SECONDS = 3600  # in a browser's cache
 LOOKUPS = {
     "label": "label",
     "review_status": "review_status",
@@ -41,7 +43,7 @@ ID_PARAMETER = OpenApiParameter(
     "id",
     {"type": "string", "pattern": f"^{RECORD_ID}$"},
     OpenApiParameter.PATH,
-    description="As the prediction was answered",
+    description="Id of the prediction",
 )
 
 
@@ -51,20 +53,20 @@ class UppercaseChoiceField(serializers.ChoiceField):
 
 
 class HistoryQuerySerializer(PeriodQuerySerializer):
-    """What the history is filtered by."""
+    """Filters of the history, and the page."""
 
-    label = UppercaseChoiceField(
-        Label.choices, required=False, help_text="The label that the model gave"
-    )
+    label = UppercaseChoiceField(Label.choices, required=False, help_text="The model's label")
     review_status = serializers.ChoiceField(
         Prediction.Review.choices, required=False, help_text="What a reviewer decided"
     )
-    uncertain = FlagField(required=False, help_text="true: only those that a person should look at")
+    uncertain = FlagField(
+        required=False, help_text="true: only predictions that a person should check"
+    )
     min_score = ScoreField(required=False, help_text="Lowest fake score, 0 to 1")
     max_score = ScoreField(required=False, help_text="Highest fake score, 0 to 1")
     batch = RecordIdField(required=False, help_text="Id of a batch")
     search = serializers.CharField(
-        required=False, max_length=200, help_text="A part of the file name, in any case"
+        required=False, max_length=200, help_text="Part of the file name, in upper or lower case"
     )
     cursor = CursorField(required=False, help_text="From the next or previous link of a page")
     page_size = serializers.IntegerField(
@@ -77,12 +79,12 @@ class HistoryQuerySerializer(PeriodQuerySerializer):
         required=False,
         min_value=1,
         max_value=MAX_LIMIT,
-        help_text="Another name of page_size",
+        help_text="Another name for page_size",
     )
 
 
 class PredictionViewSet(ViewSet):
-    """The history: every stored prediction that the caller may see."""
+    """The history: all stored predictions that the caller may see."""
 
     permission_classes = [MayDelete]
     lookup_value_regex = RECORD_ID
@@ -155,10 +157,10 @@ class PredictionViewSet(ViewSet):
 
     @extend_schema(
         operation_id="predictions_heatmap",
-        summary="Where the evidence lies",
-        description="The picture in grey at its own size: orange where it looks made by a "
-        "generator, blue where it looks real, the stronger the colour the stronger the evidence. "
-        "Drawn the first time it is asked for, which takes as long as a verdict or a few.",
+        summary="Picture of the evidence",
+        description="The image in grey, at its own size: orange where it looks generated, blue "
+        "where it looks real; a stronger colour is stronger evidence. The first request draws the "
+        "picture, which takes as long as a few verdicts.",
         parameters=[ID_PARAMETER],
         responses={
             (200, "image/jpeg"): OpenApiResponse(OpenApiTypes.BINARY, "The heatmap"),
@@ -168,7 +170,7 @@ class PredictionViewSet(ViewSet):
     @action(detail=True)
     def heatmap(self, request: Request, pk: str) -> FileResponse:
         prediction = self._find(pk)
-        if not prediction.heatmap_image:  # drawing costs as much as judging
+        if not prediction.heatmap_image:  # drawing is as expensive as judging
             self.throttle_classes = [PredictThrottle]
             self.check_throttles(request)
         try:

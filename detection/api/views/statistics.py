@@ -1,3 +1,5 @@
+"""Usage figures."""
+
 from __future__ import annotations
 
 from drf_spectacular.helpers import forced_singular_serializer
@@ -19,18 +21,18 @@ from detection.statistics import (
 
 
 class StatisticsQuerySerializer(PeriodQuerySerializer):
-    """Which predictions are counted, and how they are put together."""
+    """Which predictions are counted, and whether by day."""
 
     interval = serializers.ChoiceField(
         ["day"],
         required=False,
-        help_text=f"The figures of each day too; at most {MAX_DAYS}, the last {DEFAULT_DAYS} where "
-        "neither from nor to is sent",
+        help_text=f"Add the figures of each day, of at most {MAX_DAYS} days; without from and to, "
+        f"of the last {DEFAULT_DAYS}",
     )
 
 
 class StatisticsViewSet(ViewSet):
-    """Usage figures over all the predictions that the caller may see."""
+    """Usage figures of all predictions that the caller may see."""
 
     @extend_schema(
         operation_id="statistics",
