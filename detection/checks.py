@@ -1,4 +1,4 @@
-"""Misconfiguration is found when the project starts, not at the first request."""
+"""System checks: errors of configuration are found at the start, not at the first request."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ WEEK_SECONDS = 7 * 24 * 3600
 
 @register()
 def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
-    """The file of the active checkpoint must be there and begin like a checkpoint."""
+    """Check that the file of the active checkpoint exists and begins as a checkpoint."""
     problem = _checkpoint_problem()
     if problem is None:
         return _fallback_warnings()
     hint = "Set MODEL_CHECKPOINT_PATH to a detector checkpoint."
     if is_activated():
-        problem = f"The checkpoint that was activated here is no use. {problem}"
+        problem = f"The activated checkpoint cannot be used. {problem}"
         hint = (
-            "Activate another with manage.py activate_checkpoint PATH, or go back to "
+            "Activate another with manage.py activate_checkpoint PATH, or return to "
             "MODEL_CHECKPOINT_PATH with manage.py activate_checkpoint --configured."
         )
     return [Error(problem, hint=hint, id="detection.E001")]
@@ -39,12 +39,12 @@ def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
 
 @register()
 def check_production(**kwargs) -> list[CheckMessage]:
-    """Without DEBUG, nothing has a default that would let strangers in, or everybody out."""
+    """Check settings that have no safe default in production."""
     if settings.DEBUG:
         return []
     problems = []
     try:
-        settings.SECRET_KEY  # noqa: B018  an empty one raises when it is looked at
+        settings.SECRET_KEY  # noqa: B018  reading an empty one raises
     except ImproperlyConfigured:
         hint = "Set SECRET_KEY to a long random string."
         problems.append(
@@ -53,7 +53,7 @@ def check_production(**kwargs) -> list[CheckMessage]:
     if not settings.ALLOWED_HOSTS:
         problems.append(
             Error(
-                "DEBUG is off and ALLOWED_HOSTS is empty; every request would be refused.",
+                "DEBUG is off and ALLOWED_HOSTS is empty: every request would be refused.",
                 hint="Set ALLOWED_HOSTS to the host names that clients use, comma-separated.",
                 id="detection.E005",
             )
@@ -63,7 +63,7 @@ def check_production(**kwargs) -> list[CheckMessage]:
 
 @register()
 def check_api(**kwargs) -> list[CheckMessage]:
-    """The word of API_ACCESS and the rates of THROTTLE_PREDICT, _READ and _LOGIN."""
+    """Check API_ACCESS, and the rates THROTTLE_PREDICT, _READ and _LOGIN."""
     problems = []
     if settings.API_ACCESS not in ("open", "token"):
         problems.append(
@@ -88,7 +88,7 @@ def check_api(**kwargs) -> list[CheckMessage]:
 
 @register()
 def check_files(**kwargs) -> list[CheckMessage]:
-    """An S3 store needs its keys, and signs links for a week at most."""
+    """Check the keys of an S3 store, and the expiry of links, a week at most with S3."""
     problems = []
     options = settings.STORAGES["default"]["OPTIONS"]
     on_s3 = "endpoint" in options
@@ -113,8 +113,8 @@ def check_files(**kwargs) -> list[CheckMessage]:
 def check_open_access(**kwargs) -> list[CheckMessage]:
     if settings.API_ACCESS != "open":
         return []
-    hint = "Set API_ACCESS=token, unless something before this service decides who may come in."
-    problem = "Everybody may use the API and see all predictions."
+    hint = "Set API_ACCESS=token, unless a proxy decides who may use this service."
+    problem = "Anyone may use the API and see all predictions."
     return [Warning(problem, hint=hint, id="detection.W001")]
 
 
@@ -136,10 +136,10 @@ def check_precision(**kwargs) -> list[CheckMessage]:
 
 @register()
 def check_upload_limits(**kwargs) -> list[CheckMessage]:
-    """A limit of zero would refuse every image."""
+    """Check the limits: zero would refuse every image."""
     return [
         Error(
-            f"{name} is {getattr(settings, name)}; no image could ever pass.",
+            f"{name} is {getattr(settings, name)}: every image would be refused.",
             hint=f"Set {name} to a positive number.",
             id="detection.E002",
         )
@@ -149,7 +149,7 @@ def check_upload_limits(**kwargs) -> list[CheckMessage]:
 
 
 def _checkpoint_problem() -> str | None:
-    """What is wrong with the checkpoint, in one sentence, without loading its weights."""
+    """Return one sentence about an unusable checkpoint, without loading its weights."""
     try:
         path = active_checkpoint()
         if not path.exists():
@@ -162,8 +162,8 @@ def _checkpoint_problem() -> str | None:
 
 
 def _fallback_warnings() -> list[CheckMessage]:
-    """The default checkpoint lacks its tower, and another judges."""
+    """Warn if another checkpoint judges, because the default lacks its CLIP tower."""
     if not (has_fallback() and lacking_tower(active_checkpoint())):
         return []
-    hint = "Run manage.py fetch_clip, or set MODEL_CHECKPOINT_PATH to the one that you want."
+    hint = "Run manage.py fetch_clip, or set MODEL_CHECKPOINT_PATH to another checkpoint."
     return [Warning(fallback_notice(), hint=hint, id="detection.W002")]

@@ -1,4 +1,4 @@
-"""The admin, one file per kind of page; importing them registers them."""
+"""The admin, one file per kind of page. Importing a module registers its records."""
 
 from detection.admin import batches, predictions, tokens
 

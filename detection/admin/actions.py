@@ -1,4 +1,4 @@
-"""What can be done with the predictions that are ticked in the list, a page of them at most."""
+"""Actions on the ticked predictions of a list, of one page at most."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
-UNSEEN = -1  # no record has this revision: a decision on it is refused as stale
+UNSEEN = -1  # no record has this revision: decisions on it are stale
 
 Review = Prediction.Review
 
@@ -63,7 +63,7 @@ def _decide(request: HttpRequest, predictions: QuerySet[Prediction], status: Rev
 
 
 def _revisions_seen(request: HttpRequest) -> dict[str, int]:
-    """By id, as they were when the list was shown: what changed meanwhile is not decided on."""
+    """Return revisions by id, as of the list: decisions on records that changed are refused."""
     entries = (entry.partition(":") for entry in request.POST.get("revisions", "").split())
     return {
         pk: int(revision) for pk, _, revision in entries if re.fullmatch("[0-9]{1,10}", revision)
@@ -74,7 +74,7 @@ def _revisions_seen(request: HttpRequest) -> dict[str, int]:
 def delete_selected(
     model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
 ) -> HttpResponse | None:
-    """Named as Django's own action, which it replaces; its page still asks first."""
+    """Replace Django's own action of this name. Django's page still asks first."""
     if not request.POST.get("post"):
         return ask_before_deleting(model_admin, request, predictions)
     deleted = 0
@@ -97,10 +97,10 @@ def judge_again(
             results[result.verdict is not None] += 1
             _note(request, result)
     except (UnavailableError, D3Error) as error:
-        messages.error(request, f"{error} What was judged until then is kept.")
+        messages.error(request, f"{error} Earlier verdicts of this action are stored.")
     else:
         if left_out := len(ticked) - results.total():
-            messages.info(request, f"{_counted(left_out)} left out: this model judged it already.")
+            messages.info(request, f"{_counted(left_out)} skipped: this model judged it already.")
     if judged := results[True]:
         messages.success(request, f"{_counted(judged)} judged again.")
 

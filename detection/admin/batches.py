@@ -1,4 +1,4 @@
-"""Batches in the admin: how far they are, what came of them, what went wrong."""
+"""Batches in the admin: their progress, their results, their errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         "progress",
         "judged",
         "unreadable",
-        "waiting",
+        "queued",
         "source",
         "started",
         "finished",
@@ -42,7 +42,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     fieldsets = [
         (
             None,
-            {"fields": ["state", "progress", "total_images", "judged", "unreadable", "waiting"]},
+            {"fields": ["state", "progress", "total_images", "judged", "unreadable", "queued"]},
         ),
         ("Origin", {"fields": ["batch_id", "source", "owner", "sending", "started", "finished"]}),
         ("Errors", {"fields": ["refused"]}),
@@ -54,7 +54,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         "progress",
         "judged",
         "unreadable",
-        "waiting",
+        "queued",
         "started",
         "finished",
         "refused",
@@ -65,13 +65,13 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PredictionBatch]:
-        """Without the errors, a thousand of which may be in each record; one page reads them."""
+        """Leave out the errors, up to a thousand per record, which only a batch's page shows."""
         return super().get_queryset(request).defer("errors")
 
     def get_fieldsets(
         self, request: HttpRequest, obj: PredictionBatch | None = None
     ) -> list[tuple[str | None, dict]]:
-        """The results are predictions, with their files: for those who may see predictions."""
+        """Show the results, which are predictions, to users who may see predictions."""
         may_see = request.user.has_perm("detection.view_prediction")
         return [
             *self.fieldsets,
@@ -101,8 +101,8 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     def unreadable(self, batch: PredictionBatch) -> int:
         return _current(batch).failed
 
-    @admin.display(description="waiting")
-    def waiting(self, batch: PredictionBatch) -> int:
+    @admin.display(description="queued")
+    def queued(self, batch: PredictionBatch) -> int:
         return count_waiting(batch)
 
     @admin.display(description="sent (UTC)")
@@ -121,7 +121,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
     @admin.display(description="receiver")
     def receiver(self, batch: PredictionBatch) -> str:
-        """The rest of the URL may hold the receiver's secrets."""
+        """Return the host only: the rest of the URL may contain secrets."""
         return urlsplit(batch.webhook_url).hostname
 
     @admin.display(description="delivery (UTC)")
@@ -130,8 +130,8 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
             return f"Delivered {cells.moment(batch.webhook_delivered_at)}"
         last = f"Try {batch.webhook_tries}: {batch.webhook_error}" if batch.webhook_error else ""
         if batch.webhook_due_at:
-            return f"{last} Due {cells.moment(batch.webhook_due_at)}".strip()
-        return f"{last} Given up" if last else "When the batch is done"
+            return f"{last} Next try {cells.moment(batch.webhook_due_at)}".strip()
+        return f"{last} No further try" if last else "When the batch is done"
 
     @admin.display(description=f"the first {MAX_RESULTS}")
     def results(self, batch: PredictionBatch) -> SafeString:
@@ -146,7 +146,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
 
 def _current(batch: PredictionBatch) -> PredictionBatch:
-    """With the counts of this moment, which are asked for once a page."""
+    """Refresh the counts, once per page."""
     if not hasattr(batch, "is_current"):
         refresh_counts(batch)
         batch.is_current = True

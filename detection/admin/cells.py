@@ -1,4 +1,4 @@
-"""How a verdict, a score and a picture look in the admin, alone or in a row of a list."""
+"""Cells of the admin's lists and pages: verdict, score, picture, progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detection.models import Prediction, PredictionBatch
 
 
 def verdict(prediction: Prediction) -> SafeString:
-    """The label in force; one that was overturned stays visible, crossed out."""
+    """Show the label in force, and an overturned label crossed out."""
     shown = _badge(prediction.label_in_force)
     if prediction.label_in_force != prediction.label:
         shown = format_html("<del>{}</del> {}", prediction.label, shown)
@@ -29,7 +29,7 @@ def _badge(label: str) -> SafeString:
 
 
 def score(prediction: Prediction) -> SafeString:
-    """A bar from 0 to 100 % fake with the threshold in it, and the number."""
+    """Show the fake score as a bar with the threshold, and as a number."""
     return format_html(
         '<span class="score"><svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none"'
         ' aria-hidden="true"><rect class="bar-track" width="100" height="10"></rect>'
@@ -43,7 +43,7 @@ def score(prediction: Prediction) -> SafeString:
 
 
 def thumbnail(prediction: Prediction) -> SafeString:
-    """The result picture, small; it leads to the review."""
+    """Show the result picture, small, as a link to the review."""
     return format_html(
         '<a class="thumbnail" href="{}"><img src="{}" alt="Review {}" width="72" height="54"'
         ' loading="lazy"></a>',
@@ -54,7 +54,7 @@ def thumbnail(prediction: Prediction) -> SafeString:
 
 
 def moment(value: datetime | None) -> str:
-    """``2026-11-26 13:58``, in UTC; a dash for what has not happened."""
+    """Return ``2026-11-26 13:58``, in UTC, or a dash for None."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}" if value else "–"
 
 
@@ -63,7 +63,7 @@ def review_link(prediction: Prediction) -> str:
 
 
 def table(predictions: Iterable[Prediction]) -> SafeString:
-    """Several predictions on the page of another record."""
+    """Show predictions on the page of another record."""
     rows = [
         {
             "prediction": each,
@@ -78,7 +78,7 @@ def table(predictions: Iterable[Prediction]) -> SafeString:
 
 
 def progress(batch: PredictionBatch) -> SafeString:
-    """A bar of the images that are done, those that failed at its end, and the numbers."""
+    """Show a bar of the judged and the failed images, and their numbers."""
     total = max(batch.total_images, 1)
     judged, failed = (100 * part / total for part in (batch.successful, batch.failed))
     return format_html(

@@ -1,4 +1,4 @@
-"""Lists of records, newest first, that read one page and count nothing."""
+"""Lists of records, newest first. A list reads one page and counts nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class NewestFirst(ChangeList):
-    """Django's own counts what it lists, and skips the pages before; here a cursor is the page.
+    """Django's own list counts its records and skips earlier pages. Here a cursor is the page.
 
-    It has the name of Django's page number, which no link to a filter takes along.
+    The cursor has the name of Django's page number, which links of filters leave out.
     """
 
     def get_results(self, request: HttpRequest) -> None:
@@ -26,7 +26,7 @@ class NewestFirst(ChangeList):
         self.result_list = page.records
         self.searched_to = page.searched_to
         self.newer_link, self.older_link = self._link(page.newer), self._link(page.older)
-        # Templates compare these two: nothing more is known, and "select all" is not offered.
+        # Templates compare these two. Equal numbers hide "select all".
         self.result_count = self.full_result_count = len(page.records)
         self.show_admin_actions = bool(page.records)
         self.show_full_result_count = self.can_show_all = self.multi_page = False
@@ -49,7 +49,7 @@ class NewestFirstAdmin(admin.ModelAdmin):
         return NewestFirst
 
     def response_action(self, request: HttpRequest, queryset: QuerySet) -> object:
-        """Only what is ticked: there may be millions of records on all pages together."""
+        """Act on ticked records only: all pages together may have millions."""
         request.POST = request.POST.copy()
         request.POST.pop("select_across", None)
         return super().response_action(request, queryset)

@@ -1,6 +1,6 @@
-"""The dashboard: how much is judged, how fast, what fails, and how good the reviewers find it.
+"""The dashboard: usage, speed, errors, and quality as measured by reviews.
 
-The page is its tables; the script draws charts from them.
+The page consists of tables; its script draws charts from them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DayField(forms.DateField):
 
 
 class SelectionForm(forms.Form):
-    """Which predictions are shown. ``period`` is the last 30 days until others are asked for."""
+    """Which predictions are shown. ``period`` is the last 30 days by default."""
 
     version = forms.CharField(
         label="Model version",
@@ -72,7 +72,7 @@ class SelectionForm(forms.Form):
         return self.cleaned_data
 
     def shown(self, versions: list[str]) -> SelectionForm:
-        """The form with what it led to, or with its errors."""
+        """Return the form with the selection in force, or with its errors."""
         asked = self.cleaned_data.get("version", "")
         initial = {"from": self.period.first, "to": self.period.last, "version": asked}
         form = self if self.errors else SelectionForm(initial=initial)
@@ -83,7 +83,7 @@ class SelectionForm(forms.Form):
 
 @dataclass(slots=True)
 class Day:
-    """A row of the table by day. Refused images know no model version: they are all counted."""
+    """A row of the table by day. Refused images have no model version: all are counted."""
 
     date: date
     usage: Usage = field(default_factory=Usage)
@@ -170,7 +170,7 @@ def _usage(groups: list[dict[str, Any]], period: Period) -> dict[str, Any]:
 
 
 def _by_code(refusals: list[RefusalCount]) -> list[tuple[str, list[int], int]]:
-    """Codes, the most frequent first, each with its numbers by source and their sum."""
+    """Return codes, the most frequent first, with their numbers by source and the sum."""
     numbers: dict[str, Counter[str]] = defaultdict(Counter)
     for refusal in refusals:
         numbers[refusal.code][refusal.source] += refusal.count
@@ -182,7 +182,7 @@ def _by_code(refusals: list[RefusalCount]) -> list[tuple[str, list[int], int]]:
 
 
 def _quality(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """By model version, and the confusion matrix of those that are shown."""
+    """Return the quality by model version, and the confusion matrix of all of them."""
     by_version: dict[str, Confusion] = defaultdict(Confusion)
     confusion = Confusion()
     for group in groups:

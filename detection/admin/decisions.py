@@ -1,4 +1,4 @@
-"""Decisions about predictions, each with its line in the admin's log."""
+"""Decisions about predictions, with entries in the admin's log."""
 
 from __future__ import annotations
 

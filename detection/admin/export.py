@@ -38,7 +38,7 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
 
 
 def csv_of(predictions: list[Prediction]) -> HttpResponse:
-    """A file to download, one row per prediction."""
+    """Return a CSV file to download, one row per prediction."""
     prefetch_related_objects(predictions, "reviewer")
     name = f"predictions_{now():%Y%m%d_%H%M%S}.csv"
     response = HttpResponse(

@@ -1,4 +1,4 @@
-"""Filters of the lists whose values are typed, not chosen: no query is needed to offer them."""
+"""Filters with typed values, which need no query for their choices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One field of a filter: its parameter, label and type, and its value now."""
+    """One field of a filter: its parameter, label, type and current value."""
 
     name: str
     label: str
@@ -33,7 +33,7 @@ class Input:
 
 
 class TypedFilter(ListFilter):
-    """A small form; what else the list is filtered by stays."""
+    """A filter as a small form. Other filters of the list stay in force."""
 
     template = "admin/detection/typed_filter.html"
     inputs: tuple[Input, ...] = ()
@@ -58,7 +58,7 @@ class TypedFilter(ListFilter):
         return [each.name for each in self.inputs]
 
     def choices(self, changelist: ChangeList) -> Iterator[dict[str, object]]:
-        """One entry with everything: Django's tag hands nothing else to the template."""
+        """Yield one entry with everything: Django's tag gives the template nothing else."""
         own = self.expected_parameters()
         yield {
             "inputs": [
@@ -79,12 +79,12 @@ class TypedFilter(ListFilter):
         }
 
     def links(self) -> list[tuple[str, dict[str, str]]]:
-        """Values that are often wanted: their label and parameters."""
+        """Return label and parameters of common values."""
         return []
 
 
 class DateRange(TypedFilter):
-    """Whole days in UTC, both included."""
+    """Whole days in UTC, the first and the last included."""
 
     title = "time"
     inputs = (Input("from", "From", "date"), Input("to", "To", "date"))
@@ -132,7 +132,7 @@ class ScoreRange(TypedFilter):
 
 
 class ModelVersion(TypedFilter):
-    """Typed, or taken from a row of the list: there is no cheap way to find all versions."""
+    """Typed, or chosen from a row of the list: finding all versions would be slow."""
 
     title = "model version"
     inputs = (Input("model_version", "Version", "text"),)
@@ -142,7 +142,7 @@ class ModelVersion(TypedFilter):
 
 
 class OfBatch(SimpleListFilter):
-    """Shown only where the list was opened for a batch."""
+    """Visible only when the list was opened for a batch."""
 
     title = "batch"
     parameter_name = "batch"

@@ -1,4 +1,4 @@
-"""Predictions in the admin: found, looked at, reviewed, deleted; never edited."""
+"""Predictions in the admin: searched, viewed, reviewed, deleted, never edited."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         ModelVersion,
     ]
     search_fields = ["original_filename"]
-    search_help_text = "A part of the file name, or the whole id or sha256"
+    search_help_text = "Part of the file name, or a complete id or sha256"
     actions = [
         actions.confirm,
         actions.overturn,
@@ -83,7 +83,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         return request.user.has_perm("detection.review_prediction")
 
     def has_rejudge_permission(self, request: HttpRequest) -> bool:
-        """It makes new records, as sending the image once more would."""
+        """Judging again adds records."""
         return request.user.has_perm("detection.add_prediction")
 
     def get_search_results(
@@ -121,7 +121,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
     @admin.display(description="model")
     def version(self, prediction: Prediction) -> SafeString:
-        """A link to the list of this version's verdicts."""
+        """Link to the list of this version's verdicts."""
         query = urlencode({"model_version": prediction.model_version})
         return format_html('<a href="?{}">{}</a>', query, prediction.model_version)
 
@@ -133,7 +133,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
             prediction.result_image.url,
         )
 
-    @admin.display(description="file as it was sent")
+    @admin.display(description="original file")
     def original(self, prediction: Prediction) -> SafeString:
         return _file_link(prediction.original_image)
 
@@ -151,7 +151,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
 
 def _matching(predictions: QuerySet[Prediction], term: str) -> QuerySet[Prediction]:
-    """An id and a sha256 are looked up by their index; anything else is a part of a file name."""
+    """Find an id, a sha256, or a part of a file name."""
     if re.fullmatch(RECORD_ID, term.upper()):
         return predictions.filter(pk=term.upper())
     if re.fullmatch("[0-9a-fA-F]{64}", term):

@@ -1,4 +1,4 @@
-"""Records are made and changed by what the project does, never by hand."""
+"""Records that nobody adds or edits by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access tokens in the admin: made and revoked."""
+"""Access tokens in the admin."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class AccessTokenForm(forms.ModelForm):
         return token
 
     def save_m2m(self) -> None:
-        """There is nothing of the kind; the admin calls it."""
+        """Do nothing: a token has no such fields, but the admin calls this method."""
 
 
 @admin.register(AccessToken)
 class AccessTokenAdmin(admin.ModelAdmin):
-    """Tokens are made and revoked here, never changed."""
+    """Tokens are created and revoked here, never changed."""
 
     form = AccessTokenForm
     list_display = ["name", "user", "begins_with", "created", "expiry"]
@@ -49,7 +49,7 @@ class AccessTokenAdmin(admin.ModelAdmin):
         return False
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
-        """One by one: MongoDB deletes nothing through the join with the users in the list."""
+        """Delete one by one: MongoDB cannot delete through the list's join with users."""
         for token in queryset:
             token.delete()
 
@@ -60,6 +60,6 @@ class AccessTokenAdmin(admin.ModelAdmin):
         form: AccessTokenForm,
         change: bool,  # noqa: FBT001  Django's signature
     ) -> None:
-        """The form has saved it already."""
-        text = f"The token is {form.text}. Copy it now, it cannot be shown again."
+        """Show the token, which the form has saved."""
+        text = f"The token is {form.text}. Copy it now: it cannot be shown again."
         messages.warning(request, text)

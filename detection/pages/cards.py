@@ -1,4 +1,4 @@
-"""A prediction as people are told of it: in words, and as a place on a scale."""
+"""A prediction in words for people, and as a place on a scale."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ UNCERTAIN = "UNCERTAIN"
 WORDS = {
     Label.FAKE: "Probably made by a generator",
     Label.REAL: "Probably a real photograph",
-    UNCERTAIN: "Cannot tell — a person should look",
+    UNCERTAIN: "Not certain: a person should check",
 }
 REVIEWED_WORDS = {
     Label.FAKE: "Made by a generator, says a reviewer",
     Label.REAL: "A real photograph, says a reviewer",
 }
 MEANINGS = {
-    Label.FAKE: "The model found in the pixels what it knows generated pictures by. That is a hint "
-    "and no proof: photographs that were enlarged or heavily edited can look the same to it.",
-    Label.REAL: "The model found hardly anything that it knows generated pictures by. That is no "
-    "proof that the photograph is real: traces fade when an image is resized or strongly "
-    "compressed, generators that it never saw may leave others, and other forgeries leave none.",
-    UNCERTAIN: "The score lies where this model is often wrong, so it should decide nothing. Have "
-    "a person look at the image, where it comes from and what else is known of it.",
+    Label.FAKE: "The model found traces of a generator in the pixels. This is a hint, not a proof: "
+    "enlarged or heavily edited photographs can look the same to the model.",
+    Label.REAL: "The model found hardly any traces of a generator in the pixels. This does not "
+    "prove that the photograph is real: traces fade when an image is resized or strongly "
+    "compressed, unknown generators may leave other traces, and other forgeries leave none.",
+    UNCERTAIN: "The model is often wrong at scores like this, so the score should decide nothing. "
+    "A person should check the image, its source and what else is known about it.",
 }
 REVIEWED_MEANINGS = {
-    Prediction.Review.CONFIRMED: "A person looked at this image and agrees with the model. The "
-    "score is still the model's alone, which knows nothing but the pixels.",
-    Prediction.Review.OVERTURNED: "A person looked at this image and decided against the model. "
-    "The reviewer's label holds, and the model's score stays here for the record.",
+    Prediction.Review.CONFIRMED: "A reviewer checked this image and agrees with the model. The "
+    "score is the model's alone, and the model sees nothing but the pixels.",
+    Prediction.Review.OVERTURNED: "A reviewer checked this image and decided against the model. "
+    "The reviewer's label is in force. The model's score stays here for the record.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The fake score from 0 to 1, the threshold, and the zone in which it says little.
+    """The fake score from 0 to 1, the threshold, and the zone of uncertain scores.
 
-    ``zone`` is None where it is not known: it belongs to the model that judged.
+    ``zone`` is None if it is unknown: it belongs to the model that judged.
     """
 
     score: float
@@ -54,21 +54,21 @@ class Scale:
     @property
     def caption(self) -> str:
         if self.zone is None:
-            return f"Above {percentage(self.threshold)} it is called FAKE."
+            return f"Scores above {percentage(self.threshold)} are labelled FAKE."
         low, high = map(percentage, self.zone)
         return (
-            f"Above {percentage(self.threshold)} it is called FAKE; "
-            f"between {low} and {high} it is uncertain."
+            f"Scores above {percentage(self.threshold)} are labelled FAKE; "
+            f"scores between {low} and {high} are uncertain."
         )
 
     @property
     def in_words(self) -> str:
-        """What the picture of the scale shows, for those who do not see it."""
+        """Describe the scale, for screen readers."""
         return f"Fake score {percentage(self.score)}. {self.caption}"
 
     @property
     def places(self) -> dict[str, str]:
-        """Lengths along the scale, as SVG writes them."""
+        """Return lengths along the scale as SVG percentages."""
         low, high = self.zone or (0, 0)
         lengths = {
             "score": self.score,
@@ -82,7 +82,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``measured`` is what such a score meant in a test of the model, where that is known."""
+    """``measured`` says what such a score meant in a test of the model, if that is known."""
 
     prediction: Prediction
     scale: Scale
@@ -90,7 +90,7 @@ class Card:
 
     @property
     def verdict(self) -> str:
-        """FAKE, REAL or UNCERTAIN: the reviewer's label where there is one, else the model's."""
+        """FAKE, REAL or UNCERTAIN: the reviewer's label, else the model's."""
         if self.prediction.uncertain and not self.is_reviewed:
             return UNCERTAIN
         return self.prediction.label_in_force
@@ -130,9 +130,8 @@ def cards_of(predictions: Iterable[Prediction]) -> list[Card]:
 
 
 def _scale(prediction: Prediction, model: DetectorInfo | None) -> Scale:
-    """A threshold of the caller's own widens the band up to itself; one of no width is none.
-
-    The band is that of the ``model`` that judges now, if it judged this prediction.
+    """Return the scale with the uncertain band of ``model``, if this model judged the prediction.
+    A threshold that the caller set widens the band up to itself.
     """
     threshold = prediction.threshold
     band = model.uncertain if model and model.version == prediction.model_version else None

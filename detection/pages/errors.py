@@ -1,4 +1,4 @@
-"""Errors that Django itself finds in the forms of people."""
+"""The page about a stale form, which Django finds itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from django.http import HttpRequest, HttpResponse
 
 from detection.web import error_page
 
-STALE_FORM = "This page has been open for too long. Load it again, then send it once more."
+STALE_FORM = "This page was open for too long. Reload it, then send the form again."
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form without the token of its page; views of the API have an answer of their own."""
+    """Answer a form without the CSRF token of its page. Views of the API answer themselves."""
     return error_page(request, 403, STALE_FORM)

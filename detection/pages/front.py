@@ -1,3 +1,5 @@
+"""The front page, where people send images."""
+
 from __future__ import annotations
 
 from django.http.response import HttpResponseBase
@@ -12,14 +14,14 @@ from detection.pages.cards import card_of
 from detection.pages.page_view import PageView
 from detection.web import PredictThrottle, ReadThrottle, admits_images, check_form, single_image
 
-SIGNED_OUT = "You are signed out. Sign in again, then send the image once more."
+SIGNED_OUT = "You are signed out. Sign in again, then send the image again."
 
 
 class FrontView(PageView):
-    """The front page, which takes one image a request.
+    """The front page judges one image per request.
 
-    A form is answered with the whole page; the page's own script, which sends one request for each
-    of many images, with the part of it that is new.
+    The answer to a form is the whole page. The page's script sends one request for each image, and
+    the answer is the new part of the page.
     """
 
     parser_classes = [MultiPartParser]

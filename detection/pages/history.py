@@ -1,4 +1,4 @@
-"""What was judged before, and all that is known of one image."""
+"""The history, and the page of one record."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PAGE_SIZE = 20
 VERDICTS = [
     (Label.FAKE.value, "Made by a generator"),
     (Label.REAL.value, "Real photograph"),
-    (UNCERTAIN, "Cannot tell"),
+    (UNCERTAIN, "Not certain"),
 ]
 
 
 class FilterSerializer(serializers.Serializer):
-    """The form above the history; other parameters are somebody else's, and left alone."""
+    """The form above the history. Unknown parameters are ignored."""
 
     verdict = serializers.ChoiceField(VERDICTS, required=False, allow_blank=True)
     search = serializers.CharField(required=False, allow_blank=True, max_length=200)
@@ -63,7 +63,7 @@ def _matching(records: QuerySet[Prediction], query: dict[str, object]) -> QueryS
 
 
 def _says(verdict: str) -> Q:
-    """Records that show this verdict: the reviewer's where there is one, else the model's."""
+    """Match records that show this verdict: the reviewer's, else the model's."""
     unreviewed, confirmed, overturned = Prediction.Review.values
     if verdict == UNCERTAIN:
         return Q(uncertain=True, review_status=unreviewed)

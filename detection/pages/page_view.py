@@ -1,4 +1,4 @@
-"""What the pages have in common: who may open them, and errors that are pages too."""
+"""The base of the pages: permissions, and errors as pages."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from detection.web import FormAuthentication, as_outage
 
 
 class PageAuthentication(FormAuthentication):
-    """Who is signed in, with a sentence for a form that was opened before they did."""
+    """Sessions, with a sentence about a page that was loaded before its user signed in."""
 
     def enforce_csrf(self, request: Request) -> None:
         try:
             super().enforce_csrf(request)
         except PermissionDenied as error:
             raise PermissionDenied(
-                "This page has been open since before you signed in. Load it again, then send the "
-                "image once more."
+                "This page was loaded before you signed in. Reload it, then send the image again."
             ) from error
 
 
 class PageView(APIView):
-    """Limits, permissions and the sentences of errors are those of the API; the answers are HTML.
+    """A view with the limits, permissions and error sentences of the API that answers in HTML.
 
-    An error is shown by ``error_template``.
+    ``error_template`` shows errors.
     """
 
     authentication_classes = [PageAuthentication]
@@ -44,7 +43,7 @@ class PageView(APIView):
         if isinstance(error, NotAuthenticated):
             return self.ask_to_sign_in()
         if isinstance(as_outage(error), DatabaseUnavailableError):
-            self.request.user = AnonymousUser()  # the page must not ask the database who reads it
+            self.request.user = AnonymousUser()  # the page must not query the database for the user
         response = super().handle_exception(error)
         response.exception = False  # else its template would be one of REST framework's
         response.template_name = self.error_template

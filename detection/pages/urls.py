@@ -1,3 +1,5 @@
+"""Addresses of the pages."""
+
 from __future__ import annotations
 
 from django.contrib.auth.views import LoginView, LogoutView
@@ -18,6 +20,6 @@ urlpatterns = [
         name="sign-in",
     ),
     path("sign-out/", LogoutView.as_view(next_page="front"), name="sign-out"),
-    # Browsers ask for it on pages that name no icon, those of others included.
+    # Browsers request it on pages that name no icon.
     path("favicon.ico", RedirectView.as_view(url=static("detection/pages/icon.svg"))),
 ]

@@ -1,3 +1,5 @@
+"""Tags about the model, for every page."""
+
 from __future__ import annotations
 
 from django import template
@@ -9,12 +11,12 @@ register = template.Library()
 
 @register.simple_tag
 def model_in_use() -> str:
-    """Name and version of the model that judges now; empty where there is none."""
+    """Return name and version of the model that judges now; empty without a model."""
     info = detector_info()
     return f"{info.name} {info.version}" if info else ""
 
 
 @register.simple_tag
 def notice_of_model() -> str:
-    """Why another model than the default judges now; empty where none does."""
+    """Return why another model judges in place of the default; empty otherwise."""
     return detector_notice() or "" if detector_info() else ""

@@ -236,7 +236,7 @@ class TestJudgingAgain:
 
         response = act(admin_client, "judge_again", [old, new])
 
-        assert said(response)[-1] == "2 predictions left out: this model judged it already."
+        assert said(response)[-1] == "2 predictions skipped: this model judged it already."
         assert Prediction.objects.count() == 2
 
     def test_an_original_that_is_lost_stops_no_other(self, admin_client):
@@ -260,7 +260,7 @@ class TestJudgingAgain:
         response = act(admin_client, "judge_again", [old])
 
         assert said(response) == [
-            "The file storage cannot be reached. What was judged until then is kept."
+            "The file storage cannot be reached. Earlier verdicts of this action are stored."
         ]
         assert Prediction.objects.get() == old
 

@@ -64,7 +64,7 @@ def test_of_a_batch_whose_images_wait_the_list_and_the_page_show_what_is_so_now(
 
     assert "2 of 4" in page
     assert "2 of 4" in listed_now
-    assert '<td class="field-waiting">2</td>' in listed_now
+    assert '<td class="field-queued">2</td>' in listed_now
     assert "It is empty." in page
 
 
@@ -123,7 +123,7 @@ def test_the_page_of_a_batch_has_its_errors_and_results(moderator_client):
         page = page_of(moderator_client, f"{batch.pk}/change/")
 
     assert "<td>7</td><td>&lt;i&gt;7.txt</td><td>This file is empty.</td>" in page
-    assert "999 more are counted, but not listed." in page
+    assert "999 more errors are counted, but not listed." in page
     results = re.findall(r">(\d+\.jpg)</a>", page)
     assert results == [f"{number}.jpg" for number in range(100)]
     assert f'href="/admin/detection/prediction/?batch={batch.pk}"' in page
@@ -155,12 +155,15 @@ def test_a_batch_without_errors_and_results_says_so(moderator_client):
     ("fields", "shown"),
     [
         ({}, "When the batch is done"),
-        ({"webhook_due_at": NOON}, "Due 2026-03-05 12:00"),
+        ({"webhook_due_at": NOON}, "Next try 2026-03-05 12:00"),
         (
             {"webhook_due_at": NOON, "webhook_tries": 2, "webhook_error": "It answered 500."},
-            "Try 2: It answered 500. Due 2026-03-05 12:00",
+            "Try 2: It answered 500. Next try 2026-03-05 12:00",
         ),
-        ({"webhook_tries": 8, "webhook_error": "It answered 500."}, "It answered 500. Given up"),
+        (
+            {"webhook_tries": 8, "webhook_error": "It answered 500."},
+            "It answered 500. No further try",
+        ),
         ({"webhook_tries": 3, "webhook_delivered_at": NOON}, "Delivered 2026-03-05 12:00"),
     ],
     ids=["not yet", "due", "failed", "given up", "delivered"],

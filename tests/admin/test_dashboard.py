@@ -87,8 +87,8 @@ def test_without_records_it_says_so(admin_client):
     text = shown(admin_client)
 
     assert "Predictions 0 Share FAKE –" in text
-    assert "Waiting for review 0" in text
-    assert "Longest wait –" in text
+    assert "Review queue 0" in text
+    assert "Oldest in the queue –" in text
     assert "No image was judged." in text
     assert "No image was refused." in text
     assert "There are no reviews yet." in text
@@ -112,7 +112,7 @@ def test_errors(admin_client):
 
     assert "Refused images 7 Failed batches 1" in text
     assert "truncated_image 3 0 4 0 0 7" in text
-    assert "those with store=false are counted in /metrics only" in text
+    assert "requests with store=false are counted in /metrics only" in text
 
 
 @pytest.mark.usefixtures("march")
@@ -166,8 +166,8 @@ def test_the_last_thirty_days_are_shown_first(admin_client):
 
     assert f"{today - timedelta(days=29)} to {today}, days in UTC" in text
     assert "Predictions 1 Share" in text
-    assert "Waiting for review 2" in text
-    assert "Longest wait 4 weeks, 2 days" in text.replace("\xa0", " ")
+    assert "Review queue 2" in text
+    assert "Oldest in the queue 4 weeks, 2 days" in text.replace("\xa0", " ")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_the_same_bytes_lead_to_their_first_record(client):
 
     page = shown(posted(client))
 
-    assert "Judged before" in page.text
+    assert "judged before" in page.text
     assert f"/history/{first.pk}/" in links(page)
     assert images_judged() == judged
 
@@ -241,7 +241,7 @@ def test_only_our_own_page_can_send_for_who_is_signed_in():
 
     foreign = posted(client)
     assert foreign.status_code == 403
-    assert "Load it again" in shown(foreign).text
+    assert "Reload it" in shown(foreign).text
     assert not Prediction.objects.exists()
     assert client.post("/", {"image": a_file(), "csrfmiddlewaretoken": token}).status_code == 200
 

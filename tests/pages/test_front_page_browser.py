@@ -22,7 +22,7 @@ pytestmark = pytest.mark.own_servers
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 667}
 SCREENS = [(viewport, scheme) for viewport in (DESKTOP, PHONE) for scheme in ("light", "dark")]
 seeds = count()
-VERDICT = re.compile("Probably|Cannot tell")
+VERDICT = re.compile("Probably|Not certain")
 
 
 @pytest.fixture(scope="module")
@@ -212,13 +212,13 @@ def test_at_most_two_are_sent_at_a_time(page: Page, tmp_path):
 
     picker(page).set_input_files(paths)
 
-    expect(page.get_by_text("Waiting for its turn")).to_have_count(2)
+    expect(page.get_by_text("Queued")).to_have_count(2)
     expect(page.get_by_role("progressbar")).to_have_count(4)
     page.wait_for_timeout(300)
     assert len(held) == 2
     held[0].continue_()
     expect_verdict(page, "0.jpg")
-    expect(page.get_by_text("Waiting for its turn")).to_have_count(1)
+    expect(page.get_by_text("Queued")).to_have_count(1)
     assert len(held) == 3
 
 
@@ -282,7 +282,7 @@ def test_the_evidence_is_shown_and_hidden_again(page: Page, images):
     expect(button).to_have_attribute("aria-pressed", "true")
     expect(picture).to_have_attribute("src", re.compile("^blob:"))
     expect(picture).to_have_attribute("alt", "Where the evidence lies in first.jpg")
-    expect(shown.get_by_text("pushes towards FAKE")).to_be_visible()
+    expect(shown.get_by_text("evidence for FAKE")).to_be_visible()
     picture.evaluate("image => image.decode()")
 
     button.click()
@@ -326,7 +326,7 @@ def test_who_signs_in_sends_and_finds_their_images(images, tmp_path, tiny_checkp
         page.get_by_label("User name").fill("ann")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_text("Nothing was judged yet")).to_be_visible()
+        expect(page.get_by_text("No image has been judged yet")).to_be_visible()
 
         page.get_by_role("link", name="Judge an image").click()
         picker(page).set_input_files(images[0])
@@ -354,7 +354,7 @@ def test_every_page_is_for_everybody(service: Service, images):
         expect(page.get_by_text("3 of 3 done")).to_be_visible()
         expect_usable()
         page.get_by_role("button", name="Evidence map").first.click()
-        expect(page.get_by_text("pushes towards FAKE").first).to_be_visible()
+        expect(page.get_by_text("evidence for FAKE").first).to_be_visible()
         expect_usable()
         card(page, "first.jpg").get_by_role("link", name="Open the record").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("first.jpg")

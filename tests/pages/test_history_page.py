@@ -44,8 +44,8 @@ def page_of(record: Prediction) -> str:
 
 
 def test_an_empty_history_says_so(client):
-    assert "Nothing was judged yet" in shown(client, "/history/").text
-    assert "Nothing fits" in shown(client, "/history/?search=x").text
+    assert "No image has been judged yet" in shown(client, "/history/").text
+    assert "No prediction matches" in shown(client, "/history/?search=x").text
 
 
 def test_the_newest_come_first_with_links_to_their_records(client):
@@ -144,7 +144,7 @@ def test_a_record_tells_what_is_known(client):
     [
         ({"fake_score": 0.9}, "Probably made by a generator", "FAKE"),
         ({"fake_score": 0.1}, "Probably a real photograph", "REAL"),
-        ({"fake_score": 0.6, "uncertain": True}, "Cannot tell — a person should look", "UNCERTAIN"),
+        ({"fake_score": 0.6, "uncertain": True}, "Not certain: a person should check", "UNCERTAIN"),
     ],
 )
 def test_the_verdict_is_told_in_words(client, fields, words, badge):
@@ -190,13 +190,13 @@ def test_the_scale_shows_the_uncertain_zone_of_the_model_that_judged(client):
 
     words = scale(shown(client, page_of(a_record("one", threshold=0.5, **ours))))
     assert words == (
-        "Fake score 87.6 %. Above 50.0 % it is called FAKE; "
-        "between 42.0 % and 70.0 % it is uncertain."
+        "Fake score 87.6 %. Scores above 50.0 % are labelled FAKE; "
+        "scores between 42.0 % and 70.0 % are uncertain."
     )
     widened = scale(shown(client, page_of(a_record("one", threshold=0.95, **ours))))
-    assert "between 42.0 % and 95.0 % it is uncertain" in widened
+    assert "between 42.0 % and 95.0 % are uncertain" in widened
     old = scale(shown(client, page_of(a_record("one", model_version="1", fake_score=0.876))))
-    assert old == "Fake score 87.6 %. Above 50.0 % it is called FAKE."
+    assert old == "Fake score 87.6 %. Scores above 50.0 % are labelled FAKE."
 
 
 def test_a_zone_of_no_width_is_none(client):
@@ -229,11 +229,11 @@ def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, 
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"
 
     assert "Model" not in shown(client, "/history/").text
-    assert "it is called FAKE" in scale(shown(client, page_of(record)))
+    assert "are labelled FAKE" in scale(shown(client, page_of(record)))
 
 
 def test_a_page_whose_records_are_gone_leads_back(client):
     page = shown(client, "/history/?cursor=older-1-01M84Q580AZZY3CNE3Y34WJ3B2")
 
-    assert "There is nothing on this page any more. Show the newest" in page.text
-    assert "Nothing was judged yet" not in page.text
+    assert "This page is empty now. Show the newest" in page.text
+    assert "No image has been judged yet" not in page.text

@@ -255,7 +255,7 @@ def test_a_form_that_was_open_for_too_long_is_a_page(path):
 
     assert page.status_code == 403
     assert page["Content-Type"].startswith("text/html")
-    assert "Load it again, then send it once more." in page.content.decode()
+    assert "Reload it, then send the form again." in page.content.decode()
 
 
 def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):

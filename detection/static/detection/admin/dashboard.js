@@ -1,17 +1,17 @@
-// Draws charts from the tables of the page: a canvas names its table, the columns that it shows and
-// how. Nothing moves. FAKE is hatched, so that no colour alone tells it from REAL.
+// Draws charts from the tables of the page: a canvas names its table, its columns and its kind of
+// chart. Nothing moves. FAKE is hatched, so that colour is not the only difference from REAL.
 
 const HATCH = 8; // pixels
-const ROW_HEIGHT = 30; // pixels, of a bar that lies
+const ROW_HEIGHT = 30; // pixels, of a horizontal bar
 const AXIS_HEIGHT = 40; // pixels
 
-// How each kind is drawn; "most" is the end of the scale of numbers.
+// The kinds of charts. "most" is the end of the scale of numbers.
 const KINDS = {
   stacked: { type: "bar", stacked: true },
   columns: { type: "bar" },
-  bars: { type: "bar", lies: true },
+  bars: { type: "bar", horizontal: true },
   share: { type: "line", most: 100 },
-  intervals: { type: "bar", lies: true, most: 100 },
+  intervals: { type: "bar", horizontal: true, most: 100 },
 };
 
 function palette() {
@@ -109,17 +109,17 @@ const VALUES = {
   },
 };
 
-function told({ dataset, dataIndex, formattedValue }) {
+function tooltip({ dataset, dataIndex, formattedValue }) {
   if (!dataset.values) return `${dataset.label}: ${formattedValue}`;
   const [low, high] = dataset.data[dataIndex];
   return `${dataset.values[dataIndex]} %, interval ${low}–${high} %`;
 }
 
-function options({ lies, stacked, most }, colours) {
+function options({ horizontal, stacked, most }, colours) {
   const places = {
     stacked,
     grid: { display: false },
-    ticks: { color: colours.text, maxRotation: 0, autoSkip: !lies, autoSkipPadding: 16 },
+    ticks: { color: colours.text, maxRotation: 0, autoSkip: !horizontal, autoSkipPadding: 16 },
   };
   const amounts = {
     stacked,
@@ -132,11 +132,11 @@ function options({ lies, stacked, most }, colours) {
     animation: false,
     maintainAspectRatio: false,
     color: colours.text,
-    indexAxis: lies ? "y" : "x",
-    interaction: { mode: "index", axis: lies ? "y" : "x", intersect: false },
+    indexAxis: horizontal ? "y" : "x",
+    interaction: { mode: "index", axis: horizontal ? "y" : "x", intersect: false },
     datasets: { bar: { maxBarThickness: 28 }, line: { borderWidth: 2, pointRadius: 2.5 } },
-    scales: lies ? { x: amounts, y: places } : { x: places, y: amounts },
-    plugins: { legend: { display: Boolean(stacked) }, tooltip: { callbacks: { label: told } } },
+    scales: horizontal ? { x: amounts, y: places } : { x: places, y: amounts },
+    plugins: { legend: { display: Boolean(stacked) }, tooltip: { callbacks: { label: tooltip } } },
   };
 }
 
@@ -147,7 +147,7 @@ function draw(canvas, colours) {
   const intervals = canvas.dataset.kind === "intervals";
   const data = intervals ? bounds(shown, colours) : numbers(shown, colours);
   canvas.closest("figure").hidden = false;
-  if (kind.lies) {
+  if (kind.horizontal) {
     const height = AXIS_HEIGHT + ROW_HEIGHT * data.labels.length * (intervals ? 1.4 : 1);
     canvas.parentElement.style.height = `${height}px`;
   }

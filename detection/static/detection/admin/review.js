@@ -1,14 +1,14 @@
-// Keys for what the page offers as links, buttons and a field: each names its keys itself, in
-// aria-keyshortcuts. The form works without any of this.
+// Keys for the links, buttons and the field of the page. Each element names its keys in
+// aria-keyshortcuts. The form works without this script.
 
 import { fetchEvidence, noteBroken } from "./review_images.js";
 import { zoomTogether } from "./review_zoom.js";
 
-// A key that is pressed twice in haste must not decide about a picture that nobody has seen yet.
+// A key that is pressed twice must not decide about a picture before it was visible.
 const PAUSE = 300; // milliseconds
 const NAMES = { "+": "Plus", "=": "Plus", "_": "-" };
 
-let busy = true; // until the page has been there for a moment, and again when it is being left
+let busy = true; // for a moment after loading, and while leaving the page
 
 function withKey(event) {
   const key = NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
@@ -33,14 +33,14 @@ document.addEventListener("keydown", (event) => {
     element.focus();
     element.setSelectionRange(element.value.length, element.value.length);
   } else if (element.matches("[data-zoom]")) {
-    element.click(); // a held key zooms on
+    element.click(); // a held key keeps zooming
   } else if (!busy && !event.repeat) {
     element.click();
   }
 });
 
 function leave(event) {
-  // Once only: a second click would send the same decision again, which is stale by then.
+  // A second click would send the same decision again, which would be stale.
   if (document.body.classList.contains("busy")) event.preventDefault();
   busy = true;
   document.body.classList.add("busy");
@@ -50,7 +50,7 @@ for (const form of document.querySelectorAll("form.decision, form.last-decision"
   form.addEventListener("submit", leave);
 }
 
-// A page that comes back from the browser's memory is as it was: ready.
+// A page from the browser's back-forward cache is ready.
 window.addEventListener("pageshow", () => {
   document.body.classList.remove("busy");
   delete document.body.dataset.keys;

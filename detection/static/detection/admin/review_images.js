@@ -1,6 +1,6 @@
-// Pictures that do not come, and the one that takes a while.
+// Pictures that fail to load, and the evidence map, which takes a while.
 
-// Each picture has a sentence beside it, which is shown in its place.
+// A sentence beside each picture replaces a broken one.
 export function noteBroken(pictures) {
   for (const image of pictures.querySelectorAll("img[src]")) {
     const replace = () => {
@@ -12,7 +12,7 @@ export function noteBroken(pictures) {
   }
 }
 
-// The evidence map is drawn when it is first asked for, so the page does not wait for it.
+// The first request draws the evidence map, so the page does not wait for it.
 export async function fetchEvidence(image) {
   const state = image.nextElementSibling;
   state.hidden = false;
@@ -25,7 +25,7 @@ export async function fetchEvidence(image) {
     state.hidden = true;
   } catch (error) {
     const unknown = !error.message || error instanceof TypeError || error instanceof DOMException;
-    state.textContent = unknown ? "The evidence map cannot be fetched now." : error.message;
+    state.textContent = unknown ? "The evidence map cannot be loaded now." : error.message;
   }
 }
 

@@ -1,9 +1,9 @@
-// One zoom for all pictures. Places are in parts of the picture that was judged, 0 to 1 from its
-// upper left corner, so that each panel shows the same place of it whatever its own pixels are.
+// One zoom for all pictures. Places are fractions of the judged picture, 0 to 1 from its upper left
+// corner, so that all panels show the same place, whatever their resolution.
 
 const STEP = 1.5;
 const CLOSEST = 32; // screen pixels for one of the picture's
-const VISIBLE_PIXELS = 3; // screen pixels from which on a picture's pixels have edges
+const VISIBLE_PIXELS = 3; // screen pixels per pixel of a picture, from which edges are drawn sharp
 const NUDGE = 0.15; // of what is visible, for one key press
 
 export function zoomTogether(pictures) {
@@ -11,12 +11,12 @@ export function zoomTogether(pictures) {
   const stages = [...pictures.querySelectorAll(".stage")];
   const panels = [...pictures.querySelectorAll(".stage > img")].map((image) => ({
     image,
-    // Where the judged picture lies in this one; a result has a band below it.
+    // Place of the judged picture in this one: a result has a band below it.
     left: Number(image.dataset.left ?? 0),
     width: Number(image.dataset.width ?? 1),
     height: Number(image.dataset.height ?? 1),
   }));
-  // What all pictures together cover
+  // The area that all pictures cover together
   const start = { x: Math.min(...panels.map((panel) => -panel.left / panel.width)), y: 0 };
   const end = {
     x: Math.max(...panels.map((panel) => (1 - panel.left) / panel.width)),

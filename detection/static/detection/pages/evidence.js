@@ -1,9 +1,9 @@
-// The button that changes a card's picture into the map of its evidence, and back.
+// The button that switches a card between its picture and the evidence map.
 
 import { sentenceOf } from "./upload.js";
 
-const LOST = "The evidence map cannot be fetched. Is the network there?";
-const maps = new WeakMap(); // button → address of the map that it fetched
+const LOST = "The evidence map cannot be loaded. Check your network.";
+const maps = new WeakMap(); // button → address of its map
 
 document.documentElement.classList.add("scripted");
 document.addEventListener("click", (event) => {

@@ -1,4 +1,4 @@
-// The front page: images come from the picker, a drop or the clipboard; each gets a card.
+// The front page: a card for each image from the picker, a drop or the clipboard.
 
 import { Item } from "./item.js";
 import { Queue } from "./queue.js";
@@ -27,13 +27,13 @@ function count() {
 function take(files) {
   const images = [...files];
   if (!images.length) {
-    announce("There is no file in this. Save the image, then choose or drop the file.");
+    announce("This contains no file. Save the image, then choose or drop the file.");
     return;
   }
   const added = images.map((file) => new Item(file, { form, queue, announce, changed: count }));
   items.push(...added);
   results.hidden = false;
-  cards.prepend(...added.map((item) => item.element)); // the newest images come first
+  cards.prepend(...added.map((item) => item.element)); // newest first
   announce(images.length > 1 ? `${images.length} images are being sent.` : `${images[0].name} is being sent.`);
   count();
   added.forEach((item) => item.start());
@@ -71,4 +71,4 @@ input.addEventListener("change", takePicked);
 
 input.multiple = true;
 input.required = false;
-if (input.files.length) takePicked(); // chosen before this script was here
+if (input.files.length) takePicked(); // chosen before this script was loaded

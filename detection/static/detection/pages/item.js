@@ -1,4 +1,4 @@
-// One file on its way, from waiting to its card or its problem.
+// One file, from the queue to its card or its problem.
 
 import { send } from "./upload.js";
 
@@ -20,7 +20,7 @@ export class Item {
     return this.element.querySelector(selector);
   }
 
-  // What the browser cannot show (TIFF, HEIC in most) simply has no preview.
+  // Types that the browser cannot show (TIFF, mostly HEIC) have no preview.
   preview() {
     const image = this.find("img");
     const url = URL.createObjectURL(this.file);
@@ -31,7 +31,7 @@ export class Item {
 
   start() {
     this.ended = false;
-    this.show("Waiting for its turn", 0);
+    this.show("Queued", 0);
     this.queue.add(() => this.run());
   }
 
@@ -39,7 +39,7 @@ export class Item {
     this.find(".again").hidden = true;
     this.find(".problem")?.remove();
     this.find(".card").classList.remove("card-problem");
-    this.find(".file").focus(); // the button that had it has gone
+    this.find(".file").focus(); // its button is hidden now
     this.start();
     this.changed();
   }
@@ -49,7 +49,7 @@ export class Item {
     const progress = this.find("progress");
     progress.hidden = false;
     if (share < 1) progress.value = 100 * share;
-    else progress.removeAttribute("value"); // how long judging takes is not known
+    else progress.removeAttribute("value"); // the duration of judging is unknown
   }
 
   async run() {

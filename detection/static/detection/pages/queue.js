@@ -1,6 +1,6 @@
-// At most two requests at a time; all wait when the server asks for a pause.
+// At most two requests at a time, and none while the server asks for a pause.
 
-const MOST = 2;
+const MAX_RUNNING = 2;
 
 export class Queue {
   #waiting = [];
@@ -18,7 +18,7 @@ export class Queue {
   }
 
   #next() {
-    while (this.#waiting.length && this.#running < MOST && Date.now() >= this.#pausedUntil) {
+    while (this.#waiting.length && this.#running < MAX_RUNNING && Date.now() >= this.#pausedUntil) {
       this.#running += 1;
       this.#waiting.shift()().finally(() => {
         this.#running -= 1;

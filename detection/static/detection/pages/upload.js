@@ -1,14 +1,14 @@
-// Sends one file, and makes one kind of answer of all that may come back.
+// Sends one file, and turns every answer into one shape.
 
-const LOST = "The server cannot be reached. Is the network there?";
-const UNCLEAR = "The server gave an answer that this page does not understand.";
+const LOST = "The server cannot be reached. Check your network.";
+const UNCLEAR = "This page does not understand the server's answer.";
 
-// Resolves to { card } or { sentence, again, wait }; `again`: it may work later.
+// Resolves to { card } or { sentence, again, wait }; `again`: a retry may succeed.
 export function send(file, form, onProgress) {
   const body = new FormData(form);
   body.set("image", file, file.name);
   return new Promise((resolve) => {
-    const request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
+    const request = new XMLHttpRequest(); // fetch reports no progress of an upload
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total);
     });
@@ -32,7 +32,7 @@ function answer(request) {
   };
 }
 
-// What refuses a request before it reaches the page answers in JSON.
+// Refusals before the page's view are JSON.
 export function sentenceOf(text) {
   try {
     return JSON.parse(text).error ?? UNCLEAR;
