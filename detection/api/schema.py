@@ -9,66 +9,42 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from detection.api.serializers import ErrorSerializer
 
 CANONICAL = r"/(api/(?!db/)|health/(live/)?$)"
-# Meaning of each status, and the code and the sentence of an example
-ERRORS = {
-    400: (
-        "A field or parameter is missing or invalid, or an image cannot be decoded",
-        "truncated_image",
-        "This JPEG file ends too early: a part of the image is missing.",
-    ),
-    401: (
-        "A token is missing, or not valid",
-        "not_authenticated",
-        "Authentication credentials were not provided.",
-    ),
+ERROR_MEANINGS = {
+    400: "A field or parameter is missing or invalid, or an image cannot be decoded",
+    401: "A token is missing, or not valid",
+    403: "The record belongs to another user, or a signed-in page sent no CSRF token",
+    404: "The record does not exist, or belongs to another user",
+    409: "The verdict is of a model that no longer runs here, or the batch is complete",
+    411: "The request has no Content-Length",
+    413: "Too many bytes, or too many pixels",
+    415: "The request is no multipart form, or the file is no image of a supported type",
+    429: "Too many requests; Retry-After says how many seconds to wait",
+    500: "An internal error, which has been logged",
+    503: "The service is busy, or a part of it is down; Retry-After says how many seconds to wait",
+}
+ERROR_EXAMPLES = {
+    400: ("truncated_image", "This JPEG file ends too early: a part of the image is missing."),
+    401: ("not_authenticated", "Authentication credentials were not provided."),
     403: (
-        "The record belongs to another user, or a signed-in page sent no CSRF token",
         "permission_denied",
         "Only the owner, or staff with the permission, can delete this prediction.",
     ),
-    404: (
-        "The record does not exist, or belongs to another user",
-        "not_found",
-        "There is nothing at this address.",
-    ),
+    404: ("not_found", "There is nothing at this address."),
     409: (
-        "The verdict is of a model that no longer runs here, or the batch is complete",
         "other_model",
         "This verdict was given by d3-tiny e36a1815af53af6a, which no longer runs here; have the "
         "image judged again to see the evidence.",
     ),
-    411: (
-        "The request has no Content-Length",
-        "length_required",
-        "Send the request with a Content-Length header, not in chunks.",
-    ),
-    413: (
-        "Too many bytes, or too many pixels",
-        "image_too_large",
-        "The file is larger than the limit of 25 MiB.",
-    ),
+    411: ("length_required", "Send a Content-Length header, not chunks."),
+    413: ("image_too_large", "The file is larger than the limit of 25 MiB."),
     415: (
-        "The request is no multipart form, or the file is no image of a supported type",
         "unsupported_image_type",
         "This file is not an image of a type that can be read "
         "(JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC).",
     ),
-    429: (
-        "Too many requests; Retry-After says how many seconds to wait",
-        "throttled",
-        "Request was throttled. Expected available in 7 seconds.",
-    ),
-    500: (
-        "An internal error, which has been logged",
-        "internal_server_error",
-        "An internal error occurred; it has been logged.",
-    ),
-    503: (
-        "The service is busy, or the database, the file storage or the detector is down. Nothing "
-        "was stored; Retry-After says how many seconds to wait",
-        "database_unavailable",
-        "The database cannot be reached.",
-    ),
+    429: ("throttled", "Request was throttled. Expected available in 7 seconds."),
+    500: ("internal_server_error", "An internal error occurred; it has been logged."),
+    503: ("database_unavailable", "The database cannot be reached."),
 }
 READING_ERRORS = (400, 401, 429, 500, 503)
 SENDING_ERRORS = (400, 401, 403, 411, 413, 415, 429, 500, 503)
@@ -80,9 +56,10 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 
 
 def _error(status: int) -> OpenApiResponse:
-    meaning, code, sentence = ERRORS[status]
+    code, sentence = ERROR_EXAMPLES[status]
     value = {"success": False, "error": sentence, "code": code}
-    return OpenApiResponse(ErrorSerializer, meaning, examples=[example(code, value, status=status)])
+    shown = example(code, value, status=status)
+    return OpenApiResponse(ErrorSerializer, ERROR_MEANINGS[status], examples=[shown])
 
 
 def canonical_endpoints(endpoints: list[tuple]) -> list[tuple]:
@@ -179,7 +156,7 @@ BATCH = {
         {
             "index": 1,
             "filename": "notes.jpg",
-            "error": ERRORS[415][2],
+            "error": ERROR_EXAMPLES[415][1],
             "code": "unsupported_image_type",
         }
     ],

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from operator import add, le, sub
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -19,8 +20,7 @@ IMAGES_PER_REQUEST = 4  # on average, over all admitted requests
 MAX_LARGEST_BODIES = 5  # of the largest size, in memory or being received
 
 
-@dataclass(slots=True)
-class Load:
+class Load(NamedTuple):
     """What is admitted, or the limit of it."""
 
     requests: int = 0
@@ -28,21 +28,13 @@ class Load:
     size_bytes: int = 0
 
     def plus(self, other: Load) -> Load:
-        return Load(
-            self.requests + other.requests,
-            self.images + other.images,
-            self.size_bytes + other.size_bytes,
-        )
+        return Load(*map(add, self, other))
 
     def minus(self, other: Load) -> Load:
-        return self.plus(Load(-other.requests, -other.images, -other.size_bytes))
+        return Load(*map(sub, self, other))
 
     def fits(self, limit: Load) -> bool:
-        return (
-            self.requests <= limit.requests
-            and self.images <= limit.images
-            and self.size_bytes <= limit.size_bytes
-        )
+        return all(map(le, self, limit))
 
 
 class Admission:

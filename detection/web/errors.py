@@ -52,15 +52,49 @@ SENTENCES = {
     500: "An internal error occurred; it has been logged.",
 }
 
+
+class MissingImageError(ServiceError):
+    code = "missing_image"
+
+
+class TooManyImagesError(ServiceError):
+    code = "too_many_images"
+
+
+class LengthRequiredError(ServiceError):
+    code = "length_required"
+
+
+class NotAFormError(ServiceError):
+    code = "unsupported_media_type"
+
+
+class RequestTooLargeError(ServiceError):
+    code = "request_too_large"
+
+
+class TooManyPartsError(ServiceError):
+    code = "too_many_parts"
+
+
+class FilesRefusedError(ServiceError):
+    code = "files_refused"
+
+
 # Statuses of errors that have a sentence and a code; the nearest class decides.
 STATUSES: dict[type[Exception], int] = {
     ServiceError: 400,
     ArchiveTooLargeError: 413,
     BatchClosedError: 409,
     CallerGoneError: 499,  # as nginx counts clients that hang up
+    FilesRefusedError: 413,
+    LengthRequiredError: 411,
     LinkError: 403,
+    NotAFormError: 415,
     OriginalLostError: 404,
     OtherModelError: 409,
+    RequestTooLargeError: 413,
+    TooManyPartsError: 413,
     UnavailableError: 503,
     ImageError: 400,
     ImageTooLargeError: 413,
@@ -79,45 +113,6 @@ OTHER_ERRORS: dict[type[Exception], tuple[int, str, str]] = {
     UnreadablePostError: (400, "The request ended before its body did.", "upload_interrupted"),
     Exception: (500, SENTENCES[500], "internal_server_error"),
 }
-
-
-class MissingImageError(APIException):
-    status_code = 400
-    default_code = "missing_image"
-
-
-class TooManyImagesError(APIException):
-    status_code = 400
-    default_code = "too_many_images"
-
-
-class NotAFormError(APIException):
-    status_code = 415
-    default_code = "unsupported_media_type"
-    default_detail = "Send a multipart/form-data request."
-
-
-class RequestTooLargeError(APIException):
-    status_code = 413
-    default_code = "request_too_large"
-    default_detail = SENTENCES[413]
-
-
-class TooManyPartsError(APIException):
-    status_code = 413
-    default_code = "too_many_parts"
-
-
-class FilesRefusedError(APIException):
-    status_code = 413
-    default_code = "files_refused"
-    default_detail = "This address accepts no files."
-
-
-class LengthRequiredError(APIException):
-    status_code = 411
-    default_code = "length_required"
-    default_detail = "Send the request with a Content-Length header, not in chunks."
 
 
 def envelope(sentence: str, code: str) -> dict:

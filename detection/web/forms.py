@@ -10,9 +10,9 @@ from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
-from rest_framework.exceptions import APIException, Throttled
+from rest_framework.exceptions import Throttled
 
-from detection.errors import QueueFullError, UnavailableError, database_errors
+from detection.errors import QueueFullError, ServiceError, database_errors
 from detection.web.errors import FilesRefusedError, TooManyPartsError
 from detection.web.throttling import FormThrottle
 from detection.web.uploads import body_size, check_small_body
@@ -23,11 +23,11 @@ MULTIPART = "multipart/form-data"
 FORM_TYPES = {MULTIPART, "application/x-www-form-urlencoded"}
 # What ``read_form`` raises
 FORM_ERRORS = (
-    APIException,
     BadRequest,
     MultiPartParserError,
+    ServiceError,
     SuspiciousOperation,
-    UnavailableError,
+    Throttled,
     UnreadablePostError,
 )
 
@@ -38,7 +38,7 @@ class NoFiles(FileUploadHandler):
     """Refuse files, in every request whose view accepts no images."""
 
     def new_file(self, *description: object, **options: object) -> None:
-        raise FilesRefusedError
+        raise FilesRefusedError("This address accepts no files.")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Never called, since there is no file."""

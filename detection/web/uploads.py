@@ -120,9 +120,9 @@ def check_form(request: Request, *, images: int) -> None:
     anything reads the body. Raises NotAFormError, LengthRequiredError, RequestTooLargeError.
     """
     if request.content_type and not request.content_type.startswith("multipart/form-data"):
-        raise NotAFormError
+        raise NotAFormError("Send a multipart/form-data request.")
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-        raise LengthRequiredError
+        raise LengthRequiredError("Send a Content-Length header, not chunks.")
     check_body_size(request, images=images)
 
 
