@@ -9,7 +9,7 @@ from pathlib import Path
 from django.core.management.utils import get_random_secret_key
 
 
-def kept_secret_key(path: Path) -> str:
+def stored_secret_key(path: Path) -> str:
     """Return the key in the file ``path``. The first call creates the file, for its owner only."""
     if not path.exists():
         _create(path, get_random_secret_key())

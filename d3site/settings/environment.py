@@ -6,7 +6,7 @@ from pathlib import Path
 
 import environ
 
-from d3site.secret_key import kept_secret_key
+from d3site.secret_key import stored_secret_key
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 
@@ -26,4 +26,4 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = env.str("SECRET_KEY", "")
 DEBUG = env.bool("DEBUG", default=not SECRET_KEY)
 if DEBUG and not SECRET_KEY:
-    SECRET_KEY = kept_secret_key(DATA_DIR / "secret_key")
+    SECRET_KEY = stored_secret_key(DATA_DIR / "secret_key")

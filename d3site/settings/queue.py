@@ -30,7 +30,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-PURGE_AFTER_DAYS = env.int("PURGE_AFTER_DAYS", default=0)  # 0: predictions are kept
+PURGE_AFTER_DAYS = env.int("PURGE_AFTER_DAYS", default=0)  # 0: never
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = beat_schedule(requeue_seconds=REQUEUE_SECONDS, purges=PURGE_AFTER_DAYS > 0)
 

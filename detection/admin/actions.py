@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as ask_before_deleting
 from django.template.defaultfilters import pluralize
 
-from detection.admin.decisions import decide_and_log, log_decision, log_deletion
+from detection.admin.decision_log import decide_and_log, log_decision, log_deletion
 from detection.admin.export import csv_of
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError

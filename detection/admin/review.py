@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from detection.admin import cells
-from detection.admin.decisions import decide_and_log
+from detection.admin.decision_log import decide_and_log
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.errors import database_errors
 from detection.judging import percentage, picture_place

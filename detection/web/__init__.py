@@ -1,4 +1,4 @@
-"""What the API and the pages share of HTTP: uploads, limits, errors, who asks."""
+"""What the API and the pages share of HTTP: uploads, limits, errors, authentication."""
 
 from detection.web.admission import gate
 from detection.web.authentication import FormAuthentication

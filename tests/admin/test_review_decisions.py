@@ -219,7 +219,7 @@ def test_a_decision_without_its_line_in_the_log_stands(
 
         assert page.status_code == 200
         assert stored(prediction).review_status == status
-        [record] = [each for each in caplog.records if each.name == "detection.admin.decisions"]
+        [record] = [each for each in caplog.records if each.name == "detection.admin.decision_log"]
         assert record.levelname == "ERROR"
         sentence = {
             "confirm": "Confirmed: FAKE.",

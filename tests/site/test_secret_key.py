@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from d3site.secret_key import kept_secret_key
+from d3site.secret_key import stored_secret_key
 
 pytestmark = pytest.mark.stateless
 
@@ -12,16 +12,16 @@ pytestmark = pytest.mark.stateless
 def test_the_key_is_made_once_and_kept(tmp_path):
     path = tmp_path / "data" / "secret_key"
 
-    key = kept_secret_key(path)
+    key = stored_secret_key(path)
 
     assert len(key) >= 50
-    assert kept_secret_key(path) == key
+    assert stored_secret_key(path) == key
 
 
 def test_only_its_owner_can_read_the_key(tmp_path):
     path = tmp_path / "secret_key"
 
-    kept_secret_key(path)
+    stored_secret_key(path)
 
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
@@ -31,6 +31,6 @@ def test_processes_that_start_together_share_one_key(tmp_path):
     path = tmp_path / "secret_key"
 
     with ThreadPoolExecutor(8) as threads:
-        keys = set(threads.map(kept_secret_key, [path] * 32))
+        keys = set(threads.map(stored_secret_key, [path] * 32))
 
     assert len(keys) == 1
