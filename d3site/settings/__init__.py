@@ -49,7 +49,6 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "d3site.urls"
 WSGI_APPLICATION = "d3site.wsgi.application"
-ASGI_APPLICATION = "d3site.asgi.application"
 
 TEMPLATES = [
     {
@@ -68,4 +67,3 @@ TEMPLATES = [
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
-USE_TZ = True

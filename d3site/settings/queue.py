@@ -25,8 +25,6 @@ CELERY_TASK_QUEUES = [
     for name in ("d3-batches", "d3-scans", "d3-upkeep")
 ]
 CELERY_TASK_ROUTES = {"detection.upkeep.*": {"queue": "d3-upkeep"}}
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
