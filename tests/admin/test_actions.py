@@ -79,7 +79,7 @@ def test_an_entry_of_the_log_leads_to_its_prediction(moderator_client):
     assert "Confirmed: FAKE." in history
 
 
-def test_what_somebody_else_has_on_the_screen_is_left_to_them(moderator_client):
+def test_a_record_that_another_moderator_has_open_is_left_alone(moderator_client):
     claimed, free = (a_prediction(original_filename=name) for name in ("a.jpg", "b.jpg"))
     claim(prediction=claimed, reviewer=a_moderator("rita"))
 
@@ -171,7 +171,7 @@ def test_a_moderator_reviews_and_exports_and_nothing_else(moderator_client):
     assert Prediction.objects.get() == prediction
 
 
-def test_who_only_views_decides_nothing(client):
+def test_a_user_who_may_only_view_decides_nothing(client):
     viewer = get_user_model().objects.create_user("ann", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_prediction"))
     client.force_login(viewer)

@@ -20,7 +20,7 @@ def test_predictions_and_batches_are_listed(admin_client):
     assert prediction.sha256 in page.content.decode()
 
 
-def test_nobody_edits_what_the_model_said(admin_client):
+def test_the_models_verdict_cannot_be_edited(admin_client):
     prediction = predict_image(upload=an_upload(), source="api")
 
     response = admin_client.post(

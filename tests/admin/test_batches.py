@@ -130,7 +130,7 @@ def test_the_page_of_a_batch_has_its_errors_and_results(moderator_client):
     assert len(queries) <= 8
 
 
-def test_results_are_for_those_who_may_see_predictions(client):
+def test_results_are_for_users_who_may_see_predictions(client):
     staff = a_user("staff", is_staff=True)
     staff.user_permissions.add(Permission.objects.get(codename="view_predictionbatch"))
     client.force_login(staff)

@@ -62,7 +62,7 @@ def march() -> None:
     PredictionBatch.objects.filter(pk=batch.pk).update(created_at=moment, status=failed)
 
 
-def test_those_who_review_and_those_who_administer_see_it(admin_client, moderator_client):
+def test_moderators_and_administrators_see_it(admin_client, moderator_client):
     for client in (admin_client, moderator_client):
         assert "Dashboard" in shown(client)
         index = client.get("/admin/").content.decode()

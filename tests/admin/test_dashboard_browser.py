@@ -51,7 +51,7 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
 
 @pytest.fixture
 def dashboard(installation, service) -> Callable[..., AbstractContextManager[Page]]:
-    """Opens the page as somebody sees it who has signed in."""
+    """Open the page as a signed-in user."""
 
     @contextmanager
     def opened(**options) -> Iterator[Page]:

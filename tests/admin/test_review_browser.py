@@ -290,7 +290,7 @@ def test_the_form_works_without_javascript(installation, service, names):
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE])
-def test_nobody_is_left_out(installation, service, viewport, scheme):
+def test_the_page_is_accessible(installation, service, viewport, scheme):
     said: list[str] = []
     hosts: set[str] = set()
     state = installation.signed_in("ann")

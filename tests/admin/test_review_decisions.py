@@ -134,7 +134,7 @@ def test_a_record_that_is_gone_is_a_sentence(moderator_client):
     assert moderator_client.get("/admin/review/nothing/").status_code == 404
 
 
-def test_skipped_ones_come_last_for_this_moderator(moderator_client, other_client):
+def test_skipped_records_are_last_for_this_moderator(moderator_client, other_client):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
     moderator_client.get(NEXT)
 

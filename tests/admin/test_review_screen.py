@@ -37,7 +37,7 @@ def test_moderators_are_shown_the_least_certain(moderator, moderator_client):
     assert stored(unsure).claimed_by == moderator
 
 
-def test_only_who_may_review_does(client, moderator_client):
+def test_only_moderators_review(client, moderator_client):
     prediction = a_prediction()
     staff = signed_in(a_user("staff", is_staff=True))
     for method in ("get", "post"):
@@ -78,7 +78,7 @@ def test_a_decision_needs_the_token_of_its_page(moderator):
     assert stored(prediction).review_status == REVIEW.UNREVIEWED
 
 
-def test_a_reviewed_record_says_who_when_and_why(moderator_client):
+def test_a_reviewed_record_names_reviewer_time_and_reason(moderator_client):
     prediction = a_prediction()
     decided(moderator_client, prediction, "overturn", note="Its shadows are right.")
 

@@ -47,7 +47,7 @@ def a_record(url: str, pk: str) -> str:
 
 
 @pytest.mark.usefixtures("closed")
-def test_without_a_token_nothing_is_told_and_nothing_done(client):
+def test_without_a_token_every_request_is_refused(client):
     for method, path in CLOSED:
         response = getattr(client, method)(path)
         assert_refused(response, 401, "not_authenticated")
@@ -124,7 +124,7 @@ def test_a_deleted_token_is_refused_and_the_users_others_go_on(ann):
 
 
 @pytest.mark.usefixtures("closed")
-def test_a_user_who_was_shut_out_is_refused(ann):
+def test_an_inactive_user_is_refused(ann):
     client = a_client(a_token(ann))
     ann.is_active = False
     ann.save()
@@ -133,7 +133,7 @@ def test_a_user_who_was_shut_out_is_refused(ann):
 
 
 @pytest.mark.usefixtures("closed")
-def test_without_database_a_good_token_is_asked_to_come_back(ann, request):
+def test_without_database_a_good_token_has_a_retry_after(ann, request):
     client = a_client(a_token(ann))
     request.getfixturevalue("lost_database")
 
@@ -210,7 +210,7 @@ def test_moderators_delete_only_what_they_sent(ann, settings, access):
     assert client.delete(a_record(RECORDS, own.pk)).status_code == 204
 
 
-def test_in_the_open_everybody_deletes_what_nobody_owns(client, stored_files):
+def test_with_open_access_anyone_deletes_records_without_an_owner(client, stored_files):
     prediction = predict_image(upload=an_upload(), source="api")
 
     assert client.delete(a_record(RECORDS, prediction.pk)).status_code == 204
@@ -218,7 +218,7 @@ def test_in_the_open_everybody_deletes_what_nobody_owns(client, stored_files):
     assert stored_files() == []
 
 
-def test_in_the_open_nobody_deletes_what_somebody_else_owns(client, ann):
+def test_with_open_access_only_owners_delete_their_records(client, ann):
     url = a_record(RECORDS, a_prediction(owner=ann).pk)
 
     assert client.get(url).status_code == 200

@@ -1,4 +1,4 @@
-"""Batches that are judged while their client waits."""
+"""Batches that are judged in the request."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_batch_of_bad_files_only_is_still_an_answer(client):
     assert client.get(f"{BATCHES}{body['batch_id']}/").json() == body
 
 
-def test_two_files_of_one_name_both_come_back(client, stored_files):
+def test_two_files_of_one_name_are_both_answered(client, stored_files):
     body = sent(client, a_file("same.jpg", seed=1), a_file("same.jpg", seed=2)).json()
 
     first, second = body["results"]
@@ -122,7 +122,7 @@ def test_two_files_of_one_name_both_come_back(client, stored_files):
     assert len(stored_files()) == 4
 
 
-def test_the_same_bytes_twice_are_judged_once_and_both_come_back(client, stored_files):
+def test_the_same_bytes_twice_are_judged_once_and_both_are_answered(client, stored_files):
     before = images_judged()
     first, second = sent(client, a_file("a.jpg"), a_file("b.jpg")).json()["results"]
 

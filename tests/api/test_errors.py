@@ -62,7 +62,7 @@ def test_djangos_not_found_has_its_code():
     assert handled(Http404()).data["code"] == "not_found"
 
 
-def test_who_asks_too_often_learns_when_to_come_back():
+def test_a_throttled_request_has_a_retry_after():
     response = handled(Throttled(wait=7))
 
     assert response.headers["Retry-After"] == "7"

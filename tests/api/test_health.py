@@ -68,7 +68,7 @@ def test_the_process_is_live_whatever_it_depends_on(client):
     assert response.json() == {"success": True, "status": "ok"}
 
 
-def test_who_asks_twice_in_a_moment_gets_the_same_answer(client, monkeypatch):
+def test_two_requests_in_a_moment_get_the_same_answer(client, monkeypatch):
     monkeypatch.setattr(health, "FRESH_SECONDS", 60)
 
     first, second = (client.get("/health").json() for _ in range(2))

@@ -75,7 +75,7 @@ def test_a_record_of_an_earlier_model_has_none(client):
     assert "d3-old 0" in assert_refused(response, 409, "other_model")
 
 
-def test_a_lost_original_is_told(client):
+def test_a_lost_original_is_a_sentence(client):
     body = predicted(client)
     default_storage.delete(Prediction.objects.get().original_image.name)
 

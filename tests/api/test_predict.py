@@ -193,7 +193,7 @@ def test_a_client_that_wants_html_gets_json(client):
 
 
 @pytest.mark.usefixtures("lost_database")
-def test_without_database_the_client_is_told_to_come_back(client, stored_files):
+def test_without_database_requests_have_a_retry_after(client, stored_files):
     response = client.post("/predict", {"image": a_file()})
 
     assert response.status_code == 503
@@ -203,7 +203,7 @@ def test_without_database_the_client_is_told_to_come_back(client, stored_files):
 
 
 @pytest.mark.usefixtures("lost_storage")
-def test_without_storage_the_client_is_told_to_come_back(client):
+def test_without_storage_requests_have_a_retry_after(client):
     response = client.post("/predict", {"image": a_file()})
 
     assert_refused(response, 503, "storage_unavailable")

@@ -106,7 +106,7 @@ def test_the_last_part_may_be_empty(client):
     assert finished(client, place)["total_images"] == 1
 
 
-def test_only_a_batch_that_waits_takes_parts(client, stored_files):
+def test_only_a_queued_batch_accepts_parts(client, stored_files):
     assert "more" in assert_refused(sent(client, *files(1), more="true"), 400, "invalid")
     assert_nothing_stored(stored_files)
     place = f"{BATCHES}{sent(client, *files(1)).json()['batch_id']}/images/"
@@ -118,7 +118,7 @@ def test_only_a_batch_that_waits_takes_parts(client, stored_files):
 
 
 @pytest.mark.usefixtures("nobody_judges")
-def test_nobody_adds_to_the_batch_of_somebody_else(settings, stored_files):
+def test_only_the_owner_adds_to_a_batch(settings, stored_files):
     settings.API_ACCESS = "token"
     ann, bob, boss = a_user("ann"), a_user("bob"), a_user("boss", is_staff=True)
     opened = sent(a_client(a_token(ann)), *files(1), **{"async": "true", "more": "true"})
@@ -200,7 +200,7 @@ def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_whoever_gave_an_address_gets_the_secret_and_the_webhook_is_due_when_it_is_done(
+def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_done(
     client, settings, monkeypatch
 ):
     settings.WEBHOOK_ALLOW_PRIVATE = True
@@ -215,8 +215,8 @@ def test_whoever_gave_an_address_gets_the_secret_and_the_webhook_is_due_when_it_
     assert PredictionBatch.objects.get().webhook_due_at is not None
 
 
-def test_whoever_adds_to_a_batch_is_not_told_its_secret(client, settings):
-    """In open mode that may be somebody else."""
+def test_later_parts_do_not_get_the_secret(client, settings):
+    """With open access, the caller may be another one."""
     settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "more": "true", "webhook_url": "http://127.0.0.1:9/done"}
     opened = sent(client, *files(1), **later)

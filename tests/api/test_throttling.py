@@ -57,11 +57,11 @@ def assert_too_many(response) -> None:
     assert 0 < int(response.headers["Retry-After"]) <= 60
 
 
-def test_without_a_rate_nobody_is_turned_away(client):
+def test_without_a_rate_every_request_is_allowed(client):
     assert statuses(client.get(READ) for _ in range(20)) == [200] * 20
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(client, rates, stored_files):
+def test_too_many_requests_have_a_retry_after(client, rates, stored_files):
     rates["predict"] = "3/min"
 
     assert statuses(predicted(client) for _ in range(3)) == [200] * 3
@@ -70,7 +70,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(client, rates, stored_file
     assert stored_files() == []
 
 
-def test_after_a_while_it_goes_on(client, rates):
+def test_after_a_while_requests_are_allowed_again(client, rates):
     rates["read"] = "2/second"
 
     while client.get(READ).status_code != 429:
@@ -103,7 +103,7 @@ def test_predicting_and_reading_are_counted_apart(client, rates):
     assert_too_many(client.get(READ))
 
 
-def test_those_who_watch_the_service_are_not_counted(client, rates):
+def test_monitoring_is_not_counted(client, rates):
     rates["read"] = "1/min"
 
     assert statuses(client.get("/health/live") for _ in range(3)) == [200] * 3
@@ -117,7 +117,7 @@ def test_each_address_is_counted_apart(client, rates):
         assert_too_many(client.get(READ, REMOTE_ADDR=address))
 
 
-def test_each_token_is_counted_apart_wherever_it_comes_from(client, rates):
+def test_each_token_is_counted_apart_from_any_address(client, rates):
     rates["read"] = "1/min"
     ann, bob = a_user("ann"), a_user("bob")
     for token in (a_token(ann), a_token(ann), a_token(bob)):
@@ -161,7 +161,7 @@ def test_a_batch_counts_its_images(client, rates):
     assert_too_many(batch_predicted(client, 1))
 
 
-def test_a_batch_of_more_than_the_rate_is_told_when_to_come_back_as_well(client, rates):
+def test_a_batch_of_more_than_the_rate_has_a_retry_after_as_well(client, rates):
     rates["predict"] = "3/min"
 
     assert batch_predicted(client, 8).status_code == 200
@@ -189,7 +189,7 @@ def test_processes_count_together_in_a_shared_cache(client, rates, redis):
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_a_lost_cache_turns_nobody_away(client, rates, redis):
+def test_a_lost_cache_refuses_no_caller(client, rates, redis):
     rates["predict"] = rates["read"] = "1/min"
     redis.kill()
     try:
@@ -203,7 +203,7 @@ def test_a_lost_cache_turns_nobody_away(client, rates, redis):
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_a_cache_that_hangs_turns_nobody_away(client, rates, redis):
+def test_a_hung_cache_refuses_no_caller(client, rates, redis):
     rates["read"] = "1/min"
     client.get(READ)
     redis.hang()

@@ -99,7 +99,7 @@ def test_the_script_is_answered_with_the_card_alone(client):
     assert len(page.all("article")) == 1
 
 
-def test_who_is_signed_in_owns_what_they_send(client):
+def test_a_signed_in_user_owns_the_sent_image(client):
     ann = a_user()
     client.force_login(ann)
 
@@ -183,7 +183,7 @@ def test_other_methods_are_refused_with_a_page(client, method):
     assert "not allowed" in shown(response).text
 
 
-def test_who_sends_too_often_is_told_when_to_come_back(client, rates):
+def test_too_many_images_have_a_retry_after(client, rates):
     rates["predict"] = "2/min"
     assert posted(client).status_code == 200
     assert client.post("/api/predict/", {"image": a_file()}).status_code == 200
@@ -196,7 +196,7 @@ def test_who_sends_too_often_is_told_when_to_come_back(client, rates):
     assert client.get("/").status_code == 200
 
 
-def test_who_reads_too_often_is_told_on_a_page(client, rates):
+def test_too_many_pages_are_refused_on_a_page(client, rates):
     rates["read"] = "1/min"
 
     assert client.get("/").status_code == 200
@@ -232,7 +232,7 @@ def a_signed_in_client(**options) -> Client:
     return client
 
 
-def test_only_our_own_page_can_send_for_who_is_signed_in():
+def test_only_our_own_page_can_send_for_a_signed_in_user():
     client = a_signed_in_client(enforce_csrf_checks=True)
     page = shown(client.get("/"))
     token = next(
@@ -246,7 +246,7 @@ def test_only_our_own_page_can_send_for_who_is_signed_in():
     assert client.post("/", {"image": a_file(), "csrfmiddlewaretoken": token}).status_code == 200
 
 
-def test_too_many_bytes_are_refused_of_who_is_signed_in_too(settings):
+def test_too_many_bytes_are_refused_of_signed_in_users_too(settings):
     settings.MAX_UPLOAD_BYTES = 1_000_000
 
     response = posted(a_signed_in_client(), a_file(data=b"x" * 2_500_000))
@@ -272,7 +272,7 @@ class TestForUsersOnly:
         assert "Sign in again" in shown(script).text
         assert not Prediction.objects.exists()
 
-    def test_who_is_signed_in_may_send(self):
+    def test_a_signed_in_user_may_send(self):
         assert posted(a_signed_in_client()).status_code == 200
 
 
@@ -296,7 +296,7 @@ def test_signing_in_leads_to_where_one_came_from(client, asked, place):
     assert signed_in(client, **asked).headers["Location"] == place
 
 
-def test_a_wrong_password_is_told(client):
+def test_a_wrong_password_is_a_sentence(client):
     a_user(password=PASSWORD)
     page = shown(signed_in(client, "a wrong one", next="/history/"))
 

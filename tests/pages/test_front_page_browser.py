@@ -129,7 +129,7 @@ def test_the_keyboard_is_enough(page: Page, images):
     expect(page).to_have_url(re.compile("/history/.{26}/$"))
 
 
-def test_a_screen_reader_is_told_each_result(page: Page, images):
+def test_a_screen_reader_announces_each_result(page: Page, images):
     said: list[str] = []
 
     def heard(words: str) -> None:
@@ -244,7 +244,7 @@ def test_what_may_work_later_can_be_tried_again(page: Page, images, answer, sent
     expect(card(page, "first.jpg").locator(".file")).to_be_focused()
 
 
-def test_a_lost_network_is_told_in_words(page: Page, images):
+def test_a_lost_network_is_a_sentence(page: Page, images):
     route_first_image(page, lambda route: route.abort())
     picker(page).set_input_files(images[0])
     expect(card(page, "first.jpg").locator(".problem-place")).to_contain_text("cannot be reached")
@@ -290,7 +290,7 @@ def test_the_evidence_is_shown_and_hidden_again(page: Page, images):
     expect(picture).to_have_attribute("src", verdict)
 
 
-def test_evidence_that_cannot_be_had_is_told_in_words(page: Page, images):
+def test_missing_evidence_is_a_sentence(page: Page, images):
     picker(page).set_input_files(images[0])
     expect_verdict(page, "first.jpg")
     answer = {"status": 409, "body": '{"error": "Another model judged this."}', **JSON}
@@ -318,7 +318,7 @@ def test_without_script_it_takes_one_image(service: Service, images):
         expect(card(page, "notes.jpg")).to_contain_text("not an image")
 
 
-def test_who_signs_in_sends_and_finds_their_images(images, tmp_path, tiny_checkpoint):
+def test_a_signed_in_user_sends_and_finds_images(images, tmp_path, tiny_checkpoint):
     installation = Installation(tmp_path / "users", tiny_checkpoint, API_ACCESS="token")
     installation.make_database("ann")
     with installation.served() as closed, opened_page() as page:

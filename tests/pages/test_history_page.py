@@ -48,7 +48,7 @@ def test_an_empty_history_says_so(client):
     assert "No prediction matches" in shown(client, "/history/?search=x").text
 
 
-def test_the_newest_come_first_with_links_to_their_records(client):
+def test_the_newest_are_first_with_links_to_their_records(client):
     start = now()
     records = [
         a_record(name, created_at=start + timedelta(seconds=second))
@@ -62,7 +62,7 @@ def test_the_newest_come_first_with_links_to_their_records(client):
     assert all(page_of(record) in hrefs for record in records)
 
 
-def test_a_long_history_comes_in_pages(client):
+def test_a_long_history_has_pages(client):
     start = now()
     everything = [f"n{number}" for number in range(PAGE_SIZE + 5)]
     for number, name in enumerate(everything):
@@ -147,13 +147,13 @@ def test_a_record_tells_what_is_known(client):
         ({"fake_score": 0.6, "uncertain": True}, "Not certain: a person should check", "UNCERTAIN"),
     ],
 )
-def test_the_verdict_is_told_in_words(client, fields, words, badge):
+def test_the_verdict_is_in_words(client, fields, words, badge):
     page = shown(client, page_of(a_record("one", **fields)))
 
     assert f"{words} {badge}" in page.text
 
 
-def test_a_reviewer_has_the_last_word_and_the_model_is_still_told(client):
+def test_the_reviewers_label_is_in_force_beside_the_models(client):
     record = a_record(
         "one",
         fake_score=0.9,

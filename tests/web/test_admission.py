@@ -73,7 +73,7 @@ def test_bodies_count_by_their_size():
             pass
 
 
-def test_who_comes_alone_is_let_in_with_as_much_as_they_have():
+def test_a_single_request_is_admitted_whatever_its_size():
     admission = an_admission(images=8, size_bytes=100)
     with admission.place(size_bytes=10_000) as place:
         place.hold_images(50)
@@ -157,7 +157,7 @@ def test_drawing_a_heatmap_needs_a_place_and_reading_one_needs_none(client, crow
 @pytest.mark.parametrize(
     "path", ["/api/predictions/", "/api/statistics/", "/health", "/metrics", "/", "/history/"]
 )
-def test_who_only_reads_is_answered_while_every_place_is_taken(client, crowded, path):
+def test_reading_requests_are_answered_while_every_place_is_taken(client, crowded, path):
     crowded(2)
 
     assert client.get(path).status_code == 200

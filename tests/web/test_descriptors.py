@@ -122,7 +122,7 @@ def test_an_anonymous_form_of_1500_parts_opens_no_files(service, size):
 
 
 def test_only_some_anonymous_forms_are_read_at_a_time(service):
-    """Each waits for the rest of its body."""
+    """Begin requests whose bodies stay incomplete."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in FORM_HEADERS.items())
     half = f"POST /admin/ HTTP/1.1\r\nContent-Length: 100\r\n{lines}\r\n--b".encode()
     address = ("127.0.0.1", service.port)

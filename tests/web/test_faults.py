@@ -147,9 +147,7 @@ def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
 
 
 @pytest.mark.parametrize("name", ["mongo", "s3"])
-def test_a_server_that_hangs_is_unavailable_in_time_and_what_it_does_late_is_taken_back(
-    surroundings, name
-):
+def test_a_hung_server_is_unavailable_in_time_and_its_late_work_is_undone(surroundings, name):
     server, before = getattr(surroundings, name), surroundings.kept()
     server.hang()
     start = time.monotonic()
@@ -215,7 +213,7 @@ def test_requests_that_were_accepted_are_finished_before_the_process_ends(surrou
     assert surroundings.verified() == ""
 
 
-def test_a_batch_that_waits_its_turn_is_finished_before_the_process_ends(surroundings):
+def test_a_queued_batch_is_finished_before_the_process_ends(surroundings):
     accepted = surroundings.send_for_later(20)
     surroundings.service.stop()
     surroundings.service.start()

@@ -120,7 +120,7 @@ def test_forms_of_one_address_are_counted(client):
 
 
 @pytest.mark.usefixtures("three_forms_a_minute")
-def test_forms_of_who_is_signed_in_are_not_counted(moderator_client):
+def test_forms_of_signed_in_users_are_not_counted(moderator_client):
     statuses = {moderator_client.post("/admin/", {"a": "b"}).status_code for _ in range(6)}
 
     assert statuses == {200}

@@ -20,13 +20,13 @@ def connection():
         yield client, ours
 
 
-def test_who_waits_has_not_hung_up(connection):
+def test_a_client_that_waits_has_not_hung_up(connection):
     _, ours = connection
 
     assert not has_hung_up(ours)
 
 
-def test_who_has_sent_the_next_request_has_not_hung_up_and_it_stays_there(connection):
+def test_a_client_that_sent_its_next_request_has_not_hung_up(connection):
     client, ours = connection
     client.sendall(b"GET /")
 
@@ -34,14 +34,14 @@ def test_who_has_sent_the_next_request_has_not_hung_up_and_it_stays_there(connec
     assert ours.recv(100) == b"GET /"
 
 
-def test_who_closes_the_connection_has_hung_up(connection):
+def test_a_closed_connection_has_hung_up(connection):
     client, ours = connection
     client.close()
 
     assert has_hung_up(ours)
 
 
-def test_who_breaks_the_connection_has_hung_up(connection):
+def test_a_broken_connection_has_hung_up(connection):
     client, ours = connection
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()

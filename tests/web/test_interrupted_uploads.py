@@ -143,7 +143,7 @@ def test_files_on_disk_of_a_batch_that_breaks_off_are_deleted(
 
 
 def test_the_last_part_of_a_batch_that_breaks_off_does_not_end_it(connection):
-    """Of somebody who is signed in: the check of the form reads the body before the view does."""
+    """Of a signed-in user: the check of the form reads the body before the view does."""
     client, ann = Client(), a_user()
     client.force_login(ann)
     batch = PredictionBatch.objects.create(total_images=1, owner=ann, sending=Sending.OPEN)

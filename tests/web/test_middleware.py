@@ -137,7 +137,7 @@ def test_addresses_that_do_not_exist_make_no_metrics_of_their_own(client):
     assert "/nothing/1" not in client.get("/metrics").content.decode()
 
 
-def test_methods_that_somebody_made_up_make_no_metrics_of_their_own(client):
+def test_unknown_methods_make_no_metrics_of_their_own(client):
     for number in range(3):
         client.generic(f"MADEUP{number}", "/nothing")
 

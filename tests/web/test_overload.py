@@ -38,7 +38,7 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
 
 
 class HalfSent:
-    """A request that was let in and waits for the rest of its body."""
+    """An admitted request whose body is incomplete."""
 
     def __init__(self, service: Service, *, seed: int) -> None:
         self._body = body_of(image_bytes(seed=seed))
@@ -152,7 +152,7 @@ def test_a_client_that_sends_ahead_gets_all_its_answers(service):
         assert answers.read().count(b"HTTP/1.1 200 ") == 3
 
 
-def test_what_was_taken_is_finished_when_the_service_is_told_to_stop(service):
+def test_accepted_work_is_finished_when_the_service_stops(service):
     with every_place_taken(service) as waiting, ThreadPoolExecutor(1) as stopper:
         service._process.send_signal(signal.SIGTERM)
         exit_code = stopper.submit(service._process.wait, 60)

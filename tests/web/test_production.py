@@ -90,7 +90,7 @@ def test_cookies_travel_over_https_only(service):
     assert "Secure" in cookie
 
 
-def test_nobody_comes_in_without_a_token(service):
+def test_requests_without_a_token_are_refused(service):
     answer = requests.post(
         f"{service.url}/predict",
         files={"image": image_bytes()},

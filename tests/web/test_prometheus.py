@@ -188,7 +188,7 @@ def test_a_source_that_does_not_define_a_metric_is_left_out_of_its_mean():
     assert measurement.sources[1].metrics.auc is None
 
 
-def test_sources_come_sorted_with_their_counts():
+def test_sources_are_sorted_with_their_counts():
     measurement = measure(
         scores=[0.1, 0.2, 0.3], labels=[0, 1, 1], sources=["b", "a", "a"], threshold=0.5
     )
