@@ -63,8 +63,8 @@ UNHEALTHY = {
 CHECK_SECONDS = 5.0  # after that, a part without an answer is down
 FRESH_SECONDS = 1.0  # meanwhile all requests get the same answer
 
-# Clients of hung servers give up after up to 40 seconds, too late for an answer: the checks run in
-# threads with a deadline. The threads are few, so that repeated requests occupy no more of them.
+# Clients of hung servers give up after 15 to 25 seconds, too late for an answer: the checks run in
+# threads, with a deadline. Hung checks occupy few threads, whatever the number of requests.
 _threads = ThreadPoolExecutor(8, thread_name_prefix="health")
 
 
