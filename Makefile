@@ -4,7 +4,7 @@
 # make lint   only the lint
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
-# make screenshots  the pictures of the README, of the real pages
+# make screenshots  the pictures in docs/, of the real pages
 
 # Settings come from the command line or the environment, then from .env, then from here.
 from_env = $(shell sed -nE 's/^$(1)=["'\'']?([^"'\''\#]*[^"'\''\# ]).*/\1/p' .env 2>/dev/null)

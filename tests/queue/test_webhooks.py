@@ -8,10 +8,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 from django.db import connection
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -20,6 +18,7 @@ from detection.models import PredictionBatch, now
 from detection.queue import webhooks
 from detection.queue.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
 from tests.support.api import a_user
+from tests.support.documents import DOCUMENTS, code_blocks
 from tests.support.outages import lost_records
 from tests.support.receiver import Receiver, a_batch, announce, due_batch
 
@@ -110,9 +109,8 @@ def test_a_message_says_what_became_of_the_batch_and_is_signed(own_network):
 
 
 @pytest.mark.django_db
-def test_the_example_of_the_readme_verifies_a_message(own_network):
-    readme = (Path(django_settings.BASE_DIR) / "README.md").read_text()
-    [example] = re.findall(r"```python\n(import base64.*?)```", readme, re.DOTALL)
+def test_the_documented_example_verifies_a_message(own_network):
+    [example] = code_blocks(DOCUMENTS["docs/batches.md"], "python")
     names: dict = {}
     exec(example, names)
 

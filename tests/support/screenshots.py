@@ -1,4 +1,4 @@
-"""The pictures of the README, taken of the real pages: ``make screenshots``.
+"""The pictures in ``docs/``, taken of the real pages: ``make screenshots``.
 
 The figures of the dashboard are of made-up records, since a new installation has none.
 """

@@ -1,28 +1,39 @@
-"""The README and ``.env.example`` say what the code does; neither may drift from the other."""
+"""The documents and ``.env.example`` say what the code does: variables, commands, paths, errors."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
+import json
 import operator
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from http import HTTPStatus
 
 import pytest
-from django.conf import settings
-from django.core.management import get_commands
+from django.core.management import get_commands, load_command_class
 from django.urls import resolve
+from rest_framework.exceptions import APIException
 
+from detection.api import schema
 from detection.d3.errors import ImageError
 from detection.errors import ServiceError
 from detection.web import errors
+from tests.support.documents import (
+    DOCUMENTS,
+    ROOT,
+    code_blocks,
+    inline_code,
+    section,
+    table_rows,
+)
 
 pytestmark = pytest.mark.stateless
 
-ROOT = Path(settings.BASE_DIR)
-README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
-DOCUMENTS = {name: (ROOT / name).read_text() for name in ("README.md", "deploy/README.md")}
+API = DOCUMENTS["docs/api.md"]
+GUIDE = {name: text for name, text in DOCUMENTS.items() if name.startswith(("README", "docs/"))}
 
 OPERATORS = {ast.Mult: operator.mul, ast.Pow: operator.pow}
 A_RECORD = "01M8BRXHYCPW1Z830MC721KX09"
@@ -68,7 +79,7 @@ def name_and_default(call: ast.Call) -> tuple[str, ast.expr | None] | None:
 def variables_read() -> dict[str, str | None]:
     """Variables that the code reads, with their defaults; None where these are no literals."""
     found: dict[str, str | None] = {}
-    for file in (*(ROOT / "d3site/settings").glob("*.py"), ROOT / "gunicorn.conf.py"):
+    for file in (*sorted((ROOT / "d3site").rglob("*.py")), ROOT / "gunicorn.conf.py"):
         tree = ast.parse(file.read_text())
         # env.str("NAME", "") or "default"
         fallbacks = {
@@ -92,45 +103,39 @@ def variables_read() -> dict[str, str | None]:
 READ = variables_read()
 
 
-def section(title: str) -> str:
-    """A part of the README, from its heading to the next one of the same level."""
-    level = title.split(" ")[0]
-    start = README.index(f"\n{title}\n") + len(title) + 1
-    end = README.find(f"\n{level} ", start)
-    return README[start : end if end > 0 else None]
-
-
-def table_rows(text: str) -> Iterator[list[str]]:
-    for line in text.splitlines():
-        if line.startswith("| ") and not line.startswith("| ---"):
-            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
-
-
 def documented_defaults() -> dict[str, str]:
-    rows = list(table_rows(section("## Configuration")))[1:]
+    rows = list(table_rows(DOCUMENTS["docs/configuration.md"]))[1:]
     assert all(re.fullmatch(r"`[A-Z_]+`", name) for name, _, _ in rows)
     names = [name.strip("`") for name, _, _ in rows]
     assert len(names) == len(set(names))
     return {name.strip("`"): default.strip("`") for name, default, _ in rows}
 
 
-def api_paths() -> list[str]:
-    """Every path in a table row that begins with one, its placeholders filled in."""
-    rows = [row for row in table_rows(README) if re.match(r"`(?:[A-Z]+ )?/", row[0])]
-    cells = [cell for row in rows for cell in row]
-    paths = re.findall(r"`(?:[A-Z]+ )?(/[^\s`?]*)(?:\?[^`]*)?`", " ".join(cells))
-    return sorted({re.sub(r"\{\w+\}", A_RECORD, path) for path in paths})
+def paths_of_the_service() -> list[str]:
+    """Return the paths that the guide names in code and addresses, their placeholders filled in."""
+    found = set()
+    for text in GUIDE.values():
+        for code in inline_code(text):
+            found |= set(re.findall(r"^(?:[A-Z]+ )?(/[^\s?]*)(?:\?\S*)?$", code))
+        for block in code_blocks(text):
+            found |= set(re.findall(r"https?://[\w.]+(?::8000)?(/[^\s?'\"…]*)", block))
+    return sorted({re.sub(r"\{\w+\}", A_RECORD, path) for path in found})
 
 
-def commands_named() -> list[str]:
-    texts = " ".join(DOCUMENTS.values())
-    return sorted(set(re.findall(r"manage\.py ([a-z]\w+)", texts)))
+def commands_named() -> dict[str, set[str]]:
+    """Return the options that the documents give to each command of ``manage.py``."""
+    found: dict[str, set[str]] = {}
+    for text in DOCUMENTS.values():
+        lines = "\n".join(code_blocks(text)).replace("\\\n", " ").splitlines()
+        for line in (*lines, *inline_code(text)):
+            named = re.search(r"manage\.py ([a-z]\w+)(.*)", line)
+            if named:
+                options = re.findall(r"--[a-z][a-z-]*", named[2].partition(" > ")[0])
+                found.setdefault(named[1], set()).update(options)
+    return found
 
 
-def codes_of_errors() -> set[str]:
-    """Every code that is written down in the code, apart from REST framework's own."""
-    classes = {*subclasses(ServiceError), *subclasses(ImageError)}
-    return {code for _, _, code in errors.OTHER_ERRORS.values()} | {each.code for each in classes}
+COMMANDS = commands_named()
 
 
 def subclasses(base: type) -> Iterator[type]:
@@ -140,13 +145,24 @@ def subclasses(base: type) -> Iterator[type]:
         yield from subclasses(each)
 
 
+def codes_of_errors() -> set[str]:
+    """Return every code that is written down in the code, apart from REST framework's own."""
+    classes = {*subclasses(ServiceError), *subclasses(ImageError)}
+    return {code for _, _, code in errors.OTHER_ERRORS.values()} | {each.code for each in classes}
+
+
+def documented_codes() -> set[str]:
+    cells = [row[1] for row in table_rows(section(API, "## Errors"))]
+    return set(re.findall(r"`([a-z_]+)`", " ".join(cells)))
+
+
 def test_the_code_reads_variables():
     assert {"SECRET_KEY", "PORT", "MONGODB_URI", "CACHE_URL", "DATA_DIR"} <= READ.keys()
     assert READ["MAX_UPLOAD_BYTES"] == "26214400"
     assert READ["SECURE_SSL_REDIRECT"] is None
 
 
-def test_the_table_of_the_readme_lists_what_the_code_reads():
+def test_the_table_lists_what_the_code_reads():
     assert sorted(documented_defaults()) == sorted(READ)
 
 
@@ -172,21 +188,61 @@ def test_what_the_example_sets_is_the_default():
     assert {name: READ[name] for name in set_there} == set_there
 
 
-@pytest.mark.parametrize("command", commands_named())
-def test_a_command_that_is_named_exists(command):
-    assert command in get_commands()
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_a_command_that_is_named_exists_with_its_options(command):
+    applications = get_commands()
+    assert command in applications
+    parser = load_command_class(applications[command], command).create_parser("manage.py", command)
+
+    assert {option for option in COMMANDS[command] if option not in parser.format_help()} == set()
 
 
-@pytest.mark.parametrize("path", api_paths())
+def test_every_command_has_a_row():
+    ours = {name for name, application in get_commands().items() if application == "detection"}
+    rows = " ".join(row[0] for row in table_rows(DOCUMENTS["docs/commands.md"]))
+
+    assert set(re.findall(r"manage\.py (\w+)", rows)) == ours
+
+
+@pytest.mark.parametrize("path", paths_of_the_service())
 def test_a_path_that_is_named_is_answered(path):
     assert resolve(path)
 
 
 def test_the_paths_of_clients_and_operators_are_named():
-    assert {"/predict", "/api/predict/", "/api/statistics/", "/metrics"} <= set(api_paths())
+    expected = {"/predict", "/api/predict/", "/api/statistics/", "/metrics", "/admin/review/"}
+
+    assert expected <= set(paths_of_the_service())
 
 
 def test_every_code_of_an_error_is_in_the_table():
-    table = " ".join(cell for row in table_rows(section("### Errors")) for cell in row)
+    codes = codes_of_errors()
 
-    assert codes_of_errors() <= set(re.findall(r"`(\w+)`", table))
+    assert {"truncated_image", "queue_full", "invalid_archive", "missing_image"} <= codes
+    assert codes <= documented_codes()
+
+
+def test_every_code_in_the_table_is_given():
+    sources = " ".join(file.read_text() for file in (ROOT / "detection").rglob("*.py"))
+    by_status = {status.name.lower() for status in HTTPStatus}
+    by_framework = {each.default_code for each in APIException.__subclasses__()}
+    written = set(re.findall(r'"(\w+)"', sources))
+
+    assert documented_codes() <= written | by_framework | by_status
+
+
+def test_the_example_of_an_answer_has_the_fields_of_the_api():
+    example = json.loads(code_blocks(API, "json")[0])
+
+    assert example.keys() == schema.PREDICTION.keys()
+    assert example["prediction"].keys() == schema.PREDICTION["prediction"].keys()
+    assert example["image_info"].keys() == schema.PREDICTION["image_info"].keys()
+
+
+def test_the_example_of_the_engine_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    [example] = code_blocks(DOCUMENTS["docs/engine.md"], "python")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(example, {})
+
+    assert [line.split()[0] for line in printed.getvalue().splitlines()] == ["REAL", "FAKE"]
