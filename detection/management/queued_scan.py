@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 
 from detection.errors import UnavailableError, database_errors
 from detection.judging import Upload
+from detection.management.base import reason
 from detection.management.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
 from detection.queue import (
@@ -24,7 +25,7 @@ from detection.queue import (
     send_scan,
     store_images,
 )
-from detection.sources import BucketError, BucketPrefix, list_images, list_objects
+from detection.sources import BucketError, BucketPrefix, Listing, list_images, list_objects
 
 BREAKS_OFF = (UnavailableError, BatchClosedError, BucketError, OSError)
 EVERY_SECONDS = 5.0  # a line of progress
@@ -97,9 +98,13 @@ def _stored(place: Path | BucketPrefix, *, recursive: bool) -> Iterator[QueuedIm
         found = list_objects(place)
         first = list(islice(found, 1))  # before there is a batch: it may not be listed at all
         return store_images(chain(first, found), copy_image)
-    try:
-        images = list_images(place, recursive=recursive).images
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(f"{place} cannot be opened: {reason}.") from error
+    images = open_folder(place, recursive=recursive).images
     return store_images(Upload(Path(path).name, Path(path)) for path in images)
+
+
+def open_folder(path: Path, *, recursive: bool) -> Listing:
+    """Return what lies in the folder. Raises CommandError if it cannot be opened."""
+    try:
+        return list_images(path, recursive=recursive)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be opened: {reason(error)}.") from error

@@ -16,20 +16,17 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TextIO
 
+from django.core.management import CommandError
 from django.template.loader import render_to_string
 from django.utils import timezone
 
 from detection.d3.evaluation.html import STYLE
-from detection.errors import ServiceError
 from detection.files import cell
 from detection.judging import LABEL_COLOURS, Outcome, percentage
+from detection.management.base import reason
 from detection.models import Label
 
 MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser
-
-
-class ReportError(ServiceError):
-    """The report cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +207,17 @@ REPORTS: dict[str, Callable[[TextIO], Report]] = {
 
 
 def check_output(path: Path) -> None:
-    """Raises ReportError for a path that no report can be written to, as far as its name tells."""
+    """Raises CommandError for a path that no report can be written to, as far as its name tells."""
     if path.suffix.lower() not in REPORTS:
-        raise ReportError(f"The report {path} must end in .csv, .json or .html.")
+        raise CommandError(f"The report {path} must end in .csv, .json or .html.")
     if path.is_dir():
-        raise ReportError(f"The report {path} cannot be written: it is a folder.")
+        raise CommandError(f"The report {path} cannot be written: it is a folder.")
 
 
 @contextmanager
 def open_report(path: Path | None, scan: Scan) -> Iterator[Report]:
     """A report that appears, or replaces an older one, when the block is left: with all rows, or,
-    after an error, with those there were by then, if any. None keeps none. Raises ReportError."""
+    after an error, with those there were by then, if any. None keeps none. Raises CommandError."""
     if path is None:
         yield Report()
         return
@@ -250,8 +247,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ReportError(f"The report {path} cannot be written: {reason}.") from error
+        raise CommandError(f"The report {path} cannot be written: {reason(error)}.") from error
 
 
 def _json(value: dict) -> str:

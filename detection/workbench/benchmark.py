@@ -22,13 +22,15 @@ import numpy as np
 import torch
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.core.management import CommandError
 from PIL import Image
 
 from detection.d3 import Detector
 from detection.d3.images.decoding import DecodedImage, decode_image
-from detection.errors import ServiceError, database_errors, storage_errors
+from detection.errors import database_errors, storage_errors
 from detection.files import storage_key
 from detection.judging import Upload, draw_result, fitted, predict_images
+from detection.management.base import reason
 from detection.management.interrupts import StopSignals
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
 from detection.records import delete_prediction, open_batch, take_back, write_prediction
@@ -43,10 +45,6 @@ MAX_SECONDS = 12.0  # for a batch size; a slow model, which used them up, has no
 
 Numbers = dict[str, dict[str, float]]
 Lap = dict[str, float]  # the seconds of each stage of one image
-
-
-class PreviousError(ServiceError):
-    """The numbers of an earlier run cannot be used."""
 
 
 @dataclass(slots=True)
@@ -327,15 +325,14 @@ def _peak_memory() -> float:
 
 
 def read_previous(path: Path) -> Numbers:
-    """What ``benchmark --json`` wrote in an earlier release. Raises PreviousError."""
+    """What ``benchmark --json`` wrote in an earlier release. Raises CommandError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {key: {name: float(found[key][name]) for name in names} for key, names in _COMPARED}
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise PreviousError(f"The numbers {path} cannot be read: {reason}.") from error
+        raise CommandError(f"The numbers {path} cannot be read: {reason(error)}.") from error
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise PreviousError(f"The file {path} was not written by benchmark --json.") from error
+        raise CommandError(f"The file {path} was not written by benchmark --json.") from error
 
 
 _SIZES = tuple(map(str, BATCHES))

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError
 from PIL import Image
 
 from detection.d3.evaluation.html import thumbnail
 from detection.management import scan_report
-from detection.management.scan_report import ReportError, Row, Scan, check_output, open_report
+from detection.management.scan_report import Row, Scan, check_output, open_report
 from tests.support.factories import image_bytes
 from tests.support.pages import Page
 
@@ -187,7 +188,7 @@ def test_an_older_report_stays_when_nothing_was_judged(tmp_path):
 
 @pytest.mark.parametrize("name", ["report.pdf", "report", ".csv", "html"])
 def test_a_report_of_another_kind_is_refused(tmp_path, name):
-    with pytest.raises(ReportError, match=r"must end in \.csv, \.json or \.html"):
+    with pytest.raises(CommandError, match=r"must end in \.csv, \.json or \.html"):
         check_output(tmp_path / name)
 
 
@@ -195,7 +196,7 @@ def test_a_report_in_a_missing_folder_is_refused(tmp_path):
     output = tmp_path / "missing" / "report.csv"
 
     with (
-        pytest.raises(ReportError, match="cannot be written: no such file"),
+        pytest.raises(CommandError, match="cannot be written: no such file"),
         open_report(output, a_scan(tmp_path)),
     ):
         pass

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from detection.d3.errors import D3Error
 from detection.judging import activate, load_and_try_detector, return_to_configured
+from detection.management.base import ServiceCommand
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Makes a checkpoint the active one for all processes with this DATA_DIR, once it has been "
         "loaded completely and has judged a picture. Running processes load it beside the old one "
@@ -26,15 +26,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, path: Path | None, configured: bool, **options: Any) -> None:
-        try:
-            path = Path(settings.MODEL_CHECKPOINT_PATH) if configured else path
-            info = load_and_try_detector(path).info
-            if configured:
-                return_to_configured()
-            else:
-                activate(path)
-        except D3Error as error:
-            raise CommandError(str(error)) from error
+        path = Path(settings.MODEL_CHECKPOINT_PATH) if configured else path
+        info = load_and_try_detector(path).info
+        if configured:
+            return_to_configured()
+        else:
+            activate(path)
         self.stdout.write(
             f"{info.name} {info.version} of {path} is active, with the threshold "
             f"{info.threshold:.3f}. Running processes change over when they are next asked."

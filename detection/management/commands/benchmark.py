@@ -3,21 +3,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from detection.d3.errors import D3Error
-from detection.errors import UnavailableError
 from detection.judging import active_checkpoint, load_detector
+from detection.management.base import ServiceCommand
 from detection.management.interrupts import sigterm_interrupts
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Measures how fast images are judged here, stage by stage and by batch size, against the "
         "plain way (fp32, each view in a pass of its own, one step after the other) and the "
         "fastest matrix product. Uses the configured database and store, and deletes what it wrote."
     )
     requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
+    interrupted = "Interrupted; what was written is deleted."
+    names_cause = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -30,35 +31,20 @@ class Command(BaseCommand):
             help="compare with F, which an earlier run with --json printed",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        # Imported here: PyTorch takes seconds, and --help does not need it.
-        from detection.workbench.benchmark import PreviousError
-
-        try:
-            with sigterm_interrupts():
-                self._benchmark(**options)
-        except (D3Error, PreviousError) as error:
-            raise CommandError(str(error)) from error
-        except UnavailableError as error:
-            reason = str(error.__cause__).partition("\n")[0]
-            raise CommandError(f"{str(error).rstrip('.')}: {reason}.") from error
-        except KeyboardInterrupt:
-            raise CommandError(
-                "Interrupted; what was written is deleted.", returncode=130
-            ) from None
-
-    def _benchmark(
+    def handle(
         self,
-        *,
+        *args: Any,
         json: bool,
         checkpoint: Path | None,
         device: str | None,
         previous: Path | None,
         **options: Any,
     ) -> None:
+        # Imported here: PyTorch takes seconds, and --help does not need it.
         from detection.workbench.benchmark import as_json, measure, read_previous, table
 
         earlier = read_previous(previous) if previous else None
-        detector = load_detector(checkpoint or active_checkpoint(), device=device)
-        result = measure(detector)
+        with sigterm_interrupts():
+            detector = load_detector(checkpoint or active_checkpoint(), device=device)
+            result = measure(detector)
         self.stdout.write(as_json(result, earlier) if json else table(result, earlier))

@@ -4,14 +4,15 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from detection.errors import UnavailableError, database_errors
+from detection.errors import database_errors
 from detection.management.arguments import positive_int
+from detection.management.base import ServiceCommand
 from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Makes a token with which a program uses the API as USER, and prints it; it cannot be "
         "shown again. Tokens are listed and revoked in the admin."
@@ -31,12 +32,9 @@ class Command(BaseCommand):
         if days > MAX_DAYS:
             raise CommandError(f"A token works for {MAX_DAYS} days at most.")
         users = get_user_model().objects
-        try:
-            with database_errors():
-                owner = users.filter(username=user, is_active=True).first()
-                if owner is None:
-                    raise CommandError(f"There is no active user {user!r}.")
-                _, text = create_token(user=owner, name=name, lifetime=timedelta(days=days))
-        except UnavailableError as error:
-            raise CommandError(str(error)) from error
+        with database_errors():
+            owner = users.filter(username=user, is_active=True).first()
+            if owner is None:
+                raise CommandError(f"There is no active user {user!r}.")
+            _, text = create_token(user=owner, name=name, lifetime=timedelta(days=days))
         self.stdout.write(text)

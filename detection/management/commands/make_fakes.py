@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from tqdm import tqdm
+from django.core.management.base import CommandParser
 
 from detection.d3.errors import D3Error
 from detection.d3.training.dataset import DatasetError
 from detection.management.arguments import positive_int
+from detection.management.base import ServiceCommand
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Train small autoencoders of random design on the real pictures of DATASET/train, and "
         "write their reconstructions beside the originals to OUTPUT/train/own-NN-UPSAMPLER."
     )
     requires_system_checks = []
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dataset", type=Path)
         parser.add_argument("output", type=Path)
         parser.add_argument("--generators", type=positive_int, default=16)
@@ -34,16 +33,12 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        progress = tqdm(
-            range(options["generators"]), desc="generators", unit="generator", disable=None
-        )
-        for index in progress:
+        numbers = range(options["generators"])
+        for index in self.progress_bar(numbers, desc="generators", unit="generator"):
             try:
                 self.stdout.write(f"own-{index:02d}: {self._write_pairs(index, options)}")
-            except DatasetError as error:
-                raise CommandError(str(error)) from error
-            except KeyboardInterrupt:
-                raise CommandError("Interrupted.", returncode=130) from None
+            except DatasetError:
+                raise
             except D3Error as error:
                 self.stderr.write(f"own-{index:02d} is left out. {error}")
 

@@ -3,20 +3,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from tqdm import tqdm
+from django.core.management.base import CommandParser
 
-from detection.d3.errors import D3Error
 from detection.judging import active_checkpoint, load_detector
 from detection.management.arguments import positive_int
+from detection.management.base import ServiceCommand
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Measures whether the evidence map names the places that count: masks the most important"
         " fifth of each image, and a random one, and compares what that does to the logit."
     )
     requires_system_checks = []  # it says itself what is wrong with a checkpoint
+    interrupted = "Interrupted; nothing was measured."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -33,17 +33,9 @@ class Command(BaseCommand):
             "--seed", type=int, default=0, help="of everything that is drawn; default: 0"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            self._measure(**options)
-        except D3Error as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted; nothing was measured.", returncode=130) from None
-
-    def _measure(
+    def handle(
         self,
-        *,
+        *args: Any,
         dataset: Path,
         split: str,
         checkpoint: Path | None,
@@ -64,7 +56,7 @@ class Command(BaseCommand):
         detector = load_detector(checkpoint or active_checkpoint())
         measured = measure_faithfulness(
             detector=detector,
-            samples=tqdm(samples, unit="image", disable=not self.stderr.isatty()),
+            samples=self.progress_bar(samples, unit="image"),
             seed=seed,
         )
         for each in measured.unreadable:

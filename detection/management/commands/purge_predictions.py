@@ -3,15 +3,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from detection.errors import UnavailableError, database_errors
+from detection.errors import database_errors
 from detection.management.arguments import duration
+from detection.management.base import ServiceCommand
 from detection.models import Prediction, now
 from detection.upkeep import purge_predictions
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Removes old predictions, reviewed ones too, with their files."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -23,13 +24,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         before = now() - older_than
         older = f"older than {before:%Y-%m-%d %H:%M} UTC"
-        try:
-            if dry_run:
-                with database_errors():
-                    count = Prediction.objects.filter(created_at__lt=before).count()
-                self.stdout.write(f"{count} predictions are {older}; nothing was removed.")
-                return
-            removed = sum(purge_predictions(before=before))
-        except UnavailableError as error:
-            raise CommandError(str(error)) from error
+        if dry_run:
+            with database_errors():
+                count = Prediction.objects.filter(created_at__lt=before).count()
+            self.stdout.write(f"{count} predictions are {older}; nothing was removed.")
+            return
+        removed = sum(purge_predictions(before=before))
         self.stdout.write(f"{removed} predictions {older} were removed with their files.")

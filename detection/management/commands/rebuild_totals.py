@@ -3,16 +3,16 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from detection.errors import UnavailableError
 from detection.management.arguments import day
+from detection.management.base import ServiceCommand
 from detection.statistics import Period
 from detection.upkeep import EPOCH, Recount, rebuild_totals
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Counts the predictions anew, and mends the totals that statistics and dashboard are "
         "served from where they differ. The service may be at work meanwhile: totals that change "
@@ -35,10 +35,7 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, first: date | None, last: date | None, check: bool, **options: Any
     ) -> None:
-        try:
-            recount = rebuild_totals(period=_period(first, last), mend=not check)
-        except UnavailableError as error:
-            raise CommandError(str(error)) from error
+        recount = rebuild_totals(period=_period(first, last), mend=not check)
         for row in recount.wrong:
             self.stdout.write(f"{row}: {'wrong' if check else 'mended'}")
         for row in recount.busy:

@@ -6,11 +6,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from detection.d3.errors import D3Error
-from detection.errors import UnavailableError
 from detection.judging import (
     DEFAULT_BATCH_SIZE,
     Outcome,
@@ -19,11 +17,11 @@ from detection.judging import (
     percentage,
     predict_images,
 )
+from detection.management.base import ServiceCommand, reason
 from detection.management.interrupts import StopSignals
-from detection.management.queued_scan import QueuedScan
+from detection.management.queued_scan import QueuedScan, open_folder
 from detection.management.scan_report import (
     Report,
-    ReportError,
     Row,
     Scan,
     check_output,
@@ -31,14 +29,14 @@ from detection.management.scan_report import (
 )
 from detection.models import PredictionBatch, Source
 from detection.records import close_batch, open_batch
-from detection.sources import SCHEME, BucketError, BucketPrefix, Listing, list_images
+from detection.sources import SCHEME, BucketPrefix
 
 SOME_UNREADABLE = 2  # exit code
 INTERRUPTED_BY = 128  # exit code of signal 0; shells add the signal's number
 LINE = "{:<7}  {:>10}  {:<10}  {}"
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Judges the images of a folder: which are real photographs, and which are fakes? "
         "Hidden files are left out. Files that neither hold an image nor are named like one "
@@ -47,6 +45,8 @@ class Command(BaseCommand):
         "Ctrl-C, 1 after any other error."
     )
     requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
+    interrupted = "Interrupted before the first image."
+    names_cause = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -93,15 +93,8 @@ class Command(BaseCommand):
                 self._send(**options)
             else:
                 self._scan(**options)
-        except (D3Error, ReportError, BucketError) as error:
-            raise CommandError(str(error)) from error
-        except UnavailableError as error:
-            reason = str(error.__cause__).partition("\n")[0]
-            raise CommandError(f"{str(error).rstrip('.')}: {reason}.") from error
         except OSError as error:
-            raise CommandError(f"The scan broke off: {_reason(error)}.") from error
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted before the first image.", returncode=130) from None
+            raise CommandError(f"The scan broke off: {reason(error)}.") from error
 
     def _send(
         self, *, path: Path | BucketPrefix, recursive: bool, threshold: float | None, **options: Any
@@ -128,7 +121,7 @@ class Command(BaseCommand):
         _check_options(output=output, threshold=threshold, batch_size=batch_size)
         if isinstance(path, BucketPrefix):
             raise CommandError("A bucket is read by the workers: add --queue.")
-        listing = _list(path, recursive=recursive)
+        listing = open_folder(path, recursive=recursive)
         detector = get_detector().info
         scan = Scan(
             path=path,
@@ -172,7 +165,7 @@ class Command(BaseCommand):
         """Tells of each outcome, up to the last one or to a signal."""
         none = f"There are no images in {scan.path}."
         self._print(LINE.format("Verdict", "Fake score", "", "File") if scan.images else none)
-        bar = tqdm(total=scan.images, unit="image", leave=False, disable=not self.stderr.isatty())
+        bar = self.progress_bar(total=scan.images, unit="image", leave=False)
         start = time.perf_counter()
         try:
             with suppress(KeyboardInterrupt), bar, closing(outcomes):
@@ -245,13 +238,6 @@ def _check_options(*, output: Path | None, threshold: float | None, batch_size: 
         raise CommandError(f"The batch size must be at least 1, not {batch_size}.")
 
 
-def _list(path: Path, *, recursive: bool) -> Listing:
-    try:
-        return list_images(path, recursive=recursive)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be opened: {_reason(error)}.") from error
-
-
 def _uploads(images: list[str]) -> Iterator[Upload]:
     for path in map(Path, images):
         yield Upload(filename=path.name, data=path)
@@ -278,7 +264,3 @@ def _what_was_not_read(scan: Scan) -> str | None:
     if scan.closed:
         return f"{len(scan.closed)} folders could not be opened."
     return None
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

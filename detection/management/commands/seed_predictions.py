@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from detection.errors import UnavailableError
 from detection.management.arguments import positive_int
+from detection.management.base import ServiceCommand
 from detection.models import now
 from detection.workbench.seeding import has_foreign_records, remove_seeded, seed_predictions
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Fills the records with made-up predictions of the last year, to try the project with many "
         "of them; never for a database in use. They all share two small files under seeded/, which "
@@ -31,16 +31,13 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, count: int, seed: int, among_others: bool, remove: bool, **options: Any
     ) -> None:
-        try:
-            if remove:
-                self.stdout.write(f"{sum(remove_seeded())} predictions were removed.")
-                return
-            if not among_others and has_foreign_records():
-                raise CommandError(
-                    "There are real predictions here; nothing was stored. --among-others does it "
-                    "all the same."
-                )
-            stored = sum(seed_predictions(count=count, until=now(), seed=seed))
-        except UnavailableError as error:
-            raise CommandError(str(error)) from error
+        if remove:
+            self.stdout.write(f"{sum(remove_seeded())} predictions were removed.")
+            return
+        if not among_others and has_foreign_records():
+            raise CommandError(
+                "There are real predictions here; nothing was stored. --among-others does it all "
+                "the same."
+            )
+        stored = sum(seed_predictions(count=count, until=now(), seed=seed))
         self.stdout.write(f"{stored} predictions were stored.")

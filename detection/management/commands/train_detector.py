@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
-from detection.d3.errors import D3Error
 from detection.management.arguments import positive_float, positive_int
+from detection.management.base import ServiceCommand
 
 if TYPE_CHECKING:
     from detection.d3.checkpoints.checkpoint import Checkpoint
@@ -29,17 +28,16 @@ DEFAULTS = {
     "clip": {"batch_size": 64, "learning_rate": 1e-4, "epochs": 40, "patience": 3},
     "kept": {"batch_size": 64, "learning_rate": 1e-3, "epochs": 12, "patience": None},
 }
-INTERRUPTED = 130  # exit code
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Train a detector on folders {train,val}/{source}/{0_real,1_fake} of pictures, the source "
         "level being optional. The run folder is runs/NAME, after the name of the output."
     )
     requires_system_checks = []  # it makes the checkpoint that the checks would miss
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dataset", nargs="+", type=Path, help="several are joined")
         parser.add_argument(
             "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
@@ -98,28 +96,23 @@ class Command(BaseCommand):
         from detection.d3.training.training import train_detector
 
         folder = Path("runs") / options["output"].stem
+        self.interrupted = f"Interrupted; --resume goes on with the run in {folder}."
         *others, last = options["dataset"]
-        try:
-            start = replace(_start(options), name=options["output"].stem)
-            batch_size, schedule = _schedule(options, start)
-            result = train_detector(
-                roots=[*others, *[last] * options["repeat_last"]],
-                start=start,
-                output=options["output"],
-                folder=folder,
-                schedule=schedule,
-                batch_size=batch_size,
-                command=shlex.join(["manage.py", *sys.argv[1:]]),
-                adapter_rank=options["adapters"],
-                device=options["device"],
-                resume=options["resume"],
-                on_epoch=self._print_epoch,
-            )
-        except D3Error as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            sentence = f"Interrupted; --resume goes on with the run in {folder}."
-            raise CommandError(sentence, returncode=INTERRUPTED) from None
+        start = replace(_start(options), name=options["output"].stem)
+        batch_size, schedule = _schedule(options, start)
+        result = train_detector(
+            roots=[*others, *[last] * options["repeat_last"]],
+            start=start,
+            output=options["output"],
+            folder=folder,
+            schedule=schedule,
+            batch_size=batch_size,
+            command=shlex.join(["manage.py", *sys.argv[1:]]),
+            adapter_rank=options["adapters"],
+            device=options["device"],
+            resume=options["resume"],
+            on_epoch=self._print_epoch,
+        )
         self._print_result(result, options["output"], folder)
 
     def _print_epoch(self, metrics: EpochMetrics) -> None:

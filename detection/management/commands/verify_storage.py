@@ -3,14 +3,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from detection.errors import UnavailableError
 from detection.management.arguments import duration
+from detection.management.base import ServiceCommand
 from detection.upkeep import find_discrepancies, is_plausible
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Finds records without files and files without records. With --repair, such files are "
         "deleted; a lost result is drawn again from the original; a record that lost both is "
@@ -29,19 +29,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, repair: bool, min_age: timedelta, **options: Any) -> None:
         found = 0
-        try:
-            if repair and not is_plausible():
-                raise CommandError(
-                    "There are only records, or only files. That looks like the wrong database, "
-                    "bucket or folder; nothing was repaired."
-                )
-            for discrepancy in find_discrepancies(min_age=min_age):
-                found += 1
-                self.stdout.write(str(discrepancy))
-                if repair:
-                    self.stdout.write(f"  {discrepancy.repair()}")
-        except UnavailableError as error:
-            raise CommandError(str(error)) from error
+        if repair and not is_plausible():
+            raise CommandError(
+                "There are only records, or only files. That looks like the wrong database, "
+                "bucket or folder; nothing was repaired."
+            )
+        for discrepancy in find_discrepancies(min_age=min_age):
+            found += 1
+            self.stdout.write(str(discrepancy))
+            if repair:
+                self.stdout.write(f"  {discrepancy.repair()}")
         if not found:
             self.stdout.write("Every record has its files, and every file its record.")
         elif repair:

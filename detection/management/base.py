@@ -1,0 +1,47 @@
+"""The base of the commands: every error is one sentence and an exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from detection.d3.errors import D3Error
+from detection.errors import ServiceError, UnavailableError
+
+INTERRUPTED = 130  # exit code: 128 and the number of Ctrl-C's signal, as in shells
+
+
+class ServiceCommand(BaseCommand):
+    """A command that turns its errors and Ctrl-C into a CommandError.
+
+    ``interrupted`` is the sentence after Ctrl-C. ``names_cause`` adds the cause to the sentence
+    about an outage.
+    """
+
+    interrupted = "Interrupted."
+    names_cause = False
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except (D3Error, ServiceError) as error:
+            raise CommandError(self._sentence(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError(self.interrupted, returncode=INTERRUPTED) from None
+
+    def progress_bar(self, *items: Any, **options: Any) -> tqdm:
+        """Return tqdm's bar with these arguments. Only a terminal shows it."""
+        return tqdm(*items, disable=not self.stderr.isatty(), **options)
+
+    def _sentence(self, error: Exception) -> str:
+        if not (self.names_cause and isinstance(error, UnavailableError)):
+            return str(error)
+        cause = str(error.__cause__).partition("\n")[0]
+        return f"{str(error).rstrip('.')}: {cause}."
+
+
+def reason(error: OSError) -> str:
+    """Return the operating system's words for an error, as the end of a sentence."""
+    return (error.strerror or str(error)).lower()
