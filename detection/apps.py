@@ -11,6 +11,6 @@ class DetectionConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # These register themselves.
+        # Each of these modules registers checks or signal receivers.
         from detection import checks  # noqa: F401
         from detection.records import name_search, owners  # noqa: F401

@@ -1,4 +1,4 @@
-"""Types of command arguments; argparse turns their errors into one sentence."""
+"""Types of command arguments. Argparse turns an ArgumentTypeError into one sentence."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def positive_int(text: str) -> int:
-    """A whole number of at least 1."""
+    """Return a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def positive_float(text: str) -> float:
-    """A finite number above 0."""
+    """Return a finite number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -28,7 +28,7 @@ def positive_float(text: str) -> float:
 
 
 def duration(text: str) -> timedelta:
-    """A whole number and its unit: 30m, 12h, 90d or 4w."""
+    """Read a whole number and its unit: 30m, 12h, 90d or 4w."""
     match = re.fullmatch(r"(\d{1,4})([mhdw])", text, re.ASCII)
     if match is None:
         raise ArgumentTypeError(f"{text!r} is not a duration like 30m, 12h, 90d or 4w")
@@ -36,7 +36,7 @@ def duration(text: str) -> timedelta:
 
 
 def share(text: str) -> float:
-    """A part of the whole, 0 to 1."""
+    """Return a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -47,7 +47,7 @@ def share(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """A day, which is its first moment, or a moment; in UTC unless it says otherwise."""
+    """Read a moment, or a day as its first moment; without a time zone, in UTC."""
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
@@ -57,6 +57,7 @@ def moment(text: str) -> datetime:
 
 
 def day(text: str) -> date:
+    """Read a day like 2026-11-22."""
     try:
         return date.fromisoformat(text)
     except ValueError:

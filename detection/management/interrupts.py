@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that a long run can follow at a moment of its choice."""
+"""Ctrl-C and SIGTERM as requests that a long run follows when its work allows it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTICE = "\nStopping after the images at hand; once more stops at once.\n"
+NOTICE = "\nStopping after the current images; a second signal stops at once.\n"
 
 
 class StopSignals:
-    """While the block runs, the first signal is kept in ``received``, the next one raises
-    KeyboardInterrupt. After ``ignore`` none does anything: nothing may break into the cleaning up.
+    """Store the first signal of the block in ``received``; raise KeyboardInterrupt at the second.
+
+    After ``ignore``, signals do nothing: nothing may interrupt the cleaning up.
     """
 
     def __init__(self) -> None:
@@ -36,12 +37,12 @@ class StopSignals:
         if self.received:
             raise KeyboardInterrupt
         self.received = number
-        os.write(sys.__stderr__.fileno(), NOTICE.encode())  # print may be in the middle of a line
+        os.write(sys.__stderr__.fileno(), NOTICE.encode())  # a print may be in progress
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """While the block runs, SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
+    """Raise KeyboardInterrupt at SIGTERM too, while the block runs."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

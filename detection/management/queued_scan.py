@@ -1,4 +1,4 @@
-"""Sending a folder or a part of a bucket to the workers."""
+"""A scan whose images are judged by the workers: of a folder, or of a part of a bucket."""
 
 from __future__ import annotations
 
@@ -27,26 +27,24 @@ from detection.queue import (
 )
 from detection.sources import BucketError, BucketPrefix, Listing, list_images, list_objects
 
-BREAKS_OFF = (UnavailableError, BatchClosedError, BucketError, OSError)
-EVERY_SECONDS = 5.0  # a line of progress
-LOOKING_SECONDS = 0.2
+SENDING_ERRORS = (UnavailableError, BatchClosedError, BucketError, OSError)
+PROGRESS_SECONDS = 5.0  # between two lines of progress
+POLL_SECONDS = 0.2
 
 
 class QueuedScan:
-    """``run`` sends the images; without a broker it waits for the judging too, which this process
-    then does.
-    """
+    """Send images to the workers. Without a broker, this process judges the images too."""
 
     def __init__(self, tell: Callable[[str], None], stop: StopSignals) -> None:
         self._tell, self._stop = tell, stop
         self._told = time.monotonic()
 
     def run(self, place: Path | BucketPrefix, *, recursive: bool, threshold: float | None) -> bool:
-        """Whether it was interrupted."""
+        """Return whether a signal interrupted the scan."""
         batch = self._send(_stored(place, recursive=recursive), threshold)
         self._tell(f"{batch.total_images} images of {place} were sent.")
         if broker.is_configured():
-            self._tell(f"The workers judge them; follow it at /api/batches/{batch.pk}/.")
+            self._tell(f"The workers judge them; /api/batches/{batch.pk}/ shows the progress.")
         else:
             self._follow(batch)
         self._tell(f"Batch: {batch.pk}")
@@ -60,35 +58,33 @@ class QueuedScan:
                     self._tell_now_and_then(f"{batch.total_images} images sent")
                     if self._stop.received:
                         break
-            except (*BREAKS_OFF, KeyboardInterrupt) as error:
+            except (*SENDING_ERRORS, KeyboardInterrupt) as error:
                 if batch is None:
                     raise
                 raise CommandError(
-                    f"The sending broke off: {error} The {batch.total_images} images that were "
-                    f"sent are judged, as batch {batch.pk}."
+                    f"The sending was interrupted: {error} The {batch.total_images} images that "
+                    f"were sent are judged as batch {batch.pk}."
                 ) from error
         return batch
 
     def _follow(self, batch: PredictionBatch) -> None:
-        """Until all is judged, or somebody stops it: then the service goes on when it starts."""
+        """Print the progress until every image is judged or a signal arrives."""
         while not (self._stop.received or batch.finished_at) and local_worker.is_judging():
             with suppress(UnavailableError), database_errors():
                 batch.refresh_from_db()
                 refresh_counts(batch)
                 self._tell_now_and_then(f"{batch.successful + batch.failed} images judged")
-            time.sleep(LOOKING_SECONDS)
+            time.sleep(POLL_SECONDS)
         local_worker.finish(within=0)
         with database_errors():
             batch.refresh_from_db()
             refresh_counts(batch)
             self._tell(f"{batch.successful} images were judged, {batch.failed} could not be read.")
             if has_waiting(batch=batch):
-                self._tell(
-                    "The rest waits; the service judges it when it starts, as does a next scan."
-                )
+                self._tell("The service judges the rest when it starts, and so does the next scan.")
 
     def _tell_now_and_then(self, line: str) -> None:
-        if time.monotonic() - self._told > EVERY_SECONDS:
+        if time.monotonic() - self._told > PROGRESS_SECONDS:
             self._tell(line)
             self._told = time.monotonic()
 
@@ -96,7 +92,7 @@ class QueuedScan:
 def _stored(place: Path | BucketPrefix, *, recursive: bool) -> Iterator[QueuedImage]:
     if isinstance(place, BucketPrefix):
         found = list_objects(place)
-        first = list(islice(found, 1))  # before there is a batch: it may not be listed at all
+        first = list(islice(found, 1))  # an unreadable bucket is an error before there is a batch
         return store_images(chain(first, found), copy_image)
     images = open_folder(place, recursive=recursive).images
     return store_images(Upload(Path(path).name, Path(path)) for path in images)

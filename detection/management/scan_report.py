@@ -1,7 +1,7 @@
-"""What a folder scan found, as CSV, as JSON, and as an HTML page that needs no other file.
+"""The report of a folder scan: CSV, JSON, or an HTML page that needs no other file.
 
-Rows are written as they come, so that a report of a million images needs little memory, and one
-that breaks off still tells what was done.
+Each row is written at once: a report of a million images needs little memory, and the report of an
+interrupted scan has the rows until then.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of one image. Refused ones have an ``error`` and its ``code``, and no verdict;
-    those that were not stored have no ``id``."""
+    """The result of one image.
+
+    A refused image has an ``error`` and its ``code`` instead of a verdict. An image that was not
+    stored has no ``id``.
+    """
 
     path: str
     label: str | None = None
@@ -71,7 +74,7 @@ class Row:
 
 @dataclass(slots=True)
 class Scan:
-    """A scan in figures, which grow while it runs. ``unreadable`` are the refused images."""
+    """The figures of a scan so far. ``unreadable`` has the refused images."""
 
     path: Path
     images: int
@@ -108,14 +111,14 @@ class Scan:
         return self.tried / self.seconds if self.seconds else 0.0
 
     def relative(self, path: str) -> str:
-        """A path as seen from the scanned folder."""
+        """Return the path relative to the scanned folder."""
         return (
             Path(path).name if Path(path) == self.path else str(Path(path).relative_to(self.path))
         )
 
 
 class Report:
-    """Takes the rows of a scan one by one, and its figures at the end. This one keeps nothing."""
+    """A report takes each row of a scan, then the figures. This class writes nothing."""
 
     shows_thumbnails = False
 
@@ -125,7 +128,7 @@ class Report:
 
 
 class CsvReport(Report):
-    """One line per image; file names that a spreadsheet would run as formulas are quoted."""
+    """One line per image. Quotes file names that a spreadsheet would run as formulas."""
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file)
@@ -136,7 +139,7 @@ class CsvReport(Report):
 
 
 class JsonReport(Report):
-    """One object: the images, and the figures of the scan."""
+    """One object with the images and the figures of the scan."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -154,7 +157,7 @@ class JsonReport(Report):
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Shown:
-    """An image on the page; of equal scores the earlier image is the greater one."""
+    """An image on the page. Sorts by score; of equal scores, the earlier image is the greater."""
 
     score: float
     place: int
@@ -207,7 +210,7 @@ REPORTS: dict[str, Callable[[TextIO], Report]] = {
 
 
 def check_output(path: Path) -> None:
-    """Raises CommandError for a path that no report can be written to, as far as its name tells."""
+    """Raise CommandError for a folder and for an unknown file name extension."""
     if path.suffix.lower() not in REPORTS:
         raise CommandError(f"The report {path} must end in .csv, .json or .html.")
     if path.is_dir():
@@ -216,14 +219,17 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def open_report(path: Path | None, scan: Scan) -> Iterator[Report]:
-    """A report that appears, or replaces an older one, when the block is left: with all rows, or,
-    after an error, with those there were by then, if any. None keeps none. Raises CommandError."""
+    """Write a report to ``path`` at the end of the block, in place of an older report.
+
+    After an error, the report has the rows until then. Without rows, an older report stays.
+    ``path`` None writes nothing. Raises CommandError.
+    """
     if path is None:
         yield Report()
         return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with _writing(path):
-        # Names of files may hold bytes that are no text.
+        # A file name may have bytes that are not text.
         file = part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
     try:
         with _writing(path):

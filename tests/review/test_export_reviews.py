@@ -166,7 +166,7 @@ def test_the_same_bytes_are_exported_once_as_the_latest_review_says(out, reviewe
     assert first.label_in_force != second.label_in_force
     assert third.label_in_force == fourth.label_in_force
     assert pictures(out) == {place(second), place(fourth)}
-    assert "1 were reviewed with different results; the latest counts." in printed
+    assert "1 pictures have contradicting reviews; the latest counts." in printed
 
 
 def test_since_keeps_what_was_reviewed_from_then_on(out, reviewed):
@@ -264,7 +264,7 @@ def test_lost_originals_are_named_and_the_others_exported(out, reviewed, capsys)
     error = failed_export(out, *ALL_TO_TRAIN)
 
     assert error.returncode == 2
-    assert str(error) == "2 originals are lost; the export has the other pictures."
+    assert str(error) == "2 originals are lost; all other pictures are exported."
     assert pictures(out) == {place(fine)}
     assert [row["id"] for row in manifest(out)] == [fine.pk]
     complaints = capsys.readouterr().err
@@ -330,7 +330,7 @@ def test_what_is_reviewed_again_meanwhile_is_left_out(out, reviewed, reviewer, m
     printed = export(out, *ALL_TO_TRAIN)
 
     assert pictures(out) == {place(first)}
-    assert "1 were reviewed again or deleted meanwhile" in printed
+    assert "1 predictions were left out: reviewed again or deleted" in printed
 
 
 @pytest.mark.django_db(transaction=True)

@@ -38,7 +38,7 @@ def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_fi
     _, new = of_two_ages
 
     assert re.fullmatch(
-        r"1 predictions older than \d{4}-\d\d-\d\d \d\d:\d\d UTC were removed with their files\.\n",
+        r"1 predictions older than \d{4}-\d\d-\d\d \d\d:\d\d UTC and their files were deleted\.\n",
         purge(),
     )
     assert list(Prediction.objects.all()) == [new]
@@ -52,7 +52,7 @@ def test_a_dry_run_only_counts(of_two_ages, stored_files):
     printed = purge("--dry-run")
 
     assert printed.startswith("1 predictions are older than ")
-    assert printed.endswith("; nothing was removed.\n")
+    assert printed.endswith("; nothing was deleted.\n")
     assert Prediction.objects.count() == 2
     assert stored_files() == before
 

@@ -25,7 +25,7 @@ def verify(*arguments: str) -> str:
 
 def found() -> list[str]:
     printed = io.StringIO()
-    with pytest.raises(CommandError, match="--repair mends them") as failed:
+    with pytest.raises(CommandError, match="--repair repairs them") as failed:
         call_command("verify_storage", "--min-age", "0m", stdout=printed)
     assert failed.value.returncode == 1
     return printed.getvalue().splitlines()

@@ -53,7 +53,7 @@ def test_real_predictions_are_left_alone(stored_files):
     with pytest.raises(CommandError, match="There are real predictions here; nothing was stored"):
         seed()
     assert seed("--count", "5", "--among-others") == "5 predictions were stored.\n"
-    assert seed("--remove") == "5 predictions were removed.\n"
+    assert seed("--remove") == "5 predictions were deleted.\n"
 
     assert list(Prediction.objects.all()) == [real]
     assert not PredictionBatch.objects.exists()

@@ -12,17 +12,18 @@ from detection.management.base import ServiceCommand
 
 class Command(ServiceCommand):
     help = (
-        "Makes a checkpoint the active one for all processes with this DATA_DIR, once it has been "
-        "loaded completely and has judged a picture. Running processes load it beside the old one "
-        "and change over without losing a request; records keep the version that judged them."
+        "Makes a checkpoint the active one of all processes with this DATA_DIR. The command first "
+        "loads the checkpoint and judges a picture with it. Running processes load the new "
+        "checkpoint beside the old one and lose no request; records name the version that judged "
+        "them."
     )
-    requires_system_checks = []  # it mends what they complain of
+    requires_system_checks = []  # the command is the remedy for their errors
 
     def add_arguments(self, parser: CommandParser) -> None:
         choice = parser.add_mutually_exclusive_group(required=True)
         choice.add_argument("path", nargs="?", type=Path, help="the checkpoint's file")
         choice.add_argument(
-            "--configured", action="store_true", help="go back to MODEL_CHECKPOINT_PATH"
+            "--configured", action="store_true", help="return to MODEL_CHECKPOINT_PATH"
         )
 
     def handle(self, *args: Any, path: Path | None, configured: bool, **options: Any) -> None:
@@ -34,5 +35,5 @@ class Command(ServiceCommand):
             activate(path)
         self.stdout.write(
             f"{info.name} {info.version} of {path} is active, with the threshold "
-            f"{info.threshold:.3f}. Running processes change over when they are next asked."
+            f"{info.threshold:.3f}. Running processes load it at their next request."
         )

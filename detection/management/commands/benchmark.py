@@ -12,12 +12,13 @@ from detection.management.interrupts import sigterm_interrupts
 
 class Command(ServiceCommand):
     help = (
-        "Measures how fast images are judged here, stage by stage and by batch size, against the "
-        "plain way (fp32, each view in a pass of its own, one step after the other) and the "
-        "fastest matrix product. Uses the configured database and store, and deletes what it wrote."
+        "Measures how fast this computer judges images, by stage and by batch size, and compares "
+        "that with the plain way (fp32, a pass for each view, one step after the other) and with "
+        "the fastest matrix product. Uses the configured database and storage, and deletes every "
+        "record and file that it wrote."
     )
-    requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
-    interrupted = "Interrupted; what was written is deleted."
+    requires_system_checks = []  # an unusable checkpoint is one sentence of the command
+    interrupted = "Interrupted; all records and files of the benchmark were deleted."
     names_cause = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,7 +29,7 @@ class Command(ServiceCommand):
             "--previous",
             type=Path,
             metavar="F",
-            help="compare with F, which an earlier run with --json printed",
+            help="compare with the JSON of an earlier run, stored in F",
         )
 
     def handle(

@@ -14,23 +14,23 @@ from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
 
 class Command(ServiceCommand):
     help = (
-        "Makes a token with which a program uses the API as USER, and prints it; it cannot be "
-        "shown again. Tokens are listed and revoked in the admin."
+        "Creates a token with which a program uses the API as USER, and prints the token once. "
+        "The admin lists and revokes tokens."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="name of an active user")
-        parser.add_argument("--name", default="command line", help="what uses it")
+        parser.add_argument("--name", default="command line", help="of the program that uses it")
         parser.add_argument(
             "--days",
             type=positive_int,
             default=DEFAULT_DAYS,
-            help=f"how long it works; default: {DEFAULT_DAYS}",
+            help=f"days until the token expires; default: {DEFAULT_DAYS}",
         )
 
     def handle(self, *args: Any, user: str, name: str, days: int, **options: Any) -> None:
         if days > MAX_DAYS:
-            raise CommandError(f"A token works for {MAX_DAYS} days at most.")
+            raise CommandError(f"A token is valid for {MAX_DAYS} days at most.")
         users = get_user_model().objects
         with database_errors():
             owner = users.filter(username=user, is_active=True).first()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Command(ServiceCommand):
-    help = "Measures a detector on labelled images, as they are and after perturbations."
+    help = "Measures a detector on labelled images, unchanged and perturbed."
     requires_system_checks = []  # needs neither the database nor the configured checkpoint
     interrupted = "Interrupted; no report was written."
 
@@ -42,8 +42,8 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--record",
             action="store_true",
-            help="store the measurement of the images as they are in the checkpoint, for the "
-            "sentence that says what a score means; replaces an earlier one",
+            help="store the measurement of the unchanged images in the checkpoint, for the "
+            "explanation of a score; replaces an earlier measurement",
         )
 
     def handle(
@@ -112,7 +112,7 @@ class Command(ServiceCommand):
 
 
 def _make_folder(folder: Path) -> None:
-    """Before the work rather than after it."""
+    """Make the folder of the report before the work. Raises CommandError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

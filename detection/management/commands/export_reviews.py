@@ -17,11 +17,10 @@ SOME_LOST = 2  # exit code
 
 class Command(ServiceCommand):
     help = (
-        "Writes the originals of reviewed predictions into a folder to train on, by the reviewers' "
-        "labels, with a manifest.csv. Into an earlier export, too: it then holds exactly what is "
-        "asked for now. Bytes that were reviewed several times are exported once, as the latest "
-        "review says. Exit code: 0 when all are there, 2 when some originals are lost, 1 after any "
-        "other error."
+        "Writes the originals of reviewed predictions and a manifest.csv into a folder for "
+        "training, sorted by the reviewers' labels. An earlier export in the folder is updated. "
+        "Of several reviews of the same bytes, the latest counts. Exit code: 0 when all originals "
+        "are exported, 2 when some are lost, 1 after any other error."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,14 +29,14 @@ class Command(ServiceCommand):
             "--since",
             type=moment,
             metavar="DATE",
-            help="only what was reviewed since then, like 2026-11-22 or 2026-11-22T12:00:00Z",
+            help="only reviews since DATE, like 2026-11-22 or 2026-11-22T12:00:00Z",
         )
         parser.add_argument(
             "--val-share",
             type=share,
             default=VAL_SHARE,
             metavar="S",
-            help=f"share of the pictures kept for validation, 0 to 1; default: {VAL_SHARE}",
+            help=f"share of the pictures for validation, 0 to 1; default: {VAL_SHARE}",
         )
 
     def handle(
@@ -51,18 +50,18 @@ class Command(ServiceCommand):
             reason = "Interrupted." if interrupted else str(error)
             raise CommandError(
                 f"{reason} {export.pictures.total()} pictures are exported; "
-                "the same command does the rest.",
+                "the same command exports the rest.",
                 returncode=INTERRUPTED if interrupted else 1,
             ) from error
         self._print(export)
         if export.lost:
-            sentence = f"{export.lost} originals are lost; the export has the other pictures."
+            sentence = f"{export.lost} originals are lost; all other pictures are exported."
             raise CommandError(sentence, returncode=SOME_LOST)
 
     def _print(self, export: ReviewExport) -> None:
         figures = ", ".join(
-            f"{export.pictures['train', label]} {label} to train on and "
-            f"{export.pictures['val', label]} to validate with"
+            f"{export.pictures['train', label]} {label} for training and "
+            f"{export.pictures['val', label]} for validation"
             for label in Label.values
         )
         self.stdout.write(
@@ -71,10 +70,10 @@ class Command(ServiceCommand):
         )
         if export.contradicted:
             self.stdout.write(
-                f"{export.contradicted} were reviewed with different results; the latest counts."
+                f"{export.contradicted} pictures have contradicting reviews; the latest counts."
             )
         if export.changed:
             self.stdout.write(
-                f"{export.changed} were reviewed again or deleted meanwhile, and left out; export "
-                "once more."
+                f"{export.changed} predictions were left out: reviewed again or deleted during the "
+                "export. Export once more."
             )

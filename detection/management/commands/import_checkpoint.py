@@ -13,7 +13,7 @@ from detection.management.base import ServiceCommand
 
 
 class Command(ServiceCommand):
-    help = "Converts a published D³ checkpoint into one safetensors file that needs nothing else."
+    help = "Converts a published D³ checkpoint into one self-contained safetensors file."
     requires_system_checks = []  # needs neither the database nor the configured checkpoint
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,14 +33,13 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--trust-torchscript",
             action="store_true",
-            help="open TorchScript archives, which are programs, other than the one of OpenAI",
+            help="open a TorchScript archive, which is a program, that OpenAI did not publish",
         )
         parser.add_argument(
             "--permutations",
             type=_permutations,
             metavar="N",
-            help="how many shuffles of each image are averaged; default: as before, and 1 for "
-            "published checkpoints",
+            help="average N shuffles of each image; default: the number in the checkpoint, or 1",
         )
 
     def handle(

@@ -1,5 +1,3 @@
-"""``manage.py make_fakes DATASET OUTPUT``: widen a train split with generators of our own."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -15,8 +13,8 @@ from detection.management.base import ServiceCommand
 
 class Command(ServiceCommand):
     help = (
-        "Train small autoencoders of random design on the real pictures of DATASET/train, and "
-        "write their reconstructions beside the originals to OUTPUT/train/own-NN-UPSAMPLER."
+        "Trains small autoencoders of random design on the real pictures of DATASET/train, and "
+        "writes the originals and their reconstructions to OUTPUT/train/own-NN-UPSAMPLER."
     )
     requires_system_checks = []
 

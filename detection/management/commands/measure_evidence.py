@@ -12,10 +12,10 @@ from detection.management.base import ServiceCommand
 
 class Command(ServiceCommand):
     help = (
-        "Measures whether the evidence map names the places that count: masks the most important"
-        " fifth of each image, and a random one, and compares what that does to the logit."
+        "Measures whether the evidence map marks the decisive places: masks the most important "
+        "fifth of each image, then a random fifth, and compares the change of the logit."
     )
-    requires_system_checks = []  # it says itself what is wrong with a checkpoint
+    requires_system_checks = []  # an unusable checkpoint is one sentence of the command
     interrupted = "Interrupted; nothing was measured."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,10 +27,10 @@ class Command(ServiceCommand):
         parser.add_argument("--split", default="test", help="default: test")
         parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
-            "--limit", type=positive_int, help="so many images, drawn at random; default: all"
+            "--limit", type=positive_int, help="measure N images, drawn at random; default: all"
         )
         parser.add_argument(
-            "--seed", type=int, default=0, help="of everything that is drawn; default: 0"
+            "--seed", type=int, default=0, help="seed of every random choice; default: 0"
         )
 
     def handle(

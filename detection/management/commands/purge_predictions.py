@@ -13,13 +13,13 @@ from detection.upkeep import purge_predictions
 
 
 class Command(ServiceCommand):
-    help = "Removes old predictions, reviewed ones too, with their files."
+    help = "Deletes old predictions, also reviewed ones, and their files."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--older-than", type=duration, required=True, metavar="T", help="for example 90d"
         )
-        parser.add_argument("--dry-run", action="store_true", help="only count them")
+        parser.add_argument("--dry-run", action="store_true", help="only count the predictions")
 
     def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         before = now() - older_than
@@ -27,7 +27,7 @@ class Command(ServiceCommand):
         if dry_run:
             with database_errors():
                 count = Prediction.objects.filter(created_at__lt=before).count()
-            self.stdout.write(f"{count} predictions are {older}; nothing was removed.")
+            self.stdout.write(f"{count} predictions are {older}; nothing was deleted.")
             return
         removed = sum(purge_predictions(before=before))
-        self.stdout.write(f"{removed} predictions {older} were removed with their files.")
+        self.stdout.write(f"{removed} predictions {older} and their files were deleted.")

@@ -14,9 +14,9 @@ from detection.upkeep import EPOCH, Recount, rebuild_totals
 
 class Command(ServiceCommand):
     help = (
-        "Counts the predictions anew, and mends the totals that statistics and dashboard are "
-        "served from where they differ. The service may be at work meanwhile: totals that change "
-        "all the time are left for later. Exit code: 0 when all is right now, 1 otherwise."
+        "Counts the predictions again and corrects the totals of the statistics and the dashboard. "
+        "The service may run meanwhile; totals that change during the count stay as they are. Exit "
+        "code: 0 when all totals are right, 1 otherwise."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,12 +25,12 @@ class Command(ServiceCommand):
             type=day,
             dest="first",
             metavar="DAY",
-            help="only from this day on, as 2026-11-22; days in UTC",
+            help="only from this day in UTC, like 2026-11-22",
         )
         parser.add_argument(
-            "--to", type=day, dest="last", metavar="DAY", help="only until this day"
+            "--to", type=day, dest="last", metavar="DAY", help="only up to this day"
         )
-        parser.add_argument("--check", action="store_true", help="mend nothing")
+        parser.add_argument("--check", action="store_true", help="correct nothing")
 
     def handle(
         self, *args: Any, first: date | None, last: date | None, check: bool, **options: Any

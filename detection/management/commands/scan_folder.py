@@ -39,12 +39,12 @@ LINE = "{:<7}  {:>10}  {:<10}  {}"
 class Command(ServiceCommand):
     help = (
         "Judges the images of a folder: which are real photographs, and which are fakes? "
-        "Hidden files are left out. Files that neither hold an image nor are named like one "
-        "(notes.txt) are only counted; every other file that cannot be read is listed with the "
-        "reason. Exit code: 0 when all images were read, 2 when some could not be, 130 after "
-        "Ctrl-C, 1 after any other error."
+        "Hidden files are left out. Files that neither are images nor have the name of one "
+        "(notes.txt) are only counted; every other unreadable file is listed with the reason. "
+        "Exit code: 0 when all images were read, 2 when some were unreadable, 130 after Ctrl-C, 1 "
+        "after any other error."
     )
-    requires_system_checks = []  # a checkpoint that cannot be used is one sentence of our own
+    requires_system_checks = []  # an unusable checkpoint is one sentence of the command
     interrupted = "Interrupted before the first image."
     names_cause = True
 
@@ -54,7 +54,7 @@ class Command(ServiceCommand):
             type=_place,
             help="a folder, or a single image; with --queue also s3://bucket/prefix",
         )
-        parser.add_argument("--recursive", action="store_true", help="with all its subfolders")
+        parser.add_argument("--recursive", action="store_true", help="include all subfolders")
         parser.add_argument(
             "--output",
             type=Path,
@@ -72,19 +72,19 @@ class Command(ServiceCommand):
             type=int,
             default=DEFAULT_BATCH_SIZE,
             metavar="N",
-            help=f"images judged together; default: {DEFAULT_BATCH_SIZE}",
+            help=f"judge N images at once; default: {DEFAULT_BATCH_SIZE}",
         )
         parser.add_argument(
             "--no-store",
             action="store_false",
             dest="store",
-            help="keep no records and no files of the images",
+            help="store neither records nor files",
         )
         parser.add_argument(
             "--queue",
             action="store_true",
-            help="store the images and let the workers judge them; without a broker, this process "
-            "judges them in their turn",
+            help="store the images for the workers to judge; without a broker, this process judges "
+            "them",
         )
 
     def handle(self, *args: Any, queue: bool, **options: Any) -> None:
@@ -94,14 +94,14 @@ class Command(ServiceCommand):
             else:
                 self._scan(**options)
         except OSError as error:
-            raise CommandError(f"The scan broke off: {reason(error)}.") from error
+            raise CommandError(f"The scan failed: {reason(error)}.") from error
 
     def _send(
         self, *, path: Path | BucketPrefix, recursive: bool, threshold: float | None, **options: Any
     ) -> None:
         _check_options(output=None, threshold=threshold, batch_size=options["batch_size"])
         if options["output"] or not options["store"]:
-            raise CommandError("What is queued is stored and has no report: leave that option out.")
+            raise CommandError("--queue stores images and has no report: leave that option out.")
         with StopSignals() as stop:
             code = QueuedScan(self._print, stop).run(path, recursive=recursive, threshold=threshold)
         if code:
@@ -120,7 +120,7 @@ class Command(ServiceCommand):
     ) -> None:
         _check_options(output=output, threshold=threshold, batch_size=batch_size)
         if isinstance(path, BucketPrefix):
-            raise CommandError("A bucket is read by the workers: add --queue.")
+            raise CommandError("Only the workers read a bucket: add --queue.")
         listing = open_folder(path, recursive=recursive)
         detector = get_detector().info
         scan = Scan(
@@ -150,7 +150,7 @@ class Command(ServiceCommand):
                 f"Interrupted after {scan.tried} of {scan.images} images.",
                 returncode=INTERRUPTED_BY + stop.received,
             )
-        if problem := _what_was_not_read(scan):
+        if problem := _reading_problem(scan):
             raise CommandError(problem, returncode=SOME_UNREADABLE)
 
     def _follow(
@@ -162,7 +162,7 @@ class Command(ServiceCommand):
         stored: bool,
         stop: StopSignals,
     ) -> None:
-        """Tells of each outcome, up to the last one or to a signal."""
+        """Print and report each outcome, until the last one or a signal."""
         none = f"There are no images in {scan.path}."
         self._print(LINE.format("Verdict", "Fake score", "", "File") if scan.images else none)
         bar = self.progress_bar(total=scan.images, unit="image", leave=False)
@@ -216,9 +216,9 @@ class Command(ServiceCommand):
             self._print(f"Report: {output}")
 
     def _print(self, line: str) -> None:
-        """A line at once, also into a pipe, and above the progress bar."""
+        """Print a line above the progress bar, and into a pipe without delay."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        # Names of files may hold anything, commands to the terminal included.
+        # A file name may contain commands to the terminal.
         visible = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
         with tqdm.external_write_mode():
             self.stdout.write(visible.encode(encoding, "backslashreplace").decode(encoding))
@@ -245,7 +245,7 @@ def _uploads(images: list[str]) -> Iterator[Upload]:
 
 @contextmanager
 def _recorded(scan: Scan, *, store: bool) -> Iterator[PredictionBatch | None]:
-    """The batch of the scan, closed whatever happens; none where nothing is to be recorded."""
+    """Open the batch of the scan and close it at the end; None if nothing is recorded."""
     if not (store and scan.images):
         yield None
         return
@@ -258,7 +258,7 @@ def _recorded(scan: Scan, *, store: bool) -> Iterator[PredictionBatch | None]:
         close_batch(batch=batch, status=status.DONE if scan.is_complete else status.FAILED)
 
 
-def _what_was_not_read(scan: Scan) -> str | None:
+def _reading_problem(scan: Scan) -> str | None:
     if scan.unreadable:
         return f"{len(scan.unreadable)} of {scan.images} images could not be read."
     if scan.closed:

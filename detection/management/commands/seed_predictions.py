@@ -12,32 +12,31 @@ from detection.workbench.seeding import has_foreign_records, remove_seeded, seed
 
 class Command(ServiceCommand):
     help = (
-        "Fills the records with made-up predictions of the last year, to try the project with many "
-        "of them; never for a database in use. They all share two small files under seeded/, which "
-        "verify_storage takes for those of each record: do not delete a single one of them, or the "
-        "others lose their files, but all with --remove."
+        "Stores made-up predictions of the last year, to try the project with many records; never "
+        "for a database in use. The predictions share two small files under seeded/: delete all of "
+        "them with --remove, since the deletion of one takes the files of all."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--count", type=positive_int, default=1000, metavar="N")
         parser.add_argument(
-            "--seed", type=int, default=0, metavar="S", help="the same one gives the same records"
+            "--seed", type=int, default=0, metavar="S", help="the same seed gives the same records"
         )
         parser.add_argument(
-            "--among-others", action="store_true", help="also where there are real predictions"
+            "--among-others", action="store_true", help="also beside real predictions"
         )
-        parser.add_argument("--remove", action="store_true", help="remove them all instead")
+        parser.add_argument("--remove", action="store_true", help="delete them all instead")
 
     def handle(
         self, *args: Any, count: int, seed: int, among_others: bool, remove: bool, **options: Any
     ) -> None:
         if remove:
-            self.stdout.write(f"{sum(remove_seeded())} predictions were removed.")
+            self.stdout.write(f"{sum(remove_seeded())} predictions were deleted.")
             return
         if not among_others and has_foreign_records():
             raise CommandError(
-                "There are real predictions here; nothing was stored. --among-others does it all "
-                "the same."
+                "There are real predictions here; nothing was stored. --among-others stores the "
+                "made-up ones beside them."
             )
         stored = sum(seed_predictions(count=count, until=now(), seed=seed))
         self.stdout.write(f"{stored} predictions were stored.")

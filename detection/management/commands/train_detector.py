@@ -1,5 +1,3 @@
-"""``manage.py train_detector DATASET --output F``: from labelled pictures to a checkpoint."""
-
 from __future__ import annotations
 
 import shlex
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
     from detection.d3.training.training import TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
-# By kind of tower: the paper's for CLIP; a small one learns faster, and so does a head among kept
-# features, which do not let it forget however long it learns.
+# CLIP has the paper's values. A small tower learns faster, and so does a head among kept features,
+# which keep the head from forgetting.
 DEFAULTS = {
     "residual": {"batch_size": 32, "learning_rate": 2e-3, "epochs": 40, "patience": 3},
     "clip": {"batch_size": 64, "learning_rate": 1e-4, "epochs": 40, "patience": 3},
@@ -32,55 +30,55 @@ DEFAULTS = {
 
 class Command(ServiceCommand):
     help = (
-        "Train a detector on folders {train,val}/{source}/{0_real,1_fake} of pictures, the source "
-        "level being optional. The run folder is runs/NAME, after the name of the output."
+        "Trains a detector on pictures in {train,val}/SOURCE/{0_real,1_fake}; SOURCE may be left "
+        "out. The run folder is runs/NAME, where NAME is that of the output."
     )
-    requires_system_checks = []  # it makes the checkpoint that the checks would miss
+    requires_system_checks = []  # the checks would miss the checkpoint
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("dataset", nargs="+", type=Path, help="several are joined")
+        parser.add_argument("dataset", nargs="+", type=Path, help="several data sets are joined")
         parser.add_argument(
             "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
         )
         parser.add_argument(
             "--architecture",
             choices=("tiny", *CLIP_ARCHITECTURES),
-            help="of a new detector; default: tiny",
+            help="architecture of a new detector; default: tiny",
         )
         parser.add_argument(
             "--clip-weights",
-            help="frozen tower: a file, an address or openai; default for vit-b-16: the one that "
-            "manage.py fetch_clip stored",
+            help="frozen tower: a file, an address or openai; default for vit-b-16: the tower that "
+            "fetch_clip stored",
         )
         parser.add_argument(
             "--trust-torchscript",
             action="store_true",
-            help="take CLIP weights in a TorchScript archive that OpenAI did not publish",
+            help="open a TorchScript archive, which is a program, that OpenAI did not publish",
         )
         parser.add_argument(
             "--init-from",
             type=Path,
-            help="checkpoint to start from; of one that keeps features only the head is trained, "
-            "unless there are --adapters",
+            help="checkpoint to start from; without --adapters, only the head of a checkpoint with "
+            "kept features is trained",
         )
         parser.add_argument(
             "--repeat-last",
             type=positive_int,
             default=1,
             metavar="N",
-            help="the last dataset counts N times in training: a few pictures among thousands",
+            help="count the last data set N times in training, for a few pictures among thousands",
         )
         parser.add_argument(
             "--adapters",
             type=positive_int,
             default=0,
             metavar="RANK",
-            help="train low-rank adapters of a CLIP tower too, beside the head; 8 is usual",
+            help="train the head and low-rank adapters of a CLIP tower; 8 is usual",
         )
         parser.add_argument(
             "--epochs",
             type=positive_int,
-            help="at most; default: 40; among kept features: 12",
+            help="the most epochs; default: 40; among kept features: 12",
         )
         parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
         parser.add_argument(
@@ -90,13 +88,13 @@ class Command(ServiceCommand):
         )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
-        parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+        parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
 
     def handle(self, *args: Any, **options: Any) -> None:
         from detection.d3.training.training import train_detector
 
         folder = Path("runs") / options["output"].stem
-        self.interrupted = f"Interrupted; --resume goes on with the run in {folder}."
+        self.interrupted = f"Interrupted; --resume continues the run in {folder}."
         *others, last = options["dataset"]
         start = replace(_start(options), name=options["output"].stem)
         batch_size, schedule = _schedule(options, start)
@@ -135,7 +133,7 @@ class Command(ServiceCommand):
 
 
 def _start(options: dict[str, Any]) -> Checkpoint:
-    """The weights to begin with. Raises CheckpointError and CommandError."""
+    """Return the weights to start from. Raises CheckpointError and CommandError."""
     from detection.d3.checkpoints.checkpoint import load
     from detection.d3.checkpoints.published import untrained_head
     from detection.d3.training.training import untrained
@@ -144,7 +142,7 @@ def _start(options: dict[str, Any]) -> Checkpoint:
     trust = options["trust_torchscript"]
     if source:
         if options["architecture"]:
-            raise CommandError("--init-from brings its own architecture; leave --architecture out.")
+            raise CommandError("--init-from has its own architecture; leave --architecture out.")
         return load(
             source,
             clip_weights=clip_weights,
@@ -164,7 +162,7 @@ def _start(options: dict[str, Any]) -> Checkpoint:
 
 
 def _fetched_tower(architecture: str) -> Path:
-    """The tower that fetch_clip stored. Raises CommandError."""
+    """Return the tower that fetch_clip stored. Raises CommandError."""
     if architecture != "vit-b-16":
         raise CommandError(f"The architecture {architecture} needs --clip-weights or --init-from.")
     path = CLIP_VIT_B_16.path(settings.CLIP_CACHE)
@@ -174,7 +172,7 @@ def _fetched_tower(architecture: str) -> Path:
 
 
 def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:
-    """Batch size and schedule."""
+    """Return the batch size and the schedule."""
     from detection.d3.training.trainer import Schedule
     from detection.d3.training.training import tunes_head
 

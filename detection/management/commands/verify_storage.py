@@ -12,19 +12,19 @@ from detection.upkeep import find_discrepancies, is_plausible
 
 class Command(ServiceCommand):
     help = (
-        "Finds records without files and files without records. With --repair, such files are "
-        "deleted; a lost result is drawn again from the original; a record that lost both is "
-        "deleted. Exit code: 0 when everything fits or was repaired, 1 otherwise."
+        "Finds records without files and files without records. --repair deletes files without a "
+        "record, draws a lost result image again from the original, and deletes a record that lost "
+        "both. Exit code: 0 when nothing is wrong or all was repaired, 1 otherwise."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--repair", action="store_true", help="mend what is found")
+        parser.add_argument("--repair", action="store_true", help="repair every discrepancy")
         parser.add_argument(
             "--min-age",
             type=duration,
             default=timedelta(hours=1),
             metavar="T",
-            help="leave younger files alone, their record may be on its way; default: 1h",
+            help="ignore younger files, whose record may follow; default: 1h",
         )
 
     def handle(self, *args: Any, repair: bool, min_age: timedelta, **options: Any) -> None:
@@ -42,6 +42,6 @@ class Command(ServiceCommand):
         if not found:
             self.stdout.write("Every record has its files, and every file its record.")
         elif repair:
-            self.stdout.write(f"{found} found; see above what became of them.")
+            self.stdout.write(f"{found} discrepancies were found; see above for the repairs.")
         else:
-            raise CommandError(f"{found} found; --repair mends them.")
+            raise CommandError(f"{found} discrepancies were found; --repair repairs them.")
