@@ -17,6 +17,7 @@ from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, default_cache
 from detection.queue import local_worker
 from detection.records import undoing
 from tests.support.browser import chromium
+from tests.support.checkpoints import save_untrained
 from tests.support.emptying import empty_database
 from tests.support.installation import Installation, Service
 from tests.support.outages import lost_records
@@ -28,7 +29,7 @@ _numbers = count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first, so that no process is left with one when the others have ended."""
+    """Start with the longest files, so that the processes end at about the same time."""
     length = {}
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
@@ -39,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tower_path() -> Path:
-    """Where there is no tower, CI fails and other machines skip the tests."""
+    """CLIP's tower. Without it, CI fails, and other machines skip the tests."""
     path = CLIP_VIT_B_16.path(default_cache())
     if not path.exists():
         missing = f"There is no {path}; manage.py fetch_clip downloads it."
@@ -49,45 +50,27 @@ def tower_path() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint() -> Path:
-    """An untrained network, at the place where the process's detector looks for its checkpoint."""
-    import torch
-
-    from detection.d3.checkpoints.checkpoint import Checkpoint, save
-    from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
-    from detection.d3.preprocessing import Preprocessing
-
-    tower = ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8))
-    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = D3Network(architecture)
-    checkpoint = Checkpoint(
-        name="d3-test",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64),
-        weights=network.state_dict(),
-    )
-    save(checkpoint, django_settings.MODEL_CHECKPOINT_PATH)
-    return Path(django_settings.MODEL_CHECKPOINT_PATH)
+    """An untrained network as the configured checkpoint."""
+    return save_untrained(Path(django_settings.MODEL_CHECKPOINT_PATH))
 
 
 @pytest.fixture(scope="module")
 def service(installation: Installation) -> Iterator[Service]:
-    """The one that the tests of a file share, with what the file makes of its installation."""
+    """The service that the tests of a file share, with the ``installation`` of that file."""
     with installation.served() as service:
         yield service
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_browser():
-    """For all tests of a file."""
+    """All tests of a file share one browser."""
     yield
     chromium.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_emptying():
-    """After tests whose transaction cannot be rolled back."""
+    """Empty the database quickly after tests whose transaction cannot be rolled back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: empty_database())
         yield
@@ -95,8 +78,8 @@ def quick_emptying():
 
 @pytest.fixture(autouse=True)
 def storage(settings, tmp_path):
-    """Each test stores its files in a folder or a bucket of its own."""
-    if ON_SERVERS:  # through one client, since a new one takes a fifth of a second
+    """Give each test its own folder or bucket."""
+    if ON_SERVERS:  # the same client, since a new one takes a fifth of a second
         default_storage.bucket_name, default_storage._bucket = f"test-{next(_numbers)}", None
         return default_storage
     default = settings.STORAGES["default"]
@@ -106,9 +89,9 @@ def storage(settings, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_goes_on(storage):
-    """What a test left to other threads ends before its records, files and settings go: or it would
-    write into the next one's, or wait for the lock of its transaction.
+def no_threads_left(storage):
+    """End the threads of a test before its records, files and settings are gone: a thread would
+    write into the next test, or wait for the lock of its transaction.
     """
     yield
     local_worker.finish(within=0)
@@ -122,7 +105,7 @@ def _has_settled() -> bool:
 
 @pytest.fixture
 def storage_folder(settings, tmp_path) -> Path:
-    """Files in a folder, whatever the others are stored in."""
+    """Store files in a folder on both pairs."""
     folder = tmp_path / "folder"
     backend = "detection.files.storage.SignedFileSystemStorage"
     settings.STORAGES = {
@@ -134,7 +117,7 @@ def storage_folder(settings, tmp_path) -> Path:
 
 @pytest.fixture
 def stored_files(storage):
-    """Asks for the names of all files that are stored now."""
+    """A function that returns the names of all stored files."""
 
     def names(folder: str = "") -> list[str]:
         try:
@@ -149,7 +132,7 @@ def stored_files(storage):
 
 @pytest.fixture
 def moderator(db) -> User:
-    """Somebody who reviews and may do nothing else."""
+    """A user who may only review."""
     return a_moderator()
 
 
@@ -174,14 +157,14 @@ def other_client(other_moderator) -> Client:
 
 @pytest.fixture
 def lost_database(transactional_db):
-    """A database that fails at each query about predictions, until the test is over."""
+    """A database in which each query about predictions fails during the test."""
     with lost_records("predictions"):
         yield
 
 
 @pytest.fixture
 def lost_storage(storage, tmp_path):
-    """A storage that takes nothing, until the test is over."""
+    """A storage that refuses every file during the test."""
     if ON_SERVERS:
         S3.kill()
         yield
@@ -201,11 +184,11 @@ def rates(monkeypatch) -> dict[str, str]:
 
 @pytest.fixture
 def own_network(settings):
-    """Webhooks may go to this computer."""
+    """Allow webhooks to this computer."""
     settings.WEBHOOK_ALLOW_PRIVATE = True
 
 
 @pytest.fixture
 def nobody_judges(monkeypatch) -> None:
-    """Images wait until a test has them judged."""
+    """Leave queued images until the test has them judged."""
     monkeypatch.setattr(local_worker, "start", lambda: None)

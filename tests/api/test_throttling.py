@@ -212,5 +212,5 @@ def test_a_hung_cache_refuses_no_caller(client, rates, redis):
         assert client.get(READ).status_code == 200
         assert time.monotonic() - start < LIMIT
     finally:
-        redis.go_on()
+        redis.resume()
     assert_too_many(client.get(READ))

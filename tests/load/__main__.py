@@ -1,7 +1,7 @@
 """The load test: many clients at once, first on SQLite and a folder, then on MongoDB and S3.
 
 ``python -m tests.load [--clients 64] [--seconds 120] [--pair sqlite-folder]`` prints a table for
-each pair, and ends with 1 when something was not as it must be.
+each pair. Exit code: 1 after any failure.
 """
 
 from __future__ import annotations

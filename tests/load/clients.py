@@ -1,6 +1,6 @@
-"""What one of many clients does, for locust: predictions, batches, history and files that are bad.
+"""A client for locust: it sends images, batches and bad files, and reads the history.
 
-Every answer is written, as a line of JSON, to the file that LOAD_TEST_ANSWERS names.
+The client writes each answer as a line of JSON to the file LOAD_TEST_ANSWERS.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BAD = [b"", b"no picture at all", PICTURES[0][:2000], LARGE[0][: len(LARGE[0]) /
 
 
 def unique(picture: bytes) -> bytes:
-    """The same JPEG with a comment of its own: known bytes would not go through the model."""
+    """Return the JPEG with a new comment: the model does not judge known bytes again."""
     comment = f"{os.getpid()}-{next(_numbers)}".encode()
     return picture[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + picture[2:]
 
@@ -58,16 +58,16 @@ def close_answers(**_: object) -> None:
 
 @events.request.add_listener
 def note(name: str, response_time: float, response=None, **_: object) -> None:
-    """Status 0: there was no answer at all."""
+    """Write an answer to the file. Status 0: there was no answer."""
     status = response.status_code if response is not None else 0
     code = _code(response) if status >= 400 else None
     answer = {"kind": name, "ms": response_time, "status": status, "code": code}
-    if _answers:  # not those that come after the end
+    if _answers:  # open during the test only
         print(json.dumps(answer), file=_answers[0])
 
 
 def _code(response) -> str | None:
-    """None: no answer of the application, but gunicorn's own page."""
+    """Return the code of an error; None for gunicorn's own page."""
     try:
         return response.json().get("code")
     except ValueError:
@@ -113,6 +113,6 @@ class Client(HttpUser):
 
     def _send(self, kind: str, path: str, files: list) -> None:
         with self.client.post(path, files=files, name=kind, catch_response=True) as response:
-            response.success()  # what is a failure is decided later
+            response.success()  # LoadResult decides what is a failure
         if response.status_code == 503:
             time.sleep(int(response.headers["Retry-After"]))

@@ -1,9 +1,8 @@
-"""What judging together brings: many threads that each want one image judged, with the queue before
-the model and without it, in turns; and the bare engine on the same images.
+"""Measure the gain of judging images together.
 
-``python -m tests.load.coalescing [--clients 32] [--rounds 5]``. The model and the device are those
-of the environment (MODEL_CHECKPOINT_PATH, DEVICE). Nothing is stored; what is measured is the way
-from bytes to a verdict.
+Many threads judge one image each, in turns with the queue before the model and without it; the bare
+engine judges the same images. ``python -m tests.load.coalescing [--clients 32] [--rounds 5]`` uses
+MODEL_CHECKPOINT_PATH and DEVICE of the environment, and stores nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def judge(upload: predict.Upload) -> None:
 
 @contextmanager
 def each_for_itself() -> Iterator[None]:
-    """As it was before there was a queue: every thread calls the model."""
+    """Let every thread call the model without the queue."""
     queued = pipeline.ask_for_scores
     pipeline.ask_for_scores = asked_at_once
     try:
@@ -67,7 +66,7 @@ def asked_at_once(detector: Detector, images: list[Tensor]) -> list[Future[float
 
 
 class Rate(NamedTuple):
-    """How fast, and at what cost: on cores that others use too, the cost tells more."""
+    """Speed and cost. On shared cores, the cost is the better figure."""
 
     images_per_second: float
     cpu_ms_per_image: float
@@ -92,7 +91,7 @@ def together(clients: int) -> Rate:
 
 
 def bare(clients: int) -> Rate:
-    """The network alone, on prepared images in the largest groups."""
+    """Measure the network alone, on prepared images in the largest groups."""
     detector = get_detector()
     images = [
         detector.prepare(decode_image(upload.data).pixels)
@@ -103,7 +102,7 @@ def bare(clients: int) -> Rate:
 
 
 def alone() -> tuple[float, float]:
-    """Milliseconds of one client's image with the queue and without, in turns: medians."""
+    """Return the median milliseconds of one client's image with the queue and without."""
     queued, plain = [], []
     for upload in uploads(ALONE_IMAGES):
         queued.append(seconds(lambda upload=upload: judge(upload)))
@@ -126,7 +125,7 @@ def main(clients: int, rounds: int) -> None:
         with each_for_itself():
             rates["each for itself"].append(together(clients))
         rates["bare engine"].append(bare(clients))
-    with ThreadPoolExecutor(1) as thread:  # as in the service: no request is the main thread's
+    with ThreadPoolExecutor(1) as thread:  # as in the service, not the main thread
         queued, plain = thread.submit(alone).result()
     print(f"{info.name} in {info.precision} on {info.device}, {clients} clients, {rounds} rounds")
     for name, several in rates.items():

@@ -1,4 +1,4 @@
-"""Starts the service and what it depends on, lets a crowd of clients loose on it, and measures."""
+"""Start the service and its servers, send it the requests of many clients, and measure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROW = "{:<16} {:>9} {:>6} {:>6} {:>9.0f} {:>9.0f} {:>9.0f}"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status 0: none came."""
+    """Status 0: the service did not answer."""
 
     kind: str
     ms: float
@@ -97,7 +97,7 @@ class LoadResult:
 
 
 def _row(kind: str, answers: list[Answer]) -> str:
-    """Refusals are counted, but are no part of the times: they would flatter them."""
+    """Count refusals, but leave them out of the times, which they would flatter."""
     times = [answer.ms for answer in answers if not answer.is_refused] or [0.0]
     cuts = statistics.quantiles(times * 2, n=100, method="inclusive")
     refused = sum(answer.is_refused for answer in answers)
@@ -141,7 +141,7 @@ def _installation(folder: Path, pair: str) -> Iterator[Installation]:
 def _crowd(
     folder: Path, service: Service, *, clients: int, seconds: int
 ) -> tuple[list[Answer], tuple[float, float], int]:
-    """The answers, the memory after each half, and locust's exit code."""
+    """Return the answers, the memory after each half, and locust's exit code."""
     file = folder / "answers"
     command = [Path(sys.executable).parent / "locust", "--locustfile", "tests/load/clients.py"]
     options = ["--headless", "--users", clients, "--spawn-rate", clients, "--host", service.url]
@@ -163,7 +163,7 @@ def _crowd(
 
 
 def _memory_after(service: Service, seconds: float) -> float:
-    """MiB of the worker: the median of the last second, since it swings with each picture."""
+    """Return the worker's memory in MiB: the median of a second, since each picture changes it."""
     time.sleep(max(seconds - 1, 0))
     samples = []
     for _ in range(10):

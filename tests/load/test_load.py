@@ -1,4 +1,4 @@
-"""The load test itself: what it lets pass, and a short one; `make load-test` is the long one."""
+"""What the load test accepts, and a short run of it. `make load-test` is the long run."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ def test_the_table_has_a_row_for_each_kind_and_leaves_refusals_out_of_the_times(
 def test_a_small_crowd_gets_no_errors_and_leaves_every_record_with_its_files(tmp_path):
     result = run_load(tmp_path, pair="mongodb-s3", clients=16, seconds=4)
 
-    # Too short to say anything of the memory, which still fills up.
+    # Too short for a bound on the memory, which still grows.
     assert [failure for failure in result.failures if "the memory grew" not in failure] == []
     assert {answer.kind for answer in result.answers} >= {"predict", "batch", "history"}

@@ -1,10 +1,8 @@
-"""One worker and two, where the storage is slow: how much sooner two finish, and who does what.
+"""Compare one worker with two on a slow storage: ``make benchmark-workers``.
 
-    make benchmark-workers
-
-Records are in SQLite, files in an S3 server behind a proxy that holds each piece of a request back
-for DELAY_SECONDS, messages in a server of Redis' protocol; the network is tiny. So nearly all of
-the time is waiting for the storage.
+Records are in SQLite, messages in a Redis wire server, and files in an S3 server behind a proxy
+that delays each piece of a request by DELAY_SECONDS. The network is tiny: the storage takes nearly
+all of the time.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.checkpoints import save_untrained
 from tests.support.installation import ROOT, Installation
 from tests.support.servers import RedisServer, S3Server, free_port
 from tests.support.waiting import eventually
@@ -30,7 +29,7 @@ BYTES = 2**16
 
 
 class SlowProxy:
-    """Passes connections on to a port of this computer, with a delay towards it."""
+    """Forward connections to a local port, with a delay towards it."""
 
     def __init__(self, port: int) -> None:
         self.port, self._behind = free_port(), port
@@ -76,28 +75,8 @@ class Worker:
         self._process.wait()
 
 
-def a_checkpoint(folder: Path) -> Path:
-    import torch
-
-    from detection.d3.checkpoints.checkpoint import Checkpoint, save
-    from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
-    from detection.d3.preprocessing import Preprocessing
-
-    tower = ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8))
-    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
-    torch.manual_seed(0)
-    checkpoint = Checkpoint(
-        name="d3-benchmark",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64),
-        weights=D3Network(architecture).state_dict(),
-    )
-    save(checkpoint, folder / "tiny.safetensors")
-    return folder / "tiny.safetensors"
-
-
 def judged_by(workers: list[Worker]) -> float:
-    """Seconds from the messages to the end of a batch of IMAGES that were stored before."""
+    """Return the seconds from the messages to the end of a batch of IMAGES stored images."""
     from detection.judging.predict import Upload
     from detection.models import PredictionBatch
     from detection.queue import arrivals, broker, closing
@@ -127,8 +106,9 @@ def main() -> None:
         try:
             s3.start()
             redis.start()
+            checkpoint = save_untrained(folder / "tiny.safetensors")
             installation = Installation(
-                folder / "data", a_checkpoint(folder), s3=s3, CELERY_BROKER_URL=redis.url
+                folder / "data", checkpoint, s3=s3, CELERY_BROKER_URL=redis.url
             )
             os.environ.update(installation.environment)
             import django

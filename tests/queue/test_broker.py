@@ -163,7 +163,7 @@ def test_without_a_broker_a_batch_is_accepted_and_waits(client, redis, how):
     start = time.monotonic()
     response = client.post("/api/batches/", {"images": [a_file()], "async": "true"})
     seconds = time.monotonic() - start
-    redis.start() if how == "kill" else redis.go_on()
+    redis.start() if how == "kill" else redis.resume()
 
     assert response.status_code == 202
     assert seconds < SOON

@@ -57,7 +57,7 @@ def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_file
     if ON_SERVERS:
         S3.hang()
         undoing.take_back(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
-        S3.go_on()
+        S3.resume()
     else:
         (tmp_path / "files").rename(tmp_path / "away")
         (tmp_path / "files").write_text("not a folder")

@@ -1,4 +1,4 @@
-"""What the tests of the API share: files to send, people who ask, and what an error looks like."""
+"""Files, clients and checks for the tests of the API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def files(count: int) -> list[SimpleUploadedFile]:
 
 
 def sent(client, *files: SimpleUploadedFile, **options: str):
-    """The answer to a batch of these."""
+    """Return the response to a batch of these files."""
     return client.post(BATCHES, {"images": files, **options})
 
 
@@ -41,12 +41,12 @@ def a_token(user, *, lifetime: timedelta = timedelta(days=1)) -> str:
 
 
 def a_client(token: str) -> Client:
-    """A program that sends this token with each request."""
+    """Return a client that sends this token with each request."""
     return Client(headers={"Authorization": f"Bearer {token}"})
 
 
 def fetched(client, url: str) -> bytes:
-    """What a link to a stored file leads to: to us, or to the S3 server."""
+    """Return the file behind a link, which leads to the service or to the S3 server."""
     if url.startswith("http://testserver/files/"):
         return b"".join(client.get(url).streaming_content)
     with urlopen(url) as response:
@@ -54,7 +54,7 @@ def fetched(client, url: str) -> bytes:
 
 
 def assert_refused(response, status: int, code: str) -> str:
-    """The response is the error envelope; returns its sentence."""
+    """Check that the response is the error envelope, and return its sentence."""
     body = response.json()
     assert response.status_code == status
     assert set(body) == {"success", "error", "code"}
@@ -65,7 +65,7 @@ def assert_refused(response, status: int, code: str) -> str:
 
 
 def images_judged() -> float:
-    """How many images went through the model since the process started."""
+    """Return how many images the model has judged since the process started."""
     return REGISTRY.get_sample_value("d3_model_images_total")
 
 

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright."""
+"""Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 
 
 class Chromium:
-    """Started for the first page, and kept until ``close``.
+    """A browser that starts with its first page and runs until ``close``.
 
-    While it is open, Playwright's event loop keeps Django from its database in this thread.
+    While it runs, Playwright's event loop prevents Django from using its database in this thread.
     """
 
     def __init__(self) -> None:
@@ -56,11 +56,10 @@ chromium = Chromium()
 
 @contextmanager
 def opened_page(**options: Any) -> Iterator[Page]:
-    """An empty page without a past; where there is no browser, CI fails and other machines skip the
+    """Open an empty page without cookies. Without a browser, CI fails, and other machines skip the
     test.
 
-    ``options`` are those of a browser context: viewport, color_scheme, java_script_enabled and
-    the like.
+    ``options`` are those of a browser context, such as viewport and color_scheme.
     """
     context = chromium.new_context(**options)
     context.set_default_timeout(1000 * PATIENCE)

@@ -1,4 +1,4 @@
-"""Small images and uploads, the same ones at every run."""
+"""Small images, uploads and records, equal in every run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detection.records.writing import write_prediction, write_predictions
 
 
 def noise_image(*, size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:
-    """An RGB image of noise; ``size`` is width × height."""
+    """Return an RGB image of noise; ``size`` is width × height."""
     width, height = size
     samples = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(samples)
@@ -34,14 +34,14 @@ def an_upload(*, filename: str = "test.jpg", data: bytes | None = None, seed: in
 
 
 def a_prediction(**fields) -> Prediction:
-    """A stored record of an image that was never there."""
+    """Store the record of an image that does not exist."""
     prediction = unsaved_prediction(**fields)
     write_prediction(prediction)
     return prediction
 
 
 def store_predictions(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """Stores many records at once."""
+    """Store many records at once."""
     stored = list(predictions)
     write_predictions(stored)
     return stored

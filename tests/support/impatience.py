@@ -1,4 +1,4 @@
-"""What a service waits for in the tests: seconds instead of half a minute."""
+"""Short time-outs for a service in the tests: seconds instead of half a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project as a user runs it: in processes of its own, with records and files of its own."""
+"""An installation of the project with its own processes, records and files, as a user runs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSWORD = "only for tests, and long"
 
 
 class Installation:
-    """By default embedded; ``mongo`` and ``s3`` make it one with servers."""
+    """An installation with SQLite and a folder, or with the servers ``mongo`` and ``s3``."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class Installation:
         )
 
     def run(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
+        """Run ``manage.py`` and return its exit code, output and errors."""
         with self.start(*arguments) as process:
             printed, complaints = process.communicate()
         return process.returncode, printed, complaints
 
     def make_database(self, *superusers: str) -> None:
-        """The embedded one, as ``migrate`` leaves it, and superusers with PASSWORD."""
+        """Create a migrated SQLite database, and superusers with PASSWORD."""
         shutil.copy(_migrated(), self.data / "db.sqlite3")
         for name in superusers:
             password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
@@ -87,7 +87,7 @@ class Installation:
             )
 
     def signed_in(self, superuser: str) -> dict:
-        """The state of a browser in which they have just signed in; the form takes its time."""
+        """Return the state of a browser that is signed in. Signing in with the form is slow."""
         [(pk, password)] = self.query(
             f"select id, password from auth_user where username = '{superuser}'"
         )
@@ -103,19 +103,19 @@ class Installation:
         return {"cookies": [cookie], "origins": []}
 
     def query(self, statement: str) -> list[tuple]:
-        """Rows of the embedded database."""
+        """Return rows of the SQLite database."""
         with closing(sqlite3.connect(self.data / "db.sqlite3")) as database, database:
             return database.execute(statement).fetchall()
 
     @property
     def files(self) -> set[str]:
-        """Names of the files in the embedded storage."""
+        """The names of all files in the folder."""
         folder = self.data / "files"
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
     @contextmanager
     def served(self) -> Iterator[Service]:
-        """The service while it runs under gunicorn, as ``make run`` starts it."""
+        """Run the service under gunicorn, as ``make run`` does, while the block runs."""
         service = Service(self)
         try:
             service.start()
@@ -126,7 +126,7 @@ class Installation:
 
 @cache
 def _migrated() -> Path:
-    """A database without records, made once: a process of its own takes seconds."""
+    """Return a migrated database without records. Made once, since migrating takes seconds."""
     folder = Path(tempfile.mkdtemp(prefix="d3-migrated-"))
     atexit.register(shutil.rmtree, folder)
     installation = Installation(folder, folder / "no checkpoint")
@@ -171,18 +171,18 @@ class Service:
 
     @property
     def memory(self) -> int:
-        """Bytes that the worker has in memory."""
+        """The resident memory of the worker, in bytes."""
         pages = int(Path(f"/proc/{self.worker}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ends it; returns its exit code."""
+        """Stop the service and return its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         return self._process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """The process and those that it started, at once."""
+        """Kill the process and its children."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         for pid in (self._process.pid, *map(int, children.split())):
             os.kill(pid, signal.SIGKILL)

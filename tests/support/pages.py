@@ -1,4 +1,4 @@
-"""Reads the HTML pages that we write."""
+"""A reader of HTML pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VOID = {"meta", "img", "input", "link", "br"}
 
 
 class Page(HTMLParser):
-    """Elements of a page that closes each one it opens, and its text without style sheets."""
+    """The elements and the text of a page. Checks that each element is closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

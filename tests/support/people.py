@@ -10,10 +10,10 @@ migration = import_module("detection.migrations.0004_moderators")
 
 
 def a_moderator(name: str = "mod", **fields) -> User:
-    """Somebody in the group of those who review.
+    """Create a user in the group of moderators.
 
-    The group is filled here, as the migration does: a test that empties its database, and each on
-    MongoDB does, leaves none to those that come after it.
+    Like the migration, also create the group: a test that empties the database deletes it, and
+    every test on MongoDB does.
     """
     group, _ = Group.objects.get_or_create(name=migration.MODERATORS)
     group.permissions.set(Permission.objects.filter(codename__in=migration.PERMISSIONS))

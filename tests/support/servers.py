@@ -1,4 +1,4 @@
-"""Real servers on free ports of this computer: MongoDB's and Redis' wire protocols, and S3."""
+"""Real servers on free local ports: the wire protocols of MongoDB and Redis, and S3."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 class Server(ABC):
-    """A process with a port and a folder; what it keeps there survives ``kill`` and ``start``."""
+    """A process with a port and a folder. Its data survives ``kill`` and ``start``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Server(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program and its arguments."""
+        """Return the program and its arguments."""
 
     def start(self) -> None:
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
@@ -69,17 +69,17 @@ class Server(ABC):
                 self.kill()
 
     def hang(self) -> None:
-        """Keeps its connections and answers nothing until ``go_on``."""
+        """Answer nothing until ``resume``. Open connections stay open."""
         os.kill(self.process.pid, signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
 
 
 class MongoServer(Server):
     def command(self) -> list[str]:
         program = str(BIN / "secantusd-py")
-        # What was acknowledged must survive a kill, as with MongoDB's journal.
+        # Acknowledged writes must survive a kill, as with MongoDB's journal.
         options = ["--storage-path", str(self.folder), "--sync-on-commit", "--log-level", "WARNING"]
         return [program, "--port", str(self.port), *options]
 
@@ -96,7 +96,7 @@ class S3Server(Server):
         return [*program, "--auth-key", f"{self.access_key},{self.secret_key}", str(self.folder)]
 
     def fill(self) -> None:
-        """From now on the server cannot write a byte, as on a full disk."""
+        """Let every write fail, as on a full disk."""
         self._limit_files(0)
 
     def empty(self) -> None:
@@ -109,7 +109,7 @@ class S3Server(Server):
 
 class RedisServer(Server):
     def command(self) -> list[str]:
-        # The server itself: the package's launcher would keep it running after a kill.
+        # The server itself: the package's launcher would leave it running after a kill.
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
         return [str(get_binary_path()), *options, "--save", ""]
 

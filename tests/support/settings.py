@@ -1,7 +1,7 @@
-"""The project's settings, with everything it keeps in a folder that goes away with the tests.
+"""The project's settings with all data in a temporary folder.
 
 With TEST_PAIR=mongodb-s3 in the environment, records are in a MongoDB wire server and files in an
-S3 server, both started here; otherwise they are in SQLite and a folder.
+S3 server, which this module starts. Otherwise records are in SQLite and files in a folder.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ if ON_SERVERS:
 from d3site.settings import *  # noqa: E402, F403
 from d3site.settings import DATABASES  # noqa: E402
 
-# The usual one is slow on purpose.
+# The default hasher is slow on purpose.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if ON_SERVERS:
-    DATABASES["default"]["OPTIONS"]["serverSelectionTimeoutMS"] = 1000  # tests are impatient
+    DATABASES["default"]["OPTIONS"]["serverSelectionTimeoutMS"] = 1000

@@ -3,13 +3,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 120  # seconds: what takes longer hangs, on a slow computer too
+PATIENCE = 120  # seconds: a longer wait is a hang, on a slow computer too
 
 
 def eventually(
     condition: Callable[[], object], *, seconds: float = PATIENCE, pause: float = 0.05
 ) -> bool:
-    """Whether the condition comes true in time; it is asked with pauses, since asking costs too."""
+    """Return whether the condition becomes true within ``seconds``. Check it every ``pause``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

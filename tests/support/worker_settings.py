@@ -1,6 +1,4 @@
-"""The settings of a service whose servers and workers are killed: what takes a minute takes
-seconds.
-"""
+"""Settings for tests that kill servers and workers, with short time-outs."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_hung_server_is_unavailable_in_time_and_its_late_work_is_undone(surrou
     start = time.monotonic()
     failed = surroundings.predict()
     seconds = time.monotonic() - start
-    server.go_on()
+    server.resume()
 
     assert failed.status_code == 503
     assert seconds < 45  # it waits for two seconds, and tries twice
@@ -166,7 +166,7 @@ def test_health_tells_what_is_down_within_its_time(surroundings):
     start = time.monotonic()
     health = requests.get(f"{surroundings.service.url}/health", timeout=30)
     seconds = time.monotonic() - start
-    surroundings.s3.go_on()
+    surroundings.s3.resume()
 
     assert health.status_code == 503
     assert health.json()["storage"]["ok"] is False
