@@ -17,12 +17,12 @@ from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, default_cache
 from detection.queue import local_worker
 from detection.records import undoing
 from tests.support.browser import chromium
-from tests.support.checkpoints import save_untrained
 from tests.support.emptying import empty_database
 from tests.support.installation import Installation, Service
 from tests.support.outages import lost_records
 from tests.support.people import a_moderator
 from tests.support.settings import ON_SERVERS, S3
+from tests.support.tiny_checkpoint import save_untrained
 from tests.support.waiting import eventually
 
 _numbers = count(1)

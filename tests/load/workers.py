@@ -18,9 +18,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.checkpoints import save_untrained
 from tests.support.installation import ROOT, Installation
 from tests.support.servers import RedisServer, S3Server, free_port
+from tests.support.tiny_checkpoint import save_untrained
 from tests.support.waiting import eventually
 
 IMAGES = 384

@@ -1,4 +1,4 @@
-"""Checkpoints for the tests."""
+"""A tiny checkpoint for the tests."""
 
 from __future__ import annotations
 
