@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from detection.models import PredictionBatch, QueuedImage, new_id, now
 from tests.support.api import a_user
-from tests.support.factories import a_prediction
+from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 
 pytestmark = pytest.mark.django_db
 
@@ -116,8 +116,10 @@ def test_a_page_of_batches_costs_a_fixed_number_of_queries(moderator_client):
 
 def test_the_page_of_a_batch_has_its_errors_and_results(moderator_client):
     batch = a_batch(successful=101, failed=1001, errors=[an_error(number) for number in (3, 7)])
-    for number in range(101):
-        a_prediction(batch=batch, batch_index=number, original_filename=f"{number}.jpg")
+    store_predictions(
+        unsaved_prediction(batch=batch, batch_index=number, original_filename=f"{number}.jpg")
+        for number in range(101)
+    )
 
     with CaptureQueriesContext(connection) as queries:
         page = page_of(moderator_client, f"{batch.pk}/change/")

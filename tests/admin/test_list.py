@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from detection.models import now
 from detection.records.batches import open_batch
 from detection.records.duplicates import MAX_SAME
-from tests.support.factories import a_prediction
+from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.people import a_moderator
 
 pytestmark = pytest.mark.django_db
@@ -128,10 +128,14 @@ def link(page: str, words: str) -> str | None:
 
 
 def test_pages_lead_to_older_and_newer_ones_within_the_filter(admin_client):
-    for number in range(120):
-        label = "FAKE" if number % 12 else "REAL"
-        moment = NOON + number * timedelta(seconds=1)
-        a_prediction(original_filename=f"{number}.jpg", label=label, created_at=moment)
+    store_predictions(
+        unsaved_prediction(
+            original_filename=f"{number}.jpg",
+            label="FAKE" if number % 12 else "REAL",
+            created_at=NOON + number * timedelta(seconds=1),
+        )
+        for number in range(120)
+    )
     expected = [f"{number}.jpg" for number in range(119, -1, -1) if number % 12]
 
     first = page_of(admin_client, "?label__exact=FAKE&q=jpg")
@@ -172,8 +176,7 @@ def test_a_row_says_everything_in_words(admin_client):
 
 
 def test_nothing_can_be_selected_or_sorted_across_pages(admin_client):
-    for _ in range(60):
-        a_prediction()
+    store_predictions(unsaved_prediction() for _ in range(60))
 
     page = page_of(admin_client)
 
@@ -195,13 +198,15 @@ def test_a_page_costs_a_fixed_number_of_queries(client, admin_user, who, query):
     client.force_login(admin_user if who == "superuser" else a_moderator())
     costs = []
     for start, end in ((0, 5), (5, 51), (51, 80)):
-        for number in range(start, end):
-            a_prediction(
+        store_predictions(
+            unsaved_prediction(
                 original_filename=f"test {number}.jpg",
                 created_at=now() - number * timedelta(seconds=1),
                 reviewer=admin_user,
                 owner=admin_user,
             )
+            for number in range(start, end)
+        )
         costs.append(queries_of(client, f"{URL}{query}"))
     few, full, more = costs
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from detection.models import Prediction, now
 from detection.records.duplicates import MAX_SAME
 from tests.support.api import a_user
-from tests.support.factories import a_prediction
+from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.reviewing import NEXT, alerts, decided, signed_in, stored, text, url
 
 pytestmark = pytest.mark.django_db
@@ -217,8 +217,10 @@ def test_a_page_takes_few_queries_however_much_there_is(moderator_client, other_
         reviewed_at=now(),
     )
     waiting = a_prediction(owner=other_moderator, sha256="a" * 64)
-    for number in range(30):
-        a_prediction(sha256="a" * 64, fake_score=0.6 + number / 100, reviewer=other_moderator)
+    store_predictions(
+        unsaved_prediction(sha256="a" * 64, fake_score=0.6 + number / 100, reviewer=other_moderator)
+        for number in range(30)
+    )
 
     for address, most in ((url(prediction), 16), (url(waiting), 16), (NEXT, 13)):
         with CaptureQueriesContext(connection) as queries:

@@ -13,6 +13,7 @@ from detection.models import Prediction
 from tests.support.factories import a_prediction, image_bytes
 
 pytestmark = [
+    pytest.mark.stateless,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("tiny_checkpoint"),
 ]

@@ -10,7 +10,11 @@ from detection.models import Prediction
 from tests.support.api import a_client, a_file, a_token, a_user, assert_refused
 from tests.support.servers import RedisServer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+pytestmark = [
+    pytest.mark.stateless,
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("tiny_checkpoint"),
+]
 
 READ = "/api/statistics/"
 LIMIT = 30  # seconds, with time-outs of one

@@ -21,7 +21,7 @@ from detection.judging.detector import get_detector
 from detection.models import Prediction
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.cpu_kind
+pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 SEED = 0  # any does
 STRONG, FAINT = 40, 12  # amplitudes of stripes, in grey levels

@@ -12,7 +12,7 @@ from detection.web.uploads import is_for_images
 from tests.support.api import a_file, a_user, assert_refused
 from tests.support.outages import lost_records
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.stateless, pytest.mark.django_db]
 
 ADDRESSES = [
     "/sign-in/",

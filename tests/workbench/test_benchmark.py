@@ -22,6 +22,7 @@ from detection.workbench.benchmark import STAGES, Benchmark, measure, table
 from detection.workbench.speed import operations
 from tests.support.published_layouts import CLIP, HEAD
 
+stateless = pytest.mark.stateless
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.cpu_kind,
@@ -128,6 +129,7 @@ def test_nothing_is_left_when_it_is_told_to_end(stored_files, monkeypatch):
     assert stored_files() == []
 
 
+@stateless
 def test_attention_is_among_the_operations(monkeypatch):
     detector = Detector.from_checkpoint(HEAD, clip_weights=CLIP, device="cpu", precision="fp32")
     views = detector.prepare(benchmark.Image.new("RGB", (64, 64)))
@@ -157,6 +159,7 @@ def read_early(folder: Path) -> Detector:
     return Detector.from_checkpoint(folder / "read-early.safetensors", precision="fp32")
 
 
+@stateless
 @pytest.mark.parametrize("make", [lambda _: get_detector(), read_early], ids=["tiny", "clip"])
 def test_the_plain_way_gives_the_same_score(tmp_path, make):
     detector = make(tmp_path)
@@ -167,6 +170,7 @@ def test_the_plain_way_gives_the_same_score(tmp_path, make):
     )
 
 
+@stateless
 def test_ratios_are_against_the_plain_way():
     result = numbers()
 
@@ -174,6 +178,7 @@ def test_ratios_are_against_the_plain_way():
     assert result.model_times_plain == 6 / 2
 
 
+@stateless
 def test_the_share_is_the_best_batch_against_the_peak_of_the_same_round(monkeypatch):
     speeds = {1: [2.0, 20.0, 3.0], 8: [4.0, 10.0, 5.0], 32: [3.0, 15.0, 4.0]}
     peaks = [100e9, 1000e9, 50e9]  # as the machine is slow, fast and slow again
@@ -191,6 +196,7 @@ def test_the_share_is_the_best_batch_against_the_peak_of_the_same_round(monkeypa
     assert result.engine == {"1": 3.0, "8": 5.0, "32": 4.0}
 
 
+@stateless
 @pytest.mark.parametrize(("most_seconds", "turns"), [(0.0001, [1, 8, 32]), (3600, [1, 8, 32] * 3)])
 def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_seconds, turns):
     taken = []
@@ -210,6 +216,7 @@ def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_secon
     assert [*result.engine] == [*result.service] == SIZES
 
 
+@stateless
 def test_ratios_against_an_earlier_run_say_how_many_times_as_fast(tmp_path):
     earlier = tmp_path / "earlier.json"
     slower = numbers(stages=dict.fromkeys(STAGES, 5.0), service={"1": 2.5, "8": 4.0, "32": 4.5})
@@ -228,6 +235,7 @@ def test_ratios_against_an_earlier_run_say_how_many_times_as_fast(tmp_path):
     assert json.loads(benchmark.as_json(numbers(), previous))["times_previous"] == times
 
 
+@stateless
 def test_the_table_has_every_stage_and_batch():
     lines = printed().splitlines()
 
@@ -236,6 +244,7 @@ def test_the_table_has_every_stage_and_batch():
         assert any(line.startswith(name) for line in lines), name
 
 
+@stateless
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"stages": {"read": "fast"}}'])
 def test_numbers_that_are_none_are_refused(tmp_path, text):
     path = tmp_path / "numbers.json"
@@ -245,6 +254,7 @@ def test_numbers_that_are_none_are_refused(tmp_path, text):
         printed(previous=path)
 
 
+@stateless
 def test_a_checkpoint_or_device_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(CommandError, match="no such file"):
         printed(checkpoint=Path(tmp_path / "missing.safetensors"))
