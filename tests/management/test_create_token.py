@@ -58,22 +58,3 @@ def test_nobody_gets_a_token_who_is_not_there_or_not_active(ann):
 def test_days_that_make_no_sense_are_refused(ann, days):
     with pytest.raises(CommandError):
         create("ann", "--days", days)
-
-
-def test_a_token_is_made_shown_once_and_revoked_in_the_admin(admin_client, ann, settings):
-    settings.API_ACCESS = "token"
-    form = {"user": str(ann.pk), "name": "CMS", "days": "7"}
-
-    page = admin_client.post("/admin/detection/accesstoken/add/", form, follow=True)
-
-    token = AccessToken.objects.get()
-    text = page.content.decode().split("The token is ")[1].split(".")[0]
-    assert a_client(text).get("/api/statistics/").status_code == 200
-    again = admin_client.get("/admin/detection/accesstoken/").content.decode()
-    assert text not in again
-    assert "CMS" in again
-    admin_client.post(
-        "/admin/detection/accesstoken/",
-        {"action": "delete_selected", "_selected_action": [token.pk], "post": "yes"},
-    )
-    assert a_client(text).get("/api/statistics/").status_code == 401

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from detection.models import AccessToken
+from tests.support.api import a_client, a_user
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_token_is_made_shown_once_and_revoked_in_the_admin(admin_client, settings):
+    settings.API_ACCESS = "token"
+    ann = a_user("ann")
+    form = {"user": str(ann.pk), "name": "CMS", "days": "7"}
+
+    page = admin_client.post("/admin/detection/accesstoken/add/", form, follow=True)
+
+    token = AccessToken.objects.get()
+    text = page.content.decode().split("The token is ")[1].split(".")[0]
+    assert a_client(text).get("/api/statistics/").status_code == 200
+    again = admin_client.get("/admin/detection/accesstoken/").content.decode()
+    assert text not in again
+    assert "CMS" in again
+    admin_client.post(
+        "/admin/detection/accesstoken/",
+        {"action": "delete_selected", "_selected_action": [token.pk], "post": "yes"},
+    )
+    assert a_client(text).get("/api/statistics/").status_code == 401
