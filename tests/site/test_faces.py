@@ -1,0 +1,55 @@
+"""A folder's ``__init__`` is its public face: code outside of the folder imports from nothing else.
+
+import-linter cannot say this: it takes a function for the module of the same name.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Modules that belong to a face as modules: their functions are plain only with the module's name.
+MODULES = {
+    "detection.queue": {"batches", "broker", "leases", "local_worker"},
+    "detection.records": {"name_search", "owners", "paging", "totals"},
+    "detection.review": {"decisions"},
+    "detection.upkeep": {"recounting"},
+}
+
+pytestmark = pytest.mark.stateless
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Each module that a file imports from, and the name that it imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def face_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def names_of(face: str) -> set[str]:
+    return {*getattr(import_module(face), "__all__", ())} | MODULES.get(face, set())
+
+
+def test_other_folders_import_only_what_a_face_exports():
+    """But of the engine: contracts of import-linter say who may import what of it."""
+    wrong = []
+    for path in sorted(ROOT.glob("detection/**/*.py")):
+        own = face_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for module, name in imports(path):
+            face = face_of(module)
+            if face in (own, "detection.d3") or not (ROOT / face.replace(".", "/")).is_dir():
+                continue
+            if names_of(face) and (module != face or name not in names_of(face)):
+                wrong.append(f"{path.relative_to(ROOT)}: {module} {name}")
+    assert wrong == []
