@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 @pytest.fixture
-def evaluate_detector(capsys):
-    """Runs the command and gives what it printed on standard output."""
+def evaluate_detector(capsys, monkeypatch):
+    """Runs the command and returns its standard output."""
 
     def run(*arguments: object) -> str:
-        call_command("evaluate_detector", *map(str, arguments))
+        line = ["evaluate_detector", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", ["manage.py", *line])
+        call_command(*line)
         return capsys.readouterr().out
 
     return run
@@ -42,8 +45,8 @@ def test_it_prints_the_metrics_and_writes_both_reports(evaluate_detector, tmp_pa
     assert list(document["conditions"]) == ["clean", "jpeg=90", "jpeg=50", "blur=1"]
     assert document["detector"]["name"] == "d3-test"
     assert document["command"] == (
-        f"python manage.py evaluate_detector {root} --split test"
-        f" --perturb jpeg=90,50 blur=1 --output {tmp_path / 'report'}"
+        f"python manage.py evaluate_detector {root} --perturb jpeg=90,50 blur=1"
+        f" --output {tmp_path / 'report'}"
     )
 
 
@@ -67,7 +70,6 @@ def test_the_measurement_can_be_recorded_in_the_checkpoint(
     assert scorecard.false_alarms[0] == 1 - pooled["accuracy_real"]["value"]
     assert scorecard.found == tuple(pooled["accuracy_fake"].values())
     assert version == load(tiny_checkpoint).version
-    assert document["command"].endswith(" --record")
 
 
 def test_what_cannot_be_recorded_is_refused_before_the_work(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -82,7 +83,7 @@ class Command(ServiceCommand):
         occasion = Occasion(
             dataset=dataset,
             split=split,
-            command=_command(dataset, split, perturb, checkpoint, output, record=record),
+            command=shlex.join(["python", "manage.py", *sys.argv[1:]]),
             finished_at=timezone.now(),
             seconds=time.perf_counter() - start,
         )
@@ -117,20 +118,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"The folder {folder} cannot be made: {reason(error)}.") from error
-
-
-def _command(
-    dataset: Path,
-    split: str,
-    perturb: list[str],
-    checkpoint: Path | None,
-    output: Path | None,
-    *,
-    record: bool,
-) -> str:
-    words = ["python", "manage.py", "evaluate_detector", str(dataset), "--split", split]
-    words += ["--perturb", *perturb] if perturb else []
-    words += ["--checkpoint", str(checkpoint)] if checkpoint else []
-    words += ["--output", str(output)] if output else []
-    words += ["--record"] if record else []
-    return shlex.join(words)
