@@ -55,6 +55,15 @@ def test_limits_that_refuse_everything_are_errors(settings):
     assert "MAX_UPLOAD_BYTES" in error.msg
 
 
+@pytest.mark.parametrize(
+    ("access", "errors"), [("open", []), ("token", []), ("closed", ["detection.E006"])]
+)
+def test_access_is_open_or_by_token(settings, access, errors):
+    settings.API_ACCESS = access
+
+    assert [error.id for error in check_api()] == errors
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
 def test_a_device_that_may_exist_passes(settings, device):
     settings.DEVICE = device
