@@ -18,9 +18,10 @@ SOME_LOST = 2  # exit code
 class Command(ServiceCommand):
     help = (
         "Writes the originals of reviewed predictions and a manifest.csv into a folder for "
-        "training, sorted by the reviewers' labels. An earlier export in the folder is updated. "
-        "Of several reviews of the same bytes, the latest counts. Exit code: 0 when all originals "
-        "are exported, 2 when some are lost, 1 after any other error."
+        "training, sorted by the reviewers' labels. In the folder of an earlier export, "
+        "pictures that no longer belong to it are removed. Of several reviews of the same bytes, "
+        "the latest counts. Exit code: 0 when all originals are exported, 2 when some are lost, 1 "
+        "after any other error."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -35,7 +35,7 @@ class Command(ServiceCommand):
         for index in self.progress_bar(numbers, desc="generators", unit="generator"):
             try:
                 self.stdout.write(f"own-{index:02d}: {self._write_pairs(index, options)}")
-            except DatasetError:
+            except DatasetError:  # every generator needs the data set
                 raise
             except D3Error as error:
                 self.stderr.write(f"own-{index:02d} is left out. {error}")
