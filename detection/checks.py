@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from detection.d3.checkpoints.tower_file import missing_tower
+from detection.d3.checkpoints import missing_tower
 from detection.d3.errors import CheckpointError
 from detection.judging import (
     active_checkpoint,

@@ -4,7 +4,8 @@
     detector = Detector.from_checkpoint("checkpoints/d3-tiny.safetensors")
     detector.detect(["photo.jpg"])
 
-The errors are imported at once, the rest when it is first asked for, since PyTorch takes seconds.
+The errors are imported at once; the rest on first use, because PyTorch takes seconds. Other code
+imports from this module, from the single modules beside it, and from the faces of the folders.
 """
 
 from __future__ import annotations

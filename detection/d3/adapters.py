@@ -1,11 +1,11 @@
 """Low-rank adapters: a frozen CLIP tower learns a little, in a few million numbers.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: the product of two thin
-matrices is added to each matrix of a block. It begins as zero, and it is merged into the tower when
-a checkpoint is loaded, so that inference costs what it cost before.
+matrices is added to each matrix of a block. The product begins as zero. It is merged into the tower
+when a checkpoint is loaded, so that inference does not cost more.
 
 Names are ``BLOCK.LAYER.down`` (rank, inputs) and ``BLOCK.LAYER.up`` (outputs, rank), with the
-layers of ``inference.FastBlock``.
+layers of ``FastBlock``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .network import ClipTowerConfig
-from .runtime.towers import QUICK_GELU, FastClipTower
+from .runtime import QUICK_GELU, FastClipTower
 
 LAYERS = ("query", "key_value", "out", "widen", "narrow")
 
 
 class AdaptedLinear(nn.Module):
-    """A frozen linear layer and what its adapter adds, both in the layer's precision."""
+    """The sum of a frozen linear layer and its adapter, in the layer's precision."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
         self.frozen = linear
         self.down = nn.Parameter(torch.randn(rank, linear.in_features) * linear.in_features**-0.5)
         self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
-        self.scale = scale  # of the frozen weights, against those of the tower
+        self.scale = scale  # of the frozen weights relative to the tower's
 
     def forward(self, inputs: Tensor) -> Tensor:
         low = functional.linear(inputs, self.down.to(inputs.dtype))
@@ -38,11 +38,10 @@ class AdaptedLinear(nn.Module):
 
 
 class AdaptedTower(FastClipTower):
-    """The tower with adapters of a ``rank`` in all its blocks; they alone can learn.
+    """The tower with trainable adapters of a ``rank`` in all its blocks; all else is frozen.
 
-    In training it sees a part of the patches, drawn anew for each pass: half the patches take half
-    the time, and are enough (Li et al., "Scaling Language-Image Pre-training via Masking", CVPR
-    2023).
+    Each training pass sees a random half of the patches, which takes half the time and is enough
+    (Li et al., "Scaling Language-Image Pre-training via Masking", CVPR 2023).
     """
 
     kept_patches = 0.5
@@ -67,7 +66,7 @@ class AdaptedTower(FastClipTower):
 
 
 def adapters_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The adapters among the ``weights`` of a module with an ``AdaptedTower`` at ``prefix``."""
+    """Return the adapters among the weights of a module with an AdaptedTower at ``prefix``."""
     return {
         name.removeprefix(f"{prefix}blocks."): tensor
         for name, tensor in weights.items()
@@ -76,7 +75,10 @@ def adapters_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def stacked(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapters, of both ranks together, that add what the two add; the first may be none."""
+    """Return adapters, of both ranks together, whose product is the sum of the two products.
+
+    ``first`` may be empty.
+    """
     if not first:
         return second
     dims = {name: 0 if name.endswith(".down") else 1 for name in second}
@@ -84,7 +86,7 @@ def stacked(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Te
 
 
 def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
-    """Names and shapes of the adapters of a tower, as meta tensors."""
+    """Return names and shapes of a tower's adapters, as meta tensors."""
     width = config.width
     sizes = {  # outputs, inputs
         "query": (width, width),
@@ -104,9 +106,9 @@ def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
 def merge(
     tower: dict[str, Tensor], adapters: dict[str, Tensor], *, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """The weights of CLIP's ``tower`` with the ``adapters`` added; both stay as they are.
+    """Return the weights of CLIP's ``tower`` plus the ``adapters``, without a change of either.
 
-    ``prefix`` stands before the names of the tower's weights.
+    ``prefix`` precedes the names of the tower's weights.
     """
     merged = dict(tower)
     for name in sorted(name for name in adapters if name.endswith(".up")):
@@ -129,7 +131,7 @@ _TARGETS = {
 
 
 def _rows(weight: Tensor, layer: str) -> Tensor:
-    """The part of a matrix that is the ``layer``'s: query, key and value share one, in order."""
+    """Return the ``layer``'s rows of a matrix: query, key and value share one, in this order."""
     third = len(weight) // 3
     parts = {"query": weight[:third], "key_value": weight[third:]}
     return parts.get(layer, weight)

@@ -14,10 +14,10 @@ HEAD_WIDTH = 64  # channels per attention head in every published CLIP ViT
 
 
 class VisionTransformer(nn.Module):
-    """The tower without its final projection.
+    """The vision tower without its final projection; weights are random until loaded.
 
     Maps (N, 3, S, S) to the class token after ``ln_post``, (N, C), or with ``reads`` to the class
-    tokens after those blocks, counted from 0, (N, L, C). Weights are random until loaded.
+    tokens after those blocks, counted from 0, (N, L, C).
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class VisionTransformer(nn.Module):
         return self.ln_post(tokens[:, 0])
 
     def needed_blocks(self) -> nn.ModuleList:
-        """The blocks up to the last one that is read."""
+        """Return the blocks up to the last one that is read."""
         blocks = self.transformer.resblocks
         return blocks[: max(self.reads, default=len(blocks) - 1) + 1]
 
 
 class Block(nn.Module):
-    """Self-attention and a two-layer perceptron, each on normalised tokens, each added to them."""
+    """Self-attention and a two-layer perceptron, both residual, both on normalised tokens."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 
 class QuickGELU(nn.Module):
-    """OpenAI's weights were trained with this approximation of GELU."""
+    """The approximation of GELU with which OpenAI's weights were trained."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs * torch.sigmoid(1.702 * inputs)

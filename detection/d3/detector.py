@@ -1,4 +1,4 @@
-"""The detector: images in, verdicts out, the same ones each time."""
+"""The detector: deterministic verdicts on images."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from .checkpoints.checkpoint import Checkpoint, build_network, load
-from .checkpoints.scorecard import Scorecard
+from .checkpoints import Checkpoint, Scorecard, build_network, load
 from .errors import D3Error
 from .explanation import attribute, crop_places, evidence_map, map_shape
-from .images.decoding import decode_image, upright_rgb
+from .images import decode_image, upright_rgb
 from .network import ResidualTower
-from .runtime.ahead import in_groups, run_ahead
-from .runtime.precision import (
+from .prefetching import in_groups, run_ahead
+from .runtime import (
     DTYPES,
     MAX_SCORE_DIFFERENCE,
     check_precision,
     fastest_precision,
+    inference_tower,
+    one_core_threads,
     trial_pictures,
 )
-from .runtime.threads import one_core_threads
-from .runtime.towers import inference_tower
 
 logger = logging.getLogger(__name__)
 
 ImageSource = Image.Image | bytes | str | Path | Tensor
 
-GPU_VIEWS = 64  # views of one pass on a GPU: enough to keep it busy, little memory
+GPU_VIEWS = 64  # in one pass on a GPU: enough to keep it busy, little memory
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the detector says of one image.
+    """The detector's verdict on one image.
 
-    ``fake_score`` is the calibrated probability of FAKE, ``confidence`` that of the label given.
-    ``uncertain`` verdicts should be looked at by a person.
+    ``fake_score`` is the calibrated probability of FAKE, ``confidence`` that of the label. A person
+    should review ``uncertain`` verdicts.
     """
 
     label: Literal["REAL", "FAKE"]
@@ -56,15 +55,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where in an image the evidence for its verdict lies.
+    """The places of the evidence for a verdict.
 
     ``map`` is float32 (rows, columns) over the whole upright image, which it divides evenly: row r
     covers the pixels from height·r/rows to height·(r + 1)/rows, columns likewise. Positive values
-    pushed towards FAKE, negative ones towards REAL: what a patch there, of the size that the
-    detector shuffles, adds to the logit of its crop, to first order. So the maps of one detector
-    can be compared. NaN where it did not look, between the crops of a large image.
+    pushed towards FAKE, negative ones towards REAL. A value is the contribution, to first order, of
+    a patch of the shuffle's size at this place to the logit of its crop, so the maps of one
+    detector are comparable. Places outside of the crops of a large image are NaN.
 
-    ``logit`` is the image's own, before temperature, computed in fp32.
+    ``logit`` is that of the image before temperature, in fp32.
     """
 
     map: np.ndarray
@@ -73,9 +72,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class DetectorInfo:
-    """What a detector is and where it runs. ``version`` is a hash of the weights, ``uncertain`` the
-    band of fake scores, both ends included, in which it cannot tell, ``scorecard`` what its scores
-    meant in a test, where one was recorded.
+    """The facts of a detector.
+
+    ``version`` is a hash of the weights, ``uncertain`` the band of fake scores, both ends included,
+    in which the detector cannot tell, ``scorecard`` the meaning of its scores in a test, if one was
+    recorded.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Detector:
             torch.backends.cudnn.allow_tf32 = False  # convolutions would keep only 10 bits
         network = build_network(checkpoint).to(device)
         on_cpu = device.type == "cpu"
-        self._network = network  # in fp32, to explain, and to judge what half precision cannot
+        self._network = network  # in fp32, for explanations and for overflows in half precision
         self._device = device
         self._views_per_pass = 1 if on_cpu else GPU_VIEWS
         small = on_cpu and isinstance(network.tower, ResidualTower)
@@ -119,12 +120,12 @@ class Detector:
             preprocessing=checkpoint.preprocessing.as_dict(),
             scorecard=checkpoint.scorecard,
         )
-        self._in_doubt = None  # the trial must notice that half precision overflows
+        self._fallback = None  # the trial must notice overflows in half precision
         self._run_in(precision if precision != "auto" else "fp32")
         if precision == "auto":
             self._try(fastest_precision(device))
         if self.info.precision != "fp32":
-            self._in_doubt = network
+            self._fallback = network
 
     @classmethod
     def from_checkpoint(
@@ -135,17 +136,17 @@ class Detector:
         precision: str = "auto",
         clip_cache: Path | None = None,
     ) -> Detector:
-        """Load a checkpoint of ours or of a published layout.
+        """Load a checkpoint of our format or of a published layout.
 
         ``clip_weights`` is the CLIP tower of a published head: a file, a URL with ``#sha256=``, or
         "openai". ``clip_cache`` is the folder of the towers that our checkpoints name, see
         ``checkpoints.load``. ``device`` is "auto", "cpu", "cuda" or "cuda:n"; ``precision`` is
-        "auto", "fp32", "fp16" or "bf16". "auto" is fp16 on a GPU with tensor cores, bf16 on a CPU
-        that has instructions for it, as long as the scores of a few pictures stay within 0.01 of
-        those in fp32, and else fp32.
+        "auto", "fp32", "fp16" or "bf16". "auto" is fp16 on a GPU with tensor cores and bf16 on a
+        CPU with instructions for it, if the scores of a few pictures then stay within 0.01 of those
+        in fp32, and fp32 otherwise.
 
-        Raises CheckpointError for weights that cannot be used, and D3Error for a device or a
-        precision that is not there.
+        Raises CheckpointError for weights that cannot be used, and D3Error for a missing device or
+        an unknown precision.
         """
         place = find_device(device)
         check_precision(precision)
@@ -153,9 +154,9 @@ class Detector:
         return cls(checkpoint, device=place, precision=precision)
 
     def prepare(self, image: ImageSource) -> Tensor:
-        """What the network sees of an image: float32 (crops, 3, S, S), on the CPU.
+        """Return the network's views of an image, float32 (crops, 3, S, S), on the CPU.
 
-        It stands for the image wherever one is taken, and needs far less memory than its pixels.
+        Most methods take them in place of the image; they need far less memory than its pixels.
         Raises ImageError for an image that cannot be used.
         """
         return image if isinstance(image, Tensor) else self._preprocess(_rgb(image))
@@ -165,15 +166,15 @@ class Detector:
         images: Iterable[ImageSource],
         permutations: Sequence[int] | Sequence[Sequence[int]] | None = None,
     ) -> np.ndarray:
-        """Logits of FAKE before temperature, float32 (N,), averaged over crops and permutations.
+        """Return logits of FAKE before temperature, averaged over crops and permutations.
 
-        ``images`` are PIL images (RGB ones made in memory are used as they are), bytes, paths, or
-        what ``prepare`` made of them.
-        ``permutations`` overrides the checkpoint's: one index list, or several that are averaged,
-        for all the images. Of heads with two logits the first one counts.
+        The result is float32 (N,). ``images`` are PIL images (RGB ones made in memory are used
+        unchanged), bytes, paths, or results of ``prepare``. ``permutations`` overrides the
+        checkpoint's: one index list, or several that are averaged, for all the images. Of heads
+        with two logits the first one counts.
 
-        On the CPU each crop goes through the network by itself: an image gets the same bits alone,
-        in any company and in any process. A GPU gets them in groups.
+        On a CPU each crop has a pass of its own, so an image gets the same bits alone, beside any
+        other images and in any process. A GPU takes the crops in groups.
 
         Raises ImageError for the first image that cannot be used.
         """
@@ -193,20 +194,20 @@ class Detector:
     def detect(
         self, images: Iterable[ImageSource], threshold: float | None = None
     ) -> list[Verdict]:
-        """One verdict per image: FAKE where the fake score is above the threshold (0..1)."""
+        """Return one verdict per image: FAKE if the fake score is above the threshold (0..1)."""
         return [self.verdict(score, threshold) for score in self.scores(images)]
 
     def scores(self, images: Iterable[ImageSource]) -> list[float]:
-        """The calibrated probability of FAKE of each image, 0..1."""
+        """Return the calibrated probability of FAKE of each image, 0..1."""
         logits = torch.from_numpy(self.logits(images)).double()
         return (logits / self._temperature).sigmoid().tolist()
 
     def verdict(self, score: float, threshold: float | None = None) -> Verdict:
-        """What a fake ``score`` of this detector means.
+        """Return the verdict for a fake ``score`` of this detector.
 
-        A threshold (0..1) of the caller's own does not move the checkpoint's uncertain band, which
-        says where the evidence is weak. It widens the band up to itself, so that a label against
-        the evidence is never given as certain.
+        The caller's own threshold (0..1) does not move the checkpoint's uncertain band, in which
+        the evidence is weak. It widens the band up to itself, so that no label against the evidence
+        is certain.
         """
         threshold = self.info.threshold if threshold is None else threshold
         if not 0 <= threshold <= 1:
@@ -222,17 +223,17 @@ class Detector:
         )
 
     def explain(self, image: ImageSource) -> Evidence:
-        """Which places of an image pushed its logit towards FAKE, and which towards REAL.
+        """Find the places that pushed an image's logit towards FAKE, and towards REAL.
 
-        See ``explanation`` for the method, and the model card for how far to trust it. Always in
-        fp32, a crop and a permutation at a time; it takes two to three times as long as the logit.
-        The same bits each time on a CPU; on a GPU the last ones may differ.
+        See ``explanation`` for the method, and the model card for its limits. It runs in fp32, one
+        crop and one permutation at a time, and takes two to three times as long as the logit. A CPU
+        gives the same bits each time; on a GPU the last ones may differ.
 
-        Raises ImageError for an image that cannot be used, D3Error where the network gives no
-        finite number, and TypeError for what ``prepare`` made: the image's size is needed.
+        Raises ImageError for an image that cannot be used, D3Error if the network gives no finite
+        number, and TypeError for a result of ``prepare``, which lacks the image's size.
         """
         if isinstance(image, Tensor):
-            raise TypeError("A prepared image cannot be explained; its size is not known any more.")
+            raise TypeError("A prepared image cannot be explained: it lacks the image's size.")
         pixels = _rgb(image)
         crops = self._preprocess(pixels).to(self._device).split(1)  # (1, 3, S, S) each
         attributed = [attribute(self._network, crop, self._permutations) for crop in crops]
@@ -248,9 +249,9 @@ class Detector:
         return evidence
 
     def _crops(self, images: Iterable[ImageSource], counts: list[int]) -> Iterator[Tensor]:
-        """The crops of all images, (1, 3, S, S) each; their number for each image is noted."""
+        """Yield the crops of all images, (1, 3, S, S) each; append each image's number of crops."""
         if isinstance(images, ImageSource):
-            raise TypeError("The images must come in a list, even a single one.")
+            raise TypeError("The images must be in a list, even a single one.")
         for image in images:
             crops = self.prepare(image)
             counts.append(len(crops))
@@ -258,12 +259,12 @@ class Detector:
 
     @torch.inference_mode()
     def _judge(self, crops: list[Tensor], shuffles: Tensor) -> list[float]:
-        """The mean logit of each crop over the ``shuffles``, in one pass."""
+        """Return the mean logit of each crop over the ``shuffles``, in one pass."""
         views = torch.cat(crops).to(self._device)
         logits = self._judging(views, shuffles)[..., 0].mean(dim=0)  # (crops,)
         lost = ~logits.isfinite()
-        if self._in_doubt is not None and lost.any():  # a few pictures overflow in half
-            logits[lost] = self._in_doubt(views[lost], shuffles)[..., 0].mean(dim=0)
+        if self._fallback is not None and lost.any():  # a few pictures overflow in half precision
+            logits[lost] = self._fallback(views[lost], shuffles)[..., 0].mean(dim=0)
         if not logits.isfinite().all():
             raise D3Error("The network gave no finite number in fp32.")
         return logits.tolist()
@@ -274,7 +275,7 @@ class Detector:
         self.info = replace(self.info, precision=precision)
 
     def _try(self, precision: str) -> None:
-        """Changes over from fp32 if a few pictures get the same verdicts and nearly the scores."""
+        """Switch from fp32 if a few pictures get the same verdicts and nearly the same scores."""
         if precision == "fp32":
             return
         pictures = [self.prepare(picture) for picture in trial_pictures(self._preprocess.size)]
@@ -292,7 +293,7 @@ class Detector:
         )
 
     def _difference(self, exact: list[float], scores: list[float]) -> float:
-        """The largest between scores; infinite where a certain label changes."""
+        """Return the largest difference of scores; infinite if a certain label changes."""
         for before, after in zip(map(self.verdict, exact), map(self.verdict, scores), strict=True):
             if before.label != after.label and not before.uncertain:
                 return float("inf")
@@ -322,7 +323,7 @@ def _rgb(source: ImageSource) -> Image.Image:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called "auto", "cpu", "cuda" or "cuda:n". Raises D3Error if it is not there."""
+    """Return the device "auto", "cpu", "cuda" or "cuda:n". Raises D3Error if it is missing."""
     try:
         device = torch.device(name if name != "auto" else _best_device())
     except RuntimeError:

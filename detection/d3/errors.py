@@ -1,16 +1,16 @@
-"""What the engine raises on purpose. Each message is one plain sentence for who asked."""
+"""Every error that the engine raises on purpose. ``str(error)`` is one plain sentence for users."""
 
 from __future__ import annotations
 
 
 class D3Error(Exception):
-    """Base of everything the engine raises on purpose: ``str(error)`` is one plain sentence."""
+    """Base of all errors of the engine."""
 
     code = "detection_error"
 
 
 class ImageError(D3Error):
-    """The data claim to be an image that we read, but cannot be turned into pixels."""
+    """The data claim to be an image of a supported type, but cannot be turned into pixels."""
 
     code = "undecodable_image"
 
@@ -28,7 +28,7 @@ class TruncatedImageError(ImageError):
 
 
 class UnsupportedImageError(ImageError):
-    """The content is not one of the image types that we read, whatever the file's name says."""
+    """The content is not of a supported image type, whatever the file's name says."""
 
     code = "unsupported_image_type"
 
@@ -52,10 +52,34 @@ class TooManyPixelsError(ImageError):
 
 
 class CheckpointError(D3Error):
-    """A file of weights that cannot be used; the message names the file and its first problem."""
+    """A file of weights cannot be used; the message names the file and its first problem."""
 
     code = "bad_checkpoint"
 
 
 class TowerError(CheckpointError):
-    """The CLIP tower that a checkpoint names is not in the cache, or is not the right one."""
+    """The CLIP tower that a checkpoint names is missing in the cache, or has other weights."""
+
+
+class DatasetError(D3Error):
+    """A folder is not a data set; the message names the folder and what is missing."""
+
+    code = "bad_dataset"
+
+
+class TrainingError(D3Error):
+    """A training run cannot begin, resume or continue."""
+
+    code = "training_failed"
+
+
+class EvaluationError(D3Error):
+    """There is nothing to measure, or too little to record."""
+
+    code = "nothing_to_evaluate"
+
+
+class PerturbationError(D3Error):
+    """A specification names no perturbation, or an amount outside its range."""
+
+    code = "bad_perturbation"

@@ -1,20 +1,20 @@
-"""Which places of an image pushed its logit towards FAKE, and which towards REAL.
+"""Explain a logit: the places of an image that pushed it towards FAKE, and towards REAL.
 
-A gradient times what it is the gradient of: to first order, what each place adds to the logit.
-What is multiplied depends on the tower.
+The method multiplies values inside the network by the logit's gradient at these values: to first
+order, the product is the contribution of each place to the logit. The values depend on the tower.
 
 - ``ResidualTower``: the noise residuals behind the learned filters, as HiResCAM does with the
   feature maps of a CNN (Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful
   explanations of convolutional neural networks", arXiv 2011.08891). Residuals without a trace are
-  zero, so the product tells the trace from the picture, which gradient × pixel does not.
+  zero, so the product separates the trace from the picture; gradient × pixel does not.
 - CLIP's transformer: the class token's attention to the patches in all blocks, after Chefer, Gur
   and Wolf, "Generic Attention-model Explainability for Interpreting Bi-modal and Encoder-Decoder
-  Transformers", ICCV 2021. Theirs keeps what speaks for one class and follows attention through
-  the blocks. Here the sign is kept, FAKE against REAL, and each block is taken by itself: on small
-  trained towers that ranked the patches alike, and it makes this a first-order sum as well.
+  Transformers", ICCV 2021. They keep only positive contributions to one class and follow attention
+  through the blocks. Here contributions have a sign, FAKE against REAL, and each block counts by
+  itself: small trained towers ranked the patches alike with both, and the sum is of first order.
 
-D³ sees each crop twice, as it is and shuffled. Both count: what the shuffled view says is put back
-to where its patches came from, and added.
+D³ sees each crop twice, as it is and shuffled. The contributions of the shuffled patches are moved
+back to their places and added.
 
 Letters in the shape comments: P patches of the shuffle, S crop side, R residuals, L blocks, H
 attention heads, T tokens with the class token first. Of 2 views the shuffled one comes first.
@@ -39,11 +39,11 @@ Places = tuple[np.ndarray, np.ndarray]  # of a crop's rows and columns in the im
 
 
 def attribute(network: D3Network, crop: Tensor, permutations: Tensor) -> tuple[float, np.ndarray]:
-    """The logit of one crop, averaged over the permutations, and what each pixel adds to it.
+    """Return the logit of one crop, averaged over the permutations, and each pixel's contribution.
 
-    crop (1, 3, S, S), permutations (K, P) → the logit and float32 (S, S), towards FAKE positive.
-    One forward and one backward pass for each permutation, one after the other because a large
-    tower keeps 0.6 GB a view, in the precision of ``crop``. ``network`` stays as it is, so threads
+    crop (1, 3, S, S), permutations (K, P) → the logit and float32 (S, S), positive towards FAKE.
+    Each permutation takes one forward and one backward pass in the precision of ``crop``, one after
+    the other, because a large tower needs 0.6 GB a view. ``network`` does not change, so threads
     may share it.
     """
     parts = [_attribute(network, crop, permutation) for permutation in permutations]
@@ -52,7 +52,7 @@ def attribute(network: D3Network, crop: Tensor, permutations: Tensor) -> tuple[f
 
 
 def _attribute(network: D3Network, crop: Tensor, permutation: Tensor) -> tuple[float, np.ndarray]:
-    """The same for one permutation, (P,)."""
+    """Do the same for one permutation, (P,)."""
     method = _residual_relevance if isinstance(network.tower, ResidualTower) else _token_relevance
     with torch.inference_mode(mode=False), torch.enable_grad():
         logit, relevance = method(network, crop.clone(), permutation[None])  # (2, side, side)
@@ -64,7 +64,7 @@ def _attribute(network: D3Network, crop: Tensor, permutation: Tensor) -> tuple[f
 def _residual_relevance(
     network: D3Network, crop: Tensor, permutation: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The logit, and HiResCAM at the residual maps, (2, S, S)."""
+    """Return the logit, and HiResCAM at the residual maps, (2, S, S)."""
     stem = _Recorded(network.tower.stem)
     logit = _with_module(network, "tower.stem", stem)(crop, permutation)[0, 0, 0]
     (gradient,) = torch.autograd.grad(logit, stem.output)  # (2, R, S, S)
@@ -74,7 +74,7 @@ def _residual_relevance(
 def _token_relevance(
     network: D3Network, crop: Tensor, permutation: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The logit, and gradient × attention of the class token, summed up, (2, side, side)."""
+    """Return the logit, and the sum of gradient × attention of the class token, (2, side, side)."""
     attentions = [_RecordedAttention(block.attn) for block in network.tower.needed_blocks()]
     for block, attention in enumerate(attentions):
         path = f"tower.transformer.resblocks.{block}.attn"
@@ -91,7 +91,7 @@ def _token_relevance(
 
 
 class _Recorded(nn.Module):
-    """A module whose output is kept, and where a gradient ends."""
+    """Records a module's output, at which the gradient ends."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class _Recorded(nn.Module):
 
 
 class _RecordedAttention(nn.Module):
-    """PyTorch's self-attention, whose own weights are of no use for gradients, written out."""
+    """Self-attention with recorded weights: those of PyTorch's own module have no gradient."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class _RecordedAttention(nn.Module):
 
 
 def _with_module(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """A copy of ``root`` that has ``module`` at ``path``, and shares all its other parts."""
+    """Return a copy of ``root`` with ``module`` at ``path``, which shares all other parts."""
     name, _, rest = path.partition(".")
     replaced = copy.copy(root)
     part = _with_module(root.get_submodule(name), rest, module) if rest else module
@@ -132,7 +132,7 @@ def _with_module(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
 
 
 def _spread(relevance: Tensor, size: int) -> Tensor:
-    """Each value shared out among its pixels, (2, side, side) → (2, 1, S, S)."""
+    """Divide each value among its pixels, (2, side, side) → (2, 1, S, S)."""
     pixels = functional.interpolate(relevance[:, None], size=(size, size), mode="nearest-exact")
     return pixels * (relevance.shape[1] / size) ** 2
 
@@ -140,28 +140,28 @@ def _spread(relevance: Tensor, size: int) -> Tensor:
 def evidence_map(
     crops: Iterable[np.ndarray], places: Iterable[Places], shape: tuple[int, int], patch: int
 ) -> np.ndarray:
-    """The crops' pixels, (S, S) each, put together on the cells of the image, (rows, columns).
+    """Combine the pixels of the crops, (S, S) each, to the cells of the image, (rows, columns).
 
-    A value is the mean over all looks at the cell's pixels, times ``patch``²: what a patch of
-    that side adds to the logit of a crop. A mirrored pixel is one more look at the pixel itself.
-    NaN where no crop looked.
+    A value is the mean over all views of the cell's pixels, times ``patch``²: the contribution of a
+    patch of that side to the logit of a crop. A mirrored pixel is one more view of the pixel.
+    A cell in no crop is NaN.
     """
     rows, columns = shape
-    total, looks = np.zeros((2, rows, columns))
+    total, views = np.zeros((2, rows, columns))
     for pixels, (ys, xs) in zip(crops, places, strict=True):
         cells = np.ix_((ys * rows).astype(int), (xs * columns).astype(int))
         np.add.at(total, cells, pixels)
-        np.add.at(looks, cells, 1)
+        np.add.at(views, cells, 1)
     unseen = np.full_like(total, np.nan)
-    means = np.divide(total, looks, out=unseen, where=looks > 0)
+    means = np.divide(total, views, out=unseen, where=views > 0)
     return (means * patch**2).astype(np.float32)
 
 
 def map_shape(preprocessing: Preprocessing, patch: int, width: int, height: int) -> tuple[int, int]:
-    """Rows and columns of the map of an image; they divide it evenly, edge to edge.
+    """Return rows and columns of an image's map, whose cells divide the image evenly.
 
-    As many as the view has patches where the image is resized, otherwise cells of about ``patch``
-    of the viewed pixels a side, or larger ones where those would be more than MAX_CELLS.
+    A resized image has as many cells as its view has patches. Otherwise a cell has a side of about
+    ``patch`` viewed pixels, or more if there would be more than MAX_CELLS.
     """
     if preprocessing.kind == "resize":
         return (preprocessing.size // patch,) * 2
@@ -171,7 +171,7 @@ def map_shape(preprocessing: Preprocessing, patch: int, width: int, height: int)
 
 
 def crop_places(preprocessing: Preprocessing, width: int, height: int) -> Iterator[Places]:
-    """Where the crops that ``preprocessing`` makes of an image lie in it."""
+    """Yield the places of the crops of an image under ``preprocessing``."""
     size = preprocessing.size
     if preprocessing.kind == "resize":
         centres = (np.arange(size) + 0.5) / size
@@ -183,7 +183,10 @@ def crop_places(preprocessing: Preprocessing, width: int, height: int) -> Iterat
 
 
 def _places(start: int, side: int, size: int) -> np.ndarray:
-    """Of ``size`` pixels from ``start`` on, mirrored at the end of the ``side``; (size,), 0..1."""
+    """Return the places of ``size`` pixels from ``start``, mirrored at the end of ``side``.
+
+    (size,), from 0 to 1
+    """
     pixels = np.arange(start, min(start + size, side))
     mirrored = np.pad(pixels, (0, size - len(pixels)), mode="reflect")
     return (mirrored + 0.5) / side

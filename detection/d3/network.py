@@ -1,9 +1,9 @@
 """The D³ network, top to bottom: patch shuffle, one shared tower, attention head.
 
 Yang et al., "D³: Scaling Up Deepfake Detection by Learning from Discrepancy", CVPR 2025
-(arXiv 2404.04584). A tower sees an image and a copy of it whose patches are shuffled. Content does
-not survive the shuffle, a generator's traces do, and a small self-attention head over the two
-feature vectors gives one logit.
+(arXiv 2404.04584). A tower sees an image and a copy with shuffled patches. The shuffle destroys the
+content, but not a generator's traces. A small self-attention head over the two feature vectors
+gives one logit.
 
 Letters in the shape comments: N images, K permutations, C feature channels, S image side,
 P patches of an image.
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .clip import VisionTransformer
 
@@ -28,7 +28,7 @@ class ClipTowerConfig:
     """CLIP's vision transformer. The defaults are ViT-L/14, read at its end as in the paper.
 
     With ``reads`` the class tokens after those blocks, counted from 0, are read instead, and
-    reduced to ``features`` channels together.
+    jointly reduced to ``features`` channels.
     """
 
     width: int = 1024
@@ -57,7 +57,7 @@ TOWERS: dict[str, type[TowerConfig]] = {"clip": ClipTowerConfig, "residual": Res
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Everything that decides the shapes of the weights."""
+    """All sizes that decide the shapes of the weights."""
 
     tower: TowerConfig = field(default_factory=ClipTowerConfig)
     image_size: int = 224
@@ -70,7 +70,7 @@ class Architecture:
 
     @property
     def features(self) -> int:
-        """Channels of one view, as the head gets them."""
+        """Channels of one view at the head's input."""
         return getattr(self.tower, "features", 0) or self.tower.width
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,10 +110,10 @@ def shuffle_patches(images: Tensor, permutation: Tensor, patch: int) -> Tensor:
 
 
 class ResidualTower(nn.Module):
-    """Noise residuals, seen twice: by a small CNN in space and by another in frequency.
+    """Noise residuals, and two small CNNs: one over the residuals, one over their spectra.
 
     A decoder's up-sampling repeats itself every 2, 4 or 8 pixels: invisible in any one place, a
-    sharp peak in the spectrum of the whole picture once strong edges are cut off (Zhang et al.,
+    sharp peak in the spectrum of the whole picture once strong edges are truncated (Zhang et al.,
     "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019, on the peaks; Fridrich and
     Kodovský, "Rich Models for Steganalysis", TIFS 2012, on truncated residuals).
     """
@@ -148,11 +148,11 @@ class HighPass(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 3, S, S)
         weight = self.weight - self.weight.mean(dim=(2, 3), keepdim=True)
-        return torch.tanh(F.conv2d(images, weight, padding=2))  # (N, R, S, S)
+        return torch.tanh(functional.conv2d(images, weight, padding=2))  # (N, R, S, S)
 
 
 def _cosine_filters(side: int) -> Tensor:
-    """Two-dimensional DCT functions without the lowest, by frequency, (filters, side, side)."""
+    """Return 2-D DCT functions without the lowest ones, by frequency, (filters, side, side)."""
     index = torch.arange(side)
     rows = torch.cos(torch.pi / side * (index + 0.5) * index[:, None])
     rows = rows / rows.norm(dim=1, keepdim=True)
@@ -161,7 +161,7 @@ def _cosine_filters(side: int) -> Tensor:
 
 
 class SpatialBranch(nn.Module):
-    """Strided convolutions, then the mean and the spread of each channel over the picture."""
+    """Strided convolutions, then mean and standard deviation of each channel over the picture."""
 
     def __init__(self, residuals: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -178,11 +178,11 @@ class SpatialBranch(nn.Module):
 class SpectralBranch(nn.Module):
     """Log power spectra of mixed residuals and of their magnitudes, read in two ways.
 
-    Up-sampling by a power of two repeats itself exactly: ``harmonics`` looks at the single
-    frequencies where that shows. Rescaling moves those peaks: a CNN looks for them anywhere.
+    Up-sampling by a power of two gives peaks at single, known frequencies: ``harmonics`` reads
+    those. Rescaling moves the peaks: a CNN searches the whole spectrum.
 
-    Magnitudes show what the residuals themselves hide: interpolation makes their variance, not
-    their mean, periodic (Gallagher, "Detection of linear and cubic interpolation in JPEG
+    Spectra of magnitudes are necessary because interpolation makes the variance of residuals
+    periodic, not their mean (Gallagher, "Detection of linear and cubic interpolation in JPEG
     compressed images", CRV 2005).
     """
 
@@ -224,10 +224,11 @@ class SpectralBranch(nn.Module):
             return torch.fft.fftshift((PowerSpectrum.apply(maps) + 1e-4).log(), dim=2)
 
     def harmonics(self, power: Tensor) -> Tensor:
-        """Height of the log power above its surroundings at multiples of 1/16 cycles per pixel.
+        """Return the height of the log power over its surroundings at the harmonics.
 
-        (N, 2M, S, S/2 + 1) with the zero frequency at row S/2 → (N, 2M, 16, 9). Around its edges a
-        spectrum goes on as that of a real picture does.
+        Harmonics are multiples of 1/16 cycles per pixel. (N, 2M, S, S/2 + 1) with the zero
+        frequency at row S/2 → (N, 2M, 16, 9). The spectrum continues at its edges as that of a real
+        picture does.
         """
         step = power.shape[2] // HARMONICS
         with torch.autocast(power.device.type, enabled=False):
@@ -238,21 +239,21 @@ HARMONICS = 16  # multiples of 1/16 cycles per pixel: the period of four doublin
 
 
 def _surroundings(side: int) -> tuple[Tensor, Tensor]:
-    """Matrices (16, S) and (S/2 + 1, 9) whose product with a spectrum between them is its mean
-    around each harmonic.
-    """
+    """Return A (16, S) and B (S/2 + 1, 9): A P B are the means of P around each harmonic."""
     step = side // HARMONICS
     reach = step // 4
-    rows = F.pad(torch.eye(side)[None], (reach, reach), mode="circular")
-    columns = F.pad(torch.eye(side // 2 + 1)[None], (reach, reach), mode="reflect")
-    above, beside = (F.avg_pool1d(each, 2 * reach + 1, stride=step)[0] for each in (rows, columns))
+    rows = functional.pad(torch.eye(side)[None], (reach, reach), mode="circular")
+    columns = functional.pad(torch.eye(side // 2 + 1)[None], (reach, reach), mode="reflect")
+    above, beside = (
+        functional.avg_pool1d(each, 2 * reach + 1, stride=step)[0] for each in (rows, columns)
+    )
     return above.T.contiguous(), beside
 
 
 class PowerSpectrum(torch.autograd.Function):
     """Squared magnitude of the real 2-D Fourier transform, (…, S, S) → (…, S, S/2 + 1), S even.
 
-    Its own backward pass takes one real transform where autograd would take a full complex one.
+    The backward pass needs one real transform; autograd would need a full complex one.
     """
 
     @staticmethod
@@ -265,7 +266,7 @@ class PowerSpectrum(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (spectrum,) = ctx.saved_tensors
         weighted = spectrum * gradient
-        weighted[..., 0] *= 2  # the columns that have no mirrored twin in the other half plane
+        weighted[..., 0] *= 2  # the columns without a mirrored twin in the other half plane
         weighted[..., -1] *= 2
         return torch.fft.irfft2(weighted, norm="ortho")
 
@@ -279,9 +280,9 @@ def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential
 
 
 class TokenReader(nn.Module):
-    """Class tokens of several blocks to one feature vector, (N, L, W) → (N, C).
+    """Combine the class tokens of several blocks to one feature vector, (N, L, W) → (N, C).
 
-    Early blocks keep the fine traces that the last ones give up for content (Koutlis and
+    Early blocks still have the fine traces that the last ones lose to content (Koutlis and
     Papadopoulos, "Leveraging Representations from Intermediate Encoder-blocks for Synthetic Image
     Detection", ECCV 2024).
     """
@@ -294,7 +295,7 @@ class TokenReader(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         read = [norm(token) for norm, token in zip(self.norms, tokens.unbind(1), strict=True)]
-        return self.dropout(F.gelu(self.project(self.dropout(torch.cat(read, dim=1)))))
+        return self.dropout(functional.gelu(self.project(self.dropout(torch.cat(read, dim=1)))))
 
 
 DROPOUT = 0.2  # of a token reader, in training
@@ -303,8 +304,8 @@ DROPOUT = 0.2  # of a token reader, in training
 class AttentionHead(nn.Module):
     """Single-head self-attention over the two views, flattened into one linear layer.
 
-    The softmax runs over the *query* index, so each column of the attention matrix sums to one:
-    that is how the published weights were trained.
+    The softmax runs over the *query* index, so each column of the attention matrix sums to one, as
+    in the training of the published weights.
     """
 
     def __init__(self, width: int, outputs: int = 1, views: int = 2) -> None:
@@ -338,13 +339,13 @@ class D3Network(nn.Module):
         return self.classify(*self.features(images, permutations))
 
     def with_tower(self, tower: nn.Module) -> D3Network:
-        """A network with another tower, and all else shared."""
+        """Return a network with another tower that shares all other parts."""
         changed = copy.copy(self)
         changed._modules = {**self._modules, "tower": tower}
         return changed
 
     def features(self, images: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
+        """Return features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
         patch = self.architecture.shuffle_patch
         views = [shuffle_patches(images, permutation, patch) for permutation in permutations]
         features = self.read(torch.cat([*views, images])).unflatten(
@@ -353,11 +354,11 @@ class D3Network(nn.Module):
         return features[:-1], features[-1]
 
     def read(self, images: Tensor) -> Tensor:
-        """Features (N, C) of images (N, 3, S, S)."""
+        """Return features (N, C) of images (N, 3, S, S)."""
         return self.reader(self.tower(images).float())
 
     def classify(self, shuffled: Tensor, original: Tensor) -> Tensor:
-        """Logits (K, N, outputs) of features (K, N, C) and (N, C)."""
+        """Return logits (K, N, outputs) of features (K, N, C) and (N, C)."""
         pairs = torch.stack([shuffled, original.expand_as(shuffled)], dim=2)  # (K, N, 2, C)
         return self.attention_head(pairs.flatten(0, 1)).unflatten(0, shuffled.shape[:2])
 
@@ -376,11 +377,10 @@ def _build_tower(architecture: Architecture) -> nn.Module:
 
 
 def untrained_weights_after_tower(architecture: Architecture) -> dict[str, Tensor]:
-    """Random weights of the reader and the head, by their names in the network."""
-    reader = _build_reader(architecture.tower)
+    """Return random weights of the reader and the head, by their names in the network."""
     parts = {
+        "reader": _build_reader(architecture.tower),
         "attention_head": AttentionHead(architecture.features, architecture.outputs),
-        "reader": reader,
     }
     return {
         f"{part}.{name}": tensor

@@ -1,4 +1,4 @@
-"""From an RGB picture to the normalised views that the network sees; part of every checkpoint."""
+"""Turn an RGB picture into the normalised views for the network; part of every checkpoint."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ ResizeOrder = Literal["pillow", "horizontal-first"]
 class Preprocessing:
     """Maps a picture to float32 views of ``size`` × ``size`` pixels, (crops, 3, size, size).
 
-    ``resize`` squeezes the whole picture into one view with Pillow's antialiased bilinear filter
-    on the 8-bit pixels. ``crops`` takes up to ``max_crops`` views at native resolution, evenly
-    spread; a side shorter than ``size`` is continued by mirroring. ``diagonal`` takes as many as it
-    takes to span the longer side, evenly from the upper left to the lower right corner: two show
-    nearly all of a square, three of a picture of 16:9. Where ``short_side`` is given, a picture
-    whose shorter side has more pixels is reduced to that first, with Pillow's bicubic filter.
-    Values are scaled to 0..1, then normalised with ``mean`` and ``std`` per channel.
+    - ``resize`` squeezes the whole picture into one view with Pillow's antialiased bilinear filter
+      on the 8-bit pixels.
+    - ``crops`` are up to ``max_crops`` views at native resolution, evenly spread. Mirroring extends
+      a side shorter than ``size``.
+    - ``diagonal`` are up to ``max_crops`` crops that span the longer side, evenly from the upper
+      left to the lower right corner: two show nearly all of a square, three of a 16:9 picture.
 
-    Pillow 13 filters some portraits vertically first, where earlier versions always began
-    horizontally, and rounds in between. ``resize_order`` "pillow" takes the installed version's
-    order, "horizontal-first" gives the same bytes under each.
+    ``short_side`` is the longest shorter side: Pillow's bicubic filter first reduces other pictures
+    to it. Values are scaled to 0..1, then normalised with ``mean`` and ``std`` per channel.
+
+    Pillow 13 filters some portraits vertically first, while earlier versions always began
+    horizontally, and rounds in between. ``resize_order`` "pillow" is the installed version's order,
+    "horizontal-first" gives the same bytes with every version.
     """
 
     kind: Kind = "resize"
@@ -51,7 +53,7 @@ class Preprocessing:
         if self.size < 1 or self.max_crops < 1:
             raise ValueError("The size and the number of crops must be at least 1.")
         if self.short_side is not None and (self.kind == "resize" or self.short_side < self.size):
-            raise ValueError("Only crops have a short side, which is no shorter than they are.")
+            raise ValueError("Only crops have a short side, of at least their size.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("Normalisation needs three means and three positive deviations.")
 
@@ -75,7 +77,7 @@ class Preprocessing:
         return np.array(image)[None]  # (1, S, S, 3)
 
     def viewed_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height at which a picture of this size is viewed in ``crops``."""
+        """Return the width and height to which a picture of this size is reduced for crops."""
         if self.short_side is None or min(width, height) <= self.short_side:
             return width, height
         factor = self.short_side / min(width, height)
@@ -88,7 +90,7 @@ class Preprocessing:
         return np.stack([self._crop(image, left, top) for left, top in self.boxes(*image.size)])
 
     def boxes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Left and top corners of the crops of a picture of the ``viewed_size``."""
+        """Return the left and top corners of the crops of a picture of the ``viewed_size``."""
         choose = diagonal_boxes if self.kind == "diagonal" else crop_boxes
         return choose(width, height, self.size, self.max_crops)
 
@@ -101,10 +103,10 @@ class Preprocessing:
 
 
 def crop_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple[int, int]]:
-    """Left and top corners of at most ``max_crops`` crops of ``size`` × ``size``, evenly spread.
+    """Return left and top corners of at most ``max_crops`` evenly spread crops of ``size``².
 
-    As many as it takes to cover the picture, if that is not too many; the first and the last of
-    an axis touch its ends, a single one lies in the middle.
+    There are as many as cover the picture, if that is not too many. The first and the last of an
+    axis touch its ends, a single one lies in the middle.
     """
     columns, rows = -(-width // size), -(-height // size)
     while columns * rows > max_crops:
@@ -117,7 +119,7 @@ def crop_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple
 
 
 def diagonal_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple[int, int]]:
-    """Left and top corners of at most ``max_crops`` crops along the diagonal."""
+    """Return left and top corners of at most ``max_crops`` crops along the diagonal."""
     count = min(max_crops, -(-max(width, height) // size))
     return list(zip(_starts(width, size, count), _starts(height, size, count), strict=True))
 

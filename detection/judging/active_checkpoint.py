@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from PIL import Image
 
-from detection.d3.checkpoints.header import describe
-from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, TowerFile
+from detection.d3.checkpoints import CLIP_VIT_B_16, TowerFile, describe
 from detection.d3.errors import CheckpointError, TowerError
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def load_detector(path: Path, *, device: str | None = None) -> Detector:
     """
     # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
     from detection.d3 import Detector
-    from detection.d3.runtime.memory import INFERENCE, keep_freed_memory
+    from detection.d3.runtime import INFERENCE, keep_freed_memory
 
     keep_freed_memory(INFERENCE)
     return Detector.from_checkpoint(

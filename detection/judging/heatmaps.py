@@ -12,7 +12,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from detection.d3.images.decoding import decode_image
+from detection.d3.images import decode_image
 from detection.errors import ServiceError, database_errors, storage_errors
 from detection.files import storage_key
 from detection.judging.detector import get_detector

@@ -7,7 +7,7 @@ from threading import BoundedSemaphore
 
 from django.conf import settings
 
-from detection.d3.images.decoding import ImageLimits
+from detection.d3.images import ImageLimits
 
 # One a core, since more would not be sooner: a picture of 50 million pixels takes several hundred
 # megabytes while it is decoded.

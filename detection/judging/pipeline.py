@@ -22,9 +22,9 @@ from django.db import transaction
 
 from detection import prometheus
 from detection.d3.errors import ImageError
-from detection.d3.evaluation.html import thumbnail
-from detection.d3.images.decoding import DecodedImage, decode_image
-from detection.d3.runtime.ahead import in_groups, run_ahead
+from detection.d3.html import thumbnail
+from detection.d3.images import DecodedImage, decode_image
+from detection.d3.prefetching import in_groups, run_ahead
 from detection.errors import UnavailableError, database_errors, storage_errors
 from detection.files import clean_filename, result_filename, storage_key
 from detection.judging.batcher import results_of

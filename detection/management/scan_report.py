@@ -20,7 +20,7 @@ from django.core.management import CommandError
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from detection.d3.evaluation.html import STYLE
+from detection.d3.html import STYLE
 from detection.files import cell
 from detection.judging import LABEL_COLOURS, Outcome, percentage
 from detection.management.base import reason

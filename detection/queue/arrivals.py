@@ -11,9 +11,8 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 
 from detection.d3.errors import ImageError
-from detection.d3.images.containers import image_format
-from detection.d3.images.decoding import check_size
-from detection.d3.runtime.ahead import run_ahead
+from detection.d3.images import check_size, image_format
+from detection.d3.prefetching import run_ahead
 from detection.errors import ServiceError, UnavailableError, database_errors, storage_errors
 from detection.files import clean_filename
 from detection.judging import Upload, image_limits, name_of_original, open_upload

@@ -6,8 +6,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from detection.d3.errors import ImageError, UnsupportedImageError
-from detection.d3.images.containers import image_format
-from detection.d3.images.decoding import check_size
+from detection.d3.images import check_size, image_format
 from detection.errors import UnavailableError, storage_errors
 from detection.files import clean_filename
 from detection.judging import image_limits, name_of_original

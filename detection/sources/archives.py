@@ -26,7 +26,7 @@ from typing import BinaryIO, Protocol
 from django.conf import settings
 
 from detection.d3.errors import ImageError, UnsupportedImageError
-from detection.d3.images.containers import image_format
+from detection.d3.images import image_format
 from detection.errors import ServiceError
 from detection.files import clean_filename
 from detection.judging import Upload

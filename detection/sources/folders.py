@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detection.d3.errors import UnsupportedImageError
-from detection.d3.images.containers import image_format
+from detection.d3.images import image_format
 
 # Also of types that we cannot read: whoever has such pictures wants to know that they were not.
 IMAGE_EXTENSIONS = (

@@ -18,7 +18,7 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from detection.d3.errors import ImageError
-from detection.d3.images.decoding import decode_image
+from detection.d3.images import decode_image
 from detection.errors import database_errors, storage_errors
 from detection.judging import draw_result, image_limits
 from detection.models import Prediction, QueuedImage, first_id

@@ -1,6 +1,6 @@
-"""How fast the whole way of an image is: from its file to its record, and where the time goes.
+"""Measure the speed of the whole way of an image, from its file to its record, stage by stage.
 
-Everything is real: the store, the database, the model. All that is written is deleted again.
+Store, database and model are the configured ones. All records and files are deleted afterwards.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from django.core.management import CommandError
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.images.decoding import DecodedImage, decode_image
+from detection.d3.files import reason
+from detection.d3.images import DecodedImage, decode_image
+from detection.d3.text_table import text_table
 from detection.errors import database_errors, storage_errors
 from detection.files import storage_key
 from detection.judging import Upload, draw_result, fitted, predict_images
-from detection.management.base import reason
 from detection.management.interrupts import StopSignals
 from detection.models import Prediction, PredictionBatch, Source, new_id, now
 from detection.records import delete_prediction, open_batch, take_back, write_prediction
 from detection.workbench.speed import images_per_second, matrix_peak, operations, plain_score
 
 BATCHES = (1, 8, 32)
-SIDE = 512  # pixels of the pictures that are judged
+SIDE = 512  # of the pictures, in pixels
 STAGES = ("read", "decode", "preprocess", "model", "render", "store", "record")
 SECONDS = 4.0  # about, for each measurement
-ROUNDS = 4  # in which all measurements take turns: whoever else is busy here disturbs them alike
-MAX_SECONDS = 12.0  # for a batch size; a slow model, which used them up, has no further turn
+ROUNDS = 4  # of all measurements, so that other processes disturb them equally
+MAX_SECONDS = 12.0  # for a batch size; after that a slow model has no further round
 
 Numbers = dict[str, dict[str, float]]
 Lap = dict[str, float]  # the seconds of each stage of one image
@@ -49,10 +50,11 @@ Lap = dict[str, float]  # the seconds of each stage of one image
 
 @dataclass(slots=True)
 class Benchmark:
-    """Numbers of one run. ``stages`` are milliseconds for one image; ``service`` and ``engine`` are
-    images per second by batch size, with and without all that is around the model; ``plain`` is the
-    same work one step after the other, in fp32, each view in a pass of its own. What was
-    measured in several rounds is their median.
+    """The numbers of one run, as medians over the rounds.
+
+    ``stages`` are milliseconds for one image. ``service`` and ``engine`` are images per second by
+    batch size: ``engine`` of the model alone, ``service`` with all other stages. ``plain`` is the
+    same work step by step, in fp32, with one pass for each view.
     """
 
     model: str
@@ -79,11 +81,11 @@ class Benchmark:
 
     @property
     def model_times_plain(self) -> float:
-        """The model's step alone, for one image."""
+        """The ratio of the model's stage alone, for one image."""
         return self.plain_stages["model"] / self.stages["model"]
 
     def times(self, previous: Numbers) -> Numbers:
-        """How many times as fast as the ``previous`` numbers."""
+        """Return the speed relative to the ``previous`` numbers."""
         faster = {name: before / self.stages[name] for name, before in previous["stages"].items()}
         rates = {
             key: {size: getattr(self, key)[size] / rate for size, rate in previous[key].items()}
@@ -93,7 +95,7 @@ class Benchmark:
 
 
 def measure(detector: Detector) -> Benchmark:
-    """Raises D3Error, and UnavailableError when storage or database is down."""
+    """Run the benchmark. Raises D3Error, and UnavailableError if storage or database is down."""
     device = torch.device(detector.info.device)
     result = Benchmark(
         model=detector.info.name,
@@ -106,7 +108,7 @@ def measure(detector: Detector) -> Benchmark:
     with TemporaryDirectory() as folder, _records() as batch:
         pictures = _Pictures(Path(folder))
         views = detector.prepare(pictures.new())
-        detector.logits([views])  # the first pass is slower
+        detector.logits([views])  # the first pass is slower than the later ones
         result.image_gflop = operations(detector, views) / 1e9
         _measure_in_turns(result, detector, pictures, batch)
     result.memory_mib = _peak_memory()
@@ -145,7 +147,7 @@ def _measure_in_turns(
 
 @dataclass(slots=True)
 class _BatchSize:
-    """What was measured with so many ``images`` at a time, turn by turn."""
+    """The measurements with ``images`` images at a time, round by round."""
 
     images: int
     engine: list[float] = field(default_factory=list)
@@ -156,7 +158,7 @@ class _BatchSize:
     def measure(
         self, detector: Detector, pictures: _Pictures, batch: PredictionBatch, seconds: float
     ) -> None:
-        """Takes about that many ``seconds`` for each of the two, or one batch if that is longer."""
+        """Measure engine and service for about ``seconds`` each, with at least one batch."""
         start = time.perf_counter()
         views = [detector.prepare(pictures.new())] * self.images
         self.engine.append(images_per_second(detector, views, seconds))
@@ -168,7 +170,7 @@ class _BatchSize:
 
 
 def _medians(laps: list[Lap]) -> dict[str, float]:
-    """The milliseconds of each stage."""
+    """Return the median milliseconds of each stage."""
     return {stage: 1000 * median(each[stage] for each in laps) for stage in STAGES}
 
 
@@ -178,7 +180,7 @@ def _score(detector: Detector, views: torch.Tensor) -> float:
 
 
 class _Pictures:
-    """New ones each time: scores of bytes that were judged before would be used again."""
+    """New pictures each time, because the service reuses the scores of known bytes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -196,7 +198,7 @@ class _Pictures:
 
 @contextmanager
 def _records() -> Iterator[PredictionBatch]:
-    """A batch for all records; it goes, and they with their files, whatever happens."""
+    """Open a batch for all records; delete it with its records and files in any case."""
     batch = open_batch(total_images=0, source=Source.SCAN)
     try:
         yield batch
@@ -222,7 +224,7 @@ def _serial(
     batch: PredictionBatch,
     seconds: float,
 ) -> list[Lap]:
-    """One image after the other, each by itself, for so many seconds."""
+    """Judge single images one after the other, for ``seconds``."""
     laps: list[Lap] = []
     while sum(sum(each.values()) for each in laps) < seconds:
         laps.append(_stages(judge, detector, pictures.new(), batch))
@@ -304,7 +306,7 @@ def _prediction(
 def _service(
     detector: Detector, pictures: _Pictures, batch: PredictionBatch, size: int, images: int
 ) -> tuple[float, float]:
-    """Images per second through the service by groups of ``size``, and the cores kept busy."""
+    """Return images per second through the service by groups of ``size``, and the busy cores."""
     paths = [pictures.new() for _ in range(images)]
     uploads = (Upload(filename=path.name, data=path) for path in paths)
     start, cpu_start = time.perf_counter(), time.process_time()
@@ -319,13 +321,13 @@ def _service(
 
 
 def _peak_memory() -> float:
-    """Of the process so far, in MiB."""
+    """Return the peak memory of the process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def read_previous(path: Path) -> Numbers:
-    """What ``benchmark --json`` wrote in an earlier release. Raises CommandError."""
+    """Read the output of an earlier ``benchmark --json``. Raises CommandError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {key: {name: float(found[key][name]) for name in names} for key, names in _COMPARED}
@@ -340,7 +342,7 @@ _COMPARED = (("stages", STAGES), ("engine", _SIZES), ("service", _SIZES))
 
 
 def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
-    """For ``read_previous``, with the ratios of the table."""
+    """Return the numbers for ``read_previous``, with the ratios of the table."""
     ratios = ("times_plain", "model_times_plain")
     numbers = {**asdict(result), **{name: getattr(result, name) for name in ratios}}
     if previous:
@@ -349,44 +351,41 @@ def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
 
 
 def table(result: Benchmark, previous: Numbers | None = None) -> str:
-    """The whole run in lines of text; where there are earlier numbers, how many times as fast."""
+    """Return the run as text, with its speed relative to the ``previous`` numbers if given."""
     earlier = previous or {"stages": {}, "engine": {}, "service": {}}
-    lines = [
-        f"{result.model} {result.version}, {result.precision} on {result.device}, "
-        f"{result.cores} cores; {result.picture}",
-        "",
-        _LINE.format("Milliseconds for one image", "plain", "now", "ratio", "previous", "ratio"),
-    ]
+    columns = ("plain", "now", "ratio", "previous", "ratio")
+    stages = [("Milliseconds for one image", *columns)]
     for name in STAGES:
         plain, took = result.plain_stages[name], result.stages[name]
         before = earlier["stages"].get(name)
-        lines.append(_row(name, plain, took, before, lower_is_better=True))
-    lines += ["", _LINE.format("Images per second", "plain", "now", "ratio", "previous", "ratio")]
+        stages.append(_row(name, plain, took, before, lower_is_better=True))
+    rates = [("Images per second", *columns)]
     for key in ("engine", "service"):
         plain = 1000 / result.plain_stages["model"] if key == "engine" else result.plain
         for size, rate in getattr(result, key).items():
             before = earlier[key].get(size)
-            lines.append(_row(f"{key}, batch {size}", plain, rate, before))
+            rates.append(_row(f"{key}, batch {size}", plain, rate, before))
     gpu = "" if result.gpu_memory_mib is None else f", on the GPU {result.gpu_memory_mib:.0f} MiB"
-    lines += [
-        "",
-        f"Operations of the model: {result.image_gflop:.2f} GFLOP an image",
-        f"Fastest matrix product:  {result.peak_gflops:.0f} GFLOP/s in {result.precision}",
-        f"Share that is reached:   {result.share_of_peak:.0%}",
-        f"Cores busy:              {result.cores_busy:.0%}",
-        f"Peak memory:             {result.memory_mib:.0f} MiB{gpu}",
-    ]
-    return "\n".join(lines)
+    return f"""\
+{result.model} {result.version}, {result.precision} on {result.device}, \
+{result.cores} cores; {result.picture}
 
+{text_table(stages)}
 
-_LINE = "{:<27}{:>9}{:>9}{:>8}{:>10}{:>8}"
+{text_table(rates)}
+
+Operations of the model: {result.image_gflop:.2f} GFLOP an image
+Fastest matrix product:  {result.peak_gflops:.0f} GFLOP/s in {result.precision}
+Share of that speed:     {result.share_of_peak:.0%}
+Cores busy:              {result.cores_busy:.0%}
+Peak memory:             {result.memory_mib:.0f} MiB{gpu}"""
 
 
 def _row(
     name: str, plain: float, number: float, before: float | None, *, lower_is_better: bool = False
-) -> str:
+) -> tuple[str, ...]:
     def ratio(other: float) -> str:
         return f"{other / number if lower_is_better else number / other:.2f}×"
 
     last = ("", "") if before is None else (f"{before:.2f}", ratio(before))
-    return _LINE.format(name, f"{plain:.2f}", f"{number:.2f}", ratio(plain), *last).rstrip()
+    return name, f"{plain:.2f}", f"{number:.2f}", ratio(plain), *last

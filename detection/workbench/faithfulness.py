@@ -1,12 +1,12 @@
-"""Are the places that an evidence map names the ones that count? They are masked, to see.
+"""Measure the faithfulness of evidence maps: whether their most important places matter most.
 
 Deletion (Samek et al., "Evaluating the Visualization of What a Deep Neural Network Has Learned",
-IEEE TNNLS 2017): the fifth of an image that pushed most towards its verdict is masked, and the
-logit should move towards 0 by much more than after masking a random fifth.
+IEEE TNNLS 2017): the fifth of an image that pushed most towards its verdict is masked. The logit
+should move towards 0 by much more than after a mask over a random fifth.
 
-A mask has traces of its own: grey squares are sharp edges and perfectly smooth insides. So the mask
-that counts is a strong blur with soft edges, which takes away what a detector of fine traces can
-see and draws nothing new. The mean colour with hard edges is measured beside it.
+A mask has traces of its own: grey squares have sharp edges and no noise. So the main mask is a
+strong blur with soft edges, which removes all fine traces and adds none. The mean colour with hard
+edges is measured for comparison.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from detection.d3.detector import Detector, DetectorInfo
-from detection.d3.errors import ImageError
-from detection.d3.evaluation.evaluation import EvaluationError, Unreadable
-from detection.d3.evaluation.metrics import DRAWS, INTERVAL, Estimate
-from detection.d3.images.decoding import decode_image
-from detection.d3.training.dataset import Sample
+from detection.d3 import Detector, DetectorInfo
+from detection.d3.dataset import Sample
+from detection.d3.errors import EvaluationError, ImageError
+from detection.d3.evaluation import DRAWS, INTERVAL, Estimate, Unreadable
+from detection.d3.images import decode_image
+from detection.d3.text_table import text_table
 
-SHARE = 0.2  # of the cells that are masked
-RANDOM_MASKS = 4  # per image; the mean of what they do is compared
-BLUR = 8.0  # sigma in pixels: nothing is left of a period of 8 pixels or less
+SHARE = 0.2  # of the cells are masked
+RANDOM_MASKS = 4  # per image, of which the mean counts
+BLUR = 8.0  # sigma in pixels, which removes periods of 8 pixels and less
 FEATHER = 2.0  # sigma of the mask's edges in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """How far the logits of N images went towards 0, and beyond, under one kind of mask."""
+    """The movement of the logits of N images towards 0, or beyond, under one kind of mask."""
 
     mask: str
     important: np.ndarray  # (N,) with the most important cells masked
@@ -41,7 +41,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Movements of the images with one verdict; medians, and how many times the random one."""
+    """Median movements of the images with one verdict, and their ratios to random masks."""
 
     mask: str
     verdict: str  # "all", "FAKE" or "REAL"
@@ -54,7 +54,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """What masking did to the logits (N,) of the images that could be read."""
+    """The logits (N,) of the readable images, and their movements under the masks."""
 
     detector: DetectorInfo
     logits: np.ndarray
@@ -63,7 +63,7 @@ class Faithfulness:
 
 
 def draw_samples(samples: Sequence[Sample], limit: int | None, *, seed: int = 0) -> list[Sample]:
-    """``limit`` of the samples at random, in their own order; all without a limit."""
+    """Choose ``limit`` random samples in their own order, or all without a limit."""
     drawn = np.random.default_rng(seed).permutation(len(samples))[:limit]
     return [samples[index] for index in sorted(drawn)]
 
@@ -103,9 +103,9 @@ def measure_faithfulness(
 
 
 def compare(measured: Faithfulness, *, seed: int = 0, draws: int = DRAWS) -> list[Comparison]:
-    """The table of a measurement: per mask all images, then those of each verdict that occurs.
+    """Compare per mask: all images, then the images of each verdict that occurs.
 
-    Intervals are bootstrapped over the images, 95 %.
+    The 95 % intervals are bootstrapped over the images.
     """
     verdicts = {
         "all": np.full(len(measured.logits), fill_value=True),
@@ -121,28 +121,24 @@ def compare(measured: Faithfulness, *, seed: int = 0, draws: int = DRAWS) -> lis
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
-    """As text, a line for each comparison."""
+    """Return the comparisons as text, one line each."""
     heads = ("important", "random", "ratio of medians", "ratio of means")
     rows = [("mask", "verdict", "images", *heads)]
     for each in comparisons:
         estimates = (each.important, each.random, each.ratio_of_medians, each.ratio_of_means)
         cells = map(_with_interval, estimates)
         rows.append((each.mask, each.verdict, str(each.images), *cells))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return text_table(rows, left=2)
 
 
 def blurred(image: Image.Image, cells: np.ndarray) -> Image.Image:
-    """The image with a strong blur, softly, over the true ``cells`` (rows, columns) of its map."""
+    """Blur the image strongly, with soft edges, in its map's true ``cells`` (rows, columns)."""
     mask = _pixel_mask(cells, image.size).filter(ImageFilter.GaussianBlur(FEATHER))
     return Image.composite(image.filter(ImageFilter.GaussianBlur(BLUR)), image, mask)
 
 
 def mean_coloured(image: Image.Image, cells: np.ndarray) -> Image.Image:
-    """The image with its mean colour over the true ``cells`` (rows, columns) of its map."""
+    """Paint the image's mean colour over its map's true ``cells`` (rows, columns)."""
     colour = tuple(np.asarray(image).mean(axis=(0, 1)).round().astype(int).tolist())
     flat = Image.new("RGB", image.size, colour)
     return Image.composite(flat, image, _pixel_mask(cells, image.size))
@@ -154,23 +150,21 @@ MASKS: dict[str, Callable[[Image.Image, np.ndarray], Image.Image]] = {
 }
 
 
-def most_important(evidence: np.ndarray, sign: float, share: float = SHARE) -> np.ndarray:
-    """The cells of a map that pushed most in the direction of ``sign``, bool (rows, columns)."""
+def most_important(evidence: np.ndarray, sign: float) -> np.ndarray:
+    """Select the cells of a map that pushed most towards ``sign``, bool (rows, columns)."""
     pushes = np.nan_to_num(sign * evidence, nan=-np.inf).ravel()
-    return _selection(np.argsort(-pushes, kind="stable"), evidence, share)
+    return _selection(np.argsort(-pushes, kind="stable"), evidence)
 
 
-def random_cells(
-    evidence: np.ndarray, rng: np.random.Generator, share: float = SHARE
-) -> np.ndarray:
-    """As many cells of those that the detector saw, bool (rows, columns)."""
-    return _selection(rng.permutation(np.flatnonzero(np.isfinite(evidence))), evidence, share)
+def random_cells(evidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Select as many random cells with evidence, bool (rows, columns)."""
+    return _selection(rng.permutation(np.flatnonzero(np.isfinite(evidence))), evidence)
 
 
 def _movements(
     detector: Detector, image: Image.Image, rng: np.random.Generator
 ) -> tuple[float, np.ndarray]:
-    """The image's logit and how far each mask moved it towards 0, (masks, 1 + RANDOM_MASKS)."""
+    """Return the image's logit, and its movements towards 0, (masks, 1 + RANDOM_MASKS)."""
     evidence = detector.explain(image)
     sign = 1.0 if evidence.logit > 0 else -1.0
     chosen = [most_important(evidence.map, sign)]
@@ -180,15 +174,15 @@ def _movements(
     return original, sign * (original - np.reshape(logits, (len(MASKS), len(chosen))))
 
 
-def _selection(order: np.ndarray, evidence: np.ndarray, share: float) -> np.ndarray:
-    """The first ``share`` of the finite cells in the ``order`` of their flat indices."""
+def _selection(order: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Select the first ``SHARE`` of the finite cells in the ``order`` of flat indices."""
     selected = np.zeros(evidence.size, dtype=bool)
-    selected[order[: max(1, round(share * np.isfinite(evidence).sum()))]] = True
+    selected[order[: max(1, round(SHARE * np.isfinite(evidence).sum()))]] = True
     return selected.reshape(evidence.shape)
 
 
 def _pixel_mask(cells: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """White over the true cells, at the image's ``size``, width × height."""
+    """Return a mask of the image's ``size`` (width, height), white in the true cells."""
     return Image.fromarray(cells.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
 
 
@@ -204,9 +198,9 @@ def _comparison(
 
 
 def _statistics(important: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """Both medians, their ratio and that of the means, over the last axis; (4, …).
+    """Return both medians, their ratio and that of the means, over the last axis; (4, …).
 
-    Infinite, either way, where random cells did not move the logits towards 0 at all.
+    A ratio is infinite if random cells did not move the logits towards 0 at all.
     """
     medians = np.median(important, axis=-1), np.median(random, axis=-1)
     means = important.mean(axis=-1), random.mean(axis=-1)

@@ -1,10 +1,10 @@
-"""Small generators of our own, to widen a training split with fakes of many decoders.
+"""Small generators of our own, which add fakes of many decoders to a training split.
 
-Each generator is an autoencoder of random design: how it up-samples, by how much, its width,
-activation, normalisation and skips. It learns from the real pictures of a train split for a
-minute or two, then reconstructs some of them. A picture and its reconstruction show the same; what
-differs are the decoder's traces (Rajan et al., "Aligned Datasets Improve Detection of Latent
-Diffusion-Generated Images", ICLR 2025).
+Each generator is an autoencoder of random design: the kind and factor of its up-sampling, its
+width, activation, normalisation and skips. It learns from the real pictures of a train split for a
+minute or two, then reconstructs some of them. A picture and its reconstruction differ only in the
+decoder's traces (Rajan et al., "Aligned Datasets Improve Detection of Latent Diffusion-Generated
+Images", ICLR 2025).
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
-from detection.d3.errors import D3Error, ImageError
-from detection.d3.images.decoding import decode_image
-from detection.d3.runtime.precision import training_autocast
-from detection.d3.training.augmentation import FILTERS, jpeg_bytes, random_crop
-from detection.d3.training.dataset import CLASS_FOLDERS, REAL, DatasetError, scan_dataset
+from detection.d3.dataset import CLASS_FOLDERS, REAL, scan_dataset
+from detection.d3.errors import D3Error, DatasetError, ImageError
+from detection.d3.images import decode_image, jpeg_bytes
+from detection.d3.runtime import training_autocast
+from detection.d3.training import FILTERS, random_crop
 
 UPSAMPLERS = ("nearest", "bilinear", "transposed-4", "transposed-2", "pixel-shuffle")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU}
-TRAINING_PICTURES = 1000  # that a generator learns from, if there are so many
-CROP = 64  # side of the pictures that a generator learns from, in pixels
+TRAINING_PICTURES = 1000  # at most, for one generator
+BATCH_SIZE = 8
+CROP = 64  # side of the training crops, in pixels
 LARGEST = 512  # side of the squares cut out of large pictures, in pixels
-MAX_ERROR = 0.1  # mean error, of values 0..1, that a trained generator may have
-BORDER = 8  # pixels cut off a reconstruction, where padding shows
+MAX_ERROR = 0.1  # mean error of a trained generator, of values 0..1
+BORDER = 8  # pixels cut off a reconstruction, which show the padding
 
 
 class GeneratorError(D3Error):
-    """A generator that did not learn; some random designs diverge."""
+    """A generator did not learn; some random designs diverge."""
 
     code = "bad_generator"
 
@@ -56,7 +57,7 @@ class GeneratorConfig:
 
     @classmethod
     def draw(cls, index: int, random: Random) -> GeneratorConfig:
-        """A random design; the up-samplers take turns."""
+        """Draw a random design; ``index`` decides the up-sampler, in turn."""
         halvings = random.choice((1, 2, 2))
         return cls(
             upsampler=UPSAMPLERS[index % len(UPSAMPLERS)],
@@ -71,7 +72,7 @@ class GeneratorConfig:
 
 
 class Generator(nn.Module):
-    """(N, 3, S, S) of values 0..1 → the same shape, S a multiple of 8."""
+    """Reconstructs pictures (N, 3, S, S) of values 0..1; S is a multiple of 8."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class Generator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         images = images * 2 - 1
-        thumbnail = F.avg_pool2d(images, 2**self.halvings)
+        thumbnail = functional.avg_pool2d(images, 2**self.halvings)
         state, picture = self.first(torch.cat([self.encoder(images), thumbnail], 1)), thumbnail
         for block in self.blocks:
             state, picture = block(state, picture)
@@ -100,7 +101,7 @@ class Generator(nn.Module):
 
 
 class _Upsampling(nn.Module):
-    """Doubles the side of the state, and of the picture where the design has skips."""
+    """Doubles the side of the state, and with skips that of the picture."""
 
     def __init__(self, coarse: int, fine: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -120,7 +121,7 @@ class _Upsampling(nn.Module):
 
 
 def _residual(width: int, config: GeneratorConfig) -> nn.Sequential:
-    """Adds nothing at first: a few hundred steps are soon lost on undoing random blocks."""
+    """Return a block that adds nothing at first: too few steps follow to unlearn a random one."""
     last = nn.Conv2d(width, width, 3, padding=1)
     nn.init.zeros_(last.weight)
     return nn.Sequential(
@@ -149,11 +150,10 @@ def train_generator(
     *,
     steps: int,
     seed: int,
-    batch_size: int = 8,
 ) -> Generator:
     """Fit a generator to random crops of the pictures by their mean error.
 
-    Raises GeneratorError when it has not learned in so many steps.
+    Raises GeneratorError if the error is still large after ``steps``.
     """
     torch.manual_seed(seed)
     random = Random(seed)
@@ -161,7 +161,7 @@ def train_generator(
     optimizer = torch.optim.AdamW(generator.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for _ in range(steps):
-        crops = _random_crops(pictures, batch_size, random)
+        crops = _random_crops(pictures, BATCH_SIZE, random)
         with training_autocast(crops.device):
             error = generator(crops).float() - crops
         loss = error.abs().mean() + 0.5 * _edges(error)
@@ -180,7 +180,7 @@ def write_pairs(
 ) -> GeneratorConfig:
     """Train generator ``index`` on the real pictures of a train split and write ``count`` pairs.
 
-    They go to ``output/train/own-NN-UPSAMPLER/{0_real,1_fake}``. Raises DatasetError and
+    The pairs are in ``output/train/own-NN-UPSAMPLER/{0_real,1_fake}``. Raises DatasetError and
     GeneratorError.
     """
     random = Random(f"{seed} {index}")
@@ -202,7 +202,7 @@ def write_pairs(
 
 
 def _square(path: Path, random: Random) -> Image.Image | None:
-    """A square of bounded size out of a picture; None for one too small or unreadable."""
+    """Cut a square of bounded size out of a picture; None if it is too small or unreadable."""
     try:
         picture = decode_image(path).pixels
     except ImageError:
@@ -213,11 +213,11 @@ def _square(path: Path, random: Random) -> Image.Image | None:
 
 @torch.inference_mode()
 def make_pair(generator: Generator, picture: Image.Image, random: Random) -> tuple[bytes, bytes]:
-    """(real, fake): a square picture and its reconstruction as JPEG files, treated alike.
+    """Return (real, fake): a square picture and its reconstruction, as JPEG files of one kind.
 
-    The picture is made smaller first, which removes the 8×8 grid of an earlier JPEG compression:
-    the reconstruction would have lost it. The fake's radial spectrum is drawn towards the real
-    one's by a random share, so that softness alone does not give it away.
+    The picture is first reduced, which removes the 8×8 grid of an earlier JPEG compression: the
+    reconstruction would not have the grid. The fake's radial spectrum is moved towards the real
+    one's by a random share, so that softness alone does not reveal the fake.
     """
     scale = random.uniform(0.7, 0.97)
     side = int(picture.width * scale) // 8 * 8
@@ -238,8 +238,8 @@ def make_pair(generator: Generator, picture: Image.Image, random: Random) -> tup
 def match_spectrum(fake: np.ndarray, real: np.ndarray, *, strength: float) -> np.ndarray:
     """Scale the fake's amplitudes, ring by ring, towards those of the real picture.
 
-    Both (S, S, 3) of values 0..255 → uint8. ``strength`` 0 leaves the fake as it is, 1 goes all
-    the way; no ring is changed by more than a factor of 2.5.
+    Both (S, S, 3) of values 0..255 → uint8. ``strength`` 0 changes nothing, 1 gives the real
+    amplitudes; no ring changes by more than a factor of 2.5.
     """
     side = fake.shape[0]
     rows, columns = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
@@ -261,5 +261,5 @@ def _random_crops(pictures: list[Image.Image], count: int, random: Random) -> Te
 
 
 def _edges(error: Tensor) -> Tensor:
-    """Mean absolute difference between neighbours: rewards sharp reconstructions."""
+    """Return the mean absolute difference between neighbours, which rewards sharpness."""
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()

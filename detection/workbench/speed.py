@@ -1,4 +1,4 @@
-"""How fast a detector is, against what the hardware can and against the plain way to do it."""
+"""Measure a detector's speed, the hardware's peak, and the plain way to compute a score."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from detection.d3.detector import Detector
+from detection.d3 import Detector
 from detection.d3.network import shuffle_patches
-from detection.d3.runtime.precision import DTYPES
+from detection.d3.runtime import DTYPES
 
 PEAK_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}  # of square matrices
 PEAK_SECONDS = 0.5  # for each side
 
 
 def matrix_peak(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of the product of two square matrices, of the size that
-    is fastest."""
+    """Return FLOP/s of the product of two square matrices, at the fastest size."""
     return max(_product_rate(side, device, precision) for side in PEAK_SIDES[device.type])
 
 
@@ -40,9 +39,9 @@ def _product_rate(side: int, device: torch.device, precision: str) -> float:
 
 
 def operations(detector: Detector, views: Tensor) -> int:
-    """Floating-point operations of the matrix products and convolutions for one image."""
+    """Return the FLOP of the matrix products and convolutions for one image."""
     counter = FlopCounterMode(display=False)
-    # The counter does not know the fused attention of a CPU.
+    # The counter ignores the fused attention of a CPU.
     with sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
         detector._judging(views.to(detector.info.device), detector._permutations)
     return counter.get_total_flops()
@@ -50,7 +49,7 @@ def operations(detector: Detector, views: Tensor) -> int:
 
 @torch.inference_mode()
 def plain_score(detector: Detector, views: Tensor) -> float:
-    """The fake score of one image in fp32, its shuffled and its own view in passes of their own."""
+    """Return the fake score of one image in fp32, with one pass for each view."""
     network, device = detector._network, torch.device(detector.info.device)
     views, patch = views.to(device), network.architecture.shuffle_patch
     original = network.read(views)
@@ -63,7 +62,7 @@ def plain_score(detector: Detector, views: Tensor) -> float:
 
 
 def repeated(work: Callable[[], Any], seconds: float) -> list[float]:
-    """The seconds of each repetition, until they add up to that many; at least one."""
+    """Repeat ``work`` for ``seconds``, at least once; return the seconds of each repetition."""
     took: list[float] = []
     while sum(took) < seconds:
         start = time.perf_counter()
@@ -73,6 +72,6 @@ def repeated(work: Callable[[], Any], seconds: float) -> list[float]:
 
 
 def images_per_second(detector: Detector, views: Iterable[Tensor], seconds: float) -> float:
-    """Of the engine alone, judging these prepared images together."""
+    """Return the speed of the engine alone, for these prepared images together."""
     batch = [*views]
     return len(batch) / median(repeated(lambda: detector.logits(batch), seconds))

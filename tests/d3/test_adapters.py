@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from detection.d3.adapters import AdaptedTower, adapter_shapes, adapters_of, merge, stacked
-from detection.d3.checkpoints.checkpoint import Checkpoint, load, record, save
+from detection.d3.checkpoints import Checkpoint, TowerFile, load, record, save
 from detection.d3.checkpoints.clip_layouts import expected_weights
-from detection.d3.checkpoints.tower_file import TowerFile, weights_digest
+from detection.d3.checkpoints.tower_file import weights_digest
 from detection.d3.errors import CheckpointError
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing

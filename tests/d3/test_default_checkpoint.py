@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.header import describe
+from detection.d3.checkpoints import describe
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 

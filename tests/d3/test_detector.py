@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints import load, save
 from detection.d3.errors import CheckpointError, D3Error, TruncatedImageError, UnsupportedImageError
-from detection.d3.images.decoding import upright_rgb
-from tests.d3.checkpoints.test_checkpoint import a_checkpoint
+from detection.d3.images import upright_rgb
+from tests.support.checkpoints import a_checkpoint
 from tests.support.factories import image_bytes, noise_image
 from tests.support.published_layouts import CLIP, HEAD
 
@@ -168,7 +168,7 @@ def test_an_opened_file_is_turned_upright_like_its_path(detector, tmp_path):
 
 @pytest.mark.parametrize("single", ["photo.jpg", b"data", Path("photo.jpg"), noise_image()])
 def test_a_single_image_is_not_taken_for_a_list(detector, single):
-    with pytest.raises(TypeError, match="must come in a list"):
+    with pytest.raises(TypeError, match="must be in a list"):
         detector.logits(single)
 
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from detection.d3 import D3Error, Detector, Evidence, UnsupportedImageError
-from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints import load, save
 from detection.d3.explanation import MAX_CELLS, attribute, crop_places, evidence_map, map_shape
 from detection.d3.network import ClipTowerConfig, D3Network, shuffle_patches
 from detection.d3.preprocessing import PREPROCESSINGS, Preprocessing
 from detection.workbench.faithfulness import blurred, mean_coloured, most_important, random_cells
-from tests.d3.checkpoints.test_checkpoint import ARCHITECTURE, a_checkpoint
+from tests.support.checkpoints import ARCHITECTURE, a_checkpoint
 from tests.support.factories import noise_image
 from tests.support.published_layouts import CLIP, HEAD
 
@@ -352,7 +352,7 @@ def test_a_turned_image_is_explained_upright(residual, tmp_path):
 
 
 def test_a_prepared_image_is_refused(detector):
-    with pytest.raises(TypeError, match="its size is not known"):
+    with pytest.raises(TypeError, match="lacks the image's size"):
         detector.explain(detector.prepare(noise_image()))
 
 

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
-from detection.d3.checkpoints.checkpoint import Checkpoint, load
+from detection.d3.checkpoints import Checkpoint, load
 from detection.d3.detector import Detector
-from detection.d3.images.decoding import decode_image
+from detection.d3.images import decode_image
 from detection.d3.network import AttentionHead, D3Network, shuffle_patches
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.runtime.precision import cpu_has_bf16
+from detection.d3.runtime import cpu_has_bf16
 from tests.support.golden_weights import digest, head_weights, visual_weights
 from tests.support.published_layouts import CLIP, HEAD, HEAD_LAYOUTS, TINY, head_layout
 

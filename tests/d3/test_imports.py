@@ -1,4 +1,4 @@
-"""What imports what: each case in a process of its own, since imports cannot be undone."""
+"""Imports: those of the source, and those at run time, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 pytestmark = pytest.mark.stateless
@@ -62,19 +63,37 @@ def test_open_clip_is_imported_although_torchvision_lacks_its_operators():
     assert output == "open_clip 2"
 
 
-def test_the_engine_imports_nothing_of_django():
+def test_other_code_imports_the_face_of_a_folder_and_nothing_behind_it():
+    graph = grimp.build_graph("detection", cache_dir=None)
+    modules = graph.find_children("detection.d3")
+    behind = [
+        (importer, imported)
+        for folder in modules
+        for imported in graph.find_descendants(folder)
+        for importer in graph.find_modules_that_directly_import(imported)
+        if not f"{importer}.".startswith(f"{folder}.")
+    ]
+    assert "detection.d3.images" in modules
+    assert behind == []
+
+
+def test_the_engine_imports_nothing_of_django_or_of_other_folders():
     loaded = run(
         "import sys, pkgutil, importlib, detection.d3\n"
         "for module in pkgutil.walk_packages(detection.d3.__path__, 'detection.d3.'):\n"
         "    importlib.import_module(module.name)\n"
-        "print([name for name in sys.modules if name.split('.')[0] in ('django', 'd3site')])"
+        "names = sorted(sys.modules)\n"
+        "print([name for name in names if name.split('.')[0] in ('django', 'd3site')])\n"
+        "print([n for n in names if n.startswith('detection.') and n[:12] != 'detection.d3'])"
     )
-    assert loaded == "[]"
+    assert loaded == "[]\n[]"
 
 
-def test_the_public_face_costs_nothing_before_it_is_used():
+def test_headers_decoding_and_all_that_is_light_need_no_pytorch():
     loaded = run(
-        "import sys, detection.d3, detection.d3.images.decoding, detection.d3.checkpoints.header\n"
+        "import sys, detection.d3, detection.d3.images, detection.d3.checkpoints\n"
+        "import detection.d3.dataset, detection.d3.html, detection.d3.prefetching\n"
+        "detection.d3.checkpoints.describe('checkpoints/d3-tiny.safetensors')\n"
         "heavy = {'torch', 'torchvision', 'open_clip', 'django'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

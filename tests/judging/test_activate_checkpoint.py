@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from detection import apps
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints import load, save
 from detection.judging import active_checkpoint
 from detection.judging.detector import ActiveDetector
 from tests.support.factories import image_bytes

@@ -13,10 +13,10 @@ from django.core.management import call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import Checkpoint, load, save
+from detection.d3.checkpoints import Checkpoint, load, save
+from detection.d3.dataset import scan_dataset
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.training.dataset import scan_dataset
 from detection.judging.detector import get_detector
 from detection.models import Prediction
 from tests.support.waiting import eventually
@@ -193,7 +193,7 @@ def test_what_was_overturned_is_right_after_training_and_the_rest_is_not_forgott
 def test_a_site_without_any_data_set_corrects_a_checkpoint_that_keeps_features(
     client, moderator_client, clip, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("detection.d3.training.modes.EPOCH_PICTURES", 256)
+    monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 256)
     # Of some fakes nothing is to be seen: without mistakes there is nothing to calibrate
     original = image_set(tmp_path / "original", strength=[STRONG, STRONG, STRONG, 0], faint=[0])
     old = train(original, start=clip, name="old", rate=0.003, adapters=4)

@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 
 from detection.api.views import health
 from detection.checks import check_model_checkpoint
-from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints import TowerFile, load, save
 from detection.d3.checkpoints.clip_layouts import read_clip_tower
-from detection.d3.checkpoints.tower_file import TowerFile
 from detection.d3.errors import TowerError
 from detection.judging import detector
 from detection.judging.detector import detector_notice, get_detector

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from detection.d3.checkpoints.checkpoint import load
+from detection.d3.checkpoints import load
 from tests.support.image_sets import labelled_images
 
 pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]

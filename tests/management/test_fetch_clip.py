@@ -15,10 +15,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from safetensors.numpy import load_file
 
-from detection.d3.checkpoints import clip_package
+from detection.d3.checkpoints import TowerFile, clip_package
 from detection.d3.checkpoints.clip_layouts import read_clip_tower
 from detection.d3.checkpoints.clip_package import read_onnx_weights
-from detection.d3.checkpoints.tower_file import TowerFile
 from detection.d3.errors import CheckpointError
 from detection.management.commands import fetch_clip
 from tests.support.installation import Installation

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from detection.d3.checkpoints.checkpoint import load
+from detection.d3.checkpoints import load
 from tests.support.published_layouts import CLIP, HEAD, head_layout, openai_archive, read
 
 pytestmark = pytest.mark.stateless

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError
 from PIL import Image
 
-from detection.d3.evaluation.html import thumbnail
+from detection.d3.html import thumbnail
 from detection.management import scan_report
 from detection.management.scan_report import Row, Scan, check_output, open_report
 from tests.support.factories import image_bytes

@@ -9,11 +9,10 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import Checkpoint, load, save
-from detection.d3.checkpoints.published import untrained_head
+from detection.d3.checkpoints import Checkpoint, load, save, untrained_head
 from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.training.modes import VARIANTS
+from detection.d3.training.strategies import VARIANTS
 from tests.support.published_layouts import CLIP, openai_archive, read
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
@@ -155,12 +154,12 @@ def test_a_set_that_is_named_twice_counts_once_in_validation(dataset, small_star
 
 
 def test_a_missing_set_is_named(tmp_path, small_start):
-    with pytest.raises(CommandError, match="nowhere is no image set"):
+    with pytest.raises(CommandError, match="nowhere is not a data set"):
         train(tmp_path / "nowhere", small_start, epochs=1)
 
 
 def test_a_mistyped_second_set_is_named(dataset, small_start):
-    with pytest.raises(CommandError, match="typo is no image set"):
+    with pytest.raises(CommandError, match="typo is not a data set"):
         call_command(
             "train_detector", str(dataset), "typo", output=Path("x"), init_from=small_start
         )
@@ -210,7 +209,7 @@ def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp
 def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("detection.d3.training.modes.EPOCH_PICTURES", 16)
+    monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 16)
     dataset = tmp_path / "few"
     striped_pictures(dataset, split="train", pairs=4)
     striped_pictures(dataset, split="val", pairs=2)

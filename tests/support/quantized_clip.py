@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from detection.d3.checkpoints.clip_package import GRAPH, PACKAGE, VERSION
+from detection.d3.checkpoints import PACKAGE, VERSION
+from detection.d3.checkpoints.clip_package import GRAPH
 
 Weights = dict[str, np.ndarray]
 

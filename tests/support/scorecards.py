@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from detection.d3.checkpoints.scorecard import ScoreBin, Scorecard
+from detection.d3.checkpoints import ScoreBin, Scorecard
 
 
 def a_scorecard(**changes: object) -> Scorecard:

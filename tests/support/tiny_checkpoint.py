@@ -10,7 +10,7 @@ def save_untrained(path: Path) -> Path:
     # Imported here: PyTorch takes seconds, and not every test needs it.
     import torch
 
-    from detection.d3.checkpoints.checkpoint import Checkpoint, save
+    from detection.d3.checkpoints import Checkpoint, save
     from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
     from detection.d3.preprocessing import Preprocessing
 

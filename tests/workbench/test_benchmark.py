@@ -11,7 +11,7 @@ import torch
 from django.core.management import CommandError, call_command
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import Checkpoint, save
+from detection.d3.checkpoints import Checkpoint, save
 from detection.d3.errors import D3Error
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing

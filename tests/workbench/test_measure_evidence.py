@@ -92,15 +92,11 @@ def test_a_limit_of_none_is_refused(measure_evidence, tmp_path):
 
 
 def test_the_most_important_cells_are_those_that_pushed_towards_the_verdict():
-    evidence = np.array([[5.0, -1.0, np.nan], [0.0, -7.0, 2.0]], dtype=np.float32)
-    assert most_important(evidence, 1, share=0.4).tolist() == [
-        [True, False, False],
-        [False, False, True],
-    ]
-    assert most_important(evidence, -1, share=0.4).tolist() == [
-        [False, True, False],
-        [False, True, False],
-    ]
+    evidence = np.array(
+        [[5.0, -1.0, np.nan], [0.0, -7.0, 2.0], [1.0, -2.0, 0.5], [0.0, 0.0, np.nan]]
+    )
+    assert np.argwhere(most_important(evidence, 1)).tolist() == [[0, 0], [1, 2]]
+    assert np.argwhere(most_important(evidence, -1)).tolist() == [[1, 1], [2, 1]]
 
 
 def test_random_cells_are_as_many_and_were_seen():

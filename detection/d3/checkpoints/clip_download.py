@@ -1,29 +1,25 @@
-"""Where CLIP's weights come from: a file, an address, or OpenAI."""
+"""Find CLIP's weights: in a file, at an address, or at OpenAI."""
 
 from __future__ import annotations
 
 import importlib
 import re
-import shutil
-import tempfile
+import sys
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 import torch
-from tqdm import tqdm
 
 from ..errors import CheckpointError
 from .open_clip import import_open_clip
 from .tensors import sha256_of
 
-# What "openai" means for a head: open_clip's names, by the width of the features
-OPENAI_MODELS = {768: "ViT-B-16", 1024: "ViT-L-14"}
-TIMEOUT = 60  # seconds without a byte
+OPENAI_MODELS = {768: "ViT-B-16", 1024: "ViT-L-14"}  # open_clip's names, by width of the features
 
 
 def find_clip_file(source: str | Path, *, width: int) -> Path:
-    """The file that ``source`` means, downloaded into PyTorch's cache where that is needed.
+    """Return the file of ``source``, after a download into PyTorch's cache if necessary.
 
     ``source`` is a path, an address ``https://…#sha256=<64 digits>``, or "openai" for the tower
     whose features have ``width`` values: ViT-L/14 for 1024, ViT-B/16 for 768.
@@ -45,7 +41,7 @@ def _download_openai(width: int) -> Path:
     try:
         try:
             return Path(pretrained.download_pretrained(source))
-        except OSError:  # Hugging Face's copy is not there; OpenAI's own server may be
+        except OSError:  # no copy on Hugging Face; OpenAI's own server may have the file
             return Path(pretrained.download_pretrained(source, prefer_hf_hub=False))
     except (OSError, RuntimeError, HTTPException) as error:
         raise CheckpointError(
@@ -61,25 +57,18 @@ def _download(url: str) -> Path:
         )
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     target = cache / f"{checksum[:16]}-{PurePosixPath(address).name}"
-    if not (target.is_file() and sha256_of(target) == checksum):
-        try:
-            _fetch(address, checksum, target)
-        except (OSError, ValueError, HTTPException) as error:
-            raise CheckpointError(f"{address} cannot be downloaded: {_reason(error)}.") from error
+    if target.is_file() and sha256_of(target) == checksum:
+        return target
+    try:
+        urlsplit(address)  # raises ValueError, before PyTorch leaves a partial file behind
+        cache.mkdir(parents=True, exist_ok=True)
+        progress = sys.stderr.isatty()
+        torch.hub.download_url_to_file(address, str(target), checksum, progress=progress)
+    except RuntimeError as error:
+        raise CheckpointError(f"The file at {address} has another checksum.") from error
+    except (OSError, ValueError, HTTPException) as error:
+        raise CheckpointError(f"{address} cannot be downloaded: {_reason(error)}.") from error
     return target
-
-
-def _fetch(address: str, checksum: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        part = Path(folder) / target.name
-        with urlopen(address, timeout=TIMEOUT) as response, part.open("wb") as file:
-            size = int(response.headers.get("Content-Length", 0)) or None
-            with tqdm.wrapattr(response, "read", total=size, disable=None) as source:
-                shutil.copyfileobj(source, file)
-        if sha256_of(part) != checksum:
-            raise CheckpointError(f"What {address} sends has another checksum.")
-        part.replace(target)
 
 
 def _reason(error: Exception) -> object:

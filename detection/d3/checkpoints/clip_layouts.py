@@ -1,7 +1,7 @@
-"""CLIP's vision tower out of the layouts in which its weights are published.
+"""Read CLIP's vision tower from the layouts in which its weights are published.
 
-Whole models and vision towers alone, in OpenAI's names (also open_clip's) or in Hugging Face's,
-under any prefix. Whatever the file says, the tower runs with QuickGELU, as OpenAI's does.
+The layouts are whole models and vision towers alone, in OpenAI's names (also open_clip's) or in
+Hugging Face's, under any prefix. Every tower runs with QuickGELU, as OpenAI's does.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .tensors import fitting_weights
 from .tower_file import weights_digest
 
 _OPENAI_STEM, _HUGGING_FACE_STEM = "conv1.weight", "embeddings.patch_embedding.weight"
-_STEMS = (_OPENAI_STEM, _HUGGING_FACE_STEM)  # what no other entry ends with
-_IGNORED = {"proj", "embeddings.position_ids"}  # after the feature that is used; not weights
+_STEMS = (_OPENAI_STEM, _HUGGING_FACE_STEM)  # no other entry ends so
+_IGNORED = {"proj", "embeddings.position_ids"}  # applied after the features; not weights
 
 _HUGGING_FACE = {
     "class_embedding": "embeddings.class_embedding",
@@ -51,7 +51,7 @@ class ClipTower:
 
     @cached_property
     def sha256(self) -> str:
-        """What ``TowerFile.sha256`` says of the same tower."""
+        """The same as ``TowerFile.sha256`` of the tower."""
         arrays = {name: tensor.numpy() for name, tensor in self.weights.items()}
         return weights_digest(arrays).hexdigest()
 
@@ -61,7 +61,7 @@ def contains_clip(entries: dict[str, Any]) -> bool:
 
 
 def read_clip_tower(path: Path, entries: dict[str, Any]) -> ClipTower:
-    """The vision tower among the entries of the file at ``path``. Raises CheckpointError."""
+    """Read the vision tower among the entries of the file at ``path``. Raises CheckpointError."""
     stems = sorted((name for name in entries if name.endswith(_STEMS)), key=len)
     if not stems:
         raise CheckpointError(f"The file {path} holds no vision tower of CLIP.")
@@ -79,7 +79,7 @@ def read_clip_tower(path: Path, entries: dict[str, Any]) -> ClipTower:
 
 
 def expected_weights(config: ClipTowerConfig, image_size: int) -> dict[str, Tensor]:
-    """The tower's weights as meta tensors: names and shapes alone."""
+    """Return the names and shapes of the tower's weights, as meta tensors."""
     with torch.device("meta"):
         tower = VisionTransformer(
             image_size=image_size,
@@ -97,7 +97,7 @@ def _tower_weights(
     parts: Callable[[str], list[str]],
     expected: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """``found`` by the names of ``expected``, checked under the names of the file."""
+    """Rename ``found`` as in ``expected``, after a check under the names of the file."""
     names = {name: parts(name) for name in expected}
     pieces = {
         part: piece
@@ -117,7 +117,7 @@ def _openai(name: str) -> list[str]:
 
 
 def _hugging_face(name: str) -> list[str]:
-    """The entries of theirs that OpenAI's entry ``name`` consists of, in order."""
+    """Return Hugging Face's entries for OpenAI's entry ``name``, in order."""
     if block := re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", name):
         layer, rest = block.groups()
         prefix = f"encoder.layers.{layer}."
@@ -137,7 +137,7 @@ def _hugging_face_name(name: str) -> str:
 def _sizes(
     path: Path, found: dict[str, Any], prefix: str, parts: Callable[[str], list[str]]
 ) -> tuple[ClipTowerConfig, int]:
-    """The tower's sizes and the side of its images, read from shapes."""
+    """Read the tower's sizes and the side of its images from the shapes."""
     names = [*parts("conv1.weight"), *parts("positional_embedding")]
     patches, positions = (_shape(path, found, name, prefix) for name in names)
     if len(patches) != 4 or len(positions) != 2 or patches[2] != patches[3] or 0 in patches:

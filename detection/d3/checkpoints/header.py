@@ -1,4 +1,4 @@
-"""What the first bytes of a checkpoint file say, read without PyTorch and without its weights."""
+"""Read the type and the metadata of a checkpoint file, without PyTorch and without its weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files import reason
 from . import scorecard
 from .tower_file import TowerFile
 
 FORMAT = "d3-detector/1"
-MAX_PERMUTATIONS = 256  # averaging so many takes as many passes for each image
+MAX_PERMUTATIONS = 256  # each takes one more pass for each image
 _MAX_HEADER = 100 * 2**20  # bytes, the limit of the safetensors format
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before version 1.6
 
-# Every field of our metadata and its JSON types. bool is an int for Python, not for us.
+# Every field of our metadata and its JSON types. bool does not count as int.
 _FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "version": (str,),
@@ -49,9 +50,9 @@ class SafetensorsHeader:
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """What kind of checkpoint a file is, cheaply: its weights are not read.
+    """Describe a checkpoint file without reading its weights.
 
-    For our own format all of its metadata, with ``format`` "d3-detector/1"; for others only
+    For our own format return all of its metadata, with ``format`` "d3-detector/1"; for others only
     ``format``: "safetensors", "torch" or "torchscript". Raises CheckpointError.
     """
     path = Path(path)
@@ -65,15 +66,14 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def file_kind(path: Path) -> str:
-    """ "safetensors", "torch" or "torchscript", told by content. Raises CheckpointError."""
+    """Return "safetensors", "torch" or "torchscript", by content. Raises CheckpointError."""
     if path.is_dir():
         raise CheckpointError(f"The checkpoint {path} is a directory, not a file.")
     try:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CheckpointError(f"The checkpoint {path} cannot be read: {reason}.") from error
+        raise CheckpointError(f"The checkpoint {path} cannot be read: {reason(error)}.") from error
     if not start:
         raise CheckpointError(f"The checkpoint {path} is empty.")
     if start.startswith(b"PK\x03\x04"):
@@ -91,7 +91,7 @@ def _archive_kind(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except Exception as error:  # zipfile has no one error for hostile bytes
+    except Exception as error:  # zipfile has no common error for hostile bytes
         raise CheckpointError(f"The checkpoint {path} is truncated or damaged.") from error
     files = {name.partition("/")[2] for name in names}
     if "data.pkl" not in files:
@@ -100,7 +100,7 @@ def _archive_kind(path: Path) -> str:
 
 
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """Raises CheckpointError where the header is damaged or the file's length is not as it says."""
+    """Read the header. Raises CheckpointError if it is damaged or the file has another length."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(min(length, _MAX_HEADER))
@@ -119,7 +119,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 
 
 def read_metadata(path: Path, header: SafetensorsHeader) -> dict[str, Any]:
-    """Our metadata, decoded and checked. Raises CheckpointError with the first problem."""
+    """Decode and check our metadata. Raises CheckpointError with the first problem."""
     stored = dict(header.metadata)
     if (found := stored.pop("format")) != FORMAT:
         raise CheckpointError(f"The checkpoint {path} has format {found}; this is {FORMAT}.")
@@ -145,7 +145,7 @@ def _decode(path: Path, name: str, stored: dict[str, str]) -> Any:
 
 
 def value_problem(metadata: dict[str, Any]) -> str | None:
-    """What is wrong with the values themselves, as the end of a sentence."""
+    """Return the first problem of the values, as the end of a sentence, or None."""
     band = metadata["uncertain"]
     if not 1 <= metadata["permutations"] <= MAX_PERMUTATIONS:
         return f"the number of permutations must lie between 1 and {MAX_PERMUTATIONS}"

@@ -1,24 +1,17 @@
-"""Features that travel with a checkpoint: of pictures that it was trained on and validated with.
+"""Features of training and validation pictures, stored in a checkpoint.
 
-With them its head learns from a few corrections without forgetting the rest, at a site that has
-none of the pictures (Rolnick et al., "Experience Replay for Continual Learning", NeurIPS 2019).
-What is kept of a picture is what the head gets: two vectors, not the picture.
+With them the checkpoint's head learns from a few corrections without forgetting the rest, at a site
+that has none of the pictures (Rolnick et al., "Experience Replay for Continual Learning", NeurIPS
+2019). Of each picture only the input of the head is stored: two vectors, not the picture.
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from ..training.dataset import Sample
-
-TRAINING_PICTURES = 2000
-VALIDATION_PICTURES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +29,13 @@ class Features:
     sources: Tensor
 
     def of_pictures(self, logits: Tensor) -> Tensor:
-        """The mean over each picture's rows, (R,) → (N,)."""
+        """Average the logits over each picture's rows, (R,) → (N,)."""
         sums = torch.zeros(len(self.labels)).index_add_(0, self.pictures, logits)
         return sums / torch.bincount(self.pictures, minlength=len(self.labels))
 
 
 def joined(*parts: Features) -> Features:
-    """The pictures of the parts, one part after the other; no two parts share a source."""
+    """Concatenate the pictures of the parts; no two parts share a source."""
     pictures, sources = [], []
     first_picture = first_source = 0
     for part in parts:
@@ -60,15 +53,16 @@ def joined(*parts: Features) -> Features:
 
 @dataclass(frozen=True, slots=True)
 class KeptFeatures:
-    """What the head gets of some pictures, ``views`` (R, 2, C): one augmented row of each picture
-    of ``train``, all crops of those of ``val``.
+    """Inputs of the head, ``views`` (R, 2, C).
+
+    ``train`` has one augmented row of each picture, ``val`` has all crops of each picture.
     """
 
     train: Features
     val: Features
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, as a checkpoint's file holds them."""
+        """Return the tensors by their names in a checkpoint's file."""
         return {
             f"{split}.{name}": getattr(getattr(self, split), name)
             for split in SPLITS
@@ -77,8 +71,9 @@ class KeptFeatures:
 
     @classmethod
     def from_tensors(cls, found: dict[str, Any], width: int) -> KeptFeatures:
-        """Of a head that gets ``width`` channels. Raises ValueError where ``tensors`` did not make
-        ``found``.
+        """Read the result of ``tensors``, for a head of ``width`` input channels.
+
+        Raises ValueError for anything else.
         """
         if found.keys() != {f"{split}.{name}" for split in SPLITS for name in NAMES}:
             raise ValueError("The parts of kept features are not complete.")
@@ -90,20 +85,6 @@ class KeptFeatures:
 
 SPLITS = tuple(field.name for field in fields(KeptFeatures))
 NAMES = tuple(field.name for field in fields(Features))
-
-
-def spread(samples: list[Sample], count: int, *, seed: int) -> list[Sample]:
-    """At most ``count`` samples, half of each class, taken from the class's sources in turn."""
-    taken: Counter[tuple[int, str]] = Counter()
-    turns: dict[int, list[tuple[int, Sample]]] = {0: [], 1: []}
-    for sample in random.Random(seed).sample(samples, len(samples)):
-        turns[sample.label].append((taken[sample.label, sample.source], sample))
-        taken[sample.label, sample.source] += 1
-    return [
-        sample
-        for own in turns.values()
-        for _, sample in sorted(own, key=lambda each: each[0])[: count // 2]
-    ]
 
 
 def _check(features: Features, width: int) -> None:

@@ -1,4 +1,4 @@
-"""open_clip, which knows where OpenAI's weights are, imported only to download them."""
+"""Import open_clip, which knows the addresses of OpenAI's weights; only downloads need it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 
 def import_open_clip() -> ModuleType:
-    """Return open_clip, also where torchvision was built for another torch.
+    """Return open_clip, even if torchvision was built for another torch.
 
-    The index's torchvision is a CUDA build. Beside a CPU torch its compiled operators do not load,
-    and the import stops at a fake kernel for an operator that was never declared. None of them is
-    used here, so declaring the two schemas is enough. Where torchvision is sound nothing is done.
+    The compiled operators of a CUDA torchvision do not load beside a CPU torch, and its import
+    stops at a fake kernel for an operator that was never declared. Nothing here uses these
+    operators, so a declaration of the two schemas is enough. A sound torchvision is left alone.
     """
     try:
         return importlib.import_module("open_clip")
@@ -28,7 +28,7 @@ def import_open_clip() -> ModuleType:
 
 
 _HALF_IMPORTED = {"torchvision", "open_clip", "timm"}
-_declared: list[torch.library.Library] = []  # a Library undoes its definitions when collected
+_declared: list[torch.library.Library] = []  # the definitions end with their Library
 
 
 def _declare_torchvision_operators() -> None:

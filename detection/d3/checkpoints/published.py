@@ -1,8 +1,8 @@
-"""Checkpoints in the layouts of the published D³ code, told apart by their keys.
+"""Read the layouts of the published D³ code; the names of the entries decide which.
 
-A head alone (8 tensors, bare or under ``attention_head.``), which needs CLIP's weights beside it,
-or a whole model (``model.`` and ``attention_head.``), with or without DataParallel's ``module.``
-and a training checkpoint's wrapping. They carry no settings: threshold 0.5, one permutation, and
+A head alone (8 tensors, bare or under ``attention_head.``) needs CLIP's weights from another file.
+A whole model has ``model.`` and ``attention_head.``. Both may be under DataParallel's ``module.``
+and in a training checkpoint's wrapping. They have no settings: threshold 0.5, one permutation, and
 the published preprocessing.
 """
 
@@ -16,29 +16,24 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..network import (
-    ARCHITECTURES,
-    Architecture,
-    AttentionHead,
-    ClipTowerConfig,
-    untrained_weights_after_tower,
-)
-from ..preprocessing import PREPROCESSINGS, Preprocessing
+from ..network import ARCHITECTURES, Architecture, AttentionHead, ClipTowerConfig
+from ..preprocessing import Preprocessing
 from .checkpoint import Checkpoint
 from .clip_download import find_clip_file
 from .clip_layouts import ClipTower, contains_clip, read_clip_tower
 from .tensors import fitting_weights, read_entries
-from .tower_file import CLIP_VIT_B_16
 
 _PARALLEL, _HEAD = "module.", "attention_head."
 _BARE_HEAD = {"query", "key", "value", "fc"}
 
 
-def load_foreign(
+def load_published(
     path: Path, *, clip_weights: str | Path | None, trust_torchscript: bool
 ) -> Checkpoint:
-    """``clip_weights`` is not looked at where the file brings its own tower, which its head was
-    trained with. Raises CheckpointError."""
+    """Load the head at ``path`` with its own tower, or else with the tower of ``clip_weights``.
+
+    Raises CheckpointError.
+    """
     entries = read_entries(path, trust_torchscript=trust_torchscript)
     prefix, head = _split_head(entries)
     if not head:
@@ -56,11 +51,11 @@ def load_foreign(
         tower_file = find_clip_file(clip_weights, width=len(head_weights["query.weight"]))
         found = read_entries(tower_file, trust_torchscript=trust_torchscript)
         tower = read_clip_tower(tower_file, found)
-    return _checkpoint(path, head_weights, tower_file, tower)
+    return published_checkpoint(path, head_weights, tower_file, tower)
 
 
 def _split_head(entries: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What stands before the names of the head, and its entries without that."""
+    """Return the prefix of the head's names, and the head's entries without the prefix."""
     parallel = _PARALLEL if all(name.startswith(_PARALLEL) for name in entries) else ""
     prefix = parallel + _HEAD
     if not any(name.startswith(prefix) for name in entries):
@@ -82,13 +77,14 @@ def _read_head(path: Path, found: dict[str, Any], prefix: str) -> dict[str, Tens
 
 
 def _rows(tensor: Any) -> int:
-    """The first axis; 1 where there is none, so that the comparison names what is wrong."""
+    """Return the length of the first axis, or 1: then the later comparison names the problem."""
     return tensor.shape[0] if isinstance(tensor, Tensor) and tensor.ndim and len(tensor) else 1
 
 
-def _checkpoint(
+def published_checkpoint(
     path: Path, head: dict[str, Tensor], tower_file: Path, tower: ClipTower
 ) -> Checkpoint:
+    """Join a head of ``path`` and a tower of ``tower_file``. Raises CheckpointError."""
     width = len(head["query.weight"])
     if width != tower.config.width:
         raise CheckpointError(
@@ -112,43 +108,16 @@ def _checkpoint(
 
 
 def _name(config: ClipTowerConfig) -> str:
-    if name := _published_name(config):
+    if name := published_name(config):
         return f"d3-clip-{name}"
     return f"d3-clip-w{config.width}-l{config.layers}"
 
 
-def _published_name(config: ClipTowerConfig) -> str | None:
+def published_name(config: ClipTowerConfig) -> str | None:
+    """Return the architecture's name in ``ARCHITECTURES``, if it is one of them."""
     towers = {
         name: replace(each.tower, reads=(), features=0)
         for name, each in ARCHITECTURES.items()
         if isinstance(each.tower, ClipTowerConfig)
     }
     return next((name for name, tower in towers.items() if tower == config), None)
-
-
-def untrained_head(
-    clip_weights: str | Path, *, architecture: str, seed: int, trust_torchscript: bool = False
-) -> Checkpoint:
-    """A checkpoint to train from: CLIP's tower and a random head. Raises CheckpointError.
-
-    ``architecture`` is one of ``ARCHITECTURES``; a tower of another one is refused. The tower that
-    ``fetch_clip`` stores stays in its file, whatever layout it is given in.
-    """
-    wanted = ARCHITECTURES[architecture]
-    file = find_clip_file(clip_weights, width=wanted.tower.width)
-    tower = read_clip_tower(file, read_entries(file, trust_torchscript=trust_torchscript))
-    if (found := _published_name(tower.config)) not in (architecture, None):
-        raise CheckpointError(f"The vision tower in {file} is {found}, not {architecture}.")
-    torch.manual_seed(seed)
-    start = _checkpoint(file, AttentionHead(tower.config.width).state_dict(), file, tower)
-    if found is None or tower.image_size != wanted.image_size:
-        return start
-    torch.manual_seed(seed)
-    return replace(
-        start,
-        architecture=wanted,
-        preprocessing=PREPROCESSINGS[architecture],
-        weights={f"tower.{name}": tensor for name, tensor in tower.weights.items()}
-        | untrained_weights_after_tower(wanted),
-        tower_file=CLIP_VIT_B_16 if tower.sha256 == CLIP_VIT_B_16.sha256 else None,
-    )

@@ -1,6 +1,6 @@
-"""What the scores of a checkpoint turned out to mean on a test split that was measured with it.
+"""The meaning of a checkpoint's scores, as measured on a test split.
 
-A checkpoint keeps it as ``metrics["test"]``. Read without PyTorch and NumPy.
+A checkpoint stores it as ``metrics["test"]``. The module needs neither PyTorch nor NumPy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ NAME = "test"  # among a checkpoint's metrics
 
 
 class ScoreBin(NamedTuple):
-    """How many real and how many fake pictures had a fake score above ``low``, up to ``high``."""
+    """The numbers of real and of fake pictures with a fake score above ``low``, up to ``high``."""
 
     low: float
     high: float
@@ -39,7 +39,7 @@ class Scorecard:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scorecard:
-        """Read what ``dataclasses.asdict`` gave and JSON kept.
+        """Read the result of ``dataclasses.asdict``, also after a round trip through JSON.
 
         Raises ValueError, TypeError or LookupError for anything else.
         """
@@ -51,10 +51,10 @@ class Scorecard:
         return scorecard
 
     def meaning(self, score: float) -> str:
-        """What a fake ``score`` (0..1) meant in the test, as a sentence.
+        """Return the meaning of a fake ``score`` (0..1) in the test, as a sentence.
 
-        Both classes count as if there had been as many pictures of each. One more picture of each
-        in every bin keeps a bin without mistakes from promising that there are none.
+        The two classes are weighted equally. Each bin counts one more picture of each class, so
+        that a bin without mistakes does not promise that there are none.
         """
         own = next(each for each in self.bins if score <= each.high)
         real = (own.real + 1) / sum(each.real for each in self.bins)

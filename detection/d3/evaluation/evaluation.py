@@ -1,4 +1,4 @@
-"""A detector's scores on labelled images, as they are and after each perturbation."""
+"""Evaluate a detector on labelled images, unchanged and after each perturbation."""
 
 from __future__ import annotations
 
@@ -12,30 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..errors import D3Error, ImageError
-from ..images.decoding import decode_image
-from ..runtime.ahead import in_groups, run_ahead
-from ..training.dataset import Sample
-from .metrics import DRAWS, Measurement, measure
-from .perturbation import Perturbation
+from ..dataset import Sample
+from ..errors import EvaluationError, ImageError
+from ..images import decode_image
+from ..prefetching import in_groups, run_ahead
+from .metrics import Measurement, measure
+from .perturbations import Perturbation
 
 if TYPE_CHECKING:
     from ..detector import Detector, DetectorInfo
 
 CLEAN = "clean"
-BATCH_SIZE = 16  # images that the detector sees at once
+BATCH_SIZE = 16  # images in one call of the detector
 WORKERS = 2  # threads that decode and perturb beside inference
-
-
-class EvaluationError(D3Error):
-    """There is nothing to measure."""
-
-    code = "nothing_to_evaluate"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A sample that could not be turned into pixels, and why."""
+    """A sample that could not be turned into pixels, and the reason."""
 
     sample: Sample
     reason: str
@@ -43,7 +37,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The fake ``scores`` of the N samples under one perturbation, and what they are worth."""
+    """The fake ``scores`` of the N samples under one perturbation, and their metrics."""
 
     name: str
     scores: np.ndarray  # (N,) float64
@@ -52,7 +46,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The first condition is the images as they are; all conditions have the same samples."""
+    """The first condition is the unchanged images; all conditions have the same samples."""
 
     detector: DetectorInfo
     samples: tuple[Sample, ...]
@@ -75,7 +69,7 @@ class Evaluation:
 
 
 def source_name(sample: Sample) -> str:
-    """What to call the sample's source, also in a data set without sources."""
+    """Return the name of the sample's source, also in a data set without sources."""
     return sample.source or "all"
 
 
@@ -85,21 +79,20 @@ def evaluate(
     samples: Iterable[Sample],
     perturbations: Sequence[Perturbation] = (),
     batch_size: int = BATCH_SIZE,
-    draws: int = DRAWS,
 ) -> Evaluation:
     """Score every sample under every condition, and measure the scores.
 
-    Each file is decoded once, in other threads, a little ahead of the detector. A sample that
-    cannot be read, or perturbed, is listed as unreadable and counts nowhere. Raises
-    EvaluationError when no sample is left.
+    Other threads decode each file once, a little ahead of the detector. A sample that cannot be
+    read, or perturbed, is listed as unreadable and in no metric. Raises EvaluationError when no
+    sample is left.
     """
     readable: list[Sample] = []
     unreadable: list[Unreadable] = []
     scores: list[float] = []
     names = [CLEAN, *(perturbation.name for perturbation in perturbations)]
     with closing(_read_ahead(samples, perturbations, batch_size)) as readings:
-        views = _readable_views(readings, readable, unreadable)
-        for group in in_groups(views, batch_size):
+        images = _readable_images(readings, readable, unreadable)
+        for group in in_groups(images, batch_size):
             scores.extend(verdict.fake_score for verdict in detector.detect(group))
     if not readable:
         raise EvaluationError(f"None of the {len(unreadable)} images could be read.")
@@ -110,7 +103,7 @@ def evaluate(
         samples=tuple(readable),
         unreadable=tuple(unreadable),
         conditions=tuple(
-            Condition(name, own, _measure(own, readable, detector.info, draws))
+            Condition(name, own, _measure(own, readable, detector.info))
             for name, own in zip(names, by_condition, strict=True)
         ),
     )
@@ -118,17 +111,17 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A sample as it is and after each perturbation, or the error that prevented it."""
+    """A sample's images under all conditions, or the error that prevented them."""
 
     sample: Sample
-    views: tuple[Image.Image, ...] = ()
+    images: tuple[Image.Image, ...] = ()
     error: ImageError | None = None
 
 
 def _read_ahead(
     samples: Iterable[Sample], perturbations: Sequence[Perturbation], batch_size: int
 ) -> Iterator[_Reading]:
-    """Readings in the order of the samples, of about ``batch_size`` views at a time."""
+    """Yield readings in the order of the samples, about ``batch_size`` images ahead."""
     ahead = max(WORKERS, batch_size // (1 + len(perturbations)))
     step = partial(_read, perturbations)
     with (
@@ -146,26 +139,23 @@ def _read(perturbations: Sequence[Perturbation], sample: Sample) -> _Reading:
         return _Reading(sample, error=error)
 
 
-def _readable_views(
+def _readable_images(
     readings: Iterable[_Reading], readable: list[Sample], unreadable: list[Unreadable]
 ) -> Iterator[Image.Image]:
-    """The views of all readings, one after the other; each sample is entered into its list."""
+    """Yield the images of all readings, and append each sample to one of the two lists."""
     for reading in readings:
         if reading.error is None:
             readable.append(reading.sample)
-            yield from reading.views
+            yield from reading.images
         else:
             unreadable.append(Unreadable(reading.sample, str(reading.error)))
 
 
-def _measure(
-    scores: np.ndarray, samples: Sequence[Sample], detector: DetectorInfo, draws: int
-) -> Measurement:
+def _measure(scores: np.ndarray, samples: Sequence[Sample], detector: DetectorInfo) -> Measurement:
     return measure(
         scores=scores,
         labels=[sample.label for sample in samples],
         sources=[source_name(sample) for sample in samples],
         threshold=detector.threshold,
         uncertain=detector.uncertain,
-        draws=draws,
     )

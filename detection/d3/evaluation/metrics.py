@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 
-from ..training.dataset import FAKE, REAL
+from ..dataset import FAKE, REAL
 
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles

@@ -1,7 +1,7 @@
-"""The plots of an evaluation, as SVG that takes its ink from the page around it.
+"""The plots of an evaluation, as SVG in the text colour of the surrounding page.
 
-Curves differ by colour and by dash; the colours (after Okabe and Ito) can be told apart with every
-kind of colour vision, and stand out on light and on dark pages alike.
+Curves differ by colour and by dash. The colours (after Okabe and Ito) are distinct for every kind
+of colour vision, and visible on light and on dark pages.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from sklearn.metrics import roc_curve
 
-from ..training.dataset import FAKE, REAL
+from ..dataset import FAKE, REAL
 from .evaluation import Condition, Evaluation
 from .metrics import Estimate, SourceMetrics, reliability_bins
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6BB1", "#808080")
 DASHES = ("-", "--", "-.", ":")
 MAX_CURVES = 12
-INK = "#010203"  # a colour that nothing else has, to be replaced by the page's own
+INK = "#010203"  # nothing else has this colour; the page's own replaces it
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "d3",
@@ -51,7 +51,7 @@ SIZE = (5.6, 4.2)  # inches
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A plot as an SVG element, with its title and what it shows in words."""
+    """A plot as an SVG element, with its title and its content in words."""
 
     title: str
     description: str
@@ -59,7 +59,7 @@ class Figure:
 
 
 def draw_figures(evaluation: Evaluation) -> list[Figure]:
-    """Those that the evaluation has the data for."""
+    """Draw the figures for which the evaluation has data."""
     with mpl.rc_context(STYLE):
         figures = [_scores(evaluation), _reliability(evaluation)]
         if evaluation.clean.measurement.pooled.metrics.auc:
@@ -136,14 +136,14 @@ _FAKE = (COLOURS[1], "///")
 
 
 def _drawn(condition: Condition) -> list[SourceMetrics]:
-    """The sources that have an AUC, or all images as one where these are too many to tell apart."""
+    """Return the sources that have an AUC, or all images as one source if these are too many."""
     measurement = condition.measurement
     sources = [each for each in measurement.sources if each.metrics.auc]
     return sources if 0 < len(sources) <= MAX_CURVES else [measurement.pooled]
 
 
 def _compared(evaluation: Evaluation, source: SourceMetrics) -> np.ndarray:
-    """(N,) whether an image counts in the source's AUC."""
+    """Return (N,) whether an image counts in the source's AUC."""
     if source == evaluation.clean.measurement.pooled:
         return np.ones(len(evaluation.samples), bool)
     own = evaluation.sources == source.source
@@ -160,7 +160,7 @@ def _plot_with_intervals(axes: Axes, places: np.ndarray, estimates: list[Estimat
 
 
 def _lines() -> Iterator[tuple[str, str]]:
-    """Colours with dashes, all different for the first ``MAX_CURVES``."""
+    """Yield colours with dashes, all different for the first ``MAX_CURVES``."""
     return zip(cycle(COLOURS), cycle(DASHES), strict=False)
 
 
@@ -173,7 +173,7 @@ def _axes(x_label: str, y_label: str) -> tuple[Canvas, Axes]:
 
 
 def _svg(canvas: Canvas) -> str:
-    """The element alone: no prologue, and no group ids, which other figures would repeat."""
+    """Return the SVG element without prologue and group ids; ids must be unique on a page."""
     canvas.legend(loc="outside lower center", ncols=2)
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -1,4 +1,4 @@
-"""From an evaluation to the scorecard of the checkpoint that was evaluated."""
+"""Record an evaluation as the scorecard of its checkpoint."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checkpoints.checkpoint import record
-from ..checkpoints.header import FORMAT, describe
-from ..checkpoints.scorecard import ScoreBin, Scorecard
-from ..errors import CheckpointError
-from ..training.dataset import FAKE, REAL, Sample
-from .evaluation import Evaluation, EvaluationError
+from ..checkpoints import FORMAT, ScoreBin, Scorecard, describe, record
+from ..dataset import FAKE, REAL, Sample
+from ..errors import CheckpointError, EvaluationError
+from .evaluation import Evaluation
 from .metrics import Estimate
 
 MIN_PICTURES = 30  # of each class, and of each bin of scores
@@ -21,20 +19,20 @@ MAX_BINS = 20
 
 
 def check_recordable(path: Path, version: str, samples: Sequence[Sample]) -> None:
-    """Raise where a measurement of ``samples`` cannot be stored in the checkpoint at ``path``.
+    """Raise if a measurement of ``samples`` cannot be stored in the checkpoint at ``path``.
 
-    ``version`` is that of the detector that judges them. Raises CheckpointError, EvaluationError.
+    ``version`` is that of the detector that was measured. Raises CheckpointError, EvaluationError.
     """
     described = describe(path)
     if described["format"] != FORMAT:
         raise CheckpointError(
-            f"The checkpoint {path} has a published layout; manage.py import_checkpoint makes a "
-            "file of it that can hold a measurement."
+            f"The checkpoint {path} has a published layout; manage.py import_checkpoint converts "
+            "it to a file that can store a measurement."
         )
     if described["version"] != version:
         raise CheckpointError(
-            f"The checkpoint {path} runs on another CLIP tower than its own (CLIP_WEIGHTS); a "
-            "measurement of that is not stored."
+            f"The checkpoint {path} runs on another CLIP tower than its own (CLIP_WEIGHTS); its "
+            "measurement cannot be stored."
         )
     counts = [sum(sample.label == label for sample in samples) for label in (REAL, FAKE)]
     if min(counts) < MIN_PICTURES:
@@ -45,7 +43,7 @@ def check_recordable(path: Path, version: str, samples: Sequence[Sample]) -> Non
 
 
 def record_evaluation(evaluation: Evaluation, *, dataset: str, split: str, path: Path) -> None:
-    """Store the measurement of the images as they are in the checkpoint at ``path``.
+    """Store the measurement of the unchanged images in the checkpoint at ``path``.
 
     Raises CheckpointError, EvaluationError.
     """
@@ -64,9 +62,9 @@ def record_evaluation(evaluation: Evaluation, *, dataset: str, split: str, path:
 
 
 def score_bins(scores: np.ndarray, labels: np.ndarray) -> tuple[ScoreBin, ...]:
-    """Divide 0..1 into bins with about as many of the scores (N,) in each, at least 30.
+    """Divide 0..1 into bins with about equal numbers of the scores (N,), at least 30 in each.
 
-    A bin with a smaller share of fakes than the one below it is joined with that, so that the share
+    A bin with a smaller share of fakes than the bin below is joined with it, so that the share
     rises with the score, as in isotonic regression.
     """
     order = np.argsort(scores, kind="stable")
@@ -83,7 +81,7 @@ def score_bins(scores: np.ndarray, labels: np.ndarray) -> tuple[ScoreBin, ...]:
 
 
 def _bin_ends(scores: np.ndarray) -> list[int]:
-    """Where the bins of the sorted scores end; equal scores share one."""
+    """Return the ends of the bins of the sorted scores; equal scores share a bin."""
     size, start, ends = max(MIN_PICTURES, len(scores) // MAX_BINS), 0, []
     for end in np.flatnonzero(np.diff(scores)) + 1:
         if min(end - start, len(scores) - end) >= size:

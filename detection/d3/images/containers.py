@@ -1,9 +1,9 @@
-"""What the bytes of an image file say before any pixel is decoded: its type, and its wholeness.
+"""Image containers: the type of a file and its completeness, before any pixel is decoded.
 
-Decoders fill what is missing with grey and say nothing (libjpeg), or stop caring once they have
-their last row (PNG, GIF). A detector must not judge invented pixels, so the end of every file is
-looked for here. On purpose this is strict: a JPEG, PNG or GIF that lost nothing but its end marker
-is refused too, because the marker is the only proof that no rows are missing.
+Decoders silently fill missing rows with grey (libjpeg) or ignore everything after the last row
+(PNG, GIF). A detector must not judge invented pixels, so every file is searched for its end. The
+search is strict on purpose: a JPEG, PNG or GIF that lost nothing but its end marker is refused too,
+because the marker is the only proof that no rows are missing.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _BRANDS = dict.fromkeys((b"avif", b"avis"), "AVIF") | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"
 )
 
-# What other programs would run or unpack. Long enough that pixels hardly hold them by chance.
+# Other programs would run or unpack these. They are long enough to be rare among pixels.
 _MARKUP = re.compile(rb"<(?:(?:script|html|iframe)[\s>/]|!doctype\s+html|\?php\s)", re.IGNORECASE)
 _PDF = b"%PDF-"
-_PDF_REACH = 1024  # readers look for the header of a PDF up to here
+_PDF_REACH = 1024  # bytes in which readers look for the header of a PDF
 _ARCHIVES = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 
 # A marker with its fill bytes; FF00 and the restart markers belong to the compressed data.
@@ -47,7 +47,7 @@ _JPEG_MAX_SCANS = 200
 
 
 def image_format(data: bytes) -> str:
-    """One of ``FORMAT_NAMES``, told by content alone; raises ``UnsupportedImageError``."""
+    """Return one of ``FORMAT_NAMES``, by content alone. Raises UnsupportedImageError."""
     for signature, name in _SIGNATURES.items():
         if data.startswith(signature) and (name != "BMP" or _is_bmp(data)):
             return name
@@ -62,9 +62,9 @@ def image_format(data: bytes) -> str:
 
 
 def check_single(data: bytes) -> None:
-    """Raise ``PolyglotImageError`` where another program would take the file for its own.
+    """Raise PolyglotImageError if another program would run or unpack the file.
 
-    A picture's trailer is no offence: phones append films and depth maps to photographs.
+    A picture may have a trailer: phones append films and depth maps to photographs.
     """
     if _MARKUP.search(data):
         raise _polyglot("a web page or a script")
@@ -79,7 +79,7 @@ def _polyglot(what: str) -> PolyglotImageError:
 
 
 def _is_zip(data: bytes) -> bool:
-    """Archives are read from their end, so that anything may stand before them.
+    """Return whether the file ends as a ZIP archive; any bytes may precede an archive.
 
     The end record (APPNOTE.TXT 4.3.16) must reach to the last byte and lie behind its directory.
     """
@@ -93,16 +93,15 @@ def _is_zip(data: bytes) -> bool:
 
 
 def check_whole(data: bytes, name: str) -> None:
-    """Raise ``TruncatedImageError`` where the file ends before its own structure says it does.
+    """Raise TruncatedImageError if the file ends before its own structure does.
 
-    BMP has no reliable end; its decoder counts the rows itself. Of a TIFF only the first page,
-    the one that is read, must be there. A PNG's checksums are verified on the way, and a failed
-    one is an ``ImageError``.
+    BMP has no reliable end; its decoder counts the rows itself. Of a TIFF only the first page is
+    decoded, so only that is checked. Raises ImageError for a wrong checksum in a PNG.
     """
     check = _CHECKS.get(name)
     try:
         whole = check is None or check(data)
-    except (IndexError, OverflowError, struct.error):  # it points behind the last byte
+    except (IndexError, OverflowError, struct.error):  # an offset lies behind the last byte
         whole = False
     if not whole:
         raise truncated(name)
@@ -117,7 +116,7 @@ def damaged(name: str) -> ImageError:
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a WebP; its decoder would allocate the canvas before telling them."""
+    """Return width and height of a WebP; its decoder allocates the canvas before it knows them."""
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
         return None
@@ -135,19 +134,19 @@ def _u24(data: bytes, position: int) -> int:
 
 
 def _is_bmp(data: bytes) -> bool:
-    """Two letters are a weak signature: texts begin with BM too."""
+    """Check the header's size too: two letters are a weak signature, and texts begin with BM."""
     return len(data) >= 18 and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
 
 
 def _branded_format(data: bytes) -> str | None:
-    """The first brand that we know, major brand first: a ``mif1`` file may hold either codec."""
+    """Return the first known brand's format, major brand first: ``mif1`` holds either codec."""
     end = min(int.from_bytes(data[:4], "big"), 512)
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
     return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
 
 
 def _jpeg_markers(data: bytes) -> Iterator[int]:
-    """Marker codes up to the end marker; a thumbnail inside a segment is stepped over."""
+    """Yield marker codes up to the end marker; skip thumbnails inside segments."""
     position = 2
     while match := _JPEG_MARKER.search(data, position):
         code = match[1][0]
@@ -193,7 +192,7 @@ def _gif_is_whole(data: bytes) -> bool:
         elif block == 0x2C:  # frame: descriptor, colour table, code size, compressed pixels
             table = _gif_table_bytes(data[position + 9])
             position = _after_gif_blocks(data, position + 11 + table)
-        else:  # padding, which decoders step over
+        else:  # padding, which decoders skip
             position += 1
     return True
 
@@ -214,7 +213,7 @@ def _webp_is_whole(data: bytes) -> bool:
 
 
 def _boxes_are_whole(data: bytes) -> bool:
-    """Top-level boxes of AVIF and HEIC; anything that is no box is somebody's appended trailer."""
+    """Follow the top-level boxes of AVIF and HEIC; anything but a box is an appended trailer."""
     position = 0
     while position < len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -227,7 +226,7 @@ def _boxes_are_whole(data: bytes) -> bool:
 
 
 def _tiff_is_whole(data: bytes) -> bool:
-    """The directory of the first page; its strips are checked where its tags are parsed."""
+    """Check the directory of the first page; ``decoding`` checks its strips."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)

@@ -1,7 +1,7 @@
-"""From bytes, a path or a PIL image to upright 8-bit RGB pixels, or a typed refusal.
+"""Decode bytes, a file or a PIL image to upright 8-bit RGB pixels, or raise an ImageError.
 
 Colour profiles are ignored on purpose: detectors are trained on stored values, and a conversion
-would resample exactly the traces they look for. Transparency is composited on white.
+would blur the traces that a detector looks for. Transparency is composited on white.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from ..errors import D3Error, EmptyImageError, ImageError, ImageTooLargeError, TooManyPixelsError
+from ..files import reason
 from .containers import check_single, check_whole, damaged, image_format, truncated, webp_size
 
-# The classes are opened directly: Image.open would consult whatever else the process registered.
+# Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -50,7 +51,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow leaves the transparent value of a PNG in the file's depth, and scales the pixels to 8 bits.
+# Pillow scales the pixels of a PNG to 8 bits, but not its transparent value.
 _PNG_KEY_TO_8_BIT = {
     "L;2": lambda grey: grey * 85,
     "L;4": lambda grey: grey * 17,
@@ -63,12 +64,12 @@ _TIFF_PIECES = (
 )
 
 _WHITE_16_BIT = 65535
-MAX_CLAIM = 100  # characters of what the metadata say
+MAX_CLAIM = 100  # characters of camera and of software
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before decoding: more bytes or more pixels (width × height) than these."""
+    """The most bytes and the most pixels (width × height) of an image that is decoded."""
 
     max_bytes: int = 25 * 2**20
     max_pixels: int = 50_000_000
@@ -79,9 +80,12 @@ DEFAULT_LIMITS = ImageLimits()
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """Upright RGB ``pixels`` and facts of the file: ``width`` and ``height`` are the upright ones,
-    ``size_bytes`` and ``sha256`` (hex) those of the original bytes. ``camera`` and ``software`` are
-    what the metadata claim, at most 100 characters, or empty."""
+    """Upright RGB ``pixels`` and facts of the file.
+
+    ``width`` and ``height`` are those of ``pixels``, ``size_bytes`` and ``sha256`` (hex) those of
+    the original bytes. ``camera`` and ``software`` are claims of the metadata, at most 100
+    characters each, or empty.
+    """
 
     pixels: Image.Image
     format: str
@@ -96,9 +100,9 @@ class DecodedImage:
 def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> DecodedImage:
     """Decode the bytes, or the file at the path; of several frames or pages, the first.
 
-    Raises ``EmptyImageError``, ``ImageTooLargeError``, ``UnsupportedImageError``,
-    ``PolyglotImageError``, ``TooManyPixelsError``, ``TruncatedImageError``, or ``ImageError`` for
-    damaged data and for a file that cannot be opened.
+    Raises EmptyImageError, ImageTooLargeError, UnsupportedImageError, PolyglotImageError,
+    TooManyPixelsError, TruncatedImageError, or ImageError for damaged data and for a file that
+    cannot be opened.
     """
     data = _read(source, limits.max_bytes)
     name = image_format(data)
@@ -116,11 +120,13 @@ def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMIT
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A new 8-bit RGB image: turned upright by its EXIF or XMP orientation, transparency on white,
-    16-bit grey scaled to 8. Without metadata, so that nothing can turn it a second time.
+    """Return a new 8-bit RGB image, turned upright by the image's EXIF or XMP orientation.
 
-    Raises ``ImageError`` where the pixels of a lazily opened image cannot be read, or where its
-    samples have no fixed white (32-bit integers, floats outside 0..1).
+    Transparency is composited on white, 16-bit grey is scaled to 8. The new image has no metadata,
+    so that nothing can turn it a second time.
+
+    Raises ImageError if the pixels of a lazily opened image cannot be read, or if its samples have
+    no fixed white (32-bit integers, floats outside 0..1).
     """
     if 0 in image.size:
         raise ImageError("The image has no pixels.")
@@ -140,7 +146,7 @@ def _read(source: bytes | str | Path, max_bytes: int) -> bytes:
 
 
 def check_size(size: int, max_bytes: int) -> None:
-    """Raises ``EmptyImageError`` or ``ImageTooLargeError``."""
+    """Raise EmptyImageError or ImageTooLargeError unless ``size`` is 1 to ``max_bytes`` bytes."""
     if not size:
         raise EmptyImageError("The file is empty.")
     if size > max_bytes:
@@ -156,8 +162,7 @@ def _read_file(path: Path, max_bytes: int) -> bytes:
         with path.open("rb") as file:
             return file.read(max_bytes + 1)  # the file may have grown since
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "the path is not valid"
-        raise ImageError(f"The file {path.name!r} cannot be read: {reason.lower()}.") from error
+        raise ImageError(f"The file {path.name!r} cannot be read: {reason(error)}.") from error
 
 
 def _too_large(max_bytes: int) -> ImageTooLargeError:
@@ -166,7 +171,7 @@ def _too_large(max_bytes: int) -> ImageTooLargeError:
 
 
 def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[str, str]]:
-    """Upright RGB pixels, and what the metadata claim."""
+    """Return upright RGB pixels, and the claims of the metadata."""
     with _refusals(name, data):
         if name == "WEBP" and (size := webp_size(data)):
             _check_pixels(size, max_pixels)
@@ -175,7 +180,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[
         check_whole(data, name)
         _prepare(image, len(data))
         pixels = upright_rgb(image)
-        _check_pixels(pixels.size, max_pixels)  # a HEIC may turn out other than it announced
+        _check_pixels(pixels.size, max_pixels)  # a HEIC may differ from its announced size
         return pixels, _claims(image)
 
 
@@ -189,8 +194,8 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 @contextmanager
 def _refusals(name: str, data: bytes | None = None) -> Iterator[None]:
-    """Whatever a decoder raises on hostile bytes leaves as one of our errors."""
-    # Process-wide in Pillow: any library may have switched it on, and guessed pixels are no pixels.
+    """Turn every exception of a decoder into an ImageError: hostile bytes raise all kinds."""
+    # The flag is process-wide: another library may have set it, and Pillow would invent pixels.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         yield
@@ -209,7 +214,7 @@ def _refusals(name: str, data: bytes | None = None) -> Iterator[None]:
 
 
 def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
-    """Corrections that are possible only between the header and the pixels."""
+    """Make corrections that are possible only between the header and the pixels."""
     if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
         to_8_bit = _PNG_KEY_TO_8_BIT.get(image.tile[0].args)
         if to_8_bit:
@@ -223,7 +228,7 @@ def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
 
 
 def _check_strips(image: TiffImageFile, size_bytes: int) -> None:
-    """Fax and JPEG decoders inside a TIFF fill a cut strip without a word."""
+    """Refuse a cut strip: fax and JPEG decoders inside a TIFF fill it silently."""
     for offset_tag, count_tag in _TIFF_PIECES:
         offsets, counts = (image.tag_v2.get(tag, ()) for tag in (offset_tag, count_tag))
         if any(start + count > size_bytes for start, count in zip(offsets, counts, strict=False)):
@@ -231,7 +236,7 @@ def _check_strips(image: TiffImageFile, size_bytes: int) -> None:
 
 
 def _claims(image: Image.Image) -> dict[str, str]:
-    """Camera and software by EXIF, or the software that a PNG names; both are easily forged."""
+    """Return camera and software of EXIF, or the software of a PNG; both are easily forged."""
     try:
         exif = image.getexif()
         make, model = _plain(exif.get(Base.Make)), _plain(exif.get(Base.Model))
@@ -243,7 +248,7 @@ def _claims(image: Image.Image) -> dict[str, str]:
 
 
 def _plain(text: object) -> str:
-    """Printable characters only; cameras pad their names with zeros and spaces."""
+    """Keep printable characters only; cameras pad their names with zeros and spaces."""
     printable = (c if c.isprintable() else " " for c in text) if isinstance(text, str) else ()
     return " ".join("".join(printable).split())
 
@@ -251,7 +256,7 @@ def _plain(text: object) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(Base.Orientation, 1)
-    except Exception:  # damaged metadata say nothing about the pixels
+    except Exception:  # damaged metadata do not matter to the pixels
         return 1
 
 
@@ -278,7 +283,7 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_in_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits (modes I;16, I;16B, I) or floats in 0..1 (mode F), scaled, never clipped."""
+    """Scale grey of 16 bits (modes I;16, I;16B, I) or floats in 0..1 (mode F); never clip."""
     samples = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
@@ -290,7 +295,7 @@ def _grey_in_8_bits(image: Image.Image) -> Image.Image:
     if not (samples.min() >= 0 and samples.max() <= white):  # also false for NaN
         raise ImageError(
             "The image has samples outside the range of 16-bit integers or of floats from 0 to 1, "
-            "so its brightness cannot be told."
+            "so its brightness is undefined."
         )
     grey = np.rint(np.multiply(samples, 255 / white, dtype=np.float32)).astype(np.uint8)
     if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero

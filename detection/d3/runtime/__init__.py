@@ -1,0 +1,31 @@
+"""How a network runs on this machine: precision, memory, threads, and towers for inference."""
+
+from .fast_towers import QUICK_GELU, FastClipTower, inference_tower
+from .memory import INFERENCE, TRAINING, keep_freed_memory
+from .precision import (
+    DTYPES,
+    MAX_SCORE_DIFFERENCE,
+    check_precision,
+    cpu_has_bf16,
+    fastest_precision,
+    training_autocast,
+    trial_pictures,
+)
+from .threads import one_core_threads
+
+__all__ = [
+    "DTYPES",
+    "INFERENCE",
+    "MAX_SCORE_DIFFERENCE",
+    "QUICK_GELU",
+    "TRAINING",
+    "FastClipTower",
+    "check_precision",
+    "cpu_has_bf16",
+    "fastest_precision",
+    "inference_tower",
+    "keep_freed_memory",
+    "one_core_threads",
+    "training_autocast",
+    "trial_pictures",
+]

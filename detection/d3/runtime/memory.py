@@ -1,4 +1,4 @@
-"""What glibc does with freed memory. Elsewhere there is nothing to be done, and nothing happens."""
+"""Tell glibc to reuse freed memory. With another C library the functions do nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TRAINING = {_M_MMAP_THRESHOLD: 2**31 - 1, _M_TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep_freed_memory(limits: dict[int, int]) -> None:
-    """Have glibc keep blocks for the next pass instead of giving each back to the system.
+    """Make glibc keep freed blocks for the next pass instead of releasing each to the system.
 
-    On a CPU much of the time goes into page faults otherwise. For INFERENCE, pictures larger than
-    32 MiB are still given back, and so is what is free beyond 256 MiB.
+    On a CPU, page faults otherwise take much of the time. INFERENCE still releases pictures larger
+    than 32 MiB, and free memory beyond 256 MiB.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

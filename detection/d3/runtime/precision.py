@@ -1,4 +1,4 @@
-"""Which precision a detector runs in: the fastest that gives the scores of fp32 here."""
+"""Choose a detector's precision: the fastest with nearly the scores of fp32."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ TRIALS = 3  # pictures
 
 
 def check_precision(name: str) -> None:
-    """Raises D3Error for a precision that there is not."""
+    """Raise D3Error for an unknown precision."""
     if name != "auto" and name not in DTYPES:
         raise D3Error(f"The precision must be auto, fp32, fp16 or bf16, not {name!r}.")
 
 
 def fastest_precision(device: torch.device) -> str:
-    """By what the hardware can, not by a race, which another process could decide.
+    """Return the fastest precision by the hardware's abilities, "fp16", "bf16" or "fp32".
 
-    fp16 keeps more digits than bf16 and is as fast on a GPU; a CPU multiplies in bf16 or in fp32.
+    A race could depend on other processes. fp16 keeps more digits than bf16 and is as fast on a
+    GPU; a CPU multiplies in bf16 or in fp32.
     """
     if device.type == "cuda":  # from compute capability 7.0 on, with tensor cores
         return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
@@ -30,9 +31,9 @@ def fastest_precision(device: torch.device) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether matrix products in bf16 are in the CPU; emulated, they take far longer than in fp32.
+    """Return whether the CPU has matrix products in bf16; emulation is far slower than fp32.
 
-    PyTorch knows what the CPU can, oneDNN what it may use of that (``ONEDNN_MAX_CPU_ISA``).
+    PyTorch knows the CPU's abilities, oneDNN which of them it may use (``ONEDNN_MAX_CPU_ISA``).
     """
     abilities = torch.cpu.get_capabilities()
     listed = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
@@ -47,7 +48,7 @@ def training_autocast(device: torch.device) -> torch.autocast:
 
 
 def trial_pictures(size: int) -> list[Image.Image]:
-    """Pictures to compare precisions on, the same ones each time: soft shapes under some noise."""
+    """Return the same few pictures each time, soft shapes under noise, to compare precisions."""
     random = np.random.default_rng(0)
     return [_trial_picture(size, random, grain=4 * number) for number in range(1, TRIALS + 1)]
 

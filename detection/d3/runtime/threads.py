@@ -1,4 +1,4 @@
-"""Threads that compute on one core each, for passes that are too small to share out among cores."""
+"""Threads that compute on one core each, for passes that are too small to split among cores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def one_core_threads() -> ThreadPoolExecutor:
-    """As many as PyTorch uses cores. None is started before it is needed."""
+    """Return a pool of as many threads as PyTorch uses cores; it starts them on demand."""
     return ThreadPoolExecutor(torch.get_num_threads(), "inference", _compute_on_one_core)
 
 
@@ -17,7 +17,10 @@ _changing = Lock()
 
 
 def _compute_on_one_core() -> None:
-    """PyTorch keeps a number for each thread that has computed, and one for those to come."""
+    """Limit this thread to one core.
+
+    PyTorch also stores the new number for later threads, so another thread restores the old one.
+    """
     with _changing:
         cores = torch.get_num_threads()
         torch.set_num_threads(1)

@@ -1,10 +1,10 @@
-"""What training does to a picture before the network sees it.
+"""Three augmentations of training pictures.
 
-Three recipes. ``clip_augmentation`` is the published one for a CLIP tower that sees whole pictures:
-resize to 256, random 224 crop, flip, blur, JPEG. ``web_augmentation`` is for one that sees crops at
-native resolution: what happens to pictures on their way through the web. ``residual_augmentation``
-is for small towers: they learn traces at one scale by heart from few pictures, so pictures are also
-rescaled, and blur and JPEG stay in a range that leaves traces to learn.
+``clip_augmentation`` is the published one for a CLIP tower that sees whole pictures: resize to 256,
+random 224 crop, flip, blur, JPEG. ``web_augmentation`` is for a CLIP tower that sees crops at
+native resolution: it degrades pictures as the web does. ``residual_augmentation`` is for small
+towers: they overfit to traces at one scale of few pictures, so it also rescales, and its blur and
+JPEG are weak enough to leave traces.
 
 Each takes a picture (PIL, RGB) and a random generator, and returns a picture. The same generator
 state gives the same change, so a real picture and the fake made from it can share it.
@@ -12,13 +12,14 @@ state gives the same change, so a real picture and the fake made from it can sha
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from random import Random
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from ..images import recompress, recompress_webp, rescale
 
 Augmentation = Callable[[Image.Image, Random], Image.Image]
 
@@ -28,14 +29,12 @@ FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BOX,
 )
-
-
 SMALLEST_SIDE = 128  # pixels to which ``web_augmentation`` shrinks the shorter side at most
 BORDER = 16  # pixels by which the JPEG grid can be shifted against the final crop
 
 
 def clip_augmentation(image: Image.Image, random: Random, *, size: int = 224) -> Image.Image:
-    """Yang et al. (CVPR 2025): resize 256, crop 224, flip, blur σ 0–3, JPEG quality 30–100."""
+    """Augment as Yang et al. (CVPR 2025): resize 256, crop 224, flip, blur σ 0–3, JPEG 30–100."""
     whole = round(size * 256 / 224)
     image = image.resize((whole, whole), Image.Resampling.BILINEAR)
     image = random_crop(image, size, random)
@@ -50,10 +49,10 @@ def clip_augmentation(image: Image.Image, random: Random, *, size: int = 224) ->
 def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256) -> Image.Image:
     """Rescale, tone, blur, noise, JPEG, crop and flip, each with a probability of its own.
 
-    Rescaling is by 0.5–1.25, blur has σ 0–1.5, noise a deviation of 1–5 grey levels, as of a
+    Rescaling is by 0.5–1.25, blur has σ 0–1.5, noise a deviation of 1–5 grey levels, like that of a
     sensor, JPEG a quality of 50–98.
     """
-    image = random_crop(image, 2 * size + BORDER, random)  # as much as the rescaling can use
+    image = random_crop(image, 2 * size + BORDER, random)  # the most that rescaling can use
     if random.random() < 0.35:
         image = rescale(image, random.uniform(0.5, 1.25), random.choice(FILTERS))
     if random.random() < 0.3:
@@ -73,8 +72,8 @@ def residual_augmentation(image: Image.Image, random: Random, *, size: int = 256
 def web_augmentation(image: Image.Image, random: Random, *, size: int = 224) -> Image.Image:
     """Rescale, tone, blur, noise, one or two compressions, crop and flip, each by chance.
 
-    Rescaling is by 0.4–1.25 but to no less than 128 pixels, JPEG and WebP have a quality of 40–100;
-    one picture in twelve is scaled and stored once more at the end, like a screenshot.
+    Rescaling is by 0.4–1.25 but to no less than 128 pixels, JPEG and WebP have a quality of 40–100.
+    At the end one picture in twelve is scaled and compressed once more, like a screenshot.
     """
     if random.random() < 0.6:
         least = max(0.4, SMALLEST_SIDE / min(image.size))
@@ -97,7 +96,7 @@ def web_augmentation(image: Image.Image, random: Random, *, size: int = 224) -> 
 
 
 def _retoned(image: Image.Image, random: Random) -> Image.Image:
-    """Generators like colour, and a detector should not take that for a trace."""
+    """Change the tone: generators prefer strong colours, which must not become a trace."""
     if random.random() < 0.25:
         image = ImageEnhance.Color(image).enhance(random.uniform(0.4, 1.5))
     if random.random() < 0.15:
@@ -106,41 +105,15 @@ def _retoned(image: Image.Image, random: Random) -> Image.Image:
     return ImageOps.grayscale(image).convert("RGB") if random.random() < 0.04 else image
 
 
-def recompress(image: Image.Image, quality: int, *, subsampling: int = 2) -> Image.Image:
-    """The picture after one JPEG round trip."""
-    data = jpeg_bytes(image, quality, subsampling=subsampling)
-    return Image.open(io.BytesIO(data)).convert("RGB")
-
-
-def recompress_webp(image: Image.Image, quality: int) -> Image.Image:
-    """The picture after one lossy WebP round trip."""
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=quality)
-    return Image.open(stream).convert("RGB")
-
-
-def jpeg_bytes(image: Image.Image, quality: int, *, subsampling: int = 2) -> bytes:
-    """The picture as a JPEG file; subsampling 2 is 4:2:0, 0 is 4:4:4."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality, subsampling=subsampling)
-    return stream.getvalue()
-
-
-def rescale(image: Image.Image, factor: float, resample: Image.Resampling) -> Image.Image:
-    """The picture with both sides times ``factor``, at least one pixel."""
-    width, height = (max(1, round(side * factor)) for side in image.size)
-    return image.resize((width, height), resample)
-
-
 def _add_noise(image: Image.Image, deviation: float, random: Random) -> Image.Image:
-    """Gaussian noise, ``deviation`` in grey levels."""
+    """Add Gaussian noise, ``deviation`` in grey levels."""
     pixels = np.asarray(image, np.float32)
     noise = np.random.default_rng(random.getrandbits(64)).standard_normal(pixels.shape, np.float32)
     return Image.fromarray(np.clip(pixels + deviation * noise, 0, 255).round().astype(np.uint8))
 
 
 def random_crop(image: Image.Image, size: int, random: Random) -> Image.Image:
-    """At most size × size pixels; a shorter side stays whole."""
+    """Return a random crop of at most size × size pixels; a shorter side stays whole."""
     width, height = min(size, image.width), min(size, image.height)
     left = random.randint(0, image.width - width)
     top = random.randint(0, image.height - height)

@@ -1,4 +1,4 @@
-"""Temperature, threshold and uncertain band from the logits of a validation split."""
+"""Calibrate temperature, threshold and uncertain band on the logits of a validation split."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scipy.stats import binomtest
 
 FALSE_ALARMS = 0.03  # share of real validation pictures that may exceed the threshold
 MAX_FALSE_ALARMS = 0.05  # upper bound of that share's 95 % interval (Wilson)
-LOWEST_THRESHOLD = 0.5  # so that FAKE is never said of a score that speaks for REAL
-CERTAIN = 0.9  # share of the verdicts on each side of the uncertain band that are right
-TEMPERATURES = (0.5, 20.0)  # a validation split without any mistake would ask for zero
+LOWEST_THRESHOLD = 0.5  # a lower score is evidence for REAL
+CERTAIN = 0.9  # share of right verdicts on each side of the uncertain band
+TEMPERATURES = (0.5, 20.0)  # the best for a validation split without mistakes would be zero
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """fake_score = sigmoid((logit + offset) / temperature); all else in units of fake_score."""
+    """fake_score = sigmoid((logit + offset) / temperature); the other fields are fake scores."""
 
     temperature: float
     offset: float
@@ -27,16 +27,17 @@ class Calibration:
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
-    """Fit on logits (N,) and labels (N,) of 0 real and 1 fake; both classes must be there.
+    """Fit to logits (N,) and labels (N,), 0 real and 1 fake, of both classes.
 
-    Temperature and offset minimise the negative log likelihood, the two classes weighted equally
-    (Platt, "Probabilistic Outputs for Support Vector Machines", 1999). At most 3 % of the real
-    pictures exceed the threshold, and so few that the interval of their share ends at 5 % at most.
-    Of fewer than 73 real pictures no number does that: then the 3 % alone count. The threshold is
-    the lowest such score, but at least 0.5.
+    Temperature and offset minimise the negative log likelihood, with equal weights of the classes
+    (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
+
+    The threshold is the lowest score, but at least 0.5, that at most 3 % of the real pictures
+    exceed, and so few that the interval of their share ends at 5 % at most. With fewer than 73 real
+    pictures no number is that small; then only the 3 % apply.
 
     The uncertain band is the smallest around the threshold that leaves 90 % of the verdicts right
-    on each of its sides, the two classes weighted equally.
+    on each of its sides, with equal weights of the classes.
     """
     logits = logits.astype(np.float64)
     temperature, offset = _fit_scale(logits, labels)
@@ -47,14 +48,14 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
 
 
 def _alarms(real: int) -> int:
-    """How many of the ``real`` pictures may exceed the threshold."""
+    """Return how many of the ``real`` pictures may exceed the threshold."""
     most = int(FALSE_ALARMS * real)
     bounds = [binomtest(k, real).proportion_ci(0.95, "wilson").high for k in range(most + 1)]
     return max((k for k, bound in enumerate(bounds) if bound <= MAX_FALSE_ALARMS), default=most)
 
 
 def _uncertain_band(real: np.ndarray, fake: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Its ends, from the sorted scores of both classes; 0 or 1 where a side is never certain."""
+    """Find the band's ends from the sorted scores; 0 or 1 for a side that is never certain."""
     ends = np.union1d(np.concatenate([real, fake]), threshold)
     real_below, fake_below = (np.searchsorted(own, ends) / len(own) for own in (real, fake))
     real_above, fake_above = (
@@ -66,12 +67,12 @@ def _uncertain_band(real: np.ndarray, fake: np.ndarray, threshold: float) -> tup
 
 
 def _are_right(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Where there are verdicts, and enough of them are right."""
+    """Return where there are verdicts, and enough of them are right."""
     return (right + wrong > 0) & (right >= CERTAIN * (right + wrong))
 
 
 def _fit_scale(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Temperature and offset."""
+    """Return temperature and offset."""
     signs = np.where(labels == 1, 1.0, -1.0)
     weights = np.where(labels == 1, 0.5 / (labels == 1).sum(), 0.5 / (labels == 0).sum())
 

@@ -1,17 +1,16 @@
-"""Features of a frozen tower, computed once and kept on disk.
+"""A cache on disk for the features of a frozen tower.
 
-A frozen tower says the same of the same view, so each picture goes through it once per variant
-instead of once per epoch. A variant is one augmentation with one shuffle. Without variants a
-picture is seen as a detector sees it: in all its crops, under the checkpoint's first shuffle.
+The features of a view never change, so each picture passes the tower once per variant instead of
+once per epoch. A variant is one augmentation with one shuffle. Without variants the views are those
+of a detector: all crops of the picture, under the checkpoint's first shuffle.
 
-One small file per picture, named by the picture's content: an interrupted run goes on where it
-stopped, and other runs with the same tower share the work.
+The cache has one small file per picture, named by the picture's content. So an interrupted run
+continues where it stopped, and other runs with the same tower use the same files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -25,19 +24,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..checkpoints.checkpoint import Checkpoint, build_network, draw_permutations
-from ..checkpoints.kept_features import Features
-from ..images.decoding import DecodedImage, decode_image
+from ..checkpoints import Checkpoint, Features, build_network, draw_permutations
+from ..dataset import Sample
+from ..files import replacing
+from ..images import DecodedImage, decode_image
 from ..network import shuffle_patches
-from ..runtime.ahead import in_groups, run_ahead
-from ..runtime.precision import DTYPES, fastest_precision
-from ..runtime.towers import inference_tower
+from ..prefetching import in_groups, run_ahead
+from ..runtime import DTYPES, fastest_precision, inference_tower
 from .augmentation import clip_augmentation, web_augmentation
-from .dataset import Sample
 
-RECIPE = 2  # raise it when augmentation or shuffle change, so that old files are not read
-CPU_PICTURES, GPU_PICTURES = 4, 16  # that go through the tower together
-ROWS = 1024  # that go through reader or head together
+RECIPE = 2  # increase it when augmentation or shuffle change: old files are then not read
+CPU_PICTURES, GPU_PICTURES = 4, 16  # in one pass of the tower
+ROWS = 1024  # in one pass of reader or head
 
 
 def cached_features(
@@ -48,9 +46,9 @@ def cached_features(
     device: torch.device,
     variants: int = 0,
 ) -> Features:
-    """Read what the tower gives from ``folder``, and compute what is not there on the device.
+    """Read the tower's features from ``folder``; compute missing ones on the device.
 
-    With ``variants`` a picture has so many augmented rows, else a row for each crop.
+    With ``variants`` a picture has that many augmented rows, otherwise one row for each crop.
     """
     folder = folder / _tower_key(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +68,7 @@ def cached_features(
 
 @torch.inference_mode()
 def read_features(checkpoint: Checkpoint, features: Features) -> Features:
-    """What the head gets, ``views`` (R, 2, C), of pictures of which the tower gave ``features``."""
+    """Turn the tower's features into inputs of the head, ``views`` (R, 2, C)."""
     reader = build_network(checkpoint).reader
     parts = features.views.split(ROWS)
     views = [reader(part.float().flatten(0, 1)).half().unflatten(0, (-1, 2)) for part in parts]
@@ -79,23 +77,24 @@ def read_features(checkpoint: Checkpoint, features: Features) -> Features:
 
 @torch.inference_mode()
 def row_logits(checkpoint: Checkpoint, features: Features) -> np.ndarray:
-    """Logits of rows, float32 (R,), from what the head gets of them."""
+    """Return logits of the rows, float32 (R,); ``features`` are inputs of the head."""
     head = build_network(checkpoint).attention_head
     logits = [head(part.float())[:, 0] for part in features.views.split(ROWS)]
     return torch.cat(logits).numpy()
 
 
 def head_logits(checkpoint: Checkpoint, features: Features) -> np.ndarray:
-    """Logits of pictures, float32 (N,), from what the head gets of their rows."""
+    """Return logits of the pictures, float32 (N,); ``features`` are inputs of the head."""
     return features.of_pictures(torch.from_numpy(row_logits(checkpoint, features))).numpy()
 
 
 def feature_batches(
     features: Features, batch_size: int, *, seed: int | None = None
 ) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
-    """((shuffled (B, …), original (B, …)), labels (B,)), float32.
+    """Yield ((shuffled (B, …), original (B, …)), labels (B,)), float32.
 
-    All rows in their order; with a seed one row of each picture, in random order.
+    Without a seed the batches have all rows in order, with a seed one random row of each picture in
+    random order.
     """
     rows = torch.arange(len(features.views))
     if seed is not None:
@@ -106,7 +105,7 @@ def feature_batches(
 
 
 def _one_of_each(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """A random row of each picture, the pictures in random order."""
+    """Choose a random row of each picture, the pictures in random order."""
     counts = torch.bincount(pictures)
     chosen = (torch.rand(len(counts), generator=generator) * counts).long()
     rows = counts.cumsum(0) - counts + chosen
@@ -121,7 +120,7 @@ def _cache_path(folder: Path, sample: Sample, variants: int) -> Path:
 def _compute(
     checkpoint: Checkpoint, missing: dict[Path, Sample], variants: int, device: torch.device
 ) -> None:
-    """Write the features of each picture to its path; the next pictures are read meanwhile."""
+    """Write the features of each picture to its path, and meanwhile read the next pictures."""
     exact = build_network(checkpoint).tower.to(device)
     fast = inference_tower(exact, DTYPES[fastest_precision(device)])
     size = CPU_PICTURES if device.type == "cpu" else GPU_PICTURES
@@ -136,22 +135,23 @@ def _compute(
             features = _features(fast, exact, torch.cat(pairs).to(device))
             rows = features.split([len(pair) for pair in pairs])
             for path, own in zip(paths, rows, strict=True):
-                _save(path, own.numpy())
+                with replacing(path) as part, part.open("wb") as file:
+                    np.save(file, own.numpy())
             progress.update(len(group))
 
 
 @torch.inference_mode()
 def _features(fast: nn.Module, exact: nn.Module, pairs: Tensor) -> Tensor:
-    """(R, 2, 3, S, S) → (R, 2, …) float16, on the CPU."""
+    """Map (R, 2, 3, S, S) to features (R, 2, …) float16, on the CPU."""
     views = pairs.flatten(0, 1)
     features = fast(views)
-    if not features.isfinite().all():  # a few pictures overflow in half
+    if not features.isfinite().all():  # a few pictures overflow in half precision
         features = exact(views)
     return features.half().cpu().unflatten(0, (-1, 2))
 
 
 def _views(checkpoint: Checkpoint, variants: int, sample: Sample) -> Tensor:
-    """A picture's views, shuffled and original, (R, 2, 3, S, S)."""
+    """Return a picture's views, shuffled and original, (R, 2, 3, S, S)."""
     patch = checkpoint.architecture.shuffle_patch
     shuffles = _variants(checkpoint, decode_image(sample.path), variants)
     return torch.stack(
@@ -177,15 +177,8 @@ def _variants(checkpoint: Checkpoint, image: DecodedImage, variants: int) -> Ite
     ]
 
 
-def _save(path: Path, rows: np.ndarray) -> None:
-    part = path.with_suffix(f".{os.getpid()}.partial")
-    with part.open("wb") as file:
-        np.save(file, rows)
-    part.replace(path)
-
-
 def _tower_key(checkpoint: Checkpoint) -> str:
-    """Whatever the features depend on beside the picture."""
+    """Hash all that the features depend on beside the picture."""
     settings = (RECIPE, checkpoint.preprocessing, checkpoint.permutation_seed)
     digest = hashlib.sha256(f"{settings} {checkpoint.architecture}".encode())
     for name, tensor in sorted(checkpoint.weights.items()):

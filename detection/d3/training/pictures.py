@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..dataset import Sample
 from ..errors import ImageError
-from ..images.decoding import decode_image
+from ..images import decode_image
 from ..preprocessing import Preprocessing
 from .augmentation import Augmentation
-from .dataset import Sample
 
 
 class Pictures(Dataset):
-    """Sample → (view (3, S, S), label); the view lies in the middle where nothing augments.
+    """Maps a sample to (view (3, S, S), label); without augmentation the view is the middle one.
 
     Augmentation depends on the seed and the sample's pair alone.
     """
@@ -52,9 +52,9 @@ class Pictures(Dataset):
 def picture_batches(
     pictures: Pictures, batches: list[list[int]], *, patches: int, workers: int
 ) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
-    """((views (N, 3, S, S), one permutation (1, P)), labels (N,)) per batch of indices.
+    """Yield ((views (N, 3, S, S), one permutation (1, P)), labels (N,)) per batch of indices.
 
-    The permutation is drawn anew for each batch, as the published trainer does.
+    Each batch has a new random permutation, as in the published trainer.
     """
     generator = torch.Generator().manual_seed(pictures.seed)
     for views, labels in DataLoader(pictures, batch_sampler=batches, num_workers=workers):
@@ -63,7 +63,7 @@ def picture_batches(
 
 
 def readable(samples: list[Sample]) -> tuple[list[Sample], list[tuple[Sample, ImageError]]]:
-    """Part the samples into those that decode and those that do not, with the reason."""
+    """Return the samples that decode, and those that do not with their errors."""
 
     def problem(sample: Sample) -> ImageError | None:
         try:

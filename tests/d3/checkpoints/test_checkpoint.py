@@ -12,45 +12,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import (
-    Checkpoint,
+from detection.d3.checkpoints import (
     build_network,
+    describe,
     draw_permutations,
     load,
     record,
     save,
 )
-from detection.d3.checkpoints.header import describe
 from detection.d3.errors import CheckpointError
-from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
+from detection.d3.network import D3Network
 from detection.d3.preprocessing import Preprocessing
+from tests.support.checkpoints import ARCHITECTURE, a_checkpoint, assert_one_sentence
 from tests.support.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless
-
-ARCHITECTURE = Architecture(
-    tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
-    image_size=64,
-    shuffle_patch=16,
-)
-
-
-def a_checkpoint(**changes) -> Checkpoint:
-    torch.manual_seed(0)
-    checkpoint = Checkpoint(
-        name="d3-test",
-        architecture=ARCHITECTURE,
-        preprocessing=Preprocessing(kind="crops", size=64, max_crops=4),
-        weights=D3Network(ARCHITECTURE).state_dict(),
-        permutation_seed=7,
-        permutations=2,
-        threshold=0.625,
-        uncertain=(0.25, 0.75),
-        temperature=1.5,
-        metrics={"auc": {"test": 0.5}},
-        training={"command": "train “it”", "epochs": 3},
-    )
-    return replace(checkpoint, **changes)
 
 
 @pytest.fixture
@@ -267,11 +243,3 @@ def test_what_is_no_file_is_refused(tmp_path):
         for read in (describe, load):
             with pytest.raises(CheckpointError, match=problem):
                 read(path)
-
-
-def assert_one_sentence(error: CheckpointError, path: Path) -> None:
-    text = str(error).replace(str(path), "FILE")
-    assert text != str(error)
-    assert "\n" not in text
-    assert text.endswith(".")
-    assert ". " not in text

@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from detection.d3.checkpoints import CLIP_VIT_B_16, untrained_head
 from detection.d3.checkpoints.clip_layouts import ClipTower, read_clip_tower
-from detection.d3.checkpoints.published import untrained_head
-from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16
 from detection.d3.clip import VisionTransformer
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detection.d3.checkpoints.checkpoint import Checkpoint, load, save
-from detection.d3.checkpoints.kept_features import Features, KeptFeatures, spread
-from detection.d3.checkpoints.tower_file import TowerFile, weights_digest
+from detection.d3.checkpoints import Checkpoint, Features, KeptFeatures, TowerFile, load, save
+from detection.d3.checkpoints.tower_file import weights_digest
 from detection.d3.errors import CheckpointError
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.training.dataset import Sample
 
 pytestmark = pytest.mark.stateless
 
@@ -115,17 +112,3 @@ def test_damaged_ones_are_refused(checkpoint, kept, tmp_path, name, damage):
 def test_a_picture_counts_as_much_with_many_rows_as_with_one(kept):
     logits = torch.tensor([1.0, 1.0, 2.0, 6.0, -1.0, -3.0])
     assert kept.val.of_pictures(logits).tolist() == [1, 3, -2]
-
-
-def test_small_sources_are_kept_whole_beside_large_ones():
-    sizes = {("gan", 1): 50, ("rare", 1): 3, ("photos", 0): 9}
-    samples = [
-        Sample(Path(f"{source}/{number}"), source, label)
-        for (source, label), size in sizes.items()
-        for number in range(size)
-    ]
-    taken = spread(samples, 20, seed=0)
-    assert len(set(taken)) == len(taken)
-    counts = Counter((sample.source, sample.label) for sample in taken)
-    assert counts == {("gan", 1): 7, ("rare", 1): 3, ("photos", 0): 9}
-    assert spread(samples, 20, seed=1) != taken == spread(samples, 20, seed=0)

@@ -13,14 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.d3.checkpoints import tensors
-from detection.d3.checkpoints.checkpoint import load, save
+from detection.d3.checkpoints import load, save, tensors
 from detection.d3.checkpoints.clip_download import OPENAI_MODELS
 from detection.d3.checkpoints.open_clip import import_open_clip
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from tests.d3.checkpoints.test_checkpoint import assert_one_sentence
+from tests.support.checkpoints import assert_one_sentence
 from tests.support.published_layouts import (
     CLIP,
     HEAD,
@@ -175,7 +174,7 @@ def test_a_damaged_file_of_the_cache_is_downloaded_again(address, version, tmp_p
     [
         (lambda address: address, "needs their checksum"),
         (lambda address: f"{address}#sha256=12", "needs their checksum"),
-        (lambda address: f"{address}#sha256={'0' * 64}", "another checksum"),
+        (lambda address: f"{address}#sha256={'0' * 64}", "has another checksum"),
         (
             lambda address: f"{address}.gone#sha256={'0' * 64}",
             "cannot be downloaded: File not found",

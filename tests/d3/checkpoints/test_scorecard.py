@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from detection.d3.checkpoints.scorecard import ScoreBin, Scorecard
+from detection.d3.checkpoints import ScoreBin, Scorecard
 from tests.support.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless

@@ -11,12 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import Checkpoint, load, record, save
+from detection.d3.checkpoints import Checkpoint, TowerFile, describe, load, record, save
 from detection.d3.checkpoints.clip_layouts import read_clip_tower
-from detection.d3.checkpoints.header import describe
-from detection.d3.checkpoints.tower_file import TowerFile
 from detection.d3.errors import CheckpointError, TowerError
-from tests.d3.checkpoints.test_checkpoint import assert_one_sentence
+from tests.support.checkpoints import assert_one_sentence
 from tests.support.published_layouts import (
     CLIP,
     HEAD,

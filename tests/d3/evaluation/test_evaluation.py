@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.evaluation.evaluation import EvaluationError, evaluate
-from detection.d3.evaluation.perturbation import parse_perturbations
-from detection.d3.training.dataset import Sample, scan_dataset
+from detection.d3.dataset import Sample, scan_dataset
+from detection.d3.errors import EvaluationError
+from detection.d3.evaluation import evaluate, parse_perturbations
 from tests.support.image_sets import labelled_images
 
 pytestmark = pytest.mark.stateless

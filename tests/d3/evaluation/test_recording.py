@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from detection.d3.checkpoints.header import describe
-from detection.d3.errors import CheckpointError
-from detection.d3.evaluation.evaluation import EvaluationError
-from detection.d3.evaluation.recording import check_recordable, score_bins
-from detection.d3.training.dataset import Sample
+from detection.d3.checkpoints import describe
+from detection.d3.dataset import Sample
+from detection.d3.errors import CheckpointError, EvaluationError
+from detection.d3.evaluation import check_recordable
+from detection.d3.evaluation.recording import score_bins
 
 pytestmark = pytest.mark.stateless
 

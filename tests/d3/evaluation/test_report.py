@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 
 from detection.d3 import DetectorInfo
-from detection.d3.evaluation.evaluation import Condition, Evaluation, Unreadable, source_name
-from detection.d3.evaluation.metrics import measure
-from detection.d3.evaluation.report import (
-    POOLED_COLUMNS,
+from detection.d3.dataset import scan_dataset
+from detection.d3.evaluation import (
+    Evaluation,
     Occasion,
+    Unreadable,
     metrics_table,
     pooled_table,
-    render_html,
     robustness_table,
     table_notes,
-    worst_mistakes,
     write_report,
 )
-from detection.d3.training.dataset import scan_dataset
+from detection.d3.evaluation.evaluation import Condition, source_name
+from detection.d3.evaluation.metrics import measure
+from detection.d3.evaluation.report import render_html, worst_mistakes
+from detection.d3.evaluation.tables import POOLED_COLUMNS
 from tests.support.image_sets import labelled_images
 from tests.support.pages import Page
 

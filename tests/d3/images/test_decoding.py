@@ -11,8 +11,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from detection.d3.errors import ImageError
-from detection.d3.images.containers import FORMAT_NAMES, image_format
-from detection.d3.images.decoding import decode_image, upright_rgb
+from detection.d3.images import FORMAT_NAMES, decode_image, image_format, upright_rgb
 from tests.support.image_files import (
     BLUE,
     GREEN,
@@ -225,7 +224,7 @@ def test_floats_from_0_to_1_are_scaled():
     ],
 )
 def test_samples_without_a_known_white_are_refused(samples):
-    with pytest.raises(ImageError, match="brightness cannot be told"):
+    with pytest.raises(ImageError, match="brightness is undefined"):
         decode_image(encoded(Image.fromarray(samples), "TIFF"))
 
 

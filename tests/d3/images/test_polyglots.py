@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from detection.d3.errors import PolyglotImageError, UnsupportedImageError
-from detection.d3.images.decoding import decode_image
+from detection.d3.images import decode_image
 from tests.support.factories import image_bytes
 from tests.support.image_files import SAMPLES, encoded, picture
 

@@ -13,8 +13,8 @@ import torch
 
 from detection.d3 import Detector, detector
 from detection.d3.errors import D3Error
-from detection.d3.runtime.precision import fastest_precision, training_autocast, trial_pictures
-from tests.d3.checkpoints.test_checkpoint import a_checkpoint
+from detection.d3.runtime import fastest_precision, training_autocast, trial_pictures
+from tests.support.checkpoints import a_checkpoint
 from tests.support.factories import noise_image
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.d3.training.augmentation import (
-    clip_augmentation,
-    jpeg_bytes,
-    recompress,
-    residual_augmentation,
-)
+from detection.d3.images import jpeg_bytes, recompress
+from detection.d3.training.augmentation import clip_augmentation, residual_augmentation
 from tests.support.factories import noise_image
 
 pytestmark = pytest.mark.stateless

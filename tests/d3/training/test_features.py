@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import Checkpoint
-from detection.d3.checkpoints.kept_features import Features
+from detection.d3.checkpoints import Checkpoint, Features
+from detection.d3.dataset import Sample
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
-from detection.d3.training.dataset import Sample
 from detection.d3.training.features import (
     cached_features,
     feature_batches,

@@ -12,8 +12,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints.checkpoint import Checkpoint, load, save
-from detection.d3.checkpoints.kept_features import Features, KeptFeatures
+from detection.d3.checkpoints import Checkpoint, Features, KeptFeatures, load, save
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
 
@@ -124,7 +123,7 @@ def test_without_a_readable_picture_it_says_so(start):
 
 
 def test_adapters_are_trained_as_ever(start, monkeypatch):
-    monkeypatch.setattr("detection.d3.training.modes.EPOCH_PICTURES", 16)
+    monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 16)
     pictures(Path("new/train/1_fake"), 4, grey=60)
     with pytest.raises(CommandError, match="train split needs readable pictures of both 0_real"):
         tune("new", start=start, adapters=2)

@@ -1,17 +1,15 @@
-"""The training loop: batches in, the best weights out, its progress written to a run folder.
+"""The training loop: from batches to the best weights, with its progress in a run folder.
 
-The schedule is that of the published code: AdamW, binary cross entropy on the logit, the learning
-rate divided by ten when validation no longer gets better, an early stop when that does not help,
-and the best weights kept rather than the last. Validation is the mean AUC over the sources, where
-the published code takes accuracy: a source may have pictures of one class alone.
+The schedule is that of the published code: AdamW, binary cross entropy on the logit, a division of
+the learning rate by ten when validation stagnates, an early stop when that does not help, and the
+best weights rather than the last. Validation is the mean AUC over the sources, where the published
+code has accuracy: a source may have pictures of one class alone.
 """
 
 from __future__ import annotations
 
 import copy
 import csv
-import random
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -19,26 +17,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from ..errors import D3Error
-from ..runtime.precision import training_autocast
-from .dataset import FAKE, REAL, Sample
+from ..dataset import Sample
+from ..errors import TrainingError
+from ..files import replacing
+from ..runtime import training_autocast
+from .sampling import epoch_seed
+from .validation import accuracy, auc, source_means
 
 MIN_LEARNING_RATE = 1e-6
 EMA_DECAY = 0.995
 
-Batch = tuple[tuple[Tensor, ...], Tensor]  # what the network takes, labels (N,)
+Batch = tuple[tuple[Tensor, ...], Tensor]  # inputs of the network, labels (N,)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast to learn. ``patience`` counts epochs without a better validation; with
-    None the rate stays as it is, and the last weights count as the best.
+    """The length and speed of training.
+
+    ``patience`` counts epochs without a better validation; with None the learning rate is constant,
+    and the last weights count as the best.
     """
 
     epochs: int
@@ -61,19 +63,13 @@ class EpochMetrics:
     val_auc: float
 
 
-class TrainingError(D3Error):
-    """A run that cannot begin, be resumed, or go on."""
-
-    code = "training_failed"
-
-
 class Trainer:
-    """Fits ``module`` to batches and keeps the run folder.
+    """Fits ``module`` to batches and writes the run folder.
 
-    ``module`` maps a batch's inputs to logits (N,). Weights are averaged exponentially over the
-    steps; the average is what is validated and kept. ``state.pt`` holds everything that
-    ``resume`` needs to go on after an interruption as if there had been none; ``run`` says what
-    is trained on what, so that no other run's state is taken for it.
+    ``module`` maps a batch's inputs to logits (N,). An exponential average of the weights over the
+    steps is validated and returned. ``state.pt`` has all that ``resume`` needs to continue an
+    interrupted run with the same result. ``run`` identifies the options and the pictures, so that
+    ``resume`` refuses the state of another run.
     """
 
     def __init__(
@@ -117,7 +113,7 @@ class Trainer:
         samples: list[Sample],
         on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
     ) -> None:
-        """Train until the schedule ends. ``samples`` are the validation's, in its order.
+        """Train to the end of the schedule. ``samples`` are the validation's, in its order.
 
         Raises TrainingError when the loss is no longer finite.
         """
@@ -151,7 +147,7 @@ class Trainer:
         return len(self.history) >= self.schedule.epochs or self.learning_rate < MIN_LEARNING_RATE
 
     def predict(self, batches: Iterable[Batch]) -> np.ndarray:
-        """Logits of the averaged weights, float32 (N,)."""
+        """Return logits of the averaged weights, float32 (N,)."""
         self.average.eval()
         progress = tqdm(batches, desc="validation", unit="batch", leave=False, disable=None)
         with torch.inference_mode(), training_autocast(self.device):
@@ -159,16 +155,16 @@ class Trainer:
         return torch.cat(logits).numpy()
 
     def start_anew(self) -> None:
-        """Forget an earlier run in the same folder."""
+        """Delete the state of an earlier run in the same folder."""
         self.state_path.unlink(missing_ok=True)
 
     def resume(self) -> None:
-        """Go on where ``state.pt`` stopped. Raises TrainingError when it is not of this run."""
+        """Continue from ``state.pt``. Raises TrainingError if it is missing or of another run."""
         try:
             state = torch.load(self.state_path, map_location=self.device, weights_only=True)
         except FileNotFoundError as error:
             raise TrainingError(f"There is no interrupted run in {self.folder}.") from error
-        except Exception as error:  # whatever a damaged file makes PyTorch raise
+        except Exception as error:  # a damaged file makes PyTorch raise all kinds
             raise TrainingError(f"The state in {self.state_path} is damaged.") from error
         if state["run"] != self.run:
             raise TrainingError(f"The run in {self.folder} had other options or other pictures.")
@@ -185,8 +181,9 @@ class Trainer:
         progress = tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False, disable=None)
         for inputs, labels in progress:
             with training_autocast(self.device):
-                logits = self.module(*self._move(inputs))
-            loss = F.binary_cross_entropy_with_logits(logits.float(), labels.to(self.device))
+                logits = self.module(*self._move(inputs)).float()
+            targets = labels.to(self.device)
+            loss = functional.binary_cross_entropy_with_logits(logits, targets)
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
@@ -219,57 +216,20 @@ class Trainer:
             "best_weights": self.best_weights,
             "history": [asdict(metrics) for metrics in self.history],
         }
-        partial = self.state_path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_path)
+        with replacing(self.state_path) as part:
+            torch.save(state, part)
 
 
 def _learned(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of what training changes: weights that are not frozen, and buffers."""
+    """Return copies of the weights that are not frozen, and of the buffers."""
     frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad}
     state = module.state_dict().items()
     return {name: copy.deepcopy(tensor) for name, tensor in state if name not in frozen}
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed of its own for each epoch of each run."""
-    return seed * 1_000_003 + epoch
-
-
-def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[list[int]]:
-    """Shuffle the samples into batches of indices, a fake beside the real picture it came from."""
-    pairs: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
-        pairs.setdefault(sample.pair, []).append(index)
-    groups = list(pairs.values())
-    random.Random(seed).shuffle(groups)
-    order = [index for group in groups for index in group]
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
-def balanced_batches(
-    samples: list[Sample], batch_size: int, seed: int, *, batches: int
-) -> list[list[int]]:
-    """Draw batches of indices, as many fakes as real pictures in each, with replacement.
-
-    A source of fakes is drawn in proportion to the square root of its size, so that a generator
-    with 150 pictures does not drown one with 10. Real pictures are drawn alike.
-    """
-    draw = random.Random(seed)
-    sizes = Counter(sample.source for sample in samples if sample.label == FAKE)
-    fakes = [index for index, sample in enumerate(samples) if sample.label == FAKE]
-    weights = [sizes[samples[index].source] ** -0.5 for index in fakes]
-    real = [index for index, sample in enumerate(samples) if sample.label == REAL]
-    half = batch_size // 2
-    return [
-        draw.choices(fakes, weights, k=half) + draw.choices(real, k=batch_size - half)
-        for _ in range(batches)
-    ]
-
-
 @torch.no_grad()
 def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
-    """Exponential, over few steps at first so that random weights are soon forgotten."""
+    """Average exponentially, over few steps at first, so that random weights soon fade."""
     decay = min(EMA_DECAY, (1 + steps.item()) / (10 + steps.item()))
     if averages[0].is_floating_point():
         torch._foreach_lerp_(averages, values, 1 - decay)
@@ -277,38 +237,8 @@ def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor)
         torch._foreach_copy_(averages, values)
 
 
-def source_means(
-    metric: Callable[[np.ndarray, np.ndarray], float], samples: list[Sample], scores: np.ndarray
-) -> float:
-    """Mean over the sources of ``metric(labels, scores)``; what is NaN for a source is left out.
-
-    Where a source of fakes alone does not define the metric, they are measured against all real
-    pictures.
-    """
-    labels = np.array([sample.label for sample in samples])
-    sources = np.array([sample.source for sample in samples])
-
-    def value(own: np.ndarray) -> float:
-        found = metric(labels[own], scores[own])
-        if not np.isnan(found):
-            return found
-        own = own | (labels == REAL)
-        return metric(labels[own], scores[own])
-
-    return float(np.nanmean([value(sources == source) for source in sorted(set(sources))]))
-
-
-def accuracy(labels: np.ndarray, logits: np.ndarray) -> float:
-    return float(np.mean((logits > 0) == labels))
-
-
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve; NaN where a class is missing."""
-    return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else float("nan")
-
-
 def draw_curves(history: list[EpochMetrics], path: Path) -> None:
-    """Losses and validation figures by epoch, as PNG."""
+    """Write losses and validation metrics by epoch as PNG."""
     from matplotlib.figure import Figure  # slow to import, and needed by training alone
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detection.d3.runtime.threads import one_core_threads
-from detection.d3.runtime.towers import inference_tower
+from detection.d3.runtime import inference_tower, one_core_threads
 from tests.d3.test_network import CLIP, small_network
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]

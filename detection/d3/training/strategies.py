@@ -1,10 +1,15 @@
-"""The ways to train: the whole network; what comes after a frozen tower; adapters in the tower with
-that; the head alone, among kept features.
+"""The four ways to train.
 
-Each has ``module`` (what learns, as ``trainer`` takes it), ``training(epoch)`` and
-``validation()`` (batches), ``samples`` (those of the validation, in its order), ``trained(best)``
-(the checkpoint with the best weights), ``val`` (the pictures that it is calibrated on) and their
-``logits(trained)``.
+- ``WholeTraining``: a small tower with all that follows, on freshly augmented pictures.
+- ``HeadTraining``: the reader and the head after a frozen CLIP tower, as in the paper, on cached
+  features.
+- ``AdapterTraining``: adapters in the CLIP tower with reader and head, on freshly augmented
+  pictures. The checkpoint keeps features of some of them.
+- ``HeadTuning``: the head of a checkpoint with kept features, on new pictures alone.
+
+Each has ``module`` (the trainable part for ``Trainer``), ``training(epoch)`` and ``validation()``
+(batches), ``samples`` (those of the validation, in its order), ``trained(best)`` (the checkpoint
+with the best weights), ``val`` (the samples for calibration) and ``logits(trained)`` of these.
 """
 
 from __future__ import annotations
@@ -22,28 +27,28 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..adapters import AdaptedTower, adapters_of, merge, stacked
-from ..checkpoints.checkpoint import Checkpoint, build_network
-from ..checkpoints.kept_features import (
-    TRAINING_PICTURES,
-    VALIDATION_PICTURES,
-    Features,
-    KeptFeatures,
-    joined,
-    spread,
-)
+from ..checkpoints import Checkpoint, Features, KeptFeatures, build_network, joined
+from ..dataset import Sample
 from ..detector import Detector
 from ..network import D3Network
-from ..runtime.precision import cpu_has_bf16
+from ..runtime import cpu_has_bf16
 from .augmentation import Augmentation, residual_augmentation, web_augmentation
-from .dataset import Sample
 from .features import cached_features, feature_batches, head_logits, read_features, row_logits
+from .loop import Batch
 from .pictures import Pictures, picture_batches
-from .trainer import Batch, balanced_batches, epoch_seed, paired_batches
+from .sampling import (
+    balanced_batches,
+    epoch_seed,
+    in_batches,
+    paired_batches,
+    spread_over_sources,
+)
 
-VARIANTS = 4  # of a training picture, of which each epoch draws one
-EPOCH_PICTURES = 2048  # drawn for one epoch of adapters, so that a state is saved often
-NEW_SHARE = 0.2  # of a batch of kept features
-EPOCH_BATCHES = 80  # of kept features
+VARIANTS = 4  # of a training picture; each epoch draws one of them
+EPOCH_PICTURES = 2048  # of adapter training; a state is saved after each epoch
+KEPT_TRAINING, KEPT_VALIDATION = 2000, 1024  # pictures whose features a checkpoint keeps
+NEW_SHARE = 0.2  # of new pictures in a batch of head tuning
+EPOCH_BATCHES = 80  # of head tuning
 
 
 class WholeNetwork(nn.Module):
@@ -58,7 +63,7 @@ class WholeNetwork(nn.Module):
 
 
 class HeadOnly(nn.Module):
-    """What the reader gets of the shuffled and of the original view to logits (N,)."""
+    """Inputs of the reader, for the shuffled and the original view, to logits (N,)."""
 
     def __init__(self, reader: nn.Module, attention_head: nn.Module) -> None:
         super().__init__()
@@ -70,7 +75,7 @@ class HeadOnly(nn.Module):
 
 
 def _trainable(start: Checkpoint) -> D3Network:
-    """The network with copies of the weights: learning must not change the checkpoint."""
+    """Build the network with copies of the weights: training must not change the checkpoint."""
     copies = {name: tensor.clone() for name, tensor in start.weights.items()}
     return build_network(replace(start, weights=copies)).train().requires_grad_()
 
@@ -80,8 +85,8 @@ def _with_learned(start: Checkpoint, best: dict[str, Tensor]) -> Checkpoint:
     return replace(start, weights={**start.weights, **learned})
 
 
-class WholeNetworkData:
-    """Augmented pictures for training, plain ones for validation."""
+class WholeTraining:
+    """Train on augmented pictures, validate with plain ones."""
 
     augmentation: Augmentation = staticmethod(residual_augmentation)
 
@@ -115,16 +120,14 @@ class WholeNetworkData:
 
     def validation(self) -> Iterable[Batch]:
         pictures = Pictures(self.val, self.start.preprocessing, seed=self.seed)
-        order = list(range(len(self.val)))
-        size = self.batch_size
-        return self._batches(pictures, [order[i : i + size] for i in range(0, len(order), size)])
+        return self._batches(pictures, in_batches([*range(len(self.val))], self.batch_size))
 
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
         weights = {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
         return replace(self.start, weights=weights)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        """As the finished detector judges the pictures, with all their crops."""
+        """Return the finished detector's logits, over all crops."""
         detector = Detector(trained, device=self.device, precision="fp32")
         progress = tqdm(self.val, desc="calibration", unit="image", disable=None)
         return detector.logits(sample.path for sample in progress)
@@ -134,8 +137,8 @@ class WholeNetworkData:
         return picture_batches(pictures, batches, patches=patches, workers=self.workers)
 
 
-class HeadOnlyData:
-    """Features from the cache, for training and validation."""
+class HeadTraining:
+    """Train and validate on cached features."""
 
     def __init__(
         self,
@@ -171,8 +174,8 @@ class HeadOnlyData:
         return head_logits(trained, read_features(trained, self.val_features))
 
 
-class AdapterData(WholeNetworkData):
-    """The same for a CLIP tower that stays as it is but for its adapters."""
+class AdapterTraining(WholeTraining):
+    """The same for the adapters of a frozen CLIP tower, the reader and the head."""
 
     augmentation: Augmentation = staticmethod(web_augmentation)
 
@@ -206,9 +209,9 @@ class AdapterData(WholeNetworkData):
         return head_logits(trained, self._features(trained, self.val))
 
     def kept(self, trained: Checkpoint) -> KeptFeatures:
-        """Of a sample of the pictures, to travel with the checkpoint."""
-        train = spread(self.train, TRAINING_PICTURES, seed=self.seed)
-        val = spread(self.val, VALIDATION_PICTURES, seed=self.seed)
+        """Return the features of some of the pictures, to be stored in the checkpoint."""
+        train = spread_over_sources(self.train, KEPT_TRAINING, seed=self.seed)
+        val = spread_over_sources(self.val, KEPT_VALIDATION, seed=self.seed)
         return KeptFeatures(
             train=self._features(trained, train, variants=1), val=self._features(trained, val)
         )
@@ -216,20 +219,20 @@ class AdapterData(WholeNetworkData):
     def _features(
         self, trained: Checkpoint, samples: list[Sample], *, variants: int = 0
     ) -> Features:
-        """What the head gets of the pictures."""
+        """Return inputs of the head."""
         features = cached_features(
             trained, samples, folder=self.cache, device=self.device, variants=variants
         )
         return read_features(trained, features)
 
 
-class HeadTuningData:
-    """New pictures among the features that the checkpoint kept, for the head alone.
+class HeadTuning:
+    """Train the head alone, on new pictures among the kept features.
 
-    The head learns the labels of the new pictures. Of the kept ones it learns what it said of them
-    before, so that it changes no more than it must (Li and Hoiem, "Learning without Forgetting",
-    ECCV 2016). A DATASET without a validation split is validated by its training pictures, beside
-    the kept ones; then only these calibrate.
+    The targets are the labels of the new pictures, and the head's earlier scores of the kept ones,
+    so that the head changes as little as possible (Li and Hoiem, "Learning without Forgetting",
+    ECCV 2016). Without a validation split the training pictures and the kept ones validate, and the
+    kept ones alone calibrate.
     """
 
     def __init__(
@@ -261,7 +264,7 @@ class HeadTuningData:
         self.samples = [pictures[picture] for picture in self.validated.pictures]
 
     def training(self, epoch: int) -> Iterable[Batch]:
-        """In each batch a part are new pictures, of both classes alike where there are both."""
+        """Yield batches with a fixed share of new pictures, equally of each class that exists."""
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
         labels = self.new.labels[self.new.pictures]
         weights = 1 / torch.bincount(labels)[labels]
@@ -283,6 +286,9 @@ class HeadTuningData:
 
 
 def _as_samples(features: Features) -> list[Sample]:
-    """Samples without files, for what counts by class and source."""
+    """Return samples without files, for metrics by class and source."""
     pairs = zip(features.sources.tolist(), features.labels.tolist(), strict=True)
     return [Sample(Path(), f"source {source}", label) for source, label in pairs]
+
+
+Strategy = WholeTraining | HeadTraining | AdapterTraining | HeadTuning

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.d3.errors import ImageError
-from detection.d3.evaluation.perturbation import (
-    Perturbation,
-    PerturbationError,
-    parse_perturbations,
-)
+from detection.d3.errors import ImageError, PerturbationError
+from detection.d3.evaluation import parse_perturbations
+from detection.d3.evaluation.perturbations import Perturbation
 from tests.support.factories import noise_image
 
 pytestmark = pytest.mark.stateless

@@ -1,11 +1,6 @@
-"""From a folder of labelled pictures to a checkpoint.
+"""A training run, from a folder of labelled pictures to a calibrated checkpoint.
 
-A small tower is trained whole, on freshly augmented pictures. A CLIP tower stays frozen, as in the
-paper: what it says of the two views of a picture is computed once and kept on disk
-(``features.py``), and only what comes after the tower is trained. Or it gets adapters
-(``adapters.py``), which are trained with that on freshly augmented pictures; the checkpoint then
-keeps features of some of them. A checkpoint with kept features (``kept_features.py``) is trained
-further on new pictures alone, and only its head is.
+``strategies.py`` has the four ways to train.
 """
 
 from __future__ import annotations
@@ -16,48 +11,34 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..checkpoints.checkpoint import Checkpoint, save
+from ..checkpoints import Checkpoint, save
+from ..dataset import CLASS_FOLDERS, SPLITS, Sample, scan_dataset
 from ..detector import find_device
-from ..errors import ImageError
-from ..network import ARCHITECTURES, ClipTowerConfig, D3Network
-from ..preprocessing import PREPROCESSINGS
-from ..runtime.memory import TRAINING, keep_freed_memory
+from ..errors import DatasetError, ImageError
+from ..network import ClipTowerConfig
+from ..runtime import TRAINING, keep_freed_memory
 from .calibration import calibrate
-from .dataset import CLASS_FOLDERS, SPLITS, DatasetError, Sample, scan_dataset
-from .modes import AdapterData, HeadOnlyData, HeadTuningData, WholeNetworkData
+from .loop import EpochMetrics, Schedule, Trainer
 from .pictures import readable
-from .trainer import EpochMetrics, Schedule, Trainer, auc, source_means
-
-PERMUTATIONS = 1  # averaged at inference; the model card has what more of them would bring
+from .strategies import AdapterTraining, HeadTraining, HeadTuning, Strategy, WholeTraining
+from .validation import auc, source_means
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a run made, for the command to report."""
+    """A run's checkpoint, and the pictures that could not be read."""
 
     checkpoint: Checkpoint
     unreadable: list[tuple[Sample, ImageError]]
 
 
-def untrained(architecture: str, *, seed: int) -> Checkpoint:
-    """Random weights from the seed for one of ``ARCHITECTURES``."""
-    torch.manual_seed(seed)
-    return Checkpoint(
-        name=f"d3-{architecture}",
-        architecture=ARCHITECTURES[architecture],
-        preprocessing=PREPROCESSINGS[architecture],
-        permutation_seed=seed,
-        permutations=PERMUTATIONS,
-        weights=D3Network(ARCHITECTURES[architecture]).state_dict(),
-    )
-
-
 def tunes_head(start: Checkpoint, adapter_rank: int) -> bool:
-    """Whether new pictures change the head alone, among features that ``start`` keeps."""
+    """Return whether training changes the head alone, with the kept features of ``start``."""
     return start.kept is not None and not adapter_rank
 
 
@@ -77,13 +58,12 @@ def train_detector(
 ) -> TrainingResult:
     """Train ``start`` on the train splits of ``roots``, calibrate it, and save it to ``output``.
 
-    A root that is named several times counts as often in training: so a handful of pictures weighs
-    something among thousands. The validation splits are those that the roots have; at least one
-    must, unless ``start`` keeps features. With an ``adapter_rank`` a CLIP tower gets adapters of
-    that rank. ``folder`` is the run folder: metrics.csv, curves.png, command.txt, unreadable.txt,
-    state.pt.
+    Repeated roots count repeatedly in training, which gives a few pictures weight among thousands.
+    At least one root must have a validation split, unless ``start`` has kept features. With an
+    ``adapter_rank`` a CLIP tower gets adapters of that rank. ``folder`` is the run folder, for
+    metrics.csv, curves.png, command.txt, unreadable.txt and state.pt.
 
-    Raises DatasetError, TrainingError, and D3Error for a device that is not there.
+    Raises DatasetError, TrainingError, and D3Error for a missing device.
     """
     place = find_device(device)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,52 +76,54 @@ def train_detector(
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
     keep_freed_memory(TRAINING)
-    cache = folder.parent / "features"
     common = (start, train, val, batch_size, schedule.seed, place)
-    if adapter_rank:
-        data = AdapterData(*common, rank=adapter_rank, cache=cache)
-    elif tuned:
-        data = HeadTuningData(*common, cache=cache)
-    elif isinstance(start.architecture.tower, ClipTowerConfig):
-        data = HeadOnlyData(*common, cache=cache)
-    else:
-        data = WholeNetworkData(*common)
+    strategy = _strategy(common, adapter_rank, cache=folder.parent / "features")
     run = _identity(start, schedule, batch_size, adapter_rank, train, val)
-    trainer = Trainer(data.module, schedule, folder, place, run)
+    trainer = Trainer(strategy.module, schedule, folder, place, run)
     if resume:
         trainer.resume()
     else:
         trainer.start_anew()
-    trainer.fit(data.training, data.validation, data.samples, on_epoch)
+    trainer.fit(strategy.training, strategy.validation, strategy.samples, on_epoch)
 
-    trained = replace(
-        data.trained(trainer.best_weights),
-        training={
-            "commands": commands,
-            "started_from": {"version": start.version, **start.training},
-            "datasets": [
-                root.name if times == 1 else f"{root.name} ×{times}"
-                for root, times in Counter(roots).items()
-            ],
-            "train_pictures": len(train),
-            "val_pictures": len(data.val),
-            "schedule": asdict(schedule),
-            "batch_size": batch_size,
-            "adapter_rank": adapter_rank,
-            "epochs": len(trainer.history),
-            "best_epoch": trainer.best.epoch + 1,
-            "torch": torch.__version__,
-        },
-    )
-    checkpoint = _calibrated(trained, data.val, data.logits(trained))
+    record = {
+        "commands": commands,
+        "started_from": {"version": start.version, **start.training},
+        "datasets": [
+            root.name if times == 1 else f"{root.name} ×{times}"
+            for root, times in Counter(roots).items()
+        ],
+        "train_pictures": len(train),
+        "val_pictures": len(strategy.val),
+        "schedule": asdict(schedule),
+        "batch_size": batch_size,
+        "adapter_rank": adapter_rank,
+        "epochs": len(trainer.history),
+        "best_epoch": trainer.best.epoch + 1,
+        "torch": torch.__version__,
+    }
+    trained = replace(strategy.trained(trainer.best_weights), training=record)
+    checkpoint = _calibrated(trained, strategy.val, strategy.logits(trained))
     if adapter_rank:
-        checkpoint = replace(checkpoint, kept=data.kept(trained))
+        checkpoint = replace(checkpoint, kept=strategy.kept(trained))
     save(checkpoint, output)
     return TrainingResult(checkpoint, unreadable)
 
 
+def _strategy(common: tuple[Any, ...], adapter_rank: int, *, cache: Path) -> Strategy:
+    """Choose how to train; ``common`` are the arguments of all strategies."""
+    start: Checkpoint = common[0]
+    if adapter_rank:
+        return AdapterTraining(*common, rank=adapter_rank, cache=cache)
+    if tunes_head(start, adapter_rank):
+        return HeadTuning(*common, cache=cache)
+    if isinstance(start.architecture.tower, ClipTowerConfig):
+        return HeadTraining(*common, cache=cache)
+    return WholeTraining(*common)
+
+
 def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -> Checkpoint:
-    """Threshold, band and temperature from what the detector says of the validation split.
+    """Set threshold, band and temperature by the detector's logits of the validation split.
 
     The offset of the logits becomes part of the head.
     """
@@ -159,10 +141,9 @@ def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -
 
 
 def _copies(roots: list[Path], train: list[Sample]) -> list[Sample]:
-    """The samples of roots that are named more than once, once more for each further time.
+    """Return the samples of repeated roots once for each repetition.
 
-    Each copy is a pair of its own, so that it is augmented in its own way and lies elsewhere in
-    an epoch.
+    Each copy is a pair of its own, with its own augmentation and its own place in an epoch.
     """
     return [
         replace(sample, pair=f"{sample.pair} {copy}")
@@ -174,11 +155,11 @@ def _copies(roots: list[Path], train: list[Sample]) -> list[Sample]:
 
 
 def _collect(roots: list[Path], split: str) -> list[Sample]:
-    """The split of every root that has it, of each once. Raises DatasetError for a typo."""
+    """List the split of every root that has it, each root once. Raises DatasetError for a typo."""
     roots = list(dict.fromkeys(roots))
     for root in roots:
         if not any((root / name).is_dir() for name in SPLITS):
-            raise DatasetError(f"{root} is no image set: it has none of {', '.join(SPLITS)}.")
+            raise DatasetError(f"{root} is not a data set: it has none of {', '.join(SPLITS)}.")
     having = [root for root in roots if (root / split).is_dir()]
     return [sample for root in having for sample in scan_dataset(root, split)]
 
@@ -186,7 +167,7 @@ def _collect(roots: list[Path], split: str) -> list[Sample]:
 def _read_split(
     roots: list[Path], split: str, *, classes: int
 ) -> tuple[list[Sample], list[tuple[Sample, ImageError]]]:
-    """The readable samples, of so many ``classes`` at least, and the others with the reason."""
+    """Return the readable samples, of at least ``classes`` classes, and the others with errors."""
     samples, unreadable = readable(_collect(roots, split))
     if len({sample.label for sample in samples}) < classes:
         needed = (
@@ -197,7 +178,7 @@ def _read_split(
 
 
 def _record(path: Path, command: str, *, anew: bool) -> list[str]:
-    """Add the command to those of the run, and give them all."""
+    """Append the command to those of the run, and return all of them."""
     earlier = [] if anew or not path.exists() else path.read_text(encoding="utf-8").splitlines()
     commands = [*earlier, command]
     _write_lines(path, commands)
@@ -205,7 +186,7 @@ def _record(path: Path, command: str, *, anew: bool) -> list[str]:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    """File names need not be valid Unicode; a list of them must not fail for it."""
+    """Write the lines, whose file names need not be valid Unicode."""
     text = "".join(f"{line}\n" for line in lines)
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -218,7 +199,7 @@ def _identity(
     train: list[Sample],
     val: list[Sample],
 ) -> str:
-    """What must be the same for a run to be resumed; it may be given more epochs."""
+    """Return all that must not change between a run and its resumption: all but the epochs."""
     options = {**asdict(schedule), "epochs": None, "batch_size": batch_size}
     options["adapter_rank"] = adapter_rank
     pictures = [f"{sample.pair} {sample.label}" for sample in (*train, *val)]

@@ -1,4 +1,4 @@
-"""Running a step in other threads, a little ahead of the one who takes the results."""
+"""Run a step in other threads, a little ahead of the consumer of the results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def run_ahead(
     ahead: int,
     undo: Callable[[Result], None] | None = None,
 ) -> Iterator[Result]:
-    """The results of ``step`` in the order of ``items``, at most ``ahead`` of them not yet taken.
+    """Yield the results of ``step`` in the order of ``items``, at most ``ahead`` in advance.
 
-    ``items`` is advanced by the taking thread only. When the taker stops early, or a step or
-    ``items`` raises, the results that nobody took are given to ``undo``.
+    Only the consuming thread advances ``items``. When the consumer stops early, or a step or
+    ``items`` raises, ``undo`` is called with every result that was not consumed.
     """
     pending: deque[Future[Result]] = deque()
     try:
@@ -39,7 +39,7 @@ def run_ahead(
 
 
 def _first(pending: deque[Future[Result]]) -> Result:
-    result = pending[0].result()  # an interrupt while waiting must not lose it
+    result = pending[0].result()  # an interrupt meanwhile must not lose the result
     pending.popleft()
     return result
 
@@ -47,9 +47,9 @@ def _first(pending: deque[Future[Result]]) -> Result:
 def in_groups(
     items: Iterable[Item], size: int, *, undo: Callable[[Item], None] | None = None
 ) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter.
+    """Yield lists of ``size`` items; the last list may be shorter.
 
-    When ``items`` raises, those that are in no list yet are given to ``undo``.
+    When ``items`` raises, ``undo`` is called with every item that is in no list yet.
     """
     group: list[Item] = []
     try:

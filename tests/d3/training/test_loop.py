@@ -8,16 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from detection.d3.training.dataset import Sample
-from detection.d3.training.trainer import (
-    Schedule,
-    Trainer,
-    TrainingError,
-    accuracy,
-    auc,
-    paired_batches,
-    source_means,
-)
+from detection.d3.dataset import Sample
+from detection.d3.errors import TrainingError
+from detection.d3.training import Schedule
+from detection.d3.training.loop import Trainer
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
@@ -128,30 +122,3 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
     nowhere = [((torch.full((40, 2), float("nan")),), labels)]
     with pytest.raises(TrainingError, match="no longer finite"):
         trainer.fit(lambda epoch: nowhere, points, SAMPLES)
-
-
-def test_a_pair_shares_a_batch():
-    batches = paired_batches(
-        [Sample(Path(f"{i}.png"), "gan", y, pair=str(i)) for y in (0, 1) for i in range(8)],
-        4,
-        seed=3,
-    )
-    assert sorted(index for batch in batches for index in batch) == list(range(16))
-    for batch in batches:
-        assert {index % 8 for index in batch if index < 8} == {i % 8 for i in batch if i >= 8}
-
-
-def test_each_source_counts_the_same():
-    samples = [Sample(Path("x"), "large", 0)] * 6 + [Sample(Path("x"), "large", 1)] * 2
-    samples += [Sample(Path("x"), "small", 0), Sample(Path("x"), "small", 1)]
-    scores = np.array([-1.0] * 8 + [-1.0, 1.0])
-    mean = source_means(lambda labels, s: float(np.mean((s > 0) == labels)), samples, scores)
-    assert mean == pytest.approx((0.75 + 1.0) / 2)
-
-
-def test_the_auc_of_a_source_of_fakes_alone_is_against_all_real_pictures():
-    samples = [Sample(Path("x"), "pairs", 0), Sample(Path("x"), "pairs", 1)]
-    samples += [Sample(Path("x"), "fakes", 1)] * 2
-    scores = np.array([-1.0, 1.0, -1.0, -1.0])
-    assert source_means(accuracy, samples, scores) == pytest.approx(0.5)
-    assert source_means(auc, samples, scores) == pytest.approx((1 + 0.5) / 2)

@@ -1,8 +1,8 @@
-"""The towers as a detector runs them: the same functions with less work, also in half precision.
+"""Towers for inference: the functions of the trained towers with less work, also in half precision.
 
-Half are the matrix products and their weights, cast once. What adds up stays in fp32: the residual
+Matrix products and their weights, cast once, are in half precision. Sums stay in fp32: the residual
 stream, the layer norms, sums over a picture, and everything before pixels have become residuals.
-What no output depends on is left out, and batch norms are folded into the convolutions before them.
+Work on which no output depends is omitted, and batch norms are folded into the convolutions before.
 
 Letters in the shape comments: N views, T tokens with the class token first, C channels, H attention
 heads, R residuals, D channels of a convolution, S view side.
@@ -23,17 +23,19 @@ QUICK_GELU = 1.702  # x · sigmoid(1.702 x) is silu(1.702 x) / 1.702
 
 
 def inference_tower(tower: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Maps views (N, 3, S, S) to features (N, C) as ``tower``, which must be in ``eval`` mode.
+    """Return a module that maps views (N, 3, S, S) to features (N, C) as ``tower`` does.
 
-    A transformer's weights that stay in fp32 are shared; those in half are copies.
+    ``tower`` must be in ``eval`` mode. The module shares a transformer's weights in fp32, and
+    copies those in half precision.
     """
     fast = FastResidualTower if isinstance(tower, ResidualTower) else FastClipTower
     return fast(tower, dtype)
 
 
 class FastClipTower(nn.Module):
-    """CLIP's vision transformer up to the last block that is read, where only the class token is
-    worked on. As ``tower``, it gives (N, C), or (N, L, C) where several blocks are read.
+    """CLIP's vision transformer up to the last block that is read, and there for the class token.
+
+    Returns (N, C), or (N, L, C) if ``tower`` reads several blocks.
     """
 
     def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
@@ -46,7 +48,7 @@ class FastClipTower(nn.Module):
         self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in tower.needed_blocks())
 
     def embed(self, images: Tensor) -> Tensor:
-        """The tokens before the first block, (N, 3, S, S) → (N, T, C)."""
+        """Return the tokens before the first block, (N, 3, S, S) → (N, T, C)."""
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         first = self.class_token.expand(len(images), 1, -1)
         return self.norm_before(torch.cat([first, tokens], dim=1) + self.positions)
@@ -55,7 +57,7 @@ class FastClipTower(nn.Module):
         tokens = self.embed(images)
         read = {}
         for number, block in enumerate(self.blocks):
-            tokens = block(tokens, asking=1 if block is self.blocks[-1] else None)
+            tokens = block(tokens, queries=1 if block is self.blocks[-1] else None)
             read[number] = tokens[:, 0]
         if self.reads:
             return torch.stack([read[number] for number in self.reads], dim=1)  # (N, L, C)
@@ -63,7 +65,7 @@ class FastClipTower(nn.Module):
 
 
 class FastBlock(nn.Module):
-    """The first ``asking`` tokens (all unless given) look at all: (N, T, C) → (N, asking, C)."""
+    """A block whose queries are only the first tokens: (N, T, C) → (N, queries, C)."""
 
     def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -74,7 +76,7 @@ class FastBlock(nn.Module):
         self.query = _linear(weight[:width], bias[:width], dtype)
         self.key_value = _linear(weight[width:], bias[width:], dtype)
         self.out = _linear(attention.out_proj.weight, attention.out_proj.bias, dtype)
-        if dtype == torch.float32:  # its weights are shared, and must not be changed
+        if dtype == torch.float32:  # these weights are shared and must not change
             self.widen, self.activation, self.narrow = mlp.c_fc, mlp.gelu, mlp.c_proj
         else:
             wide, narrow = mlp.c_fc, mlp.c_proj
@@ -82,16 +84,16 @@ class FastBlock(nn.Module):
             self.activation = nn.SiLU()
             self.narrow = _linear(narrow.weight / QUICK_GELU, narrow.bias, dtype)
 
-    def forward(self, tokens: Tensor, asking: int | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, queries: int | None = None) -> Tensor:
         seen = self.norm_1(tokens).to(self.dtype)
-        tokens = tokens[:, :asking] + self._attended(seen[:, :asking], seen)
+        tokens = tokens[:, :queries] + self._attended(seen[:, :queries], seen)
         hidden = self.widen(self.norm_2(tokens).to(self.dtype))
         return tokens + self.narrow(self.activation(hidden))
 
-    def _attended(self, asking: Tensor, seen: Tensor) -> Tensor:
-        parts = self.query(asking), *self.key_value(seen).chunk(2, dim=2)
+    def _attended(self, queries: Tensor, seen: Tensor) -> Tensor:
+        parts = self.query(queries), *self.key_value(seen).chunk(2, dim=2)
         heads = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        attended = functional.scaled_dot_product_attention(*heads)  # (N, H, asking, C / H)
+        attended = functional.scaled_dot_product_attention(*heads)  # (N, H, queries, C / H)
         return self.out(attended.transpose(1, 2).flatten(2))
 
 
@@ -104,10 +106,10 @@ def _linear(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> nn.Linear:
 
 
 class FastResidualTower(nn.Module):
-    """The small tower: only the convolutions over the residuals are in half, spectra in fp32.
+    """The small tower; only the convolutions over the residuals are in half precision.
 
-    Spectra come with the zero frequency in the middle, by changing the sign of every other row
-    before the transform.
+    A change of sign in every other row before the transform moves the spectra's zero frequency to
+    the middle.
     """
 
     def __init__(self, tower: ResidualTower, dtype: torch.dtype) -> None:
@@ -123,7 +125,7 @@ class FastResidualTower(nn.Module):
         self.taper[1::2] *= -1
         self.norm_spectra, *layers = spectral.anywhere
         halvings = [layer for layer in layers if isinstance(layer, nn.Sequential)]
-        self.halve, *further = _folded(halvings)  # the first one reads the spectra as they lie
+        self.halve, *further = _folded(halvings)  # the first takes the spectra's memory layout
         self.anywhere = nn.Sequential(*further, *layers[len(halvings) :]).to(
             memory_format=torch.channels_last
         )
@@ -139,16 +141,16 @@ class FastResidualTower(nn.Module):
         return self.norm(self.project(torch.cat(seen, dim=1)))  # (N, C)
 
     def _moments(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and spread of each channel, (N, D) each."""
+        """Return mean and standard deviation of each channel, (N, D) each."""
         maps = self.spatial(residuals.to(self.dtype)).float()
-        maps = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (N, S'·S', D), as it lies in memory
+        maps = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (N, S'·S', D), without a copy
         means = maps.mean(dim=1, keepdim=True)
         variances = (maps - means).square_().sum(dim=1) / (maps.shape[1] - 1)
         return means[:, 0], variances.sqrt_()
 
     def _log_power(self, residuals: Tensor) -> Tensor:
-        """As ``SpectralBranch.log_power``, (N, 2M, S, S/2 + 1)."""
-        pixels = residuals.permute(0, 2, 3, 1).flatten(1, 2)  # (N, S·S, R), as it lies in memory
+        """Return the same as ``SpectralBranch.log_power``, (N, 2M, S, S/2 + 1)."""
+        pixels = residuals.permute(0, 2, 3, 1).flatten(1, 2)  # (N, S·S, R), without a copy
         mixed = (self.mix @ pixels.mT).unflatten(2, residuals.shape[2:])
         maps = torch.cat([mixed, mixed.abs()], dim=1)
         maps = maps.sub_(maps.mean(dim=(2, 3), keepdim=True)).mul_(self.taper)
@@ -161,7 +163,7 @@ class FastResidualTower(nn.Module):
 
 
 def _folded(convolutions: Iterable[nn.Sequential]) -> nn.Sequential:
-    """Convolution, batch norm and ReLU, each as a convolution and a ReLU."""
+    """Fold each batch norm into the convolution before it."""
     folded = []
     for convolution, norm, _ in convolutions:
         folded += [fuse_conv_bn_eval(convolution, norm), nn.ReLU(inplace=True)]

@@ -1,6 +1,6 @@
-"""Image sets in WildRF's layout: ``{train,val,test}/{source}/{0_real,1_fake}/*``.
+"""Data sets in WildRF's layout: ``{train,val,test}/{source}/{0_real,1_fake}/*``.
 
-The source level may be missing. Files are told by content when they are read, not by name.
+The source level may be missing. The type of a file depends on its content, not on its name.
 """
 
 from __future__ import annotations
@@ -9,17 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import D3Error
+from .errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 CLASS_FOLDERS = {"0_real": 0, "1_fake": 1}
 REAL, FAKE = CLASS_FOLDERS.values()
-
-
-class DatasetError(D3Error):
-    """A folder that is not an image set; the message names the folder and what is missing."""
-
-    code = "bad_dataset"
 
 
 @dataclass(frozen=True, slots=True)

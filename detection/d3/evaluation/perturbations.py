@@ -1,4 +1,4 @@
-"""What happens to images on their way: compression, blur, resizing. For robustness tests."""
+"""Perturbations for robustness tests: compression, blur, resizing, screenshots."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFilter
 
-from ..errors import D3Error, ImageError
-from ..training.augmentation import recompress, recompress_webp, rescale
+from ..errors import ImageError, PerturbationError
+from ..images import recompress, recompress_webp, rescale
 
 SCREENSHOT_SCALE = 0.8  # of a picture on a screen that is too small for all its pixels
 
 
-class PerturbationError(D3Error):
-    """A specification that names no perturbation, or an amount outside its range."""
-
-    code = "bad_perturbation"
-
-
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """``kind`` is a key of ``KINDS``, ``amount`` what that kind is measured in."""
+    """``kind`` is a key of ``KINDS``, ``amount`` in the unit of that kind."""
 
     kind: str
     amount: float
@@ -31,7 +25,7 @@ class Perturbation:
         return f"{self.kind}={self.amount:g}"
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """A changed copy of the RGB ``image``. Raises ImageError where it cannot be changed so."""
+        """Return a changed copy of the RGB ``image``. Raises ImageError if that is impossible."""
         try:
             return KINDS[self.kind].apply(image, self.amount)
         except (OSError, ValueError) as error:  # JPEG and WebP limit the pixels of a side
@@ -39,7 +33,7 @@ class Perturbation:
 
 
 def parse_perturbations(specifications: Iterable[str]) -> tuple[Perturbation, ...]:
-    """``["jpeg=90,70", "resize=0.5"]`` gives three perturbations, in that order, each once.
+    """Parse ``["jpeg=90,70", "resize=0.5"]`` to three perturbations, in order, without duplicates.
 
     Raises PerturbationError.
     """
@@ -76,7 +70,7 @@ def _webp(image: Image.Image, quality: float) -> Image.Image:
 
 
 def _screenshot(image: Image.Image, quality: float) -> Image.Image:
-    """What a screen shows of the image, scaled to fit, sent on as a JPEG."""
+    """Scale the image to fit a screen, and compress it as JPEG."""
     return recompress(rescale(image, SCREENSHOT_SCALE, Image.Resampling.BICUBIC), int(quality))
 
 

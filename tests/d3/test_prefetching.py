@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from detection.d3.runtime.ahead import in_groups, run_ahead
+from detection.d3.prefetching import in_groups, run_ahead
 
 pytestmark = pytest.mark.stateless
 

@@ -1,4 +1,4 @@
-"""What every self-contained HTML report is made of: one style sheet, and pictures as data URIs."""
+"""What all self-contained HTML reports share: a style sheet, and thumbnails as data URIs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-TEMPLATES = Path(__file__).parent / "templates"
-STYLE = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 THUMBNAIL = (192, 192)  # pixels at most
 
 
 def thumbnail(image: Image.Image) -> str:
-    """A small JPEG of the upright RGB image as a data URI."""
+    """Return a small JPEG of the upright RGB ``image`` as a data URI."""
     small = image.copy()
     small.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

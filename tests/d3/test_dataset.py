@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from detection.d3.training.dataset import DatasetError, scan_dataset
+from detection.d3.dataset import scan_dataset
+from detection.d3.errors import DatasetError
 from tests.support.image_sets import labelled_images
 
 pytestmark = pytest.mark.stateless

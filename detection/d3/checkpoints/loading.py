@@ -1,0 +1,179 @@
+"""Load checkpoint files: our own format, and the published layouts through ``published.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..adapters import adapter_shapes, merge
+from ..errors import CheckpointError, TowerError
+from ..network import Architecture, D3Network
+from ..preprocessing import Preprocessing
+from .checkpoint import ADAPTERS, KEPT, TOWER, Checkpoint, tower_shapes
+from .clip_download import find_clip_file
+from .clip_layouts import ClipTower, read_clip_tower
+from .header import file_kind, read_metadata, read_safetensors_header
+from .kept_features import KeptFeatures
+from .published import load_published
+from .tensors import fitting_weights, read_entries
+from .tower_file import TowerFile, default_cache, missing_tower
+
+
+def load(
+    path: str | Path,
+    *,
+    clip_weights: str | Path | None = None,
+    clip_cache: Path | None = None,
+    trust_torchscript: bool = False,
+) -> Checkpoint:
+    """Read a checkpoint of our format or of a published layout; the content decides which.
+
+    ``clip_weights`` is the CLIP tower of a published head (see ``find_clip_file``), or replaces the
+    tower that a checkpoint of ours names; with other weights the checkpoint has another version, no
+    metrics and no kept features. ``clip_cache`` is the folder in which ``manage.py fetch_clip``
+    stored towers; by default ``default_cache()``. ``trust_torchscript`` allows TorchScript archives
+    that OpenAI did not publish.
+
+    Raises CheckpointError, and TowerError if the tower is missing or has other weights.
+    """
+    path = Path(path)
+    if file_kind(path) == "safetensors" and read_safetensors_header(path).is_ours:
+        source = _TowerSource(clip_cache or default_cache(), clip_weights, trust_torchscript)
+        return _load_ours(path, source)
+    return load_published(path, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
+
+
+@dataclass(frozen=True, slots=True)
+class _TowerSource:
+    """The source of a checkpoint's tower: ``given`` for ``find_clip_file``, or else ``cache``."""
+
+    cache: Path
+    given: str | Path | None
+    trust_torchscript: bool
+
+    def read(self, path: Path, tower_file: TowerFile, width: int) -> tuple[Path, ClipTower]:
+        """Read the tower of the checkpoint at ``path``; return it after its file.
+
+        Raises TowerError for a tower of the cache, CheckpointError for a given one.
+        """
+        if self.given:
+            place = find_clip_file(self.given, width=width)
+            entries = read_entries(place, trust_torchscript=self.trust_torchscript)
+            return place, read_clip_tower(place, entries)
+        if not tower_file.is_in(self.cache):
+            raise TowerError(missing_tower(path, tower_file, self.cache))
+        place = tower_file.path(self.cache)
+        with suppress(CheckpointError):
+            tower = read_clip_tower(place, read_entries(place))
+            if tower.sha256 == tower_file.sha256:
+                return place, tower
+        raise TowerError(
+            f"The CLIP tower in {place} is not the one that the checkpoint {path} needs; "
+            "manage.py fetch_clip downloads it."
+        )
+
+
+def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
+    metadata = read_metadata(path, read_safetensors_header(path))
+    version = metadata.pop("version")
+    found = read_entries(path)
+    with _description_of(path):
+        architecture = metadata["architecture"] = Architecture.from_dict(metadata["architecture"])
+        metadata["preprocessing"] = Preprocessing.from_dict(metadata["preprocessing"])
+    if metadata["preprocessing"].size != architecture.image_size:
+        raise CheckpointError(f"The preprocessing and the network of {path} differ in size.")
+    metadata["uncertain"] = tuple(metadata["uncertain"])
+    metadata["kept"] = _kept(path, architecture, _taken(found, KEPT))
+    if "tower_file" in metadata:
+        return _load_beside_tower(path, metadata, found, version, source)
+    weights = fitting_weights(path, _expected(path, architecture, limit=len(found)), found)
+    return _verified(path, Checkpoint(**metadata, weights=weights), version)
+
+
+def _load_beside_tower(
+    path: Path,
+    metadata: dict[str, Any],
+    found: dict[str, Tensor],
+    version: str,
+    source: _TowerSource,
+) -> Checkpoint:
+    """Join the entries ``found`` at ``path`` with the tower in a file of its own."""
+    architecture = metadata["architecture"]
+    tower_file = metadata["tower_file"] = TowerFile(**metadata["tower_file"])
+    place, tower = source.read(path, tower_file, architecture.tower.width)
+    expected = _expected(path, architecture, limit=len(found) + len(tower.weights))
+    with _description_of(path):
+        shared = tower_shapes(architecture)
+    adapters = _adapters(path, architecture, found)
+    prefixed = {f"{TOWER}{name}": tensor for name, tensor in tower.weights.items()}
+    tower_weights = merge(fitting_weights(place, shared, prefixed), adapters, prefix=TOWER)
+    own = {name: tensor for name, tensor in expected.items() if name not in shared}
+    weights = fitting_weights(path, own, found) | tower_weights
+    checkpoint = Checkpoint(**metadata, weights=weights, adapters=adapters)
+    checkpoint = _verified(path, checkpoint, version)
+    if tower.sha256 == tower_file.sha256:
+        return checkpoint
+    return replace(checkpoint, tower_file=None, adapters={}, metrics={}, kept=None)
+
+
+def _taken(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove the entries under ``prefix`` from ``found``; return them without the prefix."""
+    names = [name for name in found if name.startswith(prefix)]
+    return {name.removeprefix(prefix): found.pop(name) for name in names}
+
+
+def _kept(path: Path, architecture: Architecture, taken: dict[str, Tensor]) -> KeptFeatures | None:
+    if not taken:
+        return None
+    try:
+        return KeptFeatures.from_tensors(taken, architecture.features)
+    except ValueError as error:
+        raise CheckpointError(f"The kept features in {path} are not valid.") from error
+
+
+def _adapters(
+    path: Path, architecture: Architecture, found: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Remove the adapters from the entries ``found`` in the checkpoint at ``path``."""
+    taken = _taken(found, ADAPTERS)
+    if not taken:
+        return {}
+    rank = next((len(tensor) for name, tensor in taken.items() if name.endswith(".down")), 0)
+    expected = adapter_shapes(architecture.tower, rank)
+    return fitting_weights(path, expected, taken, prefix=ADAPTERS)
+
+
+def _verified(path: Path, checkpoint: Checkpoint, version: str) -> Checkpoint:
+    if checkpoint.version != version:
+        raise CheckpointError(f"The weights of {path} are not the ones that were saved.")
+    return checkpoint
+
+
+@contextmanager
+def _description_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # PyTorch has no common error for impossible sizes
+        raise CheckpointError(f"The description of the network in {path} is not valid.") from error
+
+
+def _expected(path: Path, architecture: Architecture, *, limit: int) -> dict[str, Tensor]:
+    """Return the names of the weights with meta tensors of their shapes. Raises CheckpointError.
+
+    ``limit`` bounds the layers: a false description must not build a huge network.
+    """
+    with _description_of(path):
+        if getattr(architecture.tower, "layers", 0) > limit:
+            raise ValueError("A network has more weights than layers.")
+        if architecture.image_size % architecture.shuffle_patch:
+            raise ValueError("Patches must fill the image.")
+        if architecture.outputs not in (1, 2):
+            raise ValueError("A head has one or two outputs.")
+        with torch.device("meta"):
+            return D3Network(architecture).state_dict()
