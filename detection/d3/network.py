@@ -46,7 +46,7 @@ class ResidualTowerConfig:
     width: int = 128
     residuals: int = 12  # high-pass filters of the stem
     spatial: tuple[int, ...] = (24, 48, 96)  # channels after each halving of the picture
-    spectra: int = 3  # mixed residual maps whose spectrum is looked at
+    spectra: int = 3  # mixed residual maps whose spectra are read
     spectral: tuple[int, ...] = (16, 32, 64)  # channels after each halving of the spectrum
     kind: str = "residual"
 

@@ -1,15 +1,10 @@
-"""Every golden number, stage by stage, so that the first failing test names the culprit."""
+"""Every golden number, stage by stage, so that the first failing test names the stage."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,140 +12,32 @@ import torch
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
-from detection.d3.checkpoints import Checkpoint, load
 from detection.d3.detector import Detector
 from detection.d3.images import decode_image
 from detection.d3.network import AttentionHead, D3Network, shuffle_patches
 from detection.d3.preprocessing import Preprocessing
 from detection.d3.runtime import cpu_has_bf16
-from tests.support.golden_weights import digest, head_weights, visual_weights
-from tests.support.published_layouts import CLIP, HEAD, HEAD_LAYOUTS, TINY, head_layout
+from tests.support.golden_numbers import CPU, GOLDEN, GoldenSet, tiny_set, vit_l_14_set
+from tests.support.published_layouts import CLIP, HEAD_LAYOUTS, TINY, head_layout
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-CPU = torch.device("cpu")
 NEEDS_BF16 = pytest.mark.skipif(
     not cpu_has_bf16(), reason="This CPU has no bf16 instructions; emulated, they take minutes."
 )
 DECODED_OTHERWISE = {"alpha.png", "grey16.png"}  # white behind alpha, 16 bits scaled: on purpose
 
 
-class Judged(NamedTuple):
-    """What a detector makes of all variants, from their pixels on, under both permutations."""
-
-    shuffled: torch.Tensor  # features, (2, N, C)
-    original: torch.Tensor  # (N, C)
-    logits: torch.Tensor  # (2, N)
-    means: np.ndarray  # of the two logits, as it returns them, (N,)
-
-
-@dataclass
-class GoldenSet:
-    """The recorded numbers of one network, the network itself, and how far we are from them."""
-
-    name: str
-    tolerance: float  # absolute, of features and logits
-    checkpoint: Checkpoint
-    two_logit_head: dict[str, torch.Tensor]
-    numbers: dict = field(init=False)
-    worst: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def __post_init__(self) -> None:
-        self.numbers = json.loads((GOLDEN / self.name / "golden.json").read_text())
-        self.arrays = dict(np.load(GOLDEN / self.name / "arrays.npz"))
-        self.detector = Detector(self.checkpoint, device=CPU, precision="fp32")
-        self.A, self.B = (self.numbers["permutations"][name]["perm"] for name in "AB")
-
-    @property
-    def variants(self) -> Iterator[tuple[dict, str, dict]]:
-        """Each image with each way to get its pixels: (image, name of the variant, numbers)."""
-        for image in self.numbers["images"]:
-            for name, numbers in image["variants"].items():
-                yield image, name, numbers
-
-    @property
-    def network(self) -> D3Network:
-        """The one that the detector explains with; the one that judges shares its head."""
-        return self.detector._network
-
-    def path(self, image: dict) -> Path:
-        return GOLDEN / self.name / image["file"]
-
-    def array(self, image: dict, variant: str, name: str) -> np.ndarray:
-        return self.arrays[f"{self.path(image).name}/{variant}/{name}"]
-
-    def pixels(self, image: dict, variant: str) -> Image.Image:
-        """The stored picture, already of the network's size: resizing leaves it as it is."""
-        return Image.fromarray(self.array(image, variant, "resized_u8"))
-
-    @property
-    def logits(self) -> np.ndarray:
-        """The recorded ones of all variants, under A and under B (2, N)."""
-        both = [(numbers, numbers["with_permutation_B"]) for _, _, numbers in self.variants]
-        return np.array([[each["one_logit"]["logit"] for each in pair] for pair in both]).T
-
-    @cached_property
-    def judged(self) -> Judged:
-        return self.judged_by(self.detector)
-
-    def judged_by(self, detector: Detector) -> Judged:
-        """In one pass, since the large network takes its time."""
-        seen = []
-        head = detector._judging.attention_head
-        pictures = [self.pixels(image, variant) for image, variant, _ in self.variants]
-        with head.register_forward_hook(lambda _, pairs, logits: seen.append((*pairs, logits))):
-            means = detector.logits(pictures, permutations=[self.A, self.B])
-        pairs, logits = map(torch.stack, zip(*seen, strict=True))  # (N, 2, 2, C), (N, 2, 1)
-        features = pairs[:, :, 0].transpose(0, 1), pairs[:, 0, 1]
-        return Judged(*features, logits[..., 0].T, means)
-
-    def views(self) -> torch.Tensor:
-        """Each image in each variant, (N, 3, S, S)."""
-        pixels = [self.pixels(image, variant) for image, variant, _ in self.variants]
-        return torch.cat([self.checkpoint.preprocessing(picture) for picture in pixels])
-
-    def agrees(
-        self, quantity: str, actual: ArrayLike, expected: ArrayLike, tolerance: float | None = None
-    ) -> None:
-        difference = float(np.abs(np.asarray(actual, np.float64) - np.asarray(expected)).max())
-        self.worst[quantity] = max(self.worst[quantity], difference)
-        assert difference <= (tolerance or self.tolerance), quantity
-
-
 @pytest.fixture(scope="module", params=["tiny", pytest.param("vitl14", marks=pytest.mark.slow)])
 def golden(request, tmp_path_factory) -> Iterator[GoldenSet]:
-    build = _tiny_set if request.param == "tiny" else _vit_l_14_set
-    golden_set = build(tmp_path_factory)
+    if request.param == "tiny":
+        golden_set = tiny_set()
+    else:
+        golden_set = vit_l_14_set(tmp_path_factory.mktemp("vitl14"))
     yield golden_set
     print(f"\nLargest differences from the golden numbers, {request.param}:")  # shown by -s
     for quantity, difference in golden_set.worst.items():
         print(f"  {quantity:<24} {difference:.1e}")
-
-
-def _tiny_set(tmp_path_factory) -> GoldenSet:
-    two = torch.load(TINY / "two_logit_head.pth", weights_only=True)
-    return GoldenSet("tiny", 1e-4, load(HEAD, clip_weights=CLIP), two)
-
-
-def _vit_l_14_set(tmp_path_factory) -> GoldenSet:
-    recipe = json.loads((GOLDEN / "vitl14" / "golden.json").read_text())["recipe"]
-    weights = {
-        "visual": visual_weights(recipe),
-        "head": head_weights(recipe, "head"),
-        "head2": head_weights(recipe, "head2"),
-    }
-    assert {name: digest(arrays) for name, arrays in weights.items()} == recipe["digests"]
-    folder = tmp_path_factory.mktemp("vitl14")
-    tensors = {
-        name: {key: torch.from_numpy(array) for key, array in arrays.items()}
-        for name, arrays in weights.items()
-    }
-    for name in ("visual", "head"):
-        torch.save(tensors[name], folder / f"{name}.pth")
-    checkpoint = load(folder / "head.pth", clip_weights=folder / "visual.pth")
-    (folder / "visual.pth").unlink()  # 600 MB
-    return GoldenSet("vitl14", 5e-4, checkpoint, tensors["head2"])
 
 
 def test_the_files_are_the_recorded_ones(golden: GoldenSet):
@@ -404,8 +291,8 @@ def test_bf16_keeps_the_logits(golden: GoldenSet):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> GoldenSet:
-    return _tiny_set(tmp_path_factory)
+def tiny() -> GoldenSet:
+    return tiny_set()
 
 
 def _two_logit_network(golden: GoldenSet) -> D3Network:

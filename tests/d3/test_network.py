@@ -9,21 +9,16 @@ from detection.d3.network import (
     ClipTowerConfig,
     D3Network,
     PowerSpectrum,
-    ResidualTowerConfig,
     shuffle_patches,
 )
+from tests.support.checkpoints import ARCHITECTURE
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
-SMALL = Architecture(
-    tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
-    image_size=64,
-    shuffle_patch=16,
-)
 CLIP = Architecture(tower=ClipTowerConfig(width=64, layers=1), image_size=28)
 
 
-def small_network(architecture: Architecture = SMALL) -> D3Network:
+def small_network(architecture: Architecture = ARCHITECTURE) -> D3Network:
     torch.manual_seed(0)
     return D3Network(architecture).eval()
 
@@ -139,6 +134,6 @@ def test_the_clip_tower_gives_the_normalised_class_token():
     assert feature.std(correction=0).item() == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("architecture", [SMALL, CLIP, Architecture()])
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, CLIP, Architecture()])
 def test_architectures_survive_their_dictionary(architecture):
     assert Architecture.from_dict(architecture.as_dict()) == architecture

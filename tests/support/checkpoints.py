@@ -20,6 +20,7 @@ ARCHITECTURE = Architecture(
 
 
 def a_checkpoint(**changes) -> Checkpoint:
+    """Return random weights, always the same, with all fields set."""
     torch.manual_seed(0)
     checkpoint = Checkpoint(
         name="d3-test",

@@ -3,9 +3,9 @@
     pip install onnxruntime==1.32.0
     python -m tests.support.golden_clip WHEEL > tests/golden/clip-vit-b-16.json
 
-The graph's own pairs of DynamicQuantizeLinear and MatMulInteger, which round activations to eight
-bits, become DequantizeLinear of the matrix and MatMul; nothing else of the graph is changed, and
-none of the engine's code takes part.
+DequantizeLinear of the matrix and MatMul replace the graph's pairs of DynamicQuantizeLinear and
+MatMulInteger, which round activations to eight bits. All else in the graph stays the same, and no
+code of the engine takes part.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ STRIDE = 16  # every sixteenth feature is kept
 
 
 def images() -> np.ndarray:
-    """Three normalised pictures by integer arithmetic, float32 (3, 3, 224, 224): a ramp, a texture
-    and noise.
-    """
+    """Compute a ramp, a texture and noise by integer arithmetic, normalised (3, 3, 224, 224)."""
     channel, row, column = np.indices((3, 224, 224))
     ramp = (row + 2 * column + 60 * channel) % 256
     texture = (row * row // 7 + column * column // 11 + 85 * channel) % 256
@@ -46,7 +44,7 @@ def digest(weights: dict[str, np.ndarray]) -> str:
 
 
 def with_activations_in_fp32(model: onnx.ModelProto) -> dict[str, str]:
-    """Change the graph. Returns by the name of each weight that of its dequantised matrix."""
+    """Change the graph. Return the name of the dequantised matrix by the name of each weight."""
     nodes = list(model.graph.node)
     unquantized = {
         output: node.input[0]

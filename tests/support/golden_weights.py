@@ -1,7 +1,7 @@
 """Synthetic weights of the real size, each a formula over its name, its index and a seed.
 
-The golden numbers of ViT-L/14 belong to them. Integers and IEEE doubles only, so the result is the
-same bit for bit everywhere; ``digest`` proves it.
+The golden numbers of ViT-L/14 belong to them. Integers and IEEE doubles give the same bits
+everywhere; ``digest`` proves it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ CHUNK = 2**15  # fits the cache
 
 
 def visual_weights(recipe: dict) -> dict[str, np.ndarray]:
-    """OpenAI's entries ``visual.*``, in OpenAI's mixture of float16 and float32."""
+    """Return OpenAI's entries ``visual.*``, in OpenAI's mixture of float16 and float32."""
     sizes = recipe["arch"]
     return _draw(_visual(**sizes), recipe["seed"])
 
 
 def head_weights(recipe: dict, name: str) -> dict[str, np.ndarray]:
-    """The entries of a head; ``name`` is "head" (one logit) or "head2" (two)."""
+    """Return the entries of a head; ``name`` is "head" (one logit) or "head2" (two)."""
     return _draw(
         _head(recipe["arch"]["width"], **recipe[name]),
         recipe["head_seed"],
@@ -92,7 +92,7 @@ def _draw(specs: Iterator[Spec], seed: int, hashed=lambda name: name) -> dict[st
 
 
 def _unit(name: str, seed: int, count: int) -> np.ndarray:
-    """``count`` doubles of mean 0 and variance 1: centred sums of four 16-bit numbers."""
+    """Return ``count`` doubles of mean 0 and variance 1: centred sums of four 16-bit numbers."""
     start = int(_mix(np.array([(_fnv(name) + seed * GAMMA) & MASK], np.uint64))[0])
     out = np.empty(count)
     steps = np.arange(1, min(count, CHUNK) + 1, dtype=np.uint64) * np.uint64(GAMMA)

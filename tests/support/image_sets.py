@@ -11,7 +11,7 @@ from tests.support.factories import noise_image
 def labelled_images(
     root: Path, *, split: str = "test", sources: Sequence[str] = ("",), images: int = 3
 ) -> Path:
-    """Writes ``images`` PNGs of noise per class and source, no two alike; gives ``root`` back."""
+    """Write ``images`` different PNGs of noise per class and source; return ``root``."""
     for place, source in enumerate(sources):
         for label, name in enumerate(("0_real", "1_fake")):
             folder = root / split / source / name

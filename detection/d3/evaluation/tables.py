@@ -36,8 +36,9 @@ def table_notes(condition: Condition) -> str:
         return ""
     return (
         "A source of fakes alone is compared with the real images of all sources. The mean is over "
-        f"sources with at least {MIN_IMAGES} images of each class that they have, or over all if "
-        f"none has so many: its AUC is that of {measurement.averaged}. Pooled: all images at once."
+        f"the sources with at least {MIN_IMAGES} images of each of their classes, or over all if "
+        f"there are none: its AUC is that of {measurement.averaged} sources. Pooled: all images as "
+        "one source."
     )
 
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -76,8 +75,16 @@ def train_detector(
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
     keep_freed_memory(TRAINING)
-    common = (start, train, val, batch_size, schedule.seed, place)
-    strategy = _strategy(common, adapter_rank, cache=folder.parent / "features")
+    strategy = _strategy(start, adapter_rank)(
+        start=start,
+        train=train,
+        val=val,
+        batch_size=batch_size,
+        seed=schedule.seed,
+        device=place,
+        cache=folder.parent / "features",
+        adapter_rank=adapter_rank,
+    )
     run = _identity(start, schedule, batch_size, adapter_rank, train, val)
     trainer = Trainer(strategy.module, schedule, folder, place, run)
     if resume:
@@ -110,16 +117,12 @@ def train_detector(
     return TrainingResult(checkpoint, unreadable)
 
 
-def _strategy(common: tuple[Any, ...], adapter_rank: int, *, cache: Path) -> Strategy:
-    """Choose how to train; ``common`` are the arguments of all strategies."""
-    start: Checkpoint = common[0]
+def _strategy(start: Checkpoint, adapter_rank: int) -> type[Strategy]:
     if adapter_rank:
-        return AdapterTraining(*common, rank=adapter_rank, cache=cache)
+        return AdapterTraining
     if tunes_head(start, adapter_rank):
-        return HeadTuning(*common, cache=cache)
-    if isinstance(start.architecture.tower, ClipTowerConfig):
-        return HeadTraining(*common, cache=cache)
-    return WholeTraining(*common)
+        return HeadTuning
+    return HeadTraining if isinstance(start.architecture.tower, ClipTowerConfig) else WholeTraining
 
 
 def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -> Checkpoint:

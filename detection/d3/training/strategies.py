@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -85,28 +84,48 @@ def _with_learned(start: Checkpoint, best: dict[str, Tensor]) -> Checkpoint:
     return replace(start, weights={**start.weights, **learned})
 
 
-class WholeTraining:
+@dataclass
+class Strategy:
+    """The inputs of all four; ``cache`` is the folder of cached features."""
+
+    start: Checkpoint
+    train: list[Sample]
+    val: list[Sample]
+    batch_size: int
+    seed: int
+    device: torch.device
+    cache: Path
+    adapter_rank: int = 0
+
+    def __post_init__(self) -> None:
+        self.samples = self.val
+
+    def cached(
+        self, checkpoint: Checkpoint, samples: list[Sample], *, variants: int = 0
+    ) -> Features:
+        """Return the features of the checkpoint's tower."""
+        return cached_features(
+            checkpoint, samples, folder=self.cache, device=self.device, variants=variants
+        )
+
+    def inputs_of_head(
+        self, checkpoint: Checkpoint, samples: list[Sample], *, variants: int = 0
+    ) -> Features:
+        return read_features(checkpoint, self.cached(checkpoint, samples, variants=variants))
+
+
+class WholeTraining(Strategy):
     """Train on augmented pictures, validate with plain ones."""
 
-    augmentation: Augmentation = staticmethod(residual_augmentation)
+    augmentation: ClassVar[Augmentation] = staticmethod(residual_augmentation)
 
-    def __init__(
-        self,
-        start: Checkpoint,
-        train: list[Sample],
-        val: list[Sample],
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.start, self.train, self.val = start, train, val
-        self.samples = val
-        self.batch_size, self.seed, self.device = batch_size, seed, device
-        self.module = WholeNetwork(self.network(start))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.module = WholeNetwork(self.network())
         self.workers = max(1, (os.cpu_count() or 1) - 1)
 
-    def network(self, start: Checkpoint) -> D3Network:
-        return _trainable(start)
+    def network(self) -> D3Network:
+        return _trainable(self.start)
 
     def training(self, epoch: int) -> Iterable[Batch]:
         seed = epoch_seed(self.seed, epoch)
@@ -137,27 +156,15 @@ class WholeTraining:
         return picture_batches(pictures, batches, patches=patches, workers=self.workers)
 
 
-class HeadTraining:
+class HeadTraining(Strategy):
     """Train and validate on cached features."""
 
-    def __init__(
-        self,
-        start: Checkpoint,
-        train: list[Sample],
-        val: list[Sample],
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        *,
-        cache: Path,
-    ) -> None:
-        self.start, self.val = start, val
-        network = _trainable(start)
+    def __post_init__(self) -> None:
+        network = _trainable(self.start)
         self.module = HeadOnly(network.reader, network.attention_head)
-        cached = partial(cached_features, start, folder=cache, device=device)
-        self.train_features, self.val_features = cached(train, variants=VARIANTS), cached(val)
-        self.samples = [val[picture] for picture in self.val_features.pictures]
-        self.batch_size, self.seed = batch_size, seed
+        self.train_features = self.cached(self.start, self.train, variants=VARIANTS)
+        self.val_features = self.cached(self.start, self.val)
+        self.samples = [self.val[picture] for picture in self.val_features.pictures]
 
     def training(self, epoch: int) -> Iterable[Batch]:
         return feature_batches(
@@ -177,16 +184,12 @@ class HeadTraining:
 class AdapterTraining(WholeTraining):
     """The same for the adapters of a frozen CLIP tower, the reader and the head."""
 
-    augmentation: Augmentation = staticmethod(web_augmentation)
+    augmentation: ClassVar[Augmentation] = staticmethod(web_augmentation)
 
-    def __init__(self, *args: Any, rank: int, cache: Path) -> None:
-        self.rank, self.cache = rank, cache
-        super().__init__(*args)
-
-    def network(self, start: Checkpoint) -> D3Network:
-        network = _trainable(start)
+    def network(self) -> D3Network:
+        network = _trainable(self.start)
         dtype = torch.bfloat16 if self.device.type != "cpu" or cpu_has_bf16() else torch.float32
-        return network.with_tower(AdaptedTower(network.tower, self.rank, dtype))
+        return network.with_tower(AdaptedTower(network.tower, self.adapter_rank, dtype))
 
     def order(self, seed: int) -> list[list[int]]:
         batches = EPOCH_PICTURES // self.batch_size
@@ -206,27 +209,19 @@ class AdapterTraining(WholeTraining):
         return replace(self.start, weights={**merged, **rest}, adapters=adapters)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        return head_logits(trained, self._features(trained, self.val))
+        return head_logits(trained, self.inputs_of_head(trained, self.val))
 
     def kept(self, trained: Checkpoint) -> KeptFeatures:
         """Return the features of some of the pictures, to be stored in the checkpoint."""
         train = spread_over_sources(self.train, KEPT_TRAINING, seed=self.seed)
         val = spread_over_sources(self.val, KEPT_VALIDATION, seed=self.seed)
         return KeptFeatures(
-            train=self._features(trained, train, variants=1), val=self._features(trained, val)
+            train=self.inputs_of_head(trained, train, variants=1),
+            val=self.inputs_of_head(trained, val),
         )
 
-    def _features(
-        self, trained: Checkpoint, samples: list[Sample], *, variants: int = 0
-    ) -> Features:
-        """Return inputs of the head."""
-        features = cached_features(
-            trained, samples, folder=self.cache, device=self.device, variants=variants
-        )
-        return read_features(trained, features)
 
-
-class HeadTuning:
+class HeadTuning(Strategy):
     """Train the head alone, on new pictures among the kept features.
 
     The targets are the labels of the new pictures, and the head's earlier scores of the kept ones,
@@ -235,30 +230,17 @@ class HeadTuning:
     kept ones alone calibrate.
     """
 
-    def __init__(
-        self,
-        start: Checkpoint,
-        train: list[Sample],
-        val: list[Sample],
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        *,
-        cache: Path,
-    ) -> None:
-        self.start, self.batch_size, self.seed = start, batch_size, seed
+    def __post_init__(self) -> None:
+        start, kept = self.start, self.start.kept
         self.module = HeadOnly(nn.Identity(), _trainable(start).attention_head)
-
-        def features(samples: list[Sample], *, variants: int = 0) -> Features:
-            options = {"folder": cache, "device": device, "variants": variants}
-            return read_features(start, cached_features(start, samples, **options))
-
-        crops = features(train)
-        self.new = joined(crops, features(train, variants=VARIANTS))
-        self.kept = joined(start.kept.train, start.kept.val)
+        crops = self.inputs_of_head(start, self.train)
+        self.new = joined(crops, self.inputs_of_head(start, self.train, variants=VARIANTS))
+        self.kept = joined(kept.train, kept.val)
         self.scores = torch.from_numpy(row_logits(start, self.kept)).sigmoid()
-        self.judged = joined(start.kept.val, features(val)) if val else start.kept.val
-        self.validated = self.judged if val else joined(start.kept.val, crops)
+        if self.val:
+            self.judged = self.validated = joined(kept.val, self.inputs_of_head(start, self.val))
+        else:
+            self.judged, self.validated = kept.val, joined(kept.val, crops)
         self.val = _as_samples(self.judged)
         pictures = _as_samples(self.validated)
         self.samples = [pictures[picture] for picture in self.validated.pictures]
@@ -289,6 +271,3 @@ def _as_samples(features: Features) -> list[Sample]:
     """Return samples without files, for metrics by class and source."""
     pairs = zip(features.sources.tolist(), features.labels.tolist(), strict=True)
     return [Sample(Path(), f"source {source}", label) for source, label in pairs]
-
-
-Strategy = WholeTraining | HeadTraining | AdapterTraining | HeadTuning

@@ -130,7 +130,7 @@ def test_another_tower_that_is_given_makes_another_version(path, tmp_path, head_
     save_file(tower_weights(change=1e-4), other)
     loaded = load(path, clip_weights=other)
     assert loaded.version != head_alone.version
-    save(loaded, tmp_path / "own.safetensors")  # nobody else has that tower
+    save(loaded, tmp_path / "own.safetensors")  # no cache has that tower
     assert load(tmp_path / "own.safetensors").version == loaded.version
 
 

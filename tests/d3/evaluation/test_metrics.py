@@ -14,7 +14,7 @@ pytestmark = pytest.mark.stateless
 
 
 def measure(*, sources: Sequence[str] | None = None, **options: Any) -> Measurement:
-    """Of one source, at the threshold 0.5 and with that alone as the band, unless told else."""
+    """Measure, by default one source at the threshold 0.5, which alone is the uncertain band."""
     sources = ["x"] * len(options["labels"]) if sources is None else sources
     defaults = {"threshold": 0.5, "uncertain": (0.5, 0.5)}
     return d3_metrics.measure(sources=sources, **defaults | options)
