@@ -13,7 +13,7 @@ from django.core.files.storage import default_storage
 from django.test import Client, TransactionTestCase
 from rest_framework.throttling import SimpleRateThrottle
 
-from detection.d3.checkpoints import CLIP_VIT_B_16, default_cache
+from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, default_cache
 from detection.queue import local_worker
 from detection.records import undoing
 from tests.support.browser import chromium

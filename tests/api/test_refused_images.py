@@ -19,7 +19,8 @@ from detection.d3.errors import (
     TruncatedImageError,
     UnsupportedImageError,
 )
-from detection.d3.images import FORMAT_NAMES, ImageLimits, decode_image, upright_rgb
+from detection.d3.images import ImageLimits, decode_image, upright_rgb
+from detection.d3.images.containers import FORMAT_NAMES
 from tests.support.image_files import (
     SAMPLES,
     decoded,

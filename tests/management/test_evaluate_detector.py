@@ -38,7 +38,7 @@ def test_it_prints_the_metrics_and_writes_both_reports(evaluate_detector, tmp_pa
     assert re.search(r"^mean +8 ", printed, re.M)
     assert re.search(r"^pooled +8 ", printed, re.M)
     assert re.search(r"^All images +Images +AUC +Found ", printed, re.M)
-    assert "all images at once" in " ".join(printed.split())
+    assert "all images as one source" in " ".join(printed.split())
     assert re.search(r"^AUC +Images +clean +jpeg=90 +jpeg=50 +blur=1$", printed, re.M)
     assert printed.endswith(f"Report: {tmp_path / 'report/evaluation.html'}\n")
     document = json.loads((tmp_path / "report/evaluation.json").read_text(encoding="utf-8"))

@@ -11,7 +11,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from detection.d3.images import FORMAT_NAMES, decode_image
+from detection.d3.images import decode_image
+from detection.d3.images.containers import FORMAT_NAMES
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from detection.d3.checkpoints import default_cache
+from detection.d3.checkpoints.tower_file import default_cache
 from tests.support.browser import chromium, opened_page
 from tests.support.installation import ROOT, Installation
 

@@ -11,41 +11,13 @@ from typing import TYPE_CHECKING, Any
 from .clip_package import DOWNLOAD_MB, PACKAGE, VERSION, fetch_clip, is_fetched
 from .header import FORMAT, MAX_PERMUTATIONS, describe
 from .scorecard import ScoreBin, Scorecard
-from .tower_file import CLIP_VIT_B_16, TowerFile, default_cache, missing_tower
+from .tower_file import CLIP_VIT_B_16, TowerFile, missing_tower
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint, build_network, draw_permutations, record, save
     from .initial import untrained, untrained_head
     from .kept_features import Features, KeptFeatures, joined
     from .loading import load
-
-__all__ = [
-    "CLIP_VIT_B_16",
-    "DOWNLOAD_MB",
-    "FORMAT",
-    "MAX_PERMUTATIONS",
-    "PACKAGE",
-    "VERSION",
-    "Checkpoint",
-    "Features",
-    "KeptFeatures",
-    "ScoreBin",
-    "Scorecard",
-    "TowerFile",
-    "build_network",
-    "default_cache",
-    "describe",
-    "draw_permutations",
-    "fetch_clip",
-    "is_fetched",
-    "joined",
-    "load",
-    "missing_tower",
-    "record",
-    "save",
-    "untrained",
-    "untrained_head",
-]
 
 _PYTORCH = {
     "checkpoint": ("Checkpoint", "build_network", "draw_permutations", "record", "save"),

@@ -6,22 +6,3 @@ from .perturbations import parse_perturbations
 from .recording import check_recordable, record_evaluation
 from .report import HTML_NAME, Occasion, write_report
 from .tables import metrics_table, pooled_table, robustness_table, table_notes
-
-__all__ = [
-    "DRAWS",
-    "HTML_NAME",
-    "INTERVAL",
-    "Estimate",
-    "Evaluation",
-    "Occasion",
-    "Unreadable",
-    "check_recordable",
-    "evaluate",
-    "metrics_table",
-    "parse_perturbations",
-    "pooled_table",
-    "record_evaluation",
-    "robustness_table",
-    "table_notes",
-    "write_report",
-]

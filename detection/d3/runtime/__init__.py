@@ -12,20 +12,3 @@ from .precision import (
     trial_pictures,
 )
 from .threads import one_core_threads
-
-__all__ = [
-    "DTYPES",
-    "INFERENCE",
-    "MAX_SCORE_DIFFERENCE",
-    "QUICK_GELU",
-    "TRAINING",
-    "FastClipTower",
-    "check_precision",
-    "cpu_has_bf16",
-    "fastest_precision",
-    "inference_tower",
-    "keep_freed_memory",
-    "one_core_threads",
-    "training_autocast",
-    "trial_pictures",
-]

@@ -3,13 +3,3 @@
 from .augmentation import FILTERS, random_crop
 from .loop import EpochMetrics, Schedule
 from .run import TrainingResult, train_detector, tunes_head
-
-__all__ = [
-    "FILTERS",
-    "EpochMetrics",
-    "Schedule",
-    "TrainingResult",
-    "random_crop",
-    "train_detector",
-    "tunes_head",
-]

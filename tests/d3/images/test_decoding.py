@@ -11,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from detection.d3.errors import ImageError
-from detection.d3.images import FORMAT_NAMES, decode_image, image_format, upright_rgb
+from detection.d3.images import decode_image, image_format, upright_rgb
+from detection.d3.images.containers import FORMAT_NAMES
 from tests.support.image_files import (
     BLUE,
     GREEN,
