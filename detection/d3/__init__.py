@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     CheckpointError,
     D3Error,
+    DamagedImageError,
     EmptyImageError,
     ImageError,
     ImageTooLargeError,
     PolyglotImageError,
+    RawPhotographError,
     TooManyPixelsError,
     TowerError,
     TruncatedImageError,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "D3Error",
+    "DamagedImageError",
     "Detector",
     "DetectorInfo",
     "EmptyImageError",
@@ -39,6 +42,7 @@ __all__ = [
     "ImageError",
     "ImageTooLargeError",
     "PolyglotImageError",
+    "RawPhotographError",
     "TooManyPixelsError",
     "TowerError",
     "TruncatedImageError",

@@ -27,6 +27,12 @@ class TruncatedImageError(ImageError):
     code = "truncated_image"
 
 
+class DamagedImageError(ImageError):
+    """Pixels within the picture are lost or wrong."""
+
+    code = "damaged_image"
+
+
 class UnsupportedImageError(ImageError):
     """The content is not of a supported image type, whatever the file's name says."""
 
@@ -37,6 +43,12 @@ class PolyglotImageError(UnsupportedImageError):
     """The file is an image and something else at the same time: an archive, a page, a program."""
 
     code = "polyglot_file"
+
+
+class RawPhotographError(UnsupportedImageError):
+    """What a camera's sensor measured, which is no picture yet."""
+
+    code = "raw_photograph"
 
 
 class ImageTooLargeError(ImageError):

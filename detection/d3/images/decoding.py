@@ -12,22 +12,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, ImagePalette
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from ..errors import D3Error, EmptyImageError, ImageError, ImageTooLargeError, TooManyPixelsError
 from ..files import reason
-from .containers import check_single, check_whole, damaged, image_format, truncated, webp_size
+from .containers import (
+    check_single,
+    check_whole,
+    image_format,
+    raw_photograph,
+    truncated,
+    undecodable,
+    webp_size,
+)
+from .jpeg import check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
+from .png import mended_png, png_without_texts, reduced_png
 
 # Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -40,6 +51,8 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "AVIF": AvifImageFile,
     "HEIC": HeifImageFile,
 }
+
+_WITHOUT_TEXTS = {"JPEG": jpeg_without_texts, "PNG": png_without_texts}
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,6 +76,7 @@ _TIFF_PIECES = (
     (Base.TileOffsets, Base.TileByteCounts),
 )
 
+_SENSOR = {32803, 34892}  # colour filter array, linear raw
 _WHITE_16_BIT = 65535
 MAX_CLAIM = 100  # characters of camera and of software
 
@@ -84,7 +98,7 @@ class DecodedImage:
 
     ``width`` and ``height`` are those of ``pixels``, ``size_bytes`` and ``sha256`` (hex) those of
     the original bytes. ``camera`` and ``software`` are claims of the metadata, at most 100
-    characters each, or empty.
+    characters each, or empty. A ``damaged`` file lacks up to 1 % of the pixels.
     """
 
     pixels: Image.Image
@@ -95,19 +109,21 @@ class DecodedImage:
     sha256: str
     camera: str = ""
     software: str = ""
+    damaged: bool = False
 
 
 def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> DecodedImage:
     """Decode the bytes, or the file at the path; of several frames or pages, the first.
 
-    Raises EmptyImageError, ImageTooLargeError, UnsupportedImageError, PolyglotImageError,
-    TooManyPixelsError, TruncatedImageError, or ImageError for damaged data and for a file that
-    cannot be opened.
+    Raises EmptyImageError, ImageTooLargeError, UnsupportedImageError, RawPhotographError,
+    PolyglotImageError, TooManyPixelsError, TruncatedImageError or DamagedImageError if the file
+    lacks more than 1 % of the pixels, or ImageError for other data that cannot be decoded and for a
+    file that cannot be opened.
     """
     data = _read(source, limits.max_bytes)
     name = image_format(data)
-    check_single(data)
-    pixels, claims = _decode(data, name, limits.max_pixels)
+    check_single(data, _WITHOUT_TEXTS.get(name, bytes)(data))
+    pixels, facts = _decode(data, name, limits.max_pixels)
     return DecodedImage(
         pixels=pixels,
         format=name,
@@ -115,7 +131,7 @@ def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMIT
         height=pixels.height,
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        **claims,
+        **facts,
     )
 
 
@@ -170,18 +186,67 @@ def _too_large(max_bytes: int) -> ImageTooLargeError:
     return ImageTooLargeError(f"The file is larger than the limit of {limit}.")
 
 
-def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[str, str]]:
-    """Return upright RGB pixels, and the claims of the metadata."""
+def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:
+    """Return upright RGB pixels, the claims of the metadata, and whether pixels are missing."""
     with _refusals(name, data):
-        if name == "WEBP" and (size := webp_size(data)):
-            _check_pixels(size, max_pixels)
-        image = _READERS[name](io.BytesIO(data))
-        _check_pixels(image.size, max_pixels)
-        check_whole(data, name)
-        _prepare(image, len(data))
+        if name == "JPEG":
+            image, lost = _decode_jpeg(data, max_pixels)
+        elif name == "PNG":
+            image, lost = _decode_png(data, max_pixels)
+        else:
+            image, lost = _open(data, name, max_pixels), 0.0
         pixels = upright_rgb(image)
         _check_pixels(pixels.size, max_pixels)  # a HEIC may differ from its announced size
-        return pixels, _claims(image)
+        return pixels, {**_claims(image), "damaged": lost > 0}
+
+
+def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
+    """Open an image without reading its pixels."""
+    if name == "WEBP" and (size := webp_size(data)):
+        _check_pixels(size, max_pixels)
+    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*"):
+        _check_developed(data)
+    image = _READERS[name](io.BytesIO(data))
+    _check_pixels(image.size, max_pixels)
+    check_whole(data, name)
+    _prepare(image, len(data))
+    return image
+
+
+def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
+    """Decode a JPEG; Pillow decodes stored CMYK, since it knows what each program means by it."""
+    check_scans(data)
+    if not (size := jpeg_size(data)):
+        return _open(data, "JPEG", max_pixels), 0.0
+    _check_pixels(size, max_pixels)
+    samples, mode, lost = decode_jpeg(data)
+    try:
+        described = JpegImageFile(io.BytesIO(data))
+    except Exception:  # damaged metadata say nothing about the pixels
+        described = None
+    if mode == "CMYK" and described is not None:
+        return described, lost
+    height, width, _ = samples.shape
+    image = Image.frombuffer(mode, (width, height), samples, "raw", mode, 0, 1)
+    if described is not None:
+        image.info, image._exif = described.info, described.getexif()
+    return image, lost
+
+
+def _decode_png(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
+    data, lost = reduced_png(data), 0.0
+    try:
+        image = _open(data, "PNG", max_pixels)
+        image.load()
+        is_complete = np.asarray(image)[-1].any()
+    except (OSError, SyntaxError, EOFError):
+        is_complete = False
+    if not is_complete:
+        data, lost = mended_png(data)
+        image = _open(data, "PNG", max_pixels)
+    if image.info.get("default_image"):  # it is shown where animations are not
+        image.seek(1)
+    return image, lost
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -210,7 +275,7 @@ def _refusals(name: str, data: bytes | None = None) -> Iterator[None]:
             check_whole(data, name)
         text = str(error).lower()
         missing = "truncated" in text or "not enough image data" in text
-        raise (truncated(name) if missing else damaged(name)) from error
+        raise (truncated(name) if missing else undecodable(name)) from error
 
 
 def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
@@ -221,10 +286,47 @@ def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
             image.info["transparency"] = to_8_bit(image.info["transparency"])
     if isinstance(image, TiffImageFile) and image.tag_v2.get(Base.Compression, 1) != 1:
         _check_strips(image, size_bytes)
+    if isinstance(image, TiffImageFile):
+        _prepare_tiff(image)
+    if isinstance(image, GifImageFile):
+        _fill_canvas(image)
     if isinstance(image, BmpImageFile) and image.mode == "RGBA":
         image.load()
         if image.getextrema()[3] == (0, 0):  # the fourth byte is unused, as in many BMPs
             image.putalpha(255)
+
+
+def _check_developed(data: bytes) -> None:
+    """Raise RawPhotographError for a TIFF whose picture is a thumbnail of raw samples."""
+    file, tags = io.BytesIO(data), ImageFileDirectory_v2(data[:8])
+    file.seek(tags.next)
+    tags.load(file)
+    is_reduced = bool(tags.get(Base.NewSubfileType, 0) & 1) and Base.SubIFDs in tags
+    if Base.DNGVersion in tags or is_reduced or tags.get(Base.PhotometricInterpretation) in _SENSOR:
+        raise raw_photograph()
+
+
+def _prepare_tiff(image: TiffImageFile) -> None:
+    tags = image.tag_v2
+    planar, depth = tags.get(Base.PlanarConfiguration, 1), max(tags.get(Base.BitsPerSample, (1,)))
+    if planar == 2 and depth > 8 and tags.get(Base.Compression, 1) == 1:  # Pillow mixes the planes
+        raise undecodable("TIFF")
+    colours = tags.get(Base.ColorMap, ())
+    if image.mode == "P" and colours and max(colours) < 256:  # 8 bits, where 16 are asked for
+        image.load()
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
+        image.im.putpalette("RGB", "RGB;L", bytes(colours))
+
+
+def _fill_canvas(image: GifImageFile) -> None:
+    """Browsers leave what the first frame does not cover transparent."""
+    covered = image.tile[0].extents if image.tile else None
+    image.load()
+    if covered and tuple(covered) != (0, 0, *image.size):
+        mask = Image.new("L", image.size)
+        mask.paste(255, tuple(covered))
+        shown = Image.composite(image.convert("RGBA"), Image.new("RGBA", image.size), mask)
+        image.im, image._mode, image.info = shown.im, "RGBA", {}
 
 
 def _check_strips(image: TiffImageFile, size_bytes: int) -> None:

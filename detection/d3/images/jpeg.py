@@ -1,0 +1,155 @@
+"""The pixels of a JPEG, and the share of them that its file does not hold.
+
+libjpeg fills what is missing with grey and only warns. simplejpeg passes its first warning on,
+where Pillow drops it; the pixels of both are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice, takewhile
+
+import numpy as np
+import simplejpeg
+
+from ..errors import ImageError
+from .containers import MAX_LOST, damaged, truncated
+
+# A marker with its fill bytes; FF00 and the restart markers belong to the compressed data.
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+# Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
+_MAX_SCANS = 200
+_MAX_SEGMENTS = 10_000
+_TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
+_COLOUR = {0xE0, 0xEE}  # of these, JFIF and Adobe say how colours are stored
+
+_ZEROS = bytes(64)  # a coder hardly writes as many
+_CUT = "premature end of data segment"
+_SLACK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MAX_SLACK = 0.01  # of the file; cameras append data without a marker
+_COLOURS = {"Gray": ("GRAY", "L"), "CMYK": ("CMYK", "CMYK"), "YCCK": ("CMYK", "CMYK")}
+# Width and height of the blocks that are stored one after the other.
+_UNITS = {"420": (16, 16), "422": (16, 8), "440": (8, 16), "411": (32, 8)}
+
+
+def jpeg_without_texts(data: bytes, texts: frozenset[int] = _TEXTS) -> bytes:
+    """Everything but the segments of applications and comments before the picture's data."""
+    parts, position = [], 0
+    for code, start, end in _segments(data):
+        if code == _SOS:
+            break
+        if code in texts:
+            parts.append(data[position:start])
+            position = end
+    return b"".join([*parts, data[position:]])
+
+
+def check_scans(data: bytes) -> None:
+    """Raise ``TruncatedImageError`` where scans are missing, and ``ImageError`` for more of them
+    than any picture needs.
+    """
+    segments = list(islice(_segments(data), _MAX_SEGMENTS))
+    scans = [data[start:end] for code, start, end in segments if code == _SOS]
+    if len(scans) > _MAX_SCANS or len(segments) == _MAX_SEGMENTS:
+        raise ImageError("This JPEG file has more scans than any picture needs.")
+    if not scans or segments[-1][2] > len(data):
+        raise truncated("JPEG")
+    if _is_progressive(data) and not _are_complete(scans):
+        raise truncated("JPEG")
+
+
+def _is_progressive(data: bytes) -> bool:
+    until_pixels = takewhile(lambda segment: segment[0] != _SOS, _segments(data))
+    return any(code in _PROGRESSIVE for code, _, _ in until_pixels)
+
+
+def _are_complete(scans: list[bytes]) -> bool:
+    """Whether the scans of a progressive picture hold each bit of each coefficient, by what their
+    headers say (ITU-T T.81, B.2.3): components, first and last coefficient, and the lowest bit.
+    """
+    missing: dict[tuple[int, int], int] = {}
+    for header in scans:
+        *components, first, last, bits = header.lstrip(b"\xff")[4:]
+        for component in components[::2]:
+            for coefficient in range(64):
+                missing.setdefault((component, coefficient), 1)
+                if first <= coefficient <= last:
+                    missing[component, coefficient] = bits & 15
+    return not any(missing.values())
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker code, start and end of each segment up to the end marker; a thumbnail inside a segment
+    is stepped over.
+    """
+    position = 2
+    while match := _MARKER.search(data, position):
+        code, end = match[1][0], match.end()
+        if code not in (_SOI, _EOI, _TEM):
+            end += int.from_bytes(data[end : end + 2], "big") or 2
+        yield code, match.start(), end
+        if code == _EOI:
+            return
+        position = end
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height; None for a variant that only Pillow may be able to read."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError:
+        return None
+    return width, height
+
+
+def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
+    """Samples uint8 (H, W, C), their mode (L, RGBX, or CMYK as stored), and the share of the pixels
+    that the decoder had to invent.
+
+    Raise ``TruncatedImageError`` where data are missing at the end, and ``DamagedImageError`` where
+    they are missing or wrong elsewhere; a lost end marker is no loss.
+    """
+    # A warning about a colour profile would hide the next one.
+    marked = jpeg_without_texts(data, _TEXTS - _COLOUR) + b"\xff\xd9"
+    *_, colour, subsampling = simplejpeg.decode_jpeg_header(marked, strict=False)
+    wanted, mode = _COLOURS.get(colour, ("RGBX", "RGBX"))
+    options = {"colorspace": wanted, "fastdct": False, "fastupsample": False}
+    try:
+        return simplejpeg.decode_jpeg(marked, strict=True, **options), mode, 0.0
+    except ValueError as error:
+        warning = str(error)
+    pixels = simplejpeg.decode_jpeg(marked, strict=False, **options)
+    if not warning.startswith("Corrupt JPEG data"):  # of the metadata
+        return pixels, mode, 0.0
+    if slack := _SLACK.search(warning):
+        if int(slack[1]) <= max(_MAX_SLACK * len(data), 4096):
+            return pixels, mode, 0.0
+    elif _CUT in warning:
+        if _ZEROS in data[data.index(b"\xff\xda") :]:
+            raise damaged("JPEG")
+        lost = _flat_end(pixels, subsampling)
+        # With an end marker the file was mended after a loss that may lie anywhere.
+        if _is_progressive(data) or lost > MAX_LOST:
+            raise truncated("JPEG")
+        if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+            return pixels, mode, lost
+    raise damaged("JPEG")
+
+
+def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
+    """Share of the last block with content and those behind it, counted to a little over
+    ``MAX_LOST``. libjpeg repeats the mean of the last block that it has.
+    """
+    width, height = _UNITS.get(subsampling, (8, 8))
+    columns, rows = -(-pixels.shape[1] // width), -(-pixels.shape[0] // height)
+    enough = int(MAX_LOST * rows * columns) + 1
+    for count in range(enough):
+        row, column = divmod(rows * columns - 1 - count, columns)
+        block = pixels[row * height :, column * width :][:height, :width]
+        inner = block[2:, 2:-2] if min(block.shape[:2]) > 4 else block
+        if np.ptp(inner, axis=(0, 1)).any():
+            return (count + 1) / (rows * columns)
+    return enough / (rows * columns)

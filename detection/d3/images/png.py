@@ -1,0 +1,122 @@
+"""A PNG reduced to what makes its pixels, and the share of them that its file does not hold.
+
+Pillow refuses a picture for its texts and profiles, and leaves missing rows black without a word.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from .containers import MAX_LOST, damaged, truncated
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT"}
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+# What the orientation and the software are read from, by kind and first bytes.
+_METADATA = ((b"eXIf", b""), (b"tEXt", b"Software\0"), (b"iTXt", b"XML:com.adobe.xmp\0\0"))
+_MAX_METADATA = 2**16  # bytes of one chunk; a longer one says nothing of orientation or software
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+# First column and row, and steps between columns and rows, of each pass of an interlaced picture.
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+
+
+def reduced_png(data: bytes) -> bytes:
+    """The same picture without what does not make its pixels, and with its end.
+
+    Raise ``DamagedImageError`` where a checksum of the pixels is wrong, and
+    ``TruncatedImageError`` where there are none.
+    """
+    parts, pixels = [_SIGNATURE], 0
+    for kind, body, checksum in _chunks(data):
+        if kind in _PIXELS:
+            if checksum not in (None, zlib.crc32(kind + body)):
+                raise damaged("PNG")
+            parts.append(_chunk(kind, body))
+            pixels += kind == b"IDAT"
+        elif len(body) <= _MAX_METADATA and _is_wanted(kind, body):
+            parts.append(_chunk(kind, body))
+    if not pixels:
+        raise truncated("PNG")
+    return b"".join([*parts, _chunk(b"IEND", b"")])
+
+
+def png_without_texts(data: bytes) -> bytes:
+    """Everything but the chunks of text, with what lies behind the end."""
+    parts, position = [], len(_SIGNATURE)
+    for kind, body, _ in _chunks(data):
+        if kind not in _TEXTS:
+            parts.append(kind + body)
+        position += 12 + len(body)
+    return b"".join([*parts, data[position:]])
+
+
+def mended_png(data: bytes) -> tuple[bytes, float]:
+    """The picture with zeros for the samples that are missing at its end, and their share.
+
+    Raise ``TruncatedImageError`` where more than ``MAX_LOST`` of them are missing, and
+    ``DamagedImageError`` where the compressed data are wrong before their end.
+    """
+    chunks = [(kind, body) for kind, body, _ in _chunks(data)]
+    expected = _samples_bytes(dict(chunks)[b"IHDR"])
+    decompressor = zlib.decompressobj()
+    try:
+        stream = b"".join(body for kind, body in chunks if kind == b"IDAT")
+        samples = decompressor.decompress(stream, expected)
+    except zlib.error as error:
+        raise damaged("PNG") from error
+    lost = 1 - len(samples) / expected
+    if lost > MAX_LOST:
+        raise truncated("PNG")
+    filled = zlib.compress(samples.ljust(expected, b"\0"), 1)
+    first = next(index for index, (kind, _) in enumerate(chunks) if kind == b"IDAT")
+    others = [(kind, body) for kind, body in chunks if kind != b"IDAT"]
+    others.insert(first, (b"IDAT", filled))
+    return _SIGNATURE + b"".join(_chunk(kind, body) for kind, body in others), lost
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
+    """Kind, body and checksum up to the end of the picture; without a checksum the body may have
+    been cut.
+    """
+    position = len(_SIGNATURE)
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        whole = end + 4 <= len(data)
+        checksum = struct.unpack_from(">I", data, end)[0] if whole else None
+        if kind == b"IEND":
+            return
+        yield kind, data[position + 8 : end], checksum
+        position = end + 4
+
+
+def _is_wanted(kind: bytes, body: bytes) -> bool:
+    return any(kind == wanted and body.startswith(start) for wanted, start in _METADATA)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(kind + body)
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+
+def _samples_bytes(header: bytes) -> int:
+    """Length of the decompressed samples with the filter byte of each row."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", header)
+    bits = depth * _CHANNELS.get(colour, 4)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
