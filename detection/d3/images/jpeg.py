@@ -18,7 +18,7 @@ from .containers import MAX_LOST, damaged, truncated
 
 # A marker with its fill bytes; FF00 and the restart markers belong to the compressed data.
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
-_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+_SOI, _EOI, _SOS, _TEM, _DHT = 0xD8, 0xD9, 0xDA, 0x01, 0xC4
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 # Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
 _MAX_SCANS = 200
@@ -26,7 +26,7 @@ _MAX_SEGMENTS = 10_000
 _TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
 _COLOUR = {0xE0, 0xEE}  # of these, JFIF and Adobe say how colours are stored
 
-_ZEROS = bytes(64)  # a coder hardly writes as many
+_ZEROS = bytes(64)
 _CUT = "premature end of data segment"
 _SLACK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_SLACK = 0.01  # of the file; cameras append data without a marker
@@ -117,6 +117,8 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     *_, colour, subsampling = simplejpeg.decode_jpeg_header(marked, strict=False)
     wanted, mode = _COLOURS.get(colour, ("RGBX", "RGBX"))
     options = {"colorspace": wanted, "fastdct": False, "fastupsample": False}
+    if _has_hole(data):
+        raise damaged("JPEG")
     try:
         return simplejpeg.decode_jpeg(marked, strict=True, **options), mode, 0.0
     except ValueError as error:
@@ -125,11 +127,9 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     if not warning.startswith("Corrupt JPEG data"):  # of the metadata
         return pixels, mode, 0.0
     if slack := _SLACK.search(warning):
-        if int(slack[1]) <= max(_MAX_SLACK * len(data), 4096):
+        if _is_padding(data, int(slack[1])):
             return pixels, mode, 0.0
     elif _CUT in warning:
-        if _ZEROS in data[data.index(b"\xff\xda") :]:
-            raise damaged("JPEG")
         lost = _flat_end(pixels, subsampling)
         # With an end marker the file was mended after a loss that may lie anywhere.
         if _is_progressive(data) or lost > MAX_LOST:
@@ -137,6 +137,41 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
         if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
             return pixels, mode, lost
     raise damaged("JPEG")
+
+
+def _is_padding(data: bytes, count: int) -> bool:
+    """Whether ``count`` bytes behind the coded pixels are no pixels: fill bytes before the end
+    marker, or what a camera appended without one.
+    """
+    end = data.rfind(b"\xff\xd9")
+    if end < 0:
+        return count <= max(_MAX_SLACK * len(data), 128)
+    return not data[max(end - count, 0) : end].strip(b"\0\xff")
+
+
+def _has_hole(data: bytes) -> bool:
+    """Whether zeros stand in a row that no encoder wrote: in a sequential picture they would be the
+    first code of a table again and again, which only that of an empty block may be.
+    """
+    first_code, start = 0, 0
+    for code, begin, end in _segments(data):
+        if code == _SOS:
+            start = end
+            break
+        if code == _DHT:
+            first_code = _first_code(data[begin:end].lstrip(b"\xff")[3:], first_code)
+    if first_code == 0 or _is_progressive(data):
+        return False
+    return data.find(_ZEROS, start, data.find(b"\xff\xd9", start)) >= 0
+
+
+def _first_code(tables: bytes, default: int) -> int:
+    """What the code of zeros alone stands for in the table for the brightness without its mean."""
+    while len(tables) > 17:
+        if tables[0] == 0x10:
+            return tables[17]
+        tables = tables[17 + sum(tables[1:17]) :]
+    return default
 
 
 def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
