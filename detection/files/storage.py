@@ -1,8 +1,7 @@
-"""Where files are kept: a folder or an S3 store, both read through links that expire."""
+"""The storage: a folder or an S3 store. Clients read files through links that expire."""
 
 from __future__ import annotations
 
-import time
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -12,9 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage
-from django.core.signing import Signer
+from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.urls import reverse
-from django.utils.crypto import constant_time_compare
 from django.utils.deconstruct import deconstructible
 from storages.backends.s3 import S3Storage
 
@@ -33,44 +31,46 @@ class LinkExpiredError(LinkError):
 
 @deconstructible(path="detection.files.storage.SignedFileSystemStorage")
 class SignedFileSystemStorage(FileSystemStorage):
-    """Stores privately; ``url`` gives a path of ours that works for RESULT_URL_EXPIRY seconds."""
+    """A private folder; ``url`` returns a link of this service for RESULT_URL_EXPIRY seconds."""
 
     def __init__(self, location=None) -> None:
         super().__init__(
             location=location,
-            allow_overwrite=True,  # keys are unique: the same file again is a second try
+            allow_overwrite=True,  # keys are unique: the same key again is a second try
             file_permissions_mode=0o600,
             directory_permissions_mode=0o700,
         )
 
     def url(self, name: str) -> str:
-        expires = str(int(time.time()) + settings.RESULT_URL_EXPIRY)
-        query = urlencode({"expires": expires, "signature": _signature(name, expires)})
-        return f"{reverse('stored-file', args=[name])}?{query}"
+        signature = _signer().sign(name).removeprefix(f"{name}:")
+        return f"{reverse('stored-file', args=[name])}?{urlencode({'signature': signature})}"
 
 
-def verify_link(*, name: str, expires: str, signature: str) -> None:
-    """Raises LinkError unless ``signature`` was made by us for this file and time."""
-    if not expires.isdecimal() or not constant_time_compare(signature, _signature(name, expires)):
-        raise LinkError("This link was not made by this server, or it was changed.")
-    if int(expires) < time.time():
+def verify_link(*, name: str, signature: str) -> None:
+    """Raises LinkError unless ``signature`` belongs to a link to this file that is still valid."""
+    try:
+        signed = _signer().unsign(f"{name}:{signature}", max_age=settings.RESULT_URL_EXPIRY)
+    except SignatureExpired as error:
         raise LinkExpiredError(
             "This link has expired; ask for the prediction again to get a new one."
-        )
+        ) from error
+    except BadSignature:
+        signed = None
+    if signed != name:
+        raise LinkError("This link was not made by this server, or it was changed.")
 
 
-def _signature(name: str, expires: str) -> str:
-    # A colon is in no time: the two cannot be cut in another place.
-    return Signer(salt="detection.storage").signature(f"{expires}:{name}")
+def _signer() -> TimestampSigner:
+    return TimestampSigner(salt="detection.storage")
 
 
-# Parts of an upload that broke off would stay in the store, where no listing shows them.
+# Parts of an unfinished upload would stay in the store, where no listing shows them.
 ONE_PUT = TransferConfig(use_threads=False, multipart_threshold=2**30)
 BUCKET_IS_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 S3_CONFIG = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},  # look-alikes seldom have a host name for each bucket
-    # A lost store is an answer within seconds, not a thread that waits.
+    # With a lost store, clients get an answer within seconds.
     connect_timeout=3,
     read_timeout=10,
     retries={"total_max_attempts": 2, "mode": "standard"},
@@ -82,7 +82,7 @@ S3_CONFIG = Config(
 
 
 class PresignedS3Storage(S3Storage):
-    """Private objects in one bucket of an S3-compatible store, made when it is missing.
+    """Private objects in one bucket of an S3-compatible store. A missing bucket is created.
 
     ``endpoint`` and ``public_endpoint`` are ``host:port`` or URLs; links are signed for the public
     one, the address that clients can reach.
@@ -101,7 +101,7 @@ class PresignedS3Storage(S3Storage):
         )
 
     def url(self, name: str, *arguments: Any, **options: Any) -> str:
-        """A link for RESULT_URL_EXPIRY seconds, signed without asking the store."""
+        """Return a link for RESULT_URL_EXPIRY seconds, signed without a request to the store."""
         return self._signer.generate_presigned_url(
             "get_object",
             Params={"Bucket": self.bucket_name, "Key": name},
@@ -139,7 +139,7 @@ class PresignedS3Storage(S3Storage):
 
     @cached_property
     def connection(self) -> Any:
-        """One for all threads: a new one costs tens of milliseconds, and its own connections."""
+        """One for all threads: a new one costs tens of milliseconds, and connections of its own."""
         return self._session.resource("s3", **self._place(self.endpoint_url))
 
     @cached_property

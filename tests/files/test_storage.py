@@ -19,6 +19,10 @@ def link(storage_folder) -> str:
     return default_storage.url(KEY)
 
 
+def signature_of(link: str) -> str:
+    return parse_qs(urlsplit(link).query)["signature"][0]
+
+
 def changed(link: str, **parameters: str) -> str:
     """The link with other query parameters."""
     parts = urlsplit(link)
@@ -47,7 +51,7 @@ def test_a_link_for_another_file_is_refused(client, link):
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"expires": "99999999999"}, {"expires": "soon"}, {"expires": "٣"}, {"signature": "x"}],
+    [{"signature": "x"}, {"signature": ""}, {"signature": "zzzzzz:x"}, {"signature": "٣:٣"}],
 )
 def test_a_changed_link_is_refused(client, link, parameters):
     response = client.get(changed(link, **parameters))
@@ -60,13 +64,18 @@ def test_a_changed_link_is_refused(client, link, parameters):
     }
 
 
-def test_a_link_whose_parts_are_cut_elsewhere_is_refused(client, link):
-    folder, _, rest = KEY.partition("/")
-    expires = parse_qs(urlsplit(link).query)["expires"][0]
+def test_a_link_whose_time_was_changed_is_refused(client, link):
+    moment, colon, signature = signature_of(link).partition(":")
 
-    response = client.get(
-        changed(f"/files/{rest}?{urlsplit(link).query}", expires=f"{expires}/{folder}")
-    )
+    response = client.get(changed(link, signature=f"{moment[:-1]}z{colon}{signature}"))
+
+    assert response.json()["code"] == "link_invalid"
+
+
+def test_a_link_whose_parts_are_cut_elsewhere_is_refused(client, link):
+    moment, _, signature = signature_of(link).partition(":")
+
+    response = client.get(f"/files/{KEY}:{moment}?{urlencode({'signature': signature})}")
 
     assert response.status_code == 403
 
@@ -85,13 +94,16 @@ def test_an_old_link_is_refused_and_says_so(client, settings, storage_folder):
     assert response.json()["code"] == "link_expired"
 
 
-def test_a_link_expires_after_the_time_that_is_set(settings, storage_folder):
+def test_a_link_expires_after_the_time_that_is_set(client, settings, link, monkeypatch):
     settings.RESULT_URL_EXPIRY = 3600
-    before = int(time.time())
+    start = time.time()
 
-    expires = int(parse_qs(urlsplit(default_storage.url(KEY)).query)["expires"][0])
+    def status_after(seconds: int) -> int:
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda: start + seconds)
+            return client.get(link).status_code
 
-    assert before + 3600 <= expires <= int(time.time()) + 3600
+    assert [status_after(seconds) for seconds in (3590, 3610)] == [200, 403]
 
 
 def test_the_link_of_a_deleted_file_leads_nowhere(client, link):

@@ -29,9 +29,8 @@ CONTENT_TYPES = {
 @require_safe
 def stored_file(request: HttpRequest, name: str) -> HttpResponseBase:
     """Return a file of the folder storage to callers with a link that ``storage.url`` signed."""
-    expires, signature = request.GET.get("expires", ""), request.GET.get("signature", "")
     try:
-        verify_link(name=name, expires=expires, signature=signature)
+        verify_link(name=name, signature=request.GET.get("signature", ""))
     except LinkError as error:
         return error_response(*status_sentence_code(error))
     try:
