@@ -1,14 +1,26 @@
-"""Stored files: their names, their storage, and how originals are read."""
+"""Files: their names and keys, the storage with its links, cells of CSV files."""
 
 from detection.files.csv_cells import cell
-from detection.files.keys import clean_filename, result_filename, storage_key
+from detection.files.keys import (
+    FOLDERS,
+    TEMPORARY,
+    clean_filename,
+    extension,
+    original_filename,
+    result_filename,
+    storage_key,
+)
 from detection.files.storage import LinkError, PresignedS3Storage, verify_link
 
 __all__ = [
+    "FOLDERS",
+    "TEMPORARY",
     "LinkError",
     "PresignedS3Storage",
     "cell",
     "clean_filename",
+    "extension",
+    "original_filename",
     "result_filename",
     "storage_key",
     "verify_link",

@@ -6,7 +6,7 @@ FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def cell(value: object) -> object:
-    """Text that a spreadsheet would run as a formula is quoted; truth is ``true`` or ``false``."""
+    """Quote text that a spreadsheet would run as a formula. Booleans are ``true`` and ``false``."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):

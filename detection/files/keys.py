@@ -1,4 +1,4 @@
-"""Names of files: what a client calls an image, and what we call ours."""
+"""Names of files: the names that clients give, and the keys of stored files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import unicodedata
 from datetime import datetime
 from pathlib import PurePosixPath
 
-MAX_LENGTH = 200  # characters of a client's name; leaves room for what we add to it
+FOLDERS = ("results", "originals", "heatmaps")  # of the storage, with the files of predictions
+TEMPORARY = "health"  # the folder of a health check's file, which may stay after a kill
+MAX_LENGTH = 200  # characters of a client's name: some are added to it
 MAX_KEY_STEM = 60
 NAMELESS = "image"
+EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # other formats have their own name as extension
 
 
 def clean_filename(name: str) -> str:
-    """The last part of a client's file name, in any script, without control characters."""
+    """Return the last part of a client's file name, in any script, without control characters."""
     last = re.split(r"[/\\]", name)[-1]
     # Category C: control, formatting (which can reverse text), surrogates, unassigned
     visible = "".join(c for c in last if unicodedata.category(c)[0] != "C")
@@ -22,13 +25,23 @@ def clean_filename(name: str) -> str:
     return path.stem[: MAX_LENGTH - len(suffix)] + suffix
 
 
+def extension(image_format: str) -> str:
+    """Return for example ``jpg`` for ``JPEG``."""
+    return EXTENSIONS.get(image_format, image_format.lower())
+
+
+def original_filename(filename: str, *, image_format: str) -> str:
+    """Return a clean file name with the extension of the format that the file really has."""
+    return f"{PurePosixPath(filename).stem}.{extension(image_format)}"
+
+
 def result_filename(*, original: str, moment: datetime) -> str:
-    """For example ``result_20261122_120000_test.jpg``; ``original`` is a clean file name."""
+    """Return for example ``result_20261122_120000_test.jpg``; ``original`` is a clean file name."""
     return f"result_{moment:%Y%m%d_%H%M%S}_{PurePosixPath(original).stem}.jpg"
 
 
 def storage_key(*, folder: str, record_id: str, moment: datetime, filename: str) -> str:
-    """Where a record's file is stored: plain ASCII, and never the key of another record."""
+    """Return where a record's file is stored: plain ASCII, and never the key of another record."""
     path = PurePosixPath(filename)
     ascii_stem = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", ascii_stem).strip("-")[:MAX_KEY_STEM] or NAMELESS

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from detection.errors import ServiceError, database_errors
-from detection.files import cell
-from detection.judging import EXTENSIONS
+from detection.files import cell, extension
 from detection.models import RECORD_ID, Label, Prediction
 from detection.records import OriginalLostError, read_original
 
@@ -230,7 +229,7 @@ def _choice(record: Prediction) -> _Choice:
         revision=record.review_revision,
         reviewed_at=_reviewed_at(record),
         label=record.label_in_force,
-        extension=EXTENSIONS.get(image_format, image_format.lower()),
+        extension=extension(image_format),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: folders, archives, buckets."""
+"""Sources of many images: folders, archives, buckets."""
 
 from detection.sources.archives import ArchiveTooLargeError, images_in_archive
 from detection.sources.buckets import (
@@ -10,7 +10,8 @@ from detection.sources.buckets import (
     read_object,
     store_client,
 )
-from detection.sources.folders import HEAD_BYTES, Listing, list_images
+from detection.sources.candidates import HEAD_BYTES
+from detection.sources.folders import Listing, list_images
 
 __all__ = [
     "HEAD_BYTES",

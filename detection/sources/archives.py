@@ -1,9 +1,9 @@
 """The images of an archive: zip, or tar as it is or packed with gzip, bzip2 or xz.
 
-Archives come from strangers, and a small one can unpack to more than any disk holds. So everything
-is counted as it is really unpacked, whatever the headers claim, and at most one image is in memory.
-An image that cannot be unpacked is an item of the batch with its error, like any bad image; an
-archive that breaks off, or that holds too much, is refused as a whole.
+Strangers send archives, and a small one can unpack to more than any disk holds. So unpacked bytes
+are counted, whatever the headers claim, and at most one image is in memory. An image that cannot be
+unpacked is an item of the batch with its error, like any bad image; an archive that is cut off, or
+that holds too much, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from typing import BinaryIO, Protocol
 
 from django.conf import settings
 
-from detection.d3.errors import ImageError, UnsupportedImageError
-from detection.d3.images import image_format
+from detection.d3.errors import ImageError
 from detection.errors import ServiceError
 from detection.files import clean_filename
 from detection.judging import Upload
-from detection.sources.folders import HEAD_BYTES, IMAGE_EXTENSIONS
+from detection.sources.candidates import HEAD_BYTES, has_image_content, is_named_like_an_image
 
 MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file
 MEMBERS_BESIDE = 1000
-MAX_UNPACKED_TIMES = 20  # the archive's size; photographs hardly shrink when they are packed
-ALWAYS_UNPACKED = 2**30  # bytes that a small archive may become: a few screenshots shrink a lot
+MAX_UNPACKED_TIMES = 20  # times the archive's size; photographs hardly shrink
+ALWAYS_UNPACKED = 2**30  # bytes, also of a small archive: a few screenshots shrink a lot
 MAX_HEADER_BYTES = 2**20  # of one member of a tar
 MAX_DIRECTORY_BYTES = 2**26  # of a zip
 MAX_XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of it
@@ -51,8 +50,8 @@ NO_ARCHIVE = (
 )
 DAMAGED = "This archive is damaged, or a part of it is missing."
 
-# What Python's modules raise for bytes that make no sense. An OSError without a number is theirs,
-# and so is a place that no file can have; others are the disk's.
+# Errors of Python's modules for bytes that make no sense. They also raise OSErrors without a number
+# or with EINVAL; any other OSError is an error of the disk.
 NO_DISK_ERRORS = (None, errno.EINVAL)
 DAMAGE = (
     tarfile.TarError,
@@ -77,20 +76,20 @@ class ArchiveError(ServiceError):
 
 
 class ArchiveTooLargeError(ArchiveError):
-    """There is more in the archive than is taken."""
+    """The archive holds more than is accepted."""
 
     code = "archive_too_large"
 
 
 def images_in_archive(file: BinaryIO, *, max_images: int) -> Iterator[Upload]:
-    """The images of a seekable ``file``, one after the other, in the order of the archive.
+    """Yield the images of a seekable ``file``, in the order of the archive.
 
-    The type of the archive is told by its content. Images are chosen as in a folder: by content,
-    or by name; what is hidden, and what is no file, is left out, and archives in the archive are
-    not opened. Names lose their folders. An image with too many bytes is cut off behind the first
-    that is too many, so that it is refused when it is judged.
+    The content shows the type of the archive. Images are chosen as in a folder: by content or by
+    name. Hidden members, and members that are no files, are left out; archives in the archive are
+    not opened. Names lose their folders. An image with too many bytes is cut off after the first
+    byte too many, so that it is refused when it is judged.
 
-    Raises ArchiveError, also after some images.
+    Raises ArchiveError, possibly after some images.
     """
     found = 0
     for upload in _open(file, max_members=MEMBERS_PER_IMAGE * max_images + MEMBERS_BESIDE):
@@ -124,7 +123,7 @@ def _open(file: BinaryIO, *, max_members: int) -> Iterator[Upload]:
 
 @dataclass(slots=True)
 class _Allowance:
-    """How much more of an archive is taken."""
+    """How much more of an archive is accepted."""
 
     members: int
     unpacked: int
@@ -160,8 +159,8 @@ def _images_in_zip(file: BinaryIO, allowance: _Allowance) -> Iterator[Upload]:
 
 
 class _BoundedDirectory:
-    """The file of a zip, the directory of which is read as a whole and turned into objects before
-    anything can be asked of it.
+    """The file of a zip with a limit on its directory, which Python's module reads as a whole and
+    turns into objects at once.
     """
 
     def __init__(self, file: BinaryIO, max_members: int) -> None:
@@ -179,7 +178,7 @@ class _BoundedDirectory:
 
 
 def _check_apart(archive: zipfile.ZipFile) -> None:
-    """Members that share their bytes are how a small zip unpacks to a very large one."""
+    """Refuse members that share bytes: with them, a small zip unpacks to a very large one."""
     end = 0
     for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
         if member.header_offset < end:
@@ -190,7 +189,9 @@ def _check_apart(archive: zipfile.ZipFile) -> None:
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
-    """Without a word on its encoding it is read as the one of DOS, but macOS writes UTF-8."""
+    """Return the name. Python reads it as DOS wrote it unless a flag says UTF-8; macOS writes UTF-8
+    without the flag.
+    """
     if member.flag_bits & ZIP_UTF8:
         return member.filename
     try:
@@ -200,7 +201,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 
 
 def _is_plain_file(member: zipfile.ZipInfo) -> bool:
-    """Its type is in the upper half where the archive was written on Unix, and 0 elsewhere."""
+    """The upper half of the attributes holds the type, or 0 if it was not written on Unix."""
     kind = stat.S_IFMT(member.external_attr >> 16)
     return not member.filename.endswith("/") and kind in (0, stat.S_IFREG)
 
@@ -225,7 +226,7 @@ def _zip_upload(
 
 
 class _Header(tarfile.TarInfo):
-    """Python takes any header that it cannot read for the end of the archive."""
+    """An unreadable header is an error: Python takes it for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
@@ -248,28 +249,28 @@ def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
             if upload:
                 yield upload
     with _damage():
-        file.drain()  # behind the last member comes the checksum of what was packed
+        file.drain()  # a checksum of the packed bytes follows the last member
 
 
 def _next_member(archive: tarfile.TarFile, file: _Unpacked) -> tarfile.TarInfo | None:
     file.at_once = MAX_HEADER_BYTES
     with _damage():
         member = archive.next()
-    archive.members.clear()  # it would keep them all
+    archive.members.clear()  # or all of them would stay in memory
     archive.pax_headers.clear()
     file.at_once = _image_bytes()
     return member
 
 
 def _tar_upload(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Upload | None:
-    if member.issparse():  # terabytes of nothing need no bytes in the archive
+    if member.issparse():  # terabytes of zeros need no bytes in the archive
         return _refused(member.name, "is stored with holes, which cannot be read")
     with _damage(), archive.extractfile(member) as content:
         return _upload(member.name, content)
 
 
 class _XzFile:
-    """As lzma.LZMAFile, which gives a file as much memory as it asks for."""
+    """Like lzma.LZMAFile, with a limit on the memory that a file may ask for."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -288,8 +289,7 @@ class _XzFile:
         return data
 
     def _has_ended(self) -> bool:
-        """There may be several streams, from programs that pack on several cores, and zeros
-        between them."""
+        """Programs that pack on several cores write several streams, with zeros between them."""
         rest = self._decoder.unused_data.lstrip(b"\x00")
         while not rest and (packed := self._file.read(CHUNK)):
             rest = packed.lstrip(b"\x00")
@@ -308,8 +308,8 @@ def _xz_decoder() -> lzma.LZMADecompressor:
 class _Unpacked:
     """The bytes of an archive or of one file in it, forwards only, and counted.
 
-    ``at_once`` is how many may be read until it is set again: what a header claims to need is read
-    into memory.
+    ``at_once`` is how many may be read until it is set again: Python reads into memory whatever a
+    header asks for.
     """
 
     def __init__(self, file: _Readable, allowance: _Allowance) -> None:
@@ -347,7 +347,7 @@ class _Unpacked:
 
 
 def _image_bytes() -> int:
-    """As many as an image may have, and some that are read ahead."""
+    """Return how many bytes an image may have, with some that are read ahead."""
     return settings.MAX_UPLOAD_BYTES + 2 * CHUNK
 
 
@@ -359,9 +359,9 @@ def _is_hidden(name: str) -> bool:
 
 
 def _upload(name: str, content: _Readable) -> Upload | None:
-    """None for a file that is no image."""
+    """Read an image; return None for a file that is no image."""
     data = content.read(HEAD_BYTES)
-    if not _may_be_an_image(name, data):
+    if not (is_named_like_an_image(name) or has_image_content(data)):
         return None
     parts, rest = [data], settings.MAX_UPLOAD_BYTES + 1 - len(data)
     while rest > 0 and (part := content.read(min(CHUNK, rest))):
@@ -371,20 +371,10 @@ def _upload(name: str, content: _Readable) -> Upload | None:
 
 
 def _refused(name: str, why: str) -> Upload | None:
-    """What cannot be unpacked: its name tells whether it should have been an image."""
-    if not _may_be_an_image(name, b""):
+    """Return a file that cannot be unpacked, with its error, if it is named like an image."""
+    if not is_named_like_an_image(name):
         return None
     return Upload(clean_filename(name), b"", error=ImageError(f"This file {why}."))
-
-
-def _may_be_an_image(name: str, head: bytes) -> bool:
-    if name.lower().endswith(IMAGE_EXTENSIONS):
-        return True
-    try:
-        image_format(head)
-    except UnsupportedImageError:
-        return False
-    return True
 
 
 @contextmanager
@@ -398,7 +388,7 @@ def _damage(sentence: str = DAMAGED) -> Iterator[None]:
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:
-    """The one that a module of Python's may have taken for damage."""
+    """Return the error of the disk that a module of Python may have taken for damage."""
     while error:
         if isinstance(error, OSError) and error.errno not in NO_DISK_ERRORS:
             return error

@@ -1,4 +1,4 @@
-"""Images that lie in the S3 store already: found below a prefix, and copied there by the store."""
+"""Objects of the S3 store below a prefix: they are listed and read."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from detection.errors import (
     UnavailableError,
     storage_errors,
 )
-from detection.files import PresignedS3Storage
-from detection.sources.folders import IMAGE_EXTENSIONS
-from detection.upkeep import FOLDERS, TEMPORARY
+from detection.files import FOLDERS, TEMPORARY, PresignedS3Storage
+from detection.sources.candidates import is_named_like_an_image
 
 SCHEME = "s3://"
 OWN_FOLDERS = (*FOLDERS, TEMPORARY, "seeded")
 
 
 class BucketError(ServiceError):
-    """Nothing can be read at this place."""
+    """A place that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,12 @@ class StoredObject:
 
     @property
     def is_our_own(self) -> bool:
-        """A file of the service: it grows while a scan goes on, which would never end."""
+        """A file of the service. A scan of its own files would never end, since it adds some."""
         return _is_our_own(self.bucket, self.key)
 
     @property
     def is_named_like_an_image(self) -> bool:
-        return self.key.lower().endswith(IMAGE_EXTENSIONS)
+        return is_named_like_an_image(self.key)
 
 
 def _is_our_own(bucket: str, key: str) -> bool:
@@ -72,7 +71,8 @@ def _is_our_own(bucket: str, key: str) -> bool:
 
 
 def list_objects(place: BucketPrefix) -> Iterator[StoredObject]:
-    """Every object below the prefix that is neither hidden nor our own, in the order of the keys.
+    """Yield the objects below the prefix in the order of their keys, without hidden ones and files
+    of the service.
 
     Raises BucketError, and UnavailableError when the store is down.
     """
@@ -93,7 +93,7 @@ def list_objects(place: BucketPrefix) -> Iterator[StoredObject]:
 
 
 def read_object(found: StoredObject, **options: str) -> bytes:
-    """Raises ImageError for an object that has gone since it was listed."""
+    """Return the bytes. Raises ImageError for an object that was deleted since it was listed."""
     client = store_client()
     try:
         with storage_errors():
@@ -110,6 +110,7 @@ def _is_missing(error: BaseException | None) -> bool:
 
 
 def store_client() -> Any:
+    """Return boto3's client of the configured store. Raises BucketError when there is none."""
     if not isinstance(default_storage, PresignedS3Storage):
         raise BucketError("There is no S3 store: MINIO_ENDPOINT is not set.")
     return default_storage.connection.meta.client

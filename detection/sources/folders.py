@@ -1,4 +1,4 @@
-"""Which files of a folder are images: those with an image's content, and those named like one."""
+"""The images of a folder."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detection.d3.errors import UnsupportedImageError
-from detection.d3.images import image_format
-
-# Also of types that we cannot read: whoever has such pictures wants to know that they were not.
-IMAGE_EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"),
-    *(".jp2", ".jxl", ".psd", ".tga", ".ppm", ".exr"),
-)
-HEAD_BYTES = 1024  # enough for every signature
+from detection.sources.candidates import HEAD_BYTES, has_image_content, is_named_like_an_image
 
 
 @dataclass(slots=True)
 class Listing:
-    """What a folder holds: ``images`` are paths, as text because there may be a million of them;
-    ``others`` counts the files that are no images; ``closed`` are folders that cannot be opened.
+    """The content of a folder: ``images`` are paths, as text since there may be a million of them;
+    ``others`` is the number of files that are no images; ``closed`` are folders that cannot be
+    opened.
     """
 
     images: list[str] = field(default_factory=list)
@@ -30,10 +22,10 @@ class Listing:
 
 
 def list_images(path: Path, *, recursive: bool) -> Listing:
-    """The images of a folder in the order of their names, a folder's own before its subfolders'.
+    """List the images of a folder in the order of their names, subfolders last.
 
-    Hidden files and folders are left out, links to folders are not followed. The path of a file
-    is that file, whatever it holds. Raises OSError when ``path`` is missing or cannot be opened.
+    Hidden files and folders are left out, links to folders are not followed. If ``path`` is a file,
+    list that file, whatever it holds. Raises OSError when ``path`` is missing or cannot be opened.
     """
     if path.is_file():
         return Listing(images=[str(path)])
@@ -67,13 +59,10 @@ def _visible_entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _may_be_an_image(entry: os.DirEntry[str]) -> bool:
-    if entry.name.lower().endswith(IMAGE_EXTENSIONS):
+    if is_named_like_an_image(entry.name):
         return True
     try:
         with Path(entry.path).open("rb") as file:
-            image_format(file.read(HEAD_BYTES))
-    except UnsupportedImageError:
-        return False
-    except OSError:  # it may be one: decoding it will tell what is in the way
+            return has_image_content(file.read(HEAD_BYTES))
+    except OSError:  # it may be an image: decoding it gives the reason
         return True
-    return True

@@ -2,12 +2,10 @@
 
 from detection.upkeep.purging import purge_predictions
 from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals
-from detection.upkeep.verification import FOLDERS, TEMPORARY, find_discrepancies, is_plausible
+from detection.upkeep.verification import find_discrepancies, is_plausible
 
 __all__ = [
     "EPOCH",
-    "FOLDERS",
-    "TEMPORARY",
     "Recount",
     "find_discrepancies",
     "is_plausible",

@@ -20,12 +20,11 @@ from django.utils import timezone
 from detection.d3.errors import ImageError
 from detection.d3.images import decode_image
 from detection.errors import database_errors, storage_errors
+from detection.files import FOLDERS, TEMPORARY
 from detection.judging import draw_result, image_limits
 from detection.models import Prediction, QueuedImage, first_id
 from detection.records import OriginalLostError, delete_prediction, read_original
 
-FOLDERS = ("results", "originals", "heatmaps")
-TEMPORARY = "health"  # a health check that breaks off may leave its file here
 MONTH = re.compile(r"(?:results|originals|heatmaps)/([0-9]{4})/(0[1-9]|1[0-2])")
 RECORD_ID = re.compile(r"([0-9A-Z]{26})_")
 FILE_FIELDS = ("result_image", "original_image", "heatmap_image")

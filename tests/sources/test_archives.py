@@ -1,4 +1,4 @@
-"""What is taken from an archive, and what of it is refused."""
+"""Images of archives, and members that are refused."""
 
 from __future__ import annotations
 

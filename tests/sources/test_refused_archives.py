@@ -1,4 +1,4 @@
-"""Archives that are refused as a whole: damaged ones, bombs, and those that want too much."""
+"""Archives that are refused as a whole: damaged ones, bombs, and too large ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives of images, good and bad, and what is read from them."""
+"""Archives of images, good and bad, and the images that are read from them."""
 
 from __future__ import annotations
 

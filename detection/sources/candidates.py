@@ -1,0 +1,27 @@
+"""Files that may be images: they have an image's content, or are named like an image."""
+
+from __future__ import annotations
+
+from detection.d3.errors import UnsupportedImageError
+from detection.d3.images import image_format
+
+# Some are types that cannot be read: the owner of such pictures wants to know that they were not.
+IMAGE_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"),
+    *(".jp2", ".jxl", ".psd", ".tga", ".ppm", ".exr"),
+)
+HEAD_BYTES = 1024  # enough for every signature
+
+
+def is_named_like_an_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_EXTENSIONS)
+
+
+def has_image_content(head: bytes) -> bool:
+    """``head`` is the first HEAD_BYTES of the file."""
+    try:
+        image_format(head)
+    except UnsupportedImageError:
+        return False
+    return True
