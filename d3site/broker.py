@@ -1,4 +1,4 @@
-"""What the settings say to Celery that depends on the broker, and what is done by the clock."""
+"""Celery's options for the broker, and the schedule of ``celery beat``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ HOUR = 3600
 
 
 def broker_options(url: str) -> dict[str, Any]:
-    """Options for a broker that needs some."""
+    """Return the transport options of the broker at ``url``."""
     scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss", "sentinel"):
-        # A chunk of images takes minutes at most. When a message comes back nevertheless, its
-        # images are leased or judged, and it does nothing.
+        # A chunk of images takes minutes at most. When a message is delivered again nevertheless,
+        # its images are leased or judged, and it does nothing.
         return {
             "visibility_timeout": HOUR,
             "socket_connect_timeout": 2,
@@ -25,8 +25,8 @@ def broker_options(url: str) -> dict[str, Any]:
 
 
 def beat_schedule(*, requeue_seconds: float, purges: bool) -> dict[str, dict]:
-    """What ``celery beat`` sends. What no worker takes for long is dropped: more of the same has
-    come since.
+    """Return the schedule of ``celery beat``. Tasks that no worker takes for long expire: the next
+    one does the same.
     """
     schedule = {
         "requeue": _entry("requeue", requeue_seconds, expires=HOUR / 6),

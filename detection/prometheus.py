@@ -1,4 +1,4 @@
-"""What Prometheus reads at ``/metrics``. One process serves, so its own counters are the truth."""
+"""The metrics that Prometheus reads at ``/metrics``: one process serves, so its own suffice."""
 
 from __future__ import annotations
 

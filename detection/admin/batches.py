@@ -18,7 +18,7 @@ from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
-from detection.queue import count_waiting, refresh_counts
+from detection.queue import count_queued_images, refresh_counts
 
 MAX_RESULTS = 100  # on the page of a batch; a folder scan may have a million
 
@@ -103,7 +103,7 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
 
     @admin.display(description="queued")
     def queued(self, batch: PredictionBatch) -> int:
-        return count_waiting(batch)
+        return count_queued_images(batch)
 
     @admin.display(description="sent (UTC)")
     def started(self, batch: PredictionBatch) -> str:

@@ -1,44 +1,37 @@
 """From the bytes of an image to its verdict and its record."""
 
-from detection.judging.active_checkpoint import (
+from detection.judging.batcher import CallerGoneError
+from detection.judging.checkpoint_choice import (
     activate,
     active_checkpoint,
     fallback_notice,
     has_fallback,
     is_activated,
     lacking_tower,
-    load_and_try_detector,
-    load_detector,
     return_to_configured,
 )
-from detection.judging.batcher import CallerGoneError
-from detection.judging.batches import predict_batch
-from detection.judging.detector import detector_info, detector_notice, get_detector
+from detection.judging.detector import (
+    detector_info,
+    detector_notice,
+    get_detector,
+    load_and_try_detector,
+    load_detector,
+)
 from detection.judging.drawing import LABEL_COLOURS, draw_result, fitted, percentage, picture_place
 from detection.judging.heatmaps import OtherModelError, open_heatmap
+from detection.judging.keepers import DirectKeeper
 from detection.judging.limits import image_limits
 from detection.judging.meaning import meaning_of
-from detection.judging.pipeline import (
-    DEFAULT_BATCH_SIZE,
-    EXTENSIONS,
-    Job,
-    Outcome,
-    Run,
-    Upload,
-    drawn_result,
-    name_of_original,
-    open_upload,
-    outcomes_of,
-)
-from detection.judging.predict import predict_image, predict_images
+from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload
+from detection.judging.predict import predict_batch, predict_image, predict_images
 from detection.judging.rejudging import Rejudged, rejudge
 from detection.judging.scoring import finish_scoring, is_caller_gone
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
-    "EXTENSIONS",
     "LABEL_COLOURS",
     "CallerGoneError",
+    "DirectKeeper",
     "Job",
     "OtherModelError",
     "Outcome",
@@ -50,7 +43,6 @@ __all__ = [
     "detector_info",
     "detector_notice",
     "draw_result",
-    "drawn_result",
     "fallback_notice",
     "finish_scoring",
     "fitted",
@@ -63,10 +55,7 @@ __all__ = [
     "load_and_try_detector",
     "load_detector",
     "meaning_of",
-    "name_of_original",
     "open_heatmap",
-    "open_upload",
-    "outcomes_of",
     "percentage",
     "picture_place",
     "predict_batch",

@@ -1,8 +1,8 @@
-"""What several threads ask for at the same time, done together.
+"""Requests of several threads are processed together.
 
 A network judges a group of images sooner than the same images one by one, and one thread that
-infers sooner than many that fight for the same cores. So every caller puts its images into one
-queue, and one thread, or a few, take from it what is there.
+infers is faster than many that compete for the same cores. So all callers put their items into one
+queue, and one thread, or a few, process what is in it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 
 
 class StoppedError(RuntimeError):
-    """The batcher takes no more."""
+    """The batcher accepts no more items."""
 
 
 class CallerGoneError(ServiceError):
-    """The caller went away before its items were processed."""
+    """The caller hung up before the turn of its item, which was not processed."""
 
     code = "client_hung_up"
 
@@ -44,21 +44,21 @@ class _Entry(Generic[Key, Item, Result]):
 
 
 class Batcher(Generic[Key, Item, Result]):
-    """Calls ``process(key, items)``, which gives one result per item, in ``threads`` of its own.
+    """Calls ``process(key, items)``, which returns one result per item, in ``threads`` of its own.
 
-    Items of all callers that have the same key share a call, ``most(key)`` of them and no more, in
-    the order in which they came. Nobody waits for company while a thread is idle: the queue fills
-    up by itself while all of them work. Only where the last call was shared by several callers
-    does the next one wait, for ``linger`` seconds at most, until as many items are there.
+    Items with the same key share a call, ``max_items(key)`` at most, in the order in which callers
+    submitted them. An idle thread starts a call at once: the queue fills up while all threads work.
+    Only after a call that several callers shared does the thread pause, for ``linger`` seconds at
+    most, until as many items are queued.
 
-    ``room`` items may wait; who brings more is held until there is room again.
+    ``room`` items may be queued; a caller with more blocks until there is room again.
     """
 
     def __init__(
         self,
         process: Callable[[Key, list[Item]], Sequence[Result]],
         *,
-        most: Callable[[Key], int],
+        max_items: Callable[[Key], int],
         room: int,
         threads: int = 1,
         linger: float = 0.0,
@@ -70,7 +70,7 @@ class Batcher(Generic[Key, Item, Result]):
         if linger < 0:
             raise ValueError(f"Items cannot wait for {linger} seconds.")
         self._process = process
-        self._most = most
+        self._max_items = max_items
         self._room = room
         self._linger = linger
         self._waiting: deque[_Entry[Key, Item, Result]] = deque()
@@ -78,22 +78,23 @@ class Batcher(Generic[Key, Item, Result]):
         self._callers = count()
         self._shared = 0  # items of the last call, if several callers shared it
         self._working = 0  # threads
-        self._most_working = threads
+        self._max_working = threads
         self._is_stopped = False
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
 
     @property
     def waiting(self) -> int:
-        """Items that no call has taken yet."""
+        """The number of items that no call has taken yet."""
         return len(self._waiting)
 
     def submit(
         self, key: Key, items: Iterable[Item], *, is_gone: Callable[[], bool] = lambda: False
     ) -> list[Future[Result]]:
-        """One promise per item, in their order; a cancelled one costs nothing any more.
+        """Queue items; return one future per item, in order. A cancelled item is not processed.
 
-        Whether the caller ``is_gone`` is asked when an item's turn has come; the promise then
-        raises CallerGoneError. It is asked in any thread, must be quick and must not raise.
+        ``is_gone`` tells whether the caller has hung up. It is called at the turn of an item, in
+        any thread, must be quick and must not raise; if it returns True, the future raises
+        CallerGoneError.
 
         Raises StoppedError after ``stop``.
         """
@@ -106,18 +107,14 @@ class Batcher(Generic[Key, Item, Result]):
                     self._waiting.append(entry)
                 if entries:
                     self._start()
-        except BaseException:  # stopped or interrupted: nobody takes those before
+        except BaseException:  # stopped or interrupted: the caller gets none of the futures
             for entry in entries:
                 entry.future.cancel()
             raise
         return [entry.future for entry in entries]
 
-    def run(self, key: Key, items: Iterable[Item]) -> list[Result]:
-        """The results, one per item. Raises what ``process`` raised for the first that failed."""
-        return results_of(self.submit(key, items))
-
     def stop(self) -> None:
-        """Takes no more, and returns when everything that was accepted is done."""
+        """Accept no more items, and return when all accepted items are processed."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
@@ -128,10 +125,10 @@ class Batcher(Generic[Key, Item, Result]):
             self._start()
             self._changed.wait_for(lambda: self._is_stopped or len(self._waiting) < self._room)
         if self._is_stopped:
-            raise StoppedError("Nothing more is taken: the process ends.")
+            raise StoppedError("No more items are accepted: the process ends.")
 
     def _start(self) -> None:
-        if self._working < self._most_working:
+        if self._working < self._max_working:
             self._threads.submit(self._work)  # raises when the interpreter ends
             self._working += 1
         self._changed.notify_all()
@@ -143,7 +140,7 @@ class Batcher(Generic[Key, Item, Result]):
     def _next_group(self) -> list[_Entry[Key, Item, Result]]:
         with self._changed:
             if self._linger and self._shared:
-                self._changed.wait_for(self._has_company, self._linger)
+                self._changed.wait_for(self._is_shared_again, self._linger)
             if group := self._take():
                 callers = {entry.caller for entry in group}
                 self._shared = len(group) if len(callers) > 1 else 0
@@ -152,14 +149,14 @@ class Batcher(Generic[Key, Item, Result]):
             self._changed.notify_all()
         return group
 
-    def _has_company(self) -> bool:
+    def _is_shared_again(self) -> bool:
         return self._is_stopped or len(self._waiting) >= self._shared
 
     def _take(self) -> list[_Entry[Key, Item, Result]]:
-        """The items that share the next call: those with the key of the first one."""
+        """Take the items that share the next call: those with the key of the first item."""
         group: list[_Entry[Key, Item, Result]] = []
         others: deque[_Entry[Key, Item, Result]] = deque()
-        while self._waiting and not (group and len(group) >= self._most(group[0].key)):
+        while self._waiting and not (group and len(group) >= self._max_items(group[0].key)):
             entry = self._waiting.popleft()
             if group and entry.key != group[0].key:
                 others.append(entry)
@@ -173,7 +170,7 @@ class Batcher(Generic[Key, Item, Result]):
         return group
 
     def _finish(self, group: list[_Entry[Key, Item, Result]]) -> None:
-        """When the call fails, each item has one of its own: its neighbours get their results."""
+        """Process a group. If that fails, process the items one by one: good ones get results."""
         try:
             results = self._process(group[0].key, [entry.item for entry in group])
             pairs = list(zip(group, results, strict=True))
@@ -189,10 +186,10 @@ class Batcher(Generic[Key, Item, Result]):
 
 
 def results_of(futures: Iterable[Future[Result]]) -> list[Result]:
-    """Waits for them. Raises what the first one that failed raises."""
+    """Return the results, in order. Raises what the first failed future raises."""
     futures = list(futures)
     try:
         return [future.result() for future in futures]
     finally:
-        for future in futures:  # after an error or an interrupt nobody takes the rest
+        for future in futures:  # after an error or an interrupt the rest is not needed
             future.cancel()

@@ -1,18 +1,23 @@
-"""The one detector that each process owns."""
+"""The one detector that each process owns: loaded on first use, replaced while it works."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detection.d3.errors import D3Error
-from detection.judging.active_checkpoint import (
+from django.conf import settings
+from PIL import Image
+
+from detection.d3.errors import D3Error, TowerError
+from detection.judging.checkpoint_choice import (
     State,
+    active_checkpoint,
     choice_state,
-    load_active_detector,
-    load_and_try_detector,
-    load_detector,
+    fallback_notice,
+    has_fallback,
 )
 
 if TYPE_CHECKING:
@@ -21,22 +26,54 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def load_detector(path: Path, *, device: str | None = None) -> Detector:
+    """Load a checkpoint onto ``device``, by default the configured one.
+
+    Raises CheckpointError, and D3Error for a device that does not exist.
+    """
+    # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
+    from detection.d3 import Detector
+    from detection.d3.runtime import INFERENCE, keep_freed_memory
+
+    keep_freed_memory(INFERENCE)
+    return Detector.from_checkpoint(
+        path,
+        clip_weights=settings.CLIP_WEIGHTS,
+        clip_cache=settings.CLIP_CACHE,
+        device=device or settings.DEVICE,
+        precision=settings.PRECISION,
+    )
+
+
+def load_and_try_detector(path: Path) -> Detector:
+    """Load a checkpoint and judge one picture: complete weights may be unusable.
+
+    Raises D3Error.
+    """
+    detector = load_detector(path)
+    detector.scores([Image.linear_gradient("L").convert("RGB")])
+    return detector
+
+
 class ActiveDetector:
-    """The detector of the active checkpoint; its successor is loaded beside it."""
+    """The detector of the active checkpoint.
+
+    ``notice`` is a sentence for users while the fallback judges, otherwise None.
+    """
 
     def __init__(self) -> None:
+        self.notice: str | None = None
         self._detector: Detector | None = None
-        self.notice: str | None = None  # for users, while another detector than the default judges
         self._state: State | None = None  # of the choice that the detector was loaded for
         self._loading = threading.Lock()
-        self._successor: threading.Thread | None = None  # loads the next one
+        self._successor: threading.Thread | None = None  # loads the next detector
 
     @property
     def detector(self) -> Detector:
-        """That of the active checkpoint, loaded on first use, whichever thread comes first.
+        """The first thread loads it. After another activation a thread loads the successor, while
+        the old detector works on.
 
-        When another checkpoint has been activated since, it is loaded beside the old one, which
-        goes on working until then. Raises D3Error when the first one cannot be loaded.
+        Raises D3Error when the first detector cannot be loaded.
         """
         if self._detector is None:
             self._load_first()
@@ -48,7 +85,7 @@ class ActiveDetector:
         with self._loading:
             if self._detector is None:
                 self._state = choice_state()  # before the choice is read: a change after it counts
-                self._detector, self.notice = load_active_detector(load_detector)
+                self._load(load_detector)
 
     def _load_successor(self) -> None:
         with self._loading:
@@ -57,17 +94,19 @@ class ActiveDetector:
                 self._successor = thread
                 try:
                     thread.start()
-                except RuntimeError:  # no more threads: the next one who asks tries again
+                except RuntimeError:  # no more threads: the next use tries again
                     self._successor = None
 
     def _replace(self) -> None:
-        """Changes over to the active checkpoint, or keeps the old one until the next choice."""
+        """Change over to the active checkpoint; when that fails, use the old one until the next
+        activation.
+        """
         state, old = choice_state(), self._detector.info
         try:
-            self._detector, self.notice = load_active_detector(load_and_try_detector)
+            self._load(load_and_try_detector)
         except D3Error as error:
             logger.error("%s %s stays active: %s", old.name, old.version, error)
-        except Exception:  # no memory for two, say
+        except Exception:  # no memory for two, for example
             logger.exception("%s %s stays active.", old.name, old.version)
         else:
             new = self._detector.info
@@ -76,17 +115,27 @@ class ActiveDetector:
             self._state = state
             self._successor = None
 
+    def _load(self, load: Callable[[Path], Detector]) -> None:
+        """Load the active checkpoint or, without its CLIP tower, the fallback. Raises D3Error."""
+        try:
+            self._detector, self.notice = load(active_checkpoint()), None
+        except TowerError as error:
+            if not has_fallback():
+                raise
+            logger.warning("%s judges for now. %s", settings.FALLBACK_CHECKPOINT.stem, error)
+            self._detector, self.notice = load(settings.FALLBACK_CHECKPOINT), fallback_notice()
+
 
 _active = ActiveDetector()
 
 
 def get_detector() -> Detector:
-    """The detector of this process."""
+    """Return the detector of this process. Raises D3Error when it cannot be loaded."""
     return _active.detector
 
 
 def detector_info() -> DetectorInfo | None:
-    """What judges in this process; None where no detector can be loaded."""
+    """Return facts about the detector of this process, or None when it cannot be loaded."""
     try:
         return get_detector().info
     except D3Error:
@@ -94,8 +143,5 @@ def detector_info() -> DetectorInfo | None:
 
 
 def detector_notice() -> str | None:
-    """A sentence for users about a detector that is not the one it should be.
-
-    None where all is well, and before the detector is loaded.
-    """
+    """Return a sentence for users while the fallback judges, otherwise None."""
     return _active.notice

@@ -1,8 +1,8 @@
-"""The result image: the picture that was judged, with its verdict and score in a band below it.
-And the heatmap: the picture in grey, coloured where the evidence lies.
+"""The result image, which is the picture with its verdict and score in a band below it; and the
+heatmap, which is the picture in grey, coloured where the evidence lies.
 
-No pixel of the result is covered. Tiny pictures are enlarged, huge ones reduced, and the band is
-sized by the canvas, so that the words can be read in every case.
+The band covers no pixel of the picture. Tiny pictures are enlarged, huge ones reduced, and the size
+of the band follows the canvas, so that its words are always legible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MIN_WIDTH = 480  # pixels, of the canvas, so that the words fit
 MIN_PICTURE_EDGE = 240  # pixels; a longest edge below half of this is enlarged
 MAX_HEIGHT_PER_WIDTH = 3  # of the picture on its canvas: narrower ones get margins
 JPEG_QUALITY = 90
-MAX_JPEG_EDGE = 65_500  # pixels; the format can no more
+MAX_JPEG_EDGE = 65_500  # pixels; the limit of the format
 MAX_COVER = 200  # of 255: the picture stays visible under the strongest evidence
 DARKEST = 60  # the grey that stands for black: colours are hard to see on dark pictures
 
@@ -50,9 +50,9 @@ class Layout:
 
 
 def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool) -> bytes:
-    """A JPEG of the upright RGB ``image`` with its ``label`` (REAL or FAKE), the fake ``score``
-    (0..1) in words and as a bar, and a mark where the verdict is ``uncertain``. The longest edge
-    is at most ``MAX_EDGE`` pixels.
+    """Return a JPEG of the upright RGB ``image`` with its ``label`` (REAL or FAKE), the fake
+    ``score`` (0..1) in words and as a bar, and a mark where the verdict is ``uncertain``. The
+    longest edge is at most ``MAX_EDGE`` pixels.
     """
     picture = fitted(image)
     layout = _layout(*picture.size)
@@ -68,10 +68,10 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
 
 
 def draw_heatmap(image: Image.Image, evidence: np.ndarray) -> bytes:
-    """A JPEG of the upright RGB ``image`` at its own size (or the largest that a JPEG can have), in
-    light grey, under the colours of FAKE and REAL where the ``evidence`` (rows, columns), which
-    covers it from edge to edge, is positive and negative. The strongest twentieth has the strongest
-    colour, nothing (0 or NaN) has none.
+    """Return a JPEG of the upright RGB ``image`` at its own size, or the largest that a JPEG can
+    have: in light grey, with the colour of FAKE where the ``evidence`` (rows, columns) is positive
+    and that of REAL where it is negative. The evidence covers the image from edge to edge. Its
+    strongest twentieth has the full colour; 0 and NaN have none.
     """
     if max(image.size) > MAX_JPEG_EDGE:
         image = image.copy()
@@ -98,9 +98,9 @@ def _rgb(colour: str) -> np.ndarray:
 
 
 def fitted(image: Image.Image) -> Image.Image:
-    """Small pictures enlarged with their pixels kept visible, large ones reduced to fit.
+    """Enlarge a small picture so that its pixels stay visible; reduce a large one to MAX_EDGE.
 
-    A fitted picture fits: doing it again changes nothing.
+    A fitted picture is returned unchanged.
     """
     size = _fitted_size(*image.size)
     if size == image.size:
@@ -121,13 +121,13 @@ def _fitted_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _layout(width: int, height: int) -> Layout:
-    """Of the result of a fitted picture of this size."""
+    """Return the layout for a fitted picture of this size."""
     return Layout(max(width, MIN_WIDTH, height // MAX_HEIGHT_PER_WIDTH))
 
 
 @dataclass(frozen=True, slots=True)
 class PicturePlace:
-    """Where the picture lies in its result image, at the top: in parts of the whole."""
+    """Where the picture lies at the top of its result image, as fractions of the result."""
 
     left: float
     width: float
@@ -135,7 +135,7 @@ class PicturePlace:
 
 
 def picture_place(width: int, height: int) -> PicturePlace:
-    """For an image of this size, upright."""
+    """Return the place of an upright image of this size."""
     width, height = _fitted_size(width, height)
     layout = _layout(width, height)
     return PicturePlace(
@@ -147,7 +147,7 @@ def picture_place(width: int, height: int) -> PicturePlace:
 
 @lru_cache(maxsize=8)
 def _verdict_band(layout: Layout, label: str, *, uncertain: bool) -> Image.Image:
-    """The band with its chips, the same ones for many images. Not to be drawn on."""
+    """Return the band with its chips. Many images share it: draw on a copy."""
     band = Image.new("RGB", (layout.width, layout.band_height), BAND)
     draw = ImageDraw.Draw(band)
     right = _draw_chip(draw, layout, layout.padding, label, LABEL_COLOURS[label], LIGHT)
@@ -165,7 +165,7 @@ def _draw_score(band: Image.Image, layout: Layout, score: float) -> None:
 def _draw_chip(
     draw: ImageDraw.ImageDraw, layout: Layout, left: int, text: str, fill: str, colour: str
 ) -> int:
-    """A filled box with a word in it; returns its right edge."""
+    """Draw a filled box with a word in it; return its right edge."""
     font = _font(round(1.1 * layout.unit))
     right = left + round(font.getlength(text)) + layout.unit
     box = (left, layout.padding, right, layout.padding + 2 * layout.unit)
@@ -175,7 +175,7 @@ def _draw_chip(
 
 
 def _draw_bar(band: Image.Image, layout: Layout, *, label: str, score: float) -> None:
-    """A track from 0 to 100 %, filled up to the score, with an upright stroke where it ends."""
+    """Draw a track from 0 to 100 %, filled up to the score, which a vertical stroke marks."""
     draw, unit = ImageDraw.Draw(band), layout.unit
     left, right = layout.padding, layout.width - layout.padding
     top, bottom = round(2.9 * unit), round(3.4 * unit)
@@ -187,7 +187,7 @@ def _draw_bar(band: Image.Image, layout: Layout, *, label: str, score: float) ->
 
 
 def percentage(score: float) -> str:
-    """``87.6 %``; certainty is never claimed by rounding."""
+    """Return for example ``87.6 %``; no score is rounded to certainty."""
     if 0 < score < 0.001:
         return "< 0.1 %"
     if 0.999 < score < 1:

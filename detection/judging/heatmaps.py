@@ -1,4 +1,4 @@
-"""Heatmaps: where in a picture the evidence for its verdict lies, drawn when somebody asks.
+"""Heatmaps show where in a picture the evidence for its verdict lies. They are drawn on request.
 
 A heatmap explains a score, so only the model that gave the score can make it.
 """
@@ -19,36 +19,36 @@ from detection.judging.detector import get_detector
 from detection.judging.drawing import draw_heatmap
 from detection.judging.limits import decoding, explaining, image_limits
 from detection.models import Prediction, new_id
-from detection.records import delete_files, read_original, take_back
+from detection.records import delete_files, read_original, undo_writes
 
 if TYPE_CHECKING:
     from detection.d3 import Detector
 
 
 class OtherModelError(ServiceError):
-    """The record was made by another model than the one that runs now."""
+    """Another model than the present one made the record."""
 
     code = "other_model"
 
 
 def open_heatmap(*, prediction: Prediction) -> File:
-    """A JPEG as large as the upright picture; drawn and stored the first time.
+    """Return a JPEG as large as the upright picture, drawn and stored at the first request.
 
     Raises OtherModelError, OriginalLostError, ImageError, Prediction.DoesNotExist for a record that
-    was deleted meanwhile, and UnavailableError.
+    was deleted in the meantime, and UnavailableError.
     """
     if stored := _stored(prediction):
         return stored
     detector = _detector_of(prediction)
-    return _made(prediction, read_original(prediction), detector)
+    return _drawn(prediction, read_original(prediction), detector)
 
 
 def make_heatmap(*, prediction: Prediction, data: bytes | Path) -> None:
-    """Draws and stores the heatmap of a prediction on ``data``, the bytes that were judged.
+    """Draw and store the heatmap of a prediction; ``data`` is the image that was judged.
 
     Raises what ``open_heatmap`` does.
     """
-    _made(prediction, data, _detector_of(prediction)).close()
+    _drawn(prediction, data, _detector_of(prediction)).close()
 
 
 def _stored(prediction: Prediction) -> File | None:
@@ -71,9 +71,9 @@ def _detector_of(prediction: Prediction) -> Detector:
     return detector
 
 
-def _made(prediction: Prediction, data: bytes | Path, detector: Detector) -> File:
+def _drawn(prediction: Prediction, data: bytes | Path, detector: Detector) -> File:
     with explaining:
-        with decoding:  # others go on while the network works
+        with decoding:  # other threads may decode while the network works
             pixels = decode_image(data, image_limits()).pixels
         picture = ContentFile(draw_heatmap(pixels, detector.explain(pixels).map))
     _store(prediction, picture)
@@ -82,12 +82,12 @@ def _made(prediction: Prediction, data: bytes | Path, detector: Detector) -> Fil
 
 
 def _store(prediction: Prediction, picture: ContentFile) -> None:
-    """File first, then record; of two that were drawn at the same time one is kept."""
+    """Store the file, then the record. Of two heatmaps drawn at the same time, one is deleted."""
     key = storage_key(
         folder="heatmaps",
         record_id=prediction.pk,
         moment=prediction.created_at,
-        filename=f"{new_id()}.jpg",  # never that of an earlier try, which may still be deleted
+        filename=f"{new_id()}.jpg",  # a new one, since an earlier try may still be deleted
     )
     earlier = prediction.heatmap_image.name or ""
     record = Prediction.objects.filter(pk=prediction.pk)
@@ -95,10 +95,10 @@ def _store(prediction: Prediction, picture: ContentFile) -> None:
         with storage_errors():
             default_storage.save(key, picture)
         with database_errors():
-            is_kept = record.filter(heatmap_image=earlier).update(heatmap_image=key)
-            prediction.heatmap_image = key if is_kept else record.get().heatmap_image.name
+            is_ours = record.filter(heatmap_image=earlier).update(heatmap_image=key)
+            prediction.heatmap_image = key if is_ours else record.get().heatmap_image.name
     except BaseException as error:
-        take_back(cause=error, files=[key])
+        undo_writes(cause=error, files=[key])
         raise
-    if not is_kept:
+    if not is_ours:
         delete_files([key])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def meaning_of(prediction: Prediction, model: DetectorInfo | None) -> str | None:
     """Return a sentence, or None where ``model`` did not judge the prediction or has no scorecard.
 
-    ``model`` is what judges now, see ``detector_info``.
+    ``model`` is the present model, see ``detector_info``.
     """
     if model is None or model.scorecard is None or prediction.model_version != model.version:
         return None

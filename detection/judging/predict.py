@@ -1,4 +1,4 @@
-"""What the project does with images: every entrance (API, batch, folder scan, page) comes here."""
+"""The service functions that judge images. Every entrance calls them: API, page, batch, scan."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
 from detection.judging.detector import get_detector
 from detection.judging.heatmaps import OtherModelError, make_heatmap
-from detection.judging.pipeline import (
-    DEFAULT_BATCH_SIZE,
-    WORKERS,
-    Job,
-    Outcome,
-    Run,
-    Upload,
-    outcomes_of,
-)
+from detection.judging.keepers import DirectKeeper
+from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction, PredictionBatch
+from detection.records import close_batch, open_batch, undo_writes
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -29,6 +23,8 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+WORKERS = 2  # threads that decode, draw and store beside inference
 
 
 def predict_image(
@@ -41,19 +37,19 @@ def predict_image(
     store: bool = True,
     explain: bool = False,
 ) -> Prediction:
-    """The verdict on one image, with its files and record unless ``store`` is off, and with its
-    heatmap if it is to ``explain``.
+    """Return the verdict on one image. Its files and record are stored unless ``store`` is off;
+    ``explain`` stores its heatmap too.
 
     Raises ImageError for an image that cannot be used, D3Error for a detector that cannot,
-    and UnavailableError when storage or database is down; none leaves anything behind. When only
-    the heatmap fails, or the caller has gone, there is a verdict without it.
+    and UnavailableError when storage or database is down; then nothing is stored. When only the
+    heatmap fails, or the caller has hung up, the verdict is stored without a heatmap.
     """
     [outcome] = predict_images(
         uploads=[upload], source=source, owner=owner, batch=batch, threshold=threshold, store=store
     )
     if outcome.error is not None:
         raise outcome.error
-    if explain and store and not is_caller_gone.get()():  # it is drawn when it is asked for
+    if explain and store and not is_caller_gone.get()():  # a later request can still draw it
         _explain(outcome.prediction, upload)
     return outcome.prediction
 
@@ -70,34 +66,76 @@ def predict_images(
     detector: Detector | None = None,
     thumbnails: bool = False,
 ) -> Iterator[Outcome]:
-    """One outcome per upload, in order; ``batch`` is kept current.
+    """Yield one outcome per upload, in order, and count it in the ``batch``.
 
     ``batch_size`` images are judged together, and recorded together. ``uploads`` is read lazily,
     and of each picture only what the network sees and a reduced copy stay in memory. Other threads
-    decode, draw and store while this one infers; only this one touches the database. An image that
+    decode, draw and store while this one infers; only this one uses the database. An image that
     cannot be used is an outcome; UnavailableError and D3Error end the iteration. Close the iterator
-    (``contextlib.closing``) when leaving it early: files and records of images whose outcome nobody
-    took are then deleted.
+    (``contextlib.closing``) when leaving it early: files and records of images whose outcome was
+    not taken are then deleted.
 
-    Bytes that were judged before by the same model keep their score, and are not judged again.
-    ``detector`` is the process's own unless another is given.
+    Bytes that the same model judged before are not judged again: they have the same score.
+    ``detector`` is the process's own by default.
     """
     run = Run(
-        # One for all, also when another is activated meanwhile
-        detector=detector or get_detector(),
+        detector=detector
+        or get_detector(),  # one for all, even when another is activated meanwhile
         source=source,
         owner=owner,
         batch=batch,
         threshold=threshold,
-        store=store,
+        keeper=DirectKeeper(batch) if store else None,
         thumbnails=thumbnails,
     )
     jobs = (Job(index, upload) for index, upload in enumerate(uploads))
-    yield from outcomes_of(run, jobs, batch_size=batch_size, workers=WORKERS)
+    yield from run.outcomes(jobs, batch_size=batch_size, workers=WORKERS)
+
+
+def predict_batch(
+    *,
+    uploads: list[Upload],
+    source: str,
+    owner: AbstractUser | None = None,
+    threshold: float | None = None,
+    store: bool = True,
+) -> tuple[PredictionBatch, list[Outcome]]:
+    """Judge the images of one request. Return the batch, and one outcome per upload in order.
+
+    Raises UnavailableError or D3Error; then no record and no file of the batch is left.
+    """
+    common = {
+        "uploads": uploads,
+        "source": source,
+        "owner": owner,
+        "threshold": threshold,
+        "batch_size": len(uploads),
+    }
+    if not store:
+        return _unsaved_batch(source, list(predict_images(**common, store=False)))
+    batch = open_batch(total_images=len(uploads), source=source, owner=owner)
+    outcomes: list[Outcome] = []
+    try:
+        outcomes.extend(predict_images(**common, batch=batch))
+        close_batch(batch=batch)
+    except BaseException as error:
+        predictions = [outcome.prediction for outcome in outcomes if outcome.prediction]
+        undo_writes(cause=error, predictions=predictions, batches=[batch])
+        raise
+    return batch, outcomes
+
+
+def _unsaved_batch(source: str, outcomes: list[Outcome]) -> tuple[PredictionBatch, list[Outcome]]:
+    batch = PredictionBatch(
+        total_images=len(outcomes), source=source, status=PredictionBatch.Status.DONE
+    )
+    for index, outcome in enumerate(outcomes):
+        batch.count(index=index, filename=outcome.upload.filename, error=outcome.error)
+    return batch, outcomes
 
 
 def _explain(prediction: Prediction, upload: Upload) -> None:
     try:
         make_heatmap(prediction=prediction, data=upload.data)
     except (D3Error, OtherModelError, UnavailableError, Prediction.DoesNotExist) as error:
-        logger.warning("The heatmap of %s is left for later: %s", prediction.pk, error)
+        logger.warning("The heatmap of %s was not drawn: %s", prediction.pk, error)

@@ -1,4 +1,6 @@
-"""Judging again: what an older model said, said by the one in use now. Both verdicts are kept."""
+"""Judging again: images that an older model judged are judged by the present one. Both verdicts
+stay in the records.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from django.db.models import prefetch_related_objects
 
 from detection.errors import database_errors
 from detection.judging.detector import get_detector
-from detection.judging.predict import Upload, predict_images
+from detection.judging.pipeline import Upload
+from detection.judging.predict import predict_images
 from detection.models import Prediction, Source
 from detection.records import OriginalLostError, read_original
 
@@ -23,9 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rejudged:
-    """A prediction with the new one on the same bytes, or with the sentence that says why there is
-    none.
-    """
+    """A prediction, and the new prediction on the same bytes or a sentence why there is none."""
 
     prediction: Prediction
     verdict: Prediction | None = None
@@ -33,17 +34,17 @@ class Rejudged:
 
 
 def rejudge(*, predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
-    """Judges the originals anew, for the owners that they have. What the model in use now has
-    judged already, here or elsewhere in the records, is left out.
+    """Judge the originals again, for their owners. Leave out images that the present model has
+    judged already, for these or other records.
 
-    Raises UnavailableError and D3Error; what was given until then is stored.
+    Raises UnavailableError and D3Error; verdicts that were yielded before are stored.
     """
     with database_errors():
         outdated = _outdated(list(predictions))
         prefetch_related_objects(outdated, "owner")
     outdated.sort(key=lambda prediction: str(prediction.owner_id))
     for _, group in groupby(outdated, key=lambda prediction: prediction.owner_id):
-        yield from _rejudge_of(group)
+        yield from _rejudge_of_owner(group)
 
 
 def _outdated(predictions: list[Prediction]) -> list[Prediction]:
@@ -59,8 +60,8 @@ def _outdated(predictions: list[Prediction]) -> list[Prediction]:
     return [prediction for bytes_of, prediction in outdated.items() if bytes_of not in judged]
 
 
-def _rejudge_of(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
-    """Those of one owner, one original after the other: fifty may be a gigabyte together."""
+def _rejudge_of_owner(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
+    """Judge for one owner. Originals are read one by one: fifty may be a gigabyte."""
     predictions = list(predictions)
     lost: list[Rejudged] = []
     sent: deque[Prediction] = deque()

@@ -1,4 +1,4 @@
-"""The one queue before the model: what all requests of this process want to have judged."""
+"""The one queue before the model, for the images of all requests of this process."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from detection.d3 import Detector
 
 MAX_ON_GPU = 64  # images of one call; the engine cuts them into passes that fit
-MAX_ON_CPU = 8  # where images share no pass, more would only keep the first of them waiting
-ROOM = 128  # images that wait, as the network sees them: with d3-tiny up to 6.75 MiB each
+MAX_ON_CPU = 8  # where images share no pass, more would only delay the first of them
+ROOM = 128  # queued images, as the network sees them: with d3-tiny up to 6.75 MiB each
 LINGER_SECONDS = 0.002
 THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
 
-# Of whoever runs now: have they gone, so that nobody waits for the scores? See Batcher.submit.
+# Whether the client of the present request has hung up and needs no scores; see Batcher.submit.
 is_caller_gone: ContextVar[Callable[[], bool]] = ContextVar("is_caller_gone", default=lambda: False)
 
 
 def ask_for_scores(detector: Detector, images: list[Tensor]) -> list[Future[float]]:
-    """Promises of the fake scores of prepared images, judged together with those of other threads.
+    """Return futures of the fake scores, 0..1, of prepared images. Images of other threads are
+    judged in the same calls of the model.
 
-    A promise raises D3Error where the network cannot judge the image, and CallerGoneError when
-    ``is_caller_gone`` says so before the image's turn. Raises QueueFullError when the process ends.
+    A future raises D3Error where the network cannot judge the image, and CallerGoneError when
+    ``is_caller_gone`` returns True at the image's turn. Raises QueueFullError when the process
+    ends.
     """
     try:
         return _batcher.submit(detector, images, is_gone=is_caller_gone.get())
@@ -41,11 +43,11 @@ def ask_for_scores(detector: Detector, images: list[Tensor]) -> list[Future[floa
 
 
 def finish_scoring() -> None:
-    """Waits for the images that were accepted, and takes no more; for a process that ends."""
+    """Judge the accepted images, and accept no more: the process ends."""
     _batcher.stop()
 
 
-def _judge(detector: Detector, images: list[Tensor]) -> list[float]:
+def _score(detector: Detector, images: list[Tensor]) -> list[float]:
     start = time.perf_counter()
     scores = detector.scores(images)
     prometheus.MODEL_SECONDS.observe(time.perf_counter() - start)
@@ -54,13 +56,13 @@ def _judge(detector: Detector, images: list[Tensor]) -> list[float]:
     return scores
 
 
-def _most(detector: Detector) -> int:
+def _max_images(detector: Detector) -> int:
     return MAX_ON_CPU if detector.info.device == "cpu" else MAX_ON_GPU
 
 
 def a_batcher(*, threads: int) -> Batcher[Detector, Tensor, float]:
-    """A detector is its own key: one that was activated meanwhile shares no call with another."""
-    return Batcher(_judge, most=_most, room=ROOM, threads=threads, linger=LINGER_SECONDS)
+    """The detector is the key: after an activation, images of both detectors share no call."""
+    return Batcher(_score, max_items=_max_images, room=ROOM, threads=threads, linger=LINGER_SECONDS)
 
 
 _batcher = a_batcher(threads=THREADS)

@@ -19,7 +19,7 @@ from detection.queue import (
     BatchClosedError,
     broker,
     copy_image,
-    has_waiting,
+    count_queued_images,
     local_worker,
     refresh_counts,
     send_scan,
@@ -80,7 +80,7 @@ class QueuedScan:
             batch.refresh_from_db()
             refresh_counts(batch)
             self._tell(f"{batch.successful} images were judged, {batch.failed} could not be read.")
-            if has_waiting(batch=batch):
+            if count_queued_images(batch):
                 self._tell("The service judges the rest when it starts, and so does the next scan.")
 
     def _tell_now_and_then(self, line: str) -> None:

@@ -1,32 +1,27 @@
 """Batches whose images are judged later, by workers."""
 
 from detection.queue.arrivals import BatchClosedError, store_images
-from detection.queue.batches import (
-    append_to_batch,
-    finish_batches,
-    queue_batch,
-    resume_batches,
-    send_scan,
-    waiting_batches,
-)
-from detection.queue.closing import count_waiting, refresh_counts
+from detection.queue.batches import append_to_batch, queue_batch, send_scan
+from detection.queue.closing import count_queued_images, count_unfinished_batches, refresh_counts
 from detection.queue.copies import copy_image
-from detection.queue.leases import has_waiting
+from detection.queue.judging import judge_batch
 from detection.queue.webhooks import deliver_due_webhooks, webhook_secret
+from detection.queue.workers import finish_batches, requeue, resume_batches
 
 __all__ = [
     "BatchClosedError",
     "append_to_batch",
     "copy_image",
-    "count_waiting",
+    "count_queued_images",
+    "count_unfinished_batches",
     "deliver_due_webhooks",
     "finish_batches",
-    "has_waiting",
+    "judge_batch",
     "queue_batch",
     "refresh_counts",
+    "requeue",
     "resume_batches",
     "send_scan",
     "store_images",
-    "waiting_batches",
     "webhook_secret",
 ]

@@ -1,21 +1,18 @@
-"""Wake-ups for the workers. They may get lost: what waits is in the records."""
+"""Messages that wake the workers. A lost message delays images; it loses none."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from celery import current_app
 from django.conf import settings
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from d3site.celery import app
 from detection.errors import UnavailableError
 from detection.models import PredictionBatch, Source
 from detection.queue.leases import CHUNK
-
-logger = logging.getLogger(__name__)
 
 QUEUES = ("d3-batches", "d3-scans")
 PING_SECONDS = 3
@@ -26,18 +23,18 @@ class BrokerUnavailableError(UnavailableError):
 
 
 def is_configured() -> bool:
-    """Without a broker, images are judged by the process that took them."""
+    """Without a broker, the process that took the images judges them."""
     return bool(settings.CELERY_BROKER_URL)
 
 
 def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
-    """One message for every few images of the batch. Raises BrokerUnavailableError."""
+    """Send one message for every few images of the batch. Raises BrokerUnavailableError."""
     queue = queue_of(batch)
     try:
-        with app.producer_or_acquire() as producer:
+        with current_app.producer_or_acquire() as producer:
             for start in range(0, len(places), CHUNK):
                 chunk = places[start : start + CHUNK]
-                app.send_task(
+                current_app.send_task(
                     "detection.judge_images",
                     args=[batch.pk, chunk[0], chunk[-1]],
                     queue=queue,
@@ -48,13 +45,16 @@ def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
 
 
 def queue_of(batch: PredictionBatch) -> str:
-    """Scans have one of their own, so that nobody waits for a long one."""
+    """Scans have a queue of their own, so that a long scan delays no other batch."""
     batches, scans = QUEUES
     return scans if batch.source == Source.SCAN else batches
 
 
-def waiting_messages() -> dict[str, int]:
-    """Wake-ups that no worker has taken, by queue. Raises BrokerUnavailableError."""
+def queued_messages() -> dict[str, int]:
+    """Return the number of messages that no worker has taken, by queue.
+
+    Raises BrokerUnavailableError.
+    """
     with _connected() as connection:
         return {name: _messages(connection, name) for name in QUEUES}
 
@@ -67,8 +67,8 @@ def ping() -> None:
 
 @contextmanager
 def _connected() -> Iterator[Connection]:
-    """A connection of its own, so that a pool of dead ones says nothing."""
-    connection = app.connection_for_read()
+    """Open a new connection: the pool may hold dead ones."""
+    connection = current_app.connection_for_read()
     try:
         with connection:
             connection.ensure_connection(max_retries=0, timeout=PING_SECONDS)

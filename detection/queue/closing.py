@@ -1,10 +1,10 @@
-"""Batches with queued images: how far they are, and when they end."""
+"""Batches with queued images: their progress, and their end."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
@@ -22,27 +22,28 @@ UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
 
 def complete_sending(*, batch: PredictionBatch, sending: str = Sending.COMPLETE) -> None:
-    """No more images will come: the batch is closed when none waits any more.
+    """Record that no more images follow: the batch is closed when none is queued any more.
 
-    Raises UnavailableError; then more may still come.
+    Raises UnavailableError; then the batch stays open.
     """
     with database_errors():
         row_of(batch).filter(sending=Sending.OPEN).update(sending=sending)
     batch.sending = sending
-    with suppress(UnavailableError):  # whoever looks for what was left closes it
+    with suppress(UnavailableError):  # a worker or ``requeue`` closes it later
         close_when_done(batch_id=batch.pk)
 
 
 def close_when_done(*, batch_id: str) -> bool:
-    """Closes the batch unless more images may come, or some wait; whether it was closed just now,
-    which happens once, however many ask.
+    """Close the batch unless it is open or has queued images. Return whether this call closed it:
+    of several callers, one gets True.
     """
     with database_errors():
         batch = PredictionBatch.objects.filter(pk=batch_id, status__in=UNFINISHED).first()
-        if batch is None or batch.sending in ("", Sending.OPEN) or waiting_images(batch).exists():
+        if batch is None or batch.sending in ("", Sending.OPEN) or queued_images(batch).exists():
             return False
         refresh_counts(batch)
-        is_ours = PredictionBatch.objects.filter(pk=batch_id, status__in=UNFINISHED).update(
+        unfinished = row_of(batch).filter(status__in=UNFINISHED)
+        is_ours = unfinished.update(
             status=Status.DONE if batch.sending == Sending.COMPLETE else Status.FAILED,
             total_images=batch.successful + batch.failed,
             successful=batch.successful,
@@ -51,10 +52,10 @@ def close_when_done(*, batch_id: str) -> bool:
             finished_at=now(),
             **announcement(batch),
         )
-        if waiting_images(batch).exists():  # a part that was on its way has come
+        if queued_images(batch).exists():  # a part was added at the same moment
             _reopen(batch)
             return False
-        _forget_refused(batch_id)
+        _delete_refusals(batch_id)
     return bool(is_ours)
 
 
@@ -67,25 +68,25 @@ def _reopen(batch: PredictionBatch) -> None:
     )
 
 
-def forget_refused() -> None:
-    """Where who closed a batch was killed right after it. Raises UnavailableError."""
+def delete_old_refusals() -> None:
+    """Delete refused images of closed batches, which a kill may leave. Raises UnavailableError."""
     with database_errors():
         refused = QueuedImage.objects.filter(code__gt="").order_by()
         for batch_id in set(refused.values_list("batch", flat=True).distinct()):
             if not unfinished_batches().filter(pk=batch_id).exists():
-                _forget_refused(batch_id)
+                _delete_refusals(batch_id)
 
 
-def _forget_refused(batch_id: str) -> None:
-    """The record of a closed batch lists them."""
+def _delete_refusals(batch_id: str) -> None:
+    """Delete the refused images of a closed batch: its own record lists them."""
     refused = QueuedImage.objects.filter(batch=batch_id, code__gt="")
     for key in refused.filter(original_image__gt="").values_list("original_image", flat=True):
-        delete_files([key])  # whoever refused it was killed before
+        delete_files([key])  # a kill between the refusal and the deletion left it
     refused.delete()
 
 
 def refresh_counts(batch: PredictionBatch) -> None:
-    """Sets the counts and errors of a batch whose images wait to what the records say now."""
+    """Set counts and errors of an unfinished batch with queued images to those of the records."""
     if not batch.sending or batch.finished_at:
         return
     with database_errors():
@@ -100,16 +101,22 @@ def refresh_counts(batch: PredictionBatch) -> None:
         ]
 
 
-def count_waiting(batch: PredictionBatch) -> int:
-    """Images of the batch that nobody has judged yet."""
+def count_queued_images(batch: PredictionBatch) -> int:
+    """Return the number of queued images of the batch that are not judged yet."""
     if not batch.sending or batch.finished_at:
         return 0
     with database_errors():
-        return waiting_images(batch).count()
+        return queued_images(batch).count()
+
+
+def count_unfinished_batches() -> int:
+    """Raises UnavailableError."""
+    with database_errors():
+        return unfinished_batches().count()
 
 
 def unfinished_batches() -> QuerySet[PredictionBatch]:
-    """Batches with images that wait, or that may still get some; in the order of their creation."""
+    """Return batches that are open or have queued images, oldest first."""
     return (
         PredictionBatch.objects.filter(status__in=UNFINISHED)
         .filter(sending__gt="")
@@ -119,13 +126,13 @@ def unfinished_batches() -> QuerySet[PredictionBatch]:
 
 
 def close_left_open(*, batch: PredictionBatch) -> None:
-    """A batch whose next part has not come for a day gets none any more."""
+    """End an open batch to which nothing was added for a day."""
     if batch.sending == Sending.OPEN and _last_sent(batch) < now() - LEFT_OPEN:
         logger.warning("Batch %s was left open; it is closed.", batch.pk)
         complete_sending(batch=batch, sending=Sending.BROKEN_OFF)
 
 
-def _last_sent(batch: PredictionBatch):
+def _last_sent(batch: PredictionBatch) -> datetime:
     newest = QueuedImage.objects.filter(batch=batch.pk).order_by("-batch_index").first()
     if newest is not None:
         return newest.moment
@@ -133,7 +140,7 @@ def _last_sent(batch: PredictionBatch):
     return judged.created_at if judged else batch.created_at
 
 
-def waiting_images(batch: PredictionBatch) -> QuerySet[QueuedImage]:
+def queued_images(batch: PredictionBatch) -> QuerySet[QueuedImage]:
     return QueuedImage.objects.filter(batch=batch.pk, code="")
 
 

@@ -1,4 +1,4 @@
-"""Objects of the S3 store are copied into the queue by the store itself."""
+"""Objects of the S3 store enter the queue as copies that the store itself makes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from django.core.files.storage import default_storage
 from detection.d3.errors import ImageError, UnsupportedImageError
 from detection.d3.images import check_size, image_format
 from detection.errors import UnavailableError, storage_errors
-from detection.files import clean_filename
-from detection.judging import image_limits, name_of_original
+from detection.files import clean_filename, original_filename
+from detection.judging import image_limits
 from detection.models import QueuedImage
 from detection.queue.arrivals import refused
-from detection.records import take_back
+from detection.records import undo_writes
 from detection.sources import HEAD_BYTES, StoredObject, read_object, store_client
 
 
 def copy_image(found: StoredObject) -> QueuedImage | None:
-    """Its waiting image, as ``store_images`` makes it of an upload; None for what is no image.
+    """Copy an object; return its queued image, unsaved, or None for an object that is no image.
 
-    Raises UnavailableError.
+    A ``store`` of ``store_images``. Raises UnavailableError.
     """
     image = QueuedImage(filename=clean_filename(found.key))
     try:
-        name = name_of_original(filename=image.filename, image_format=_format(found))
+        name = original_filename(image.filename, image_format=_format(found))
         image.original_image = image.key("originals", name)
         _copy(found, image.original_image.name)
     except UnsupportedImageError as error:
@@ -33,7 +33,7 @@ def copy_image(found: StoredObject) -> QueuedImage | None:
     except ImageError as error:
         return refused(image, error)
     except UnavailableError as error:
-        take_back(cause=error, files=image.file_keys[:1])
+        undo_writes(cause=error, files=image.file_keys[:1])
         raise
     return image
 
@@ -45,7 +45,7 @@ def _format(found: StoredObject) -> str:
 
 
 def _copy(found: StoredObject, key: str) -> None:
-    """By the store itself, where it can; otherwise through this process."""
+    """Let the store copy the object; where it cannot, copy it through this process."""
     source = {"Bucket": found.bucket, "Key": found.key}
     try:
         store_client().copy_object(Bucket=default_storage.bucket_name, Key=key, CopySource=source)

@@ -1,116 +1,185 @@
-"""Images that waited are judged as all others are; only what is left of a failure differs."""
+"""Queued images are judged under a lease, in whichever process their turn is.
+
+A queued image becomes the one prediction that it was made for, however often this is tried: the
+record has the id of the queued image, and the files have the keys that follow from the id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError
 
 from detection.d3.errors import ImageError
 from detection.errors import database_errors, storage_errors
-from detection.judging import (
-    DEFAULT_BATCH_SIZE,
-    Job,
-    Outcome,
-    Run,
-    Upload,
-    drawn_result,
-    get_detector,
-    outcomes_of,
-)
+from detection.judging import DEFAULT_BATCH_SIZE, Job, Outcome, Run, get_detector
 from detection.models import Prediction, PredictionBatch, QueuedImage
-from detection.records import Judged, OriginalLostError, delete_files, read_stored
+from detection.queue.closing import Status, close_when_done, row_of
+from detection.queue.leases import Lease
+from detection.records import (
+    OriginalLostError,
+    delete_files,
+    note_refusal,
+    read_original,
+    write_predictions,
+)
 
-WORKERS = 4  # threads beside inference: each image has to be fetched from the storage first
+WORKERS = 4  # threads beside inference: each image is read from the storage first
+MAX_TRIES = 5
 
 
-def judge_queued(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> Iterator[Outcome]:
-    """The same for images that waited, which whoever calls must have leased.
+class LostImageError(ImageError):
+    """The stored file of a queued image is gone."""
 
-    Each becomes the one prediction that it was made for, however often this is tried: the record
-    has the id of the waiting image, and the files have the keys that follow from it. What breaks
-    off leaves the rest waiting.
+    code = OriginalLostError.code
+
+
+class JudgingFailedError(ImageError):
+    code = "judging_failed"
+
+
+def judge_batch(
+    *,
+    batch_id: str,
+    first: int | None = None,
+    last: int | None = None,
+    is_stopped: Callable[[], bool] = bool,
+) -> None:
+    """Judge the queued images of a batch that no other process judges: those from ``first`` to
+    ``last``, or all. Close the batch when no image is left.
+
+    Raises UnavailableError, D3Error, and whatever else judging an image may raise; images that were
+    not judged stay queued.
     """
-    run = QueuedRun(
+    get_detector()  # a detector that cannot be loaded is no fault of an image
+    while not is_stopped():
+        with database_errors():  # each time, since its owner may have been deleted
+            batch = PredictionBatch.objects.filter(pk=batch_id).first()
+        if batch is None:  # it was deleted in the meantime
+            return
+        with Lease.take(batch=batch, first=first, last=last) as lease:
+            if not lease.images:
+                break
+            _judge_leased(batch, lease.images, is_stopped)
+    close_when_done(batch_id=batch_id)
+
+
+def _judge_leased(
+    batch: PredictionBatch, images: list[QueuedImage], is_stopped: Callable[[], bool]
+) -> None:
+    with database_errors():
+        row_of(batch).filter(status=Status.QUEUED).update(status=Status.RUNNING)
+    judged: list[str] = []
+    try:
+        with closing(predict_queued(batch=batch, images=_still_queued(images))) as outcomes:
+            for outcome in outcomes:
+                if outcome.prediction:
+                    judged.append(outcome.prediction.pk)
+                if is_stopped():
+                    break
+    finally:
+        with database_errors():
+            QueuedImage.objects.filter(pk__in=judged).delete()
+
+
+def _still_queued(images: list[QueuedImage]) -> list[QueuedImage]:
+    """Leave out images whose prediction was written right before a kill, and refuse images that
+    were tried too often.
+    """
+    retried = [image.pk for image in images if image.tries > 1]
+    if not retried:
+        return images
+    with database_errors():
+        predictions = Prediction.objects.filter(pk__in=retried).order_by()
+        judged = set(predictions.values_list("pk", flat=True))
+        QueuedImage.objects.filter(pk__in=judged).delete()
+    left = []
+    for image in images:
+        if image.tries > MAX_TRIES and image.pk not in judged:
+            sentence = f"Judging this image failed {MAX_TRIES} times; it is not tried again."
+            _refuse(image, JudgingFailedError(sentence))
+            note_refusal(code=JudgingFailedError.code, source=image.batch.source)
+        elif image.pk not in judged:
+            left.append(image)
+    return left
+
+
+def predict_queued(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> Iterator[Outcome]:
+    """Judge queued images, one outcome for each. The caller must hold their leases.
+
+    Raises what ``predict_images`` does; images without an outcome stay queued.
+    """
+    run = Run(
         detector=get_detector(),
         source=batch.source,
         owner=batch.owner,
         batch=batch,
         threshold=batch.threshold,
-        store=True,
+        keeper=QueuedKeeper(),
     )
-    jobs = (Job(image.batch_index, Upload(image.filename, b""), queued=image) for image in images)
-    yield from outcomes_of(run, jobs, batch_size=DEFAULT_BATCH_SIZE, workers=WORKERS)
+    jobs = (Job(image.batch_index, QueuedUpload(image), record_id=image.pk) for image in images)
+    yield from run.outcomes(jobs, batch_size=DEFAULT_BATCH_SIZE, workers=WORKERS)
 
 
-class QueuedRun(Run):
-    """Images that waited: their originals are stored, and nothing is taken back, since whoever
-    tries again writes the same files and the same record.
+@dataclass(frozen=True, slots=True)
+class QueuedUpload:
+    """A queued image as an upload: its bytes are in the storage, and in memory only when needed."""
+
+    image: QueuedImage
+
+    @property
+    def filename(self) -> str:
+        return self.image.filename
+
+    def load(self) -> bytes:
+        try:
+            return read_original(self.image)
+        except OriginalLostError as error:
+            raise LostImageError(str(error)) from error
+
+
+class QueuedKeeper:
+    """Stores what a queued image lacks: its result and its record.
+
+    Deletes nothing after a failure, since the next try writes the same files and the same record.
     """
 
-    writes_groups = False  # any of them may be written already
+    max_group = 1  # another process may have written any of the records
 
-    def decode(self, job: Job) -> Job:
-        try:
-            data = read_stored(job.queued.original_image.name, filename=job.queued.filename)
-        except OriginalLostError as error:
-            job.error = LostImageError(str(error))
-            return job
-        job.upload = Upload(job.upload.filename, data)
-        super().decode(job)
-        job.upload = Upload(job.upload.filename, b"")  # it is stored, and may be large
-        return job
+    def store_files(self, job: Job, result: bytes) -> None:
+        image = job.upload.image
+        job.prediction.result_image = image.result_key
+        job.prediction.original_image = image.original_image.name
+        with storage_errors():
+            default_storage.save(image.result_key, ContentFile(result))
 
-    def _prediction(self, job: Job, judged: Judged, seconds: float) -> Prediction:
-        prediction = super()._prediction(job, judged, seconds)
-        prediction.id = job.queued.pk
-        prediction.result_filename = job.queued.result_filename
-        prediction.result_image = job.queued.result_key
-        prediction.original_image = job.queued.original_image.name
-        return prediction
-
-    def store_files(self, job: Job) -> Job:
-        if job.prediction:
-            result = drawn_result(job)
-            with storage_errors():
-                default_storage.save(job.prediction.result_image.name, result)
-        job.image = None
-        return job
-
-    def _write(self, jobs: list[Job]) -> None:
+    def write(self, jobs: Sequence[Job]) -> None:
         [job] = jobs
-        if job.error:  # in no transaction, since a file is deleted
-            refuse_queued(image=job.queued, error=job.error)
+        if job.error:
+            _refuse(job.upload.image, job.error)
             return
-        try:
-            super()._write(jobs)
-        except IntegrityError:
-            with database_errors():
-                if not Prediction.objects.filter(pk=job.queued.pk).exists():
-                    raise  # its owner was deleted just now, say: the next try knows
-            # Whoever had it before had come as far as the record.
+        with database_errors():
+            try:
+                write_predictions([job.prediction])
+            except IntegrityError:
+                # An earlier try may have written the record. If not, its owner was deleted just
+                # now, for example, and the next try reads that.
+                if not Prediction.objects.filter(pk=job.prediction.pk).exists():
+                    raise
 
-    def _count(self, jobs: list[Job]) -> set[str]:
-        return set()
+    def delete(self, jobs: Sequence[Job], *, cause: BaseException) -> None: ...
 
-    def _take_back(self, jobs: list[Job], *, cause: BaseException) -> None:
-        pass
-
-    def discard(self, job: Job) -> None:
-        pass
+    def delete_files(self, job: Job) -> None: ...
 
 
-class LostImageError(ImageError):
-    """A file that had been taken in is gone."""
-
-    code = OriginalLostError.code
-
-
-def refuse_queued(*, image: QueuedImage, error: ImageError) -> None:
-    """Notes why a waiting image cannot be judged; its file goes away. Raises UnavailableError."""
+def _refuse(image: QueuedImage, error: ImageError) -> None:
+    """Record why a queued image cannot be judged, and delete its file. Raises UnavailableError."""
     with database_errors():
-        waiting = QueuedImage.objects.filter(pk=image.pk)
-        waiting.update(code=error.code, error=str(error))
+        queued = QueuedImage.objects.filter(pk=image.pk)
+        queued.update(code=error.code, error=str(error))
         delete_files(image.file_keys)
-        waiting.update(original_image="")
+        queued.update(original_image="")

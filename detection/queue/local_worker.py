@@ -1,5 +1,5 @@
-"""Without a broker: one thread of the process judges the images that wait, batch after batch, and
-another one sends the webhooks that are due.
+"""The worker of a process without a broker: one thread judges queued images, batch after batch, and
+another thread sends the webhooks that are due.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from detection.d3.errors import D3Error
 from detection.errors import UnavailableError, database_errors
 from detection.judging import get_detector
 from detection.models import PredictionBatch, now
-from detection.queue.closing import close_left_open, unfinished_batches
-from detection.queue.leases import has_waiting, judge_images
+from detection.queue.closing import close_left_open, queued_images, unfinished_batches
+from detection.queue.judging import judge_batch
 from detection.queue.webhooks import deliver_due_webhooks, next_webhook_at
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 2.0  # before looking again, for what is down or judged by another process
-LONGEST_PAUSE_SECONDS = 60.0
+PAUSE_SECONDS = 2.0  # during an outage, and while another process judges the rest
+MAX_PAUSE_SECONDS = 60.0
 DONE = None
 
 
 class Background:
-    """A thread that looks for work until there is none; ``look`` does what it finds, and returns
-    DONE, or in how many seconds to look again.
+    """A thread that works until there is no more work. ``work`` does what there is to do now, and
+    returns DONE, or after how many seconds to call it again.
     """
 
-    def __init__(self, name: str, look: Callable[[], float | None]) -> None:
+    def __init__(self, name: str, work: Callable[[], float | None]) -> None:
         self.stopping = threading.Event()
-        self._name, self._look = name, look
+        self._name, self._work = name, work
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._due = threading.Event()  # there may be work since the thread looked last
+        self._due = threading.Event()  # there may be new work
         self._finishing = threading.Event()
 
     def start(self) -> None:
-        """Something is to be done."""
+        """Do the work that there is now, or may be."""
         with self._lock:
             self._due.set()
             if self._thread is None and not self.stopping.is_set():
@@ -51,10 +51,10 @@ class Background:
         return self._thread is None
 
     def finish(self, *, within: float) -> None:
-        """Waits for what can be done now, as far as the time lasts; then for what is at hand."""
+        """Do the work that there is now, for ``within`` seconds, and then end the current step."""
         if thread := self._thread:
             self._finishing.set()
-            self._due.set()  # it may pause
+            self._due.set()  # ends a pause
             thread.join(within)
             self.stopping.set()
             self._due.set()
@@ -64,15 +64,15 @@ class Background:
 
     def _run(self) -> None:
         try:
-            while self._goes_on():
-                pause = self._looked()
+            while self._has_work():
+                pause = self._work_once()
                 if pause is not DONE:
                     self._due.wait(pause)
                     self._due.set()
         finally:
             connection.close()
 
-    def _goes_on(self) -> bool:
+    def _has_work(self) -> bool:
         with self._lock:
             if self._due.is_set() and not self.stopping.is_set():
                 self._due.clear()
@@ -80,21 +80,23 @@ class Background:
             self._thread = None
             return False
 
-    def _looked(self) -> float | None:
+    def _work_once(self) -> float | None:
         try:
-            pause = self._look()
+            pause = self._work()
         except (UnavailableError, D3Error) as error:
-            logger.warning("What waits here has to wait longer: %s", error)
+            logger.warning("Queued work is delayed: %s", error)
             return PAUSE_SECONDS
         except Exception:
-            logger.exception("What waits here broke off; it is tried again.")
+            logger.exception("Queued work failed; it is tried again.")
             return PAUSE_SECONDS
         return DONE if self._finishing.is_set() else pause
 
 
-def judge_all(*, is_stopped: Callable[[], bool] = bool) -> bool:
-    """Judges what waits, batch after batch; False when some still waits, since other processes
-    judge it, or judging it broke off. Raises UnavailableError, and D3Error without a detector.
+def judge_batches(*, is_stopped: Callable[[], bool] = bool) -> bool:
+    """Judge all queued images, batch after batch. Return False when some stay queued, since other
+    processes judge them or judging them failed.
+
+    Raises UnavailableError, and D3Error without a detector.
     """
     with database_errors():
         batches = list(unfinished_batches())
@@ -104,47 +106,47 @@ def judge_all(*, is_stopped: Callable[[], bool] = bool) -> bool:
         for batch in batches:
             if is_stopped():
                 break
-            _judge_batch(batch, is_stopped)
-        return not any(has_waiting(batch=batch) for batch in unfinished_batches())
+            _try_to_judge(batch, is_stopped)
+        return not any(queued_images(batch).exists() for batch in unfinished_batches())
 
 
-def _judge_batch(batch: PredictionBatch, is_stopped: Callable[[], bool]) -> None:
-    """Raises UnavailableError; whatever else is wrong must not keep other batches waiting."""
+def _try_to_judge(batch: PredictionBatch, is_stopped: Callable[[], bool]) -> None:
+    """Raises UnavailableError; any other failure must not delay the other batches."""
     try:
         with database_errors():
             close_left_open(batch=batch)
-            judge_images(batch_id=batch.pk, is_stopped=is_stopped)
-    except D3Error as error:
-        logger.warning("Judging batch %s broke off: %s", batch.pk, error)
+            judge_batch(batch_id=batch.pk, is_stopped=is_stopped)
     except UnavailableError:
         raise
+    except D3Error as error:
+        logger.warning("Judging batch %s failed: %s", batch.pk, error)
     except Exception:
-        logger.exception("Judging batch %s broke off; it is tried again.", batch.pk)
+        logger.exception("Judging batch %s failed; it is tried again.", batch.pk)
 
 
-def _judge() -> float | None:
-    is_done = judge_all(is_stopped=_images.stopping.is_set)
+def _work_on_images() -> float | None:
+    is_done = judge_batches(is_stopped=_images.stopping.is_set)
     _webhooks.start()
     if not is_done:
         return PAUSE_SECONDS
-    with database_errors():  # those that may get more are closed when none has come for a day
-        return LONGEST_PAUSE_SECONDS if unfinished_batches().exists() else DONE
+    with database_errors():  # open batches are closed when no part was added for a day
+        return MAX_PAUSE_SECONDS if unfinished_batches().exists() else DONE
 
 
-def _deliver() -> float | None:
+def _work_on_webhooks() -> float | None:
     deliver_due_webhooks()
     due = next_webhook_at()
     if due is None:
         return DONE
-    return min(max((due - now()).total_seconds(), PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    return min(max((due - now()).total_seconds(), PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
 
-_images = Background("batches", _judge)
-_webhooks = Background("webhooks", _deliver)
+_images = Background("batches", _work_on_images)
+_webhooks = Background("webhooks", _work_on_webhooks)
 
 
 def start() -> None:
-    """Images wait, or may wait."""
+    """Judge images that are queued, or may be."""
     _images.start()
 
 
@@ -157,6 +159,6 @@ def is_idle() -> bool:
 
 
 def finish(*, within: float) -> None:
-    """What is not done in this time is left to the next process."""
+    """Judge for ``within`` seconds; the next process judges the rest."""
     _images.finish(within=within)
     _webhooks.finish(within=0)

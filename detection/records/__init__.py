@@ -4,14 +4,14 @@ from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_prediction, delete_with_files
 from detection.records.duplicates import Judged, find_judged, same_bytes
 from detection.records.name_search import named
-from detection.records.originals import OriginalLostError, read_original, read_stored
+from detection.records.originals import OriginalLostError, read_original
 from detection.records.paging import CURSOR, MICROSECOND, Cursor, newest_first
-from detection.records.refusals import count_refusal, note_refusal
+from detection.records.refusals import note_refusal
 from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 from detection.records.totals import EVER, Row, count_review
-from detection.records.undoing import delete_files, take_back
+from detection.records.undoing import delete_files, undo_writes
 from detection.records.visibility import sees_all, visible_batches, visible_predictions
-from detection.records.writing import write_prediction, write_predictions
+from detection.records.writing import write_predictions
 
 __all__ = [
     "CURSOR",
@@ -24,7 +24,6 @@ __all__ = [
     "OriginalLostError",
     "Row",
     "close_batch",
-    "count_refusal",
     "count_review",
     "create_token",
     "delete_files",
@@ -36,12 +35,10 @@ __all__ = [
     "note_refusal",
     "open_batch",
     "read_original",
-    "read_stored",
     "same_bytes",
     "sees_all",
-    "take_back",
+    "undo_writes",
     "visible_batches",
     "visible_predictions",
-    "write_prediction",
     "write_predictions",
 ]

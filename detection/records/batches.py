@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from detection.errors import UnavailableError, database_errors
 from detection.models import PredictionBatch, now
-from detection.records.undoing import take_back
+from detection.records.undoing import undo_writes
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
+
+Status = PredictionBatch.Status
 
 
 def open_batch(
@@ -17,26 +19,27 @@ def open_batch(
     total_images: int,
     source: str,
     owner: AbstractUser | None = None,
+    status: str = Status.RUNNING,
     **fields: object,
 ) -> PredictionBatch:
-    """The record of a run that starts now, unless the other ``fields`` say that it waits."""
-    status = PredictionBatch.Status.RUNNING
+    """Write the record of a run that starts now, unless ``status`` says otherwise.
+
+    Raises UnavailableError; then there is no record.
+    """
     batch = PredictionBatch(
-        total_images=total_images, source=source, owner=owner, **{"status": status, **fields}
+        total_images=total_images, source=source, owner=owner, status=status, **fields
     )
     try:
         with database_errors():
             batch.save(force_insert=True)
     except UnavailableError as error:
-        take_back(cause=error, batches=[batch.pk])
+        undo_writes(cause=error, batches=[batch])
         raise
     return batch
 
 
-def close_batch(
-    *, batch: PredictionBatch, status: PredictionBatch.Status = PredictionBatch.Status.DONE
-) -> None:
-    """The run has ended: ``done`` when each image was tried, ``failed`` when it broke off."""
+def close_batch(*, batch: PredictionBatch, status: str = Status.DONE) -> None:
+    """Record the end of a run: ``done`` when each image was tried, ``failed`` when it broke off."""
     with database_errors():
         # Counted again: an interrupt may have fallen between a record and its count.
         batch.successful = batch.predictions.count()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from detection.errors import UnavailableError, database_errors
 from detection.models import Prediction
-from detection.records.undoing import delete_files, take_back
+from detection.records.undoing import delete_files, undo_writes
 from detection.records.writing import delete_predictions
 
 
 def delete_prediction(*, prediction: Prediction) -> None:
-    """Removes a record and its files; files that cannot be deleted now are deleted later.
+    """Delete a record and its files.
 
     Raises UnavailableError without a database; the deletion is then completed when it is back.
     """
@@ -17,14 +17,12 @@ def delete_prediction(*, prediction: Prediction) -> None:
 
 
 def delete_with_files(predictions: list[Prediction]) -> None:
-    ids = [prediction.pk for prediction in predictions]
-    keys = [key for prediction in predictions for key in prediction.file_keys]
+    """Like ``delete_prediction``, for several predictions."""
     try:
         with database_errors():
-            # A heatmap may have been drawn since they were read.
-            deleted = delete_predictions(ids)
-            keys = [key for prediction in deleted for key in prediction.file_keys]
+            deleted = delete_predictions([prediction.pk for prediction in predictions])
     except UnavailableError as error:
-        take_back(cause=error, predictions=ids, files=keys)
+        undo_writes(cause=error, predictions=predictions)
         raise
-    delete_files(keys)
+    # As they were when they were deleted: a heatmap may have been stored since they were read.
+    delete_files(key for prediction in deleted for key in prediction.file_keys)

@@ -1,11 +1,11 @@
-"""The files that were sent, as they are kept beside the records."""
+"""The originals, as clients sent them, are read from the storage."""
 
 from __future__ import annotations
 
 from django.core.files.storage import default_storage
 
 from detection.errors import ServiceError, storage_errors
-from detection.models import Prediction
+from detection.models import Prediction, QueuedImage
 
 
 class OriginalLostError(ServiceError):
@@ -14,20 +14,16 @@ class OriginalLostError(ServiceError):
     code = "original_lost"
 
 
-def read_original(prediction: Prediction) -> bytes:
-    """The bytes that were judged. Raises OriginalLostError, and UnavailableError when the storage
-    is down.
+def read_original(record: Prediction | QueuedImage) -> bytes:
+    """Return the bytes of the image. Raises OriginalLostError, and UnavailableError when the
+    storage is down.
     """
-    return read_stored(prediction.original_image.name, filename=prediction.original_filename)
-
-
-def read_stored(key: str | None, *, filename: str) -> bytes:
-    """The same for any original, by its key."""
     with storage_errors():
         try:
-            if key:
-                with default_storage.open(key) as file:
+            if record.original_image:
+                with default_storage.open(record.original_image.name) as file:
                     return file.read()
         except FileNotFoundError:
             pass
-    raise OriginalLostError(f"The original of {filename} is no longer in the storage.")
+    name = record.filename if isinstance(record, QueuedImage) else record.original_filename
+    raise OriginalLostError(f"The original of {name} is no longer in the storage.")

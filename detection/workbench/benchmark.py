@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,21 +19,26 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.core.management import CommandError
 from PIL import Image
 
 from detection.d3 import Detector
 from detection.d3.files import reason
-from detection.d3.images import DecodedImage, decode_image
+from detection.d3.images import decode_image
 from detection.d3.text_table import text_table
-from detection.errors import database_errors, storage_errors
-from detection.files import storage_key
-from detection.judging import Upload, draw_result, fitted, predict_images
+from detection.errors import database_errors
+from detection.judging import (
+    DirectKeeper,
+    Job,
+    Run,
+    Upload,
+    draw_result,
+    fitted,
+    predict_images,
+)
 from detection.management.interrupts import StopSignals
-from detection.models import Prediction, PredictionBatch, Source, new_id, now
-from detection.records import delete_prediction, open_batch, take_back, write_prediction
+from detection.models import Prediction, PredictionBatch, Source
+from detection.records import Judged, delete_prediction, open_batch
 from detection.workbench.speed import images_per_second, matrix_peak, operations, plain_score
 
 BATCHES = (1, 8, 32)
@@ -255,52 +259,15 @@ def _stages(
         fitted(image.pixels), label=verdict.label, score=score, uncertain=verdict.uncertain
     )
     lap()
-    prediction = _prediction(detector, image, score, path.name, batch)
-    try:
-        with storage_errors():
-            default_storage.save(prediction.result_image.name, ContentFile(drawn))
-            default_storage.save(prediction.original_image.name, ContentFile(data))
-        lap()
-        with database_errors():
-            write_prediction(prediction)
-            changed = batch.count(index=0, filename=path.name, error=None)
-            batch.save(update_fields=changed)
-        lap()
-    except BaseException as error:
-        take_back(cause=error, predictions=[prediction.pk], files=prediction.file_keys)
-        raise
+    keeper = DirectKeeper(batch)
+    run = Run(detector=detector, source=Source.SCAN, batch=batch, keeper=keeper)
+    job = Job(0, Upload(path.name, data), image=image)
+    job.prediction = run.build_prediction(job, Judged(score))
+    keeper.store_files(job, drawn)
+    lap()
+    keeper.write([job])
+    lap()
     return {stage: end - start for stage, (start, end) in zip(STAGES, pairwise(times), strict=True)}
-
-
-def _prediction(
-    detector: Detector, image: DecodedImage, score: float, name: str, batch: PredictionBatch
-) -> Prediction:
-    verdict, moment = detector.verdict(score), now()
-    key = partial(storage_key, record_id=(pk := new_id(moment)), moment=moment, filename=name)
-    return Prediction(
-        id=pk,
-        batch=batch,
-        source=Source.SCAN,
-        original_filename=name,
-        result_filename=name,
-        result_image=key(folder="results"),
-        original_image=key(folder="originals"),
-        sha256=image.sha256,
-        size_bytes=image.size_bytes,
-        width=image.width,
-        height=image.height,
-        image_format=image.format,
-        label=verdict.label,
-        fake_score=score,
-        threshold=verdict.threshold,
-        margin=abs(score - verdict.threshold),
-        uncertain=verdict.uncertain,
-        model_name=detector.info.name,
-        model_version=detector.info.version,
-        duration_ms=0,
-        created_at=moment,
-        updated_at=moment,
-    )
 
 
 def _service(

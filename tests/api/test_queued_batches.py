@@ -205,7 +205,7 @@ def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_don
 ):
     settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "webhook_url": "http://127.0.0.1:9/done"}
-    monkeypatch.setattr(local_worker._webhooks, "_look", lambda: None)
+    monkeypatch.setattr(local_worker._webhooks, "_work", lambda: None)
 
     opened = sent(client, *files(1), **later)
 

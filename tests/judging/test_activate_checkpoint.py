@@ -12,12 +12,12 @@ import requests
 import torch
 from django.core.management import CommandError, call_command
 
-from detection import apps
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
 from detection.d3.checkpoints import load, save
-from detection.judging import active_checkpoint
-from detection.judging.detector import ActiveDetector
+from detection.judging import detector
+from detection.judging.checkpoint_choice import active_checkpoint, choice_state
+from detection.judging.detector import ActiveDetector, load_and_try_detector
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.own_servers, pytest.mark.usefixtures("tiny_checkpoint"
 
 @pytest.fixture(autouse=True)
 def choice(settings, tmp_path) -> Path:
-    """Each test has a choice of its own, at first none."""
+    """The file of the choice, which each test has for itself and which does not exist at first."""
     settings.ACTIVE_CHECKPOINT_FILE = tmp_path / "active_checkpoint"
     return settings.ACTIVE_CHECKPOINT_FILE
 
@@ -40,7 +40,7 @@ def other_checkpoint(tiny_checkpoint, tmp_path) -> Path:
 
 @pytest.fixture
 def fresh_detector() -> ActiveDetector:
-    """As a new process has it: none is loaded yet."""
+    """The detector of a new process, not loaded yet."""
     return ActiveDetector()
 
 
@@ -69,15 +69,15 @@ def refused(*arguments: str | Path) -> str:
 def test_the_configured_checkpoint_is_active_until_another_is_activated(
     tiny_checkpoint, other_checkpoint
 ):
-    assert active_checkpoint.active_checkpoint() == tiny_checkpoint
+    assert active_checkpoint() == tiny_checkpoint
 
     printed = run(other_checkpoint)
 
-    assert active_checkpoint.active_checkpoint() == other_checkpoint
+    assert active_checkpoint() == other_checkpoint
     version = load(other_checkpoint).version
     assert printed.startswith(f"d3-other {version} of {other_checkpoint} is active, with the ")
     run("--configured")
-    assert active_checkpoint.active_checkpoint() == tiny_checkpoint
+    assert active_checkpoint() == tiny_checkpoint
     run("--configured")  # once more is no error
 
 
@@ -112,13 +112,13 @@ def test_a_checkpoint_that_is_no_use_is_refused_and_nothing_changes(
     tiny_checkpoint, other_checkpoint, tmp_path, choice, make
 ):
     run(other_checkpoint)
-    before = choice.read_bytes(), active_checkpoint.choice_state()
+    before = choice.read_bytes(), choice_state()
     make(tiny_checkpoint, tmp_path / "broken.safetensors")
 
     sentence = refused(tmp_path / "broken.safetensors")
 
     assert sentence.endswith((".", "fp32 may help."))
-    assert (choice.read_bytes(), active_checkpoint.choice_state()) == before
+    assert (choice.read_bytes(), choice_state()) == before
     assert list(tmp_path.glob(".*")) == []
 
 
@@ -170,11 +170,11 @@ def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
     def slow(path: Path) -> Detector:
         loads.append(path)
         may_load.wait(10)
-        return active_checkpoint.load_and_try_detector(path)
+        return load_and_try_detector(path)
 
     old = fresh_detector.detector
     run(other_checkpoint)
-    monkeypatch.setattr(apps, "load_and_try_detector", slow)
+    monkeypatch.setattr(detector, "load_and_try_detector", slow)
 
     askers = [threading.Thread(target=lambda: fresh_detector.detector) for _ in range(8)]
     for asker in askers:
@@ -218,7 +218,7 @@ def test_no_memory_for_a_second_one_leaves_the_old_one(
 
     old = fresh_detector.detector
     run(other_checkpoint)
-    monkeypatch.setattr(apps, "load_and_try_detector", no_memory)
+    monkeypatch.setattr(detector, "load_and_try_detector", no_memory)
 
     fresh_detector.detector  # noqa: B018  it notices
 

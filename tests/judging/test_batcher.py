@@ -7,14 +7,14 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from detection.judging.batcher import Batcher, CallerGoneError, StoppedError
+from detection.judging.batcher import Batcher, CallerGoneError, StoppedError, results_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stateless
 
 
 class Work:
-    """Doubles numbers, and notes which came together. Each call waits for ``go`` if it is held."""
+    """Doubles numbers, and records the calls. Each call blocks until ``go`` if it is ``held``."""
 
     def __init__(self, *, held: bool = False) -> None:
         self.calls: list[list[int]] = []
@@ -34,22 +34,26 @@ class Work:
         return [len(call) for call in self.calls]
 
     def release(self) -> None:
-        """From now on no call waits."""
+        """Let all calls go on."""
         self.held = False
         self.go.release()
 
 
 def a_batcher(process, *, most: int = 8, room: int = 100, **options) -> Batcher:
-    return Batcher(process, most=lambda key: most, room=room, **options)
+    return Batcher(process, max_items=lambda key: most, room=room, **options)
 
 
 def busy(**options) -> tuple[Work, Batcher]:
-    """A thread works on a first item, 0, until its ``work`` is released; others gather."""
+    """Let a thread process the item 0 until its ``work`` is released; other items queue up."""
     work = Work(held=True)
     batcher = a_batcher(work, **options)
     batcher.submit("a", [0])
     assert work.started.acquire(timeout=30)
     return work, batcher
+
+
+def run(batcher: Batcher, items: list[int]) -> list[int]:
+    return results_of(batcher.submit("a", items))
 
 
 def results(futures: list) -> list:
@@ -60,14 +64,14 @@ def test_one_caller_alone_is_a_call_of_its_own_at_once():
     work = Work()
     batcher = a_batcher(work)
 
-    assert [batcher.run("a", [number]) for number in (1, 2, 3)] == [[2], [4], [6]]
+    assert [run(batcher, [number]) for number in (1, 2, 3)] == [[2], [4], [6]]
     assert work.calls == [[1], [2], [3]]
 
 
 def test_what_gathers_while_the_thread_works_is_one_call():
     work, batcher = busy()
     with ThreadPoolExecutor(5) as callers:
-        answers = [callers.submit(batcher.run, "a", [number]) for number in range(1, 6)]
+        answers = [callers.submit(run, batcher, [number]) for number in range(1, 6)]
         assert eventually(lambda: batcher.waiting == 5)
         work.release()
         got = [answer.result(timeout=30) for answer in answers]
@@ -120,7 +124,7 @@ def test_items_with_different_keys_share_no_call_and_lose_no_place():
 def test_no_items_are_no_call():
     work = Work()
 
-    assert a_batcher(work).run("a", []) == []
+    assert run(a_batcher(work), []) == []
     assert work.calls == []
 
 
@@ -146,7 +150,7 @@ def test_one_bad_item_never_harms_its_neighbours():
 
 def test_a_call_that_gives_too_few_results_fails_instead_of_mixing_them_up():
     with pytest.raises(ValueError, match="zip"):
-        a_batcher(lambda key, items: []).run("a", [1, 2])
+        run(a_batcher(lambda key, items: []), [1, 2])
 
 
 def test_callers_that_gave_up_cost_nothing():
@@ -172,7 +176,7 @@ def test_after_the_first_failure_of_a_caller_the_rest_of_it_is_not_worked_on():
     given_up = threading.Event()
     batcher = a_batcher(process, most=1)
     with pytest.raises(ValueError):  # noqa: PT011  it has no words
-        batcher.run("a", [1, 2, 3, 4])
+        run(batcher, [1, 2, 3, 4])
     given_up.set()
     batcher.stop()
 
@@ -196,23 +200,23 @@ def test_company_that_does_not_come_is_waited_for_once():
     work.release()
     results(early)
 
-    assert batcher.run("a", [3]) == [6]
+    assert run(batcher, [3]) == [6]
     batcher._linger = 3600
-    assert batcher.run("a", [4]) == [8]
+    assert run(batcher, [4]) == [8]
 
 
 def test_one_caller_with_several_items_is_no_company():
     work = Work()
     batcher = a_batcher(work, linger=3600)
 
-    assert batcher.run("a", [1, 2]) == [2, 4]
-    assert batcher.run("a", [3]) == [6]
+    assert run(batcher, [1, 2]) == [2, 4]
+    assert run(batcher, [3]) == [6]
 
 
 def test_who_finds_no_room_is_held_until_there_is_some():
     work, batcher = busy(room=2)
     with ThreadPoolExecutor(1) as caller:
-        answer = caller.submit(batcher.run, "a", [1, 2, 3])
+        answer = caller.submit(run, batcher, [1, 2, 3])
         assert eventually(lambda: batcher.waiting == 2)
         assert not answer.done()
         work.release()
@@ -227,7 +231,7 @@ def test_stopping_finishes_what_was_accepted_and_takes_no_more():
         stopped = stopper.submit(batcher.stop)
         assert eventually(lambda: batcher._is_stopped)
         with pytest.raises(StoppedError):
-            batcher.run("a", [3])
+            run(batcher, [3])
         assert not stopped.done()
         work.release()
         stopped.result(timeout=30)
@@ -240,7 +244,7 @@ def test_who_waits_for_room_when_it_stops_is_told():
     work, batcher = busy(room=1)
     batcher.submit("a", [1])
     with ThreadPoolExecutor(2) as threads:
-        answer = threads.submit(batcher.run, "a", [2])
+        answer = threads.submit(run, batcher, [2])
         threads.submit(batcher.stop)
 
         with pytest.raises(StoppedError):
@@ -251,7 +255,7 @@ def test_who_waits_for_room_when_it_stops_is_told():
 def test_when_it_stops_those_that_found_room_before_the_rest_are_not_worked_on():
     work, batcher = busy(room=2)
     with ThreadPoolExecutor(2) as threads:
-        answer = threads.submit(batcher.run, "a", [1, 2, 3])
+        answer = threads.submit(run, batcher, [1, 2, 3])
         assert eventually(lambda: batcher.waiting == 2)
         threads.submit(batcher.stop)
 

@@ -25,7 +25,7 @@ print("torch" in sys.modules)
 
 @pytest.fixture
 def fresh_detector() -> ActiveDetector:
-    """As a new process has it: none is loaded yet."""
+    """The detector of a new process, not loaded yet."""
     return ActiveDetector()
 
 

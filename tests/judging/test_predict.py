@@ -158,15 +158,13 @@ def test_the_same_bytes_in_another_group_of_a_run_are_judged_once():
 
 
 def test_only_what_is_needed_of_a_large_picture_stays_in_memory():
-    run = Run(
-        detector=get_detector(), source="scan", owner=None, batch=None, threshold=None, store=True
-    )
+    run = Run(detector=get_detector(), source="scan", keeper=None)
 
     job = run.decode(Job(0, Upload("large.png", image_bytes(size=(3000, 2000)))))
 
     assert (job.image.width, job.image.height) == (3000, 2000)
-    assert max(job.image.picture.size) <= 2048
-    assert job.image.views.numel() < 9 * 3 * 64 * 64 + 1
+    assert max(job.image.pixels.size) <= 2048
+    assert job.views.numel() < 9 * 3 * 64 * 64 + 1
 
 
 def test_uploads_are_taken_lazily():
@@ -214,7 +212,7 @@ def test_images_that_were_judged_together_are_recorded_together(stored_files, mo
         if len(written) == 2:
             raise OperationalError("no more space")
 
-    monkeypatch.setattr("detection.judging.pipeline.write_predictions", second_fails)
+    monkeypatch.setattr("detection.judging.keepers.write_predictions", second_fails)
     batch = open_batch(total_images=6, source=Source.SCAN)
     outcomes = predict_images(uploads=uploads(6), source=Source.SCAN, batch=batch, batch_size=2)
     taken = []

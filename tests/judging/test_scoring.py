@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 class Held:
-    """A model that holds its first call while others gather; the sizes of its calls are known."""
+    """A model that blocks its first call while images queue up; ``sizes`` are of all calls."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []

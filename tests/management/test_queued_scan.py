@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.queue import batches
-from detection.queue.leases import judge_images
+from detection.queue.judging import judge_batch
 from tests.support.factories import image_bytes
 from tests.support.settings import ON_SERVERS
 
@@ -75,7 +75,7 @@ def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later
     batch = PredictionBatch.objects.get()
     assert (batch.sending, batch.finished_at, batch.total_images) == ("broken", None, 32)
     assert len(stored_files()) == QueuedImage.objects.count() == 32
-    judge_images(batch_id=batch.pk)
+    judge_batch(batch_id=batch.pk)
     batch.refresh_from_db()
     assert (batch.status, batch.successful) == ("failed", 32)
 

@@ -1,4 +1,4 @@
-"""Batches that are sent in parts: what belongs to them, when they are closed, who looks again."""
+"""Batches that are sent in parts: their images, and their end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from detection.errors import DatabaseUnavailableError
 from detection.models import Prediction, PredictionBatch, QueuedImage, now
-from detection.queue import batches, closing, local_worker
+from detection.queue import arrivals, closing, local_worker
 from detection.queue.arrivals import BatchClosedError, TooManyQueuedError
 from detection.queue.batches import append_to_batch
 from detection.queue.closing import close_when_done
@@ -85,7 +85,7 @@ def test_a_part_that_failed_can_be_sent_again(name, monkeypatch, settings, store
         raise DatabaseUnavailableError("It is down.")
 
     with monkeypatch.context() as patched:
-        place = batches if name == "complete_sending" else QueuedImage.objects
+        place = arrivals if name == "complete_sending" else QueuedImage.objects
         patched.setattr(place, name, lost)
         with pytest.raises(DatabaseUnavailableError):
             append_to_batch(batch=batch, uploads=uploads(2))
@@ -150,7 +150,7 @@ def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
 def test_what_waits_in_the_process_is_judged_in_order():
     sent = [a_batch(2), a_batch(1)]
 
-    assert local_worker.judge_all()
+    assert local_worker.judge_batches()
 
     first, second = (PredictionBatch.objects.get(pk=batch.pk) for batch in sent)
     assert first.finished_at < second.finished_at
@@ -159,14 +159,14 @@ def test_what_waits_in_the_process_is_judged_in_order():
 
 def test_the_process_looks_again_while_a_batch_is_open():
     batch = a_batch(1, more=True)
-    assert local_worker._judge() == local_worker.LONGEST_PAUSE_SECONDS
+    assert local_worker._work_on_images() == local_worker.MAX_PAUSE_SECONDS
 
     append_to_batch(batch=batch, uploads=[])
-    assert local_worker._judge() is local_worker.DONE
+    assert local_worker._work_on_images() is local_worker.DONE
 
 
 def test_the_process_looks_again_for_what_others_judge():
     batch = a_batch(2)
     with Lease.take(batch=batch, first=0, last=0):
-        assert not local_worker.judge_all()
-    assert local_worker.judge_all()
+        assert not local_worker.judge_batches()
+    assert local_worker.judge_batches()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -15,11 +17,13 @@ from detection.judging.predict import Upload
 from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.queue import broker, leases
 from detection.queue.arrivals import store_images
-from detection.queue.batches import queue_batch, requeue, send_scan
-from detection.queue.broker import BrokerUnavailableError, waiting_messages
-from detection.queue.judging import judge_queued
+from detection.queue.batches import queue_batch, send_scan
+from detection.queue.broker import BrokerUnavailableError, queued_messages
+from detection.queue.judging import predict_queued
+from detection.queue.workers import requeue
 from tests.support.api import a_file, assert_refused
 from tests.support.factories import image_bytes
+from tests.support.installation import ROOT
 from tests.support.servers import RedisServer
 
 pytestmark = [
@@ -27,6 +31,14 @@ pytestmark = [
     pytest.mark.usefixtures("tiny_checkpoint"),
 ]
 
+CURRENT_APP = """
+import threading
+import django
+from celery import current_app
+
+django.setup()
+threading.Thread(target=lambda: print(current_app.main)).start()
+"""
 SOON = 60  # seconds, with a time-out of one: a request must not wait longer than clients do
 
 
@@ -40,7 +52,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def redis(server, settings, monkeypatch):
-    """A broker without messages, which the service uses."""
+    """The broker of the service, without messages."""
     settings.CELERY_BROKER_URL = server.url
     app.conf.update(broker_url=server.url, broker_transport_options=broker_options(server.url))
     monkeypatch.setattr(app.amqp, "_producer_pool", None)
@@ -57,11 +69,11 @@ def uploads(count: int) -> list[Upload]:
 
 
 def messages() -> int:
-    return sum(waiting_messages().values())
+    return sum(queued_messages().values())
 
 
 def work() -> int:
-    """Does what the messages say, as a worker does; the number of messages."""
+    """Run the messages, as a worker does; return their number."""
     done = 0
     with app.connection_for_read() as connection:
         for name in broker.QUEUES:
@@ -138,7 +150,7 @@ def test_a_long_scan_keeps_no_other_batch_from_being_sent_again(redis, monkeypat
 
     requeue()
 
-    assert waiting_messages() == dict(zip(broker.QUEUES, [1, 1], strict=True))
+    assert queued_messages() == dict(zip(broker.QUEUES, [1, 1], strict=True))
 
 
 def test_what_a_killed_worker_had_is_sent_again_when_its_lease_is_over(redis):
@@ -170,6 +182,17 @@ def test_without_a_broker_a_batch_is_accepted_and_waits(client, redis, how):
     requeue()
     work()
     assert client.get(response.headers["Location"]).json()["successful"] == 1
+
+
+@pytest.mark.stateless
+def test_every_thread_of_the_service_has_the_celery_app_of_the_project(tmp_path):
+    environment = {"DJANGO_SETTINGS_MODULE": "d3site.settings", "DATA_DIR": str(tmp_path)}
+
+    printed = subprocess.check_output(
+        [sys.executable, "-c", CURRENT_APP], cwd=ROOT, env=environment, text=True
+    )
+
+    assert printed == "d3site\n"
 
 
 @pytest.mark.stateless
@@ -211,7 +234,7 @@ def test_health_tells_of_the_broker(client, redis, monkeypatch):
 def test_requeue_ends_what_a_killed_worker_had_judged_but_not_closed(redis):
     batch = queue_batch(uploads=[*uploads(1), Upload("x.jpg", b"no image")], source="batch")
     [image] = QueuedImage.objects.filter(code="")
-    list(judge_queued(batch=batch, images=[image]))
+    list(predict_queued(batch=batch, images=[image]))
     image.delete()
 
     requeue()
@@ -221,7 +244,7 @@ def test_requeue_ends_what_a_killed_worker_had_judged_but_not_closed(redis):
     assert not QueuedImage.objects.exists()
 
 
-def test_requeue_removes_refusals_that_whoever_closed_the_batch_left(redis):
+def test_requeue_deletes_refusals_that_a_kill_left(redis):
     batch = queue_batch(uploads=[Upload("x.jpg", b"no image")], source="batch")
     batch.refresh_from_db()
     assert batch.status == "done"

@@ -1,4 +1,4 @@
-"""Images that wait: who judges them, how often, and what is left of them."""
+"""Queued images: they are leased, judged once, and refused after too many tries."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from detection.models import Prediction, PredictionBatch, QueuedImage, new_id, n
 from detection.queue import judging, leases, local_worker
 from detection.queue.batches import queue_batch
 from detection.queue.closing import refresh_counts
-from detection.queue.judging import judge_queued
-from detection.queue.leases import Lease, judge_images
+from detection.queue.judging import judge_batch, predict_queued
+from detection.queue.leases import Lease
 from detection.upkeep.purging import purge_predictions
 from tests.support.factories import an_upload, image_bytes
 from tests.support.queued import a_batch, judged, uploads
@@ -31,7 +31,7 @@ pytestmark = [
 
 
 def killed(batch: PredictionBatch) -> list[QueuedImage]:
-    """What a process leaves that was killed after it had leased images of the batch, a while ago"""
+    """Leave images as a process does that leased them and was killed a while ago."""
     images = Lease.take(batch=batch, first=None, last=None).images
     QueuedImage.objects.filter(batch=batch).update(leased_until=now() - timedelta(seconds=1))
     return images
@@ -97,11 +97,11 @@ def test_leased_images_are_nobody_elses():
 
     with Lease.take(batch=batch, first=0, last=1) as mine:
         assert [image.batch_index for image in mine.images] == [0, 1]
-        judge_images(batch_id=batch.pk)
+        judge_batch(batch_id=batch.pk)
         assert QueuedImage.objects.count() == 2
 
 
-def test_of_those_who_lease_at_once_each_image_has_one():
+def test_of_several_leases_at_once_one_has_each_image():
     batch, barrier, leases = a_batch(8), Barrier(4), []
 
     def take() -> None:
@@ -156,7 +156,7 @@ def test_what_was_recorded_right_before_a_kill_is_not_judged_again(stored_files)
     assert not QueuedImage.objects.exists()
 
 
-def test_of_two_who_judge_the_same_image_one_writes_the_record(stored_files):
+def test_of_two_workers_that_judge_the_same_image_one_writes_the_record(stored_files):
     batch = a_batch(2)
     [first, _] = killed(batch)
     QueuedImage.objects.filter(pk=first.pk).update(tries=0)  # it does not know of the other one
@@ -170,7 +170,7 @@ def test_of_two_who_judge_the_same_image_one_writes_the_record(stored_files):
     ).save(force_insert=True)
     files = stored_files()
 
-    judge_images(batch_id=batch.pk)
+    judge_batch(batch_id=batch.pk)
 
     assert Prediction.objects.filter(batch=batch).count() == 2
     assert not QueuedImage.objects.exists()
@@ -182,7 +182,7 @@ def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_n
     for _ in range(leases.SUSPICIOUS_TRIES):
         assert len(killed(batch)) == 3
     assert [image.batch_index for image in killed(batch)] == [0]
-    QueuedImage.objects.filter(batch_index=0).update(tries=leases.MAX_TRIES)
+    QueuedImage.objects.filter(batch_index=0).update(tries=judging.MAX_TRIES)
 
     batch = judged(batch)
 
@@ -197,13 +197,13 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
     def judge(*, batch, images):
         if any(image.pk == poor for image in images):
             raise D3Error("The network gave no finite number.")
-        return judge_queued(batch=batch, images=images)
+        return predict_queued(batch=batch, images=images)
 
-    monkeypatch.setattr(leases, "judge_queued", judge)
-    looks = [local_worker.judge_all() for _ in range(leases.MAX_TRIES + 1)]
+    monkeypatch.setattr(judging, "predict_queued", judge)
+    looks = [local_worker.judge_batches() for _ in range(judging.MAX_TRIES + 1)]
 
     bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
-    assert looks == [False] * leases.MAX_TRIES + [True]
+    assert looks == [False] * judging.MAX_TRIES + [True]
     assert [(error["index"], error["code"]) for error in bad.errors] == [(1, "judging_failed")]
     assert (bad.successful, other.successful) == (1, 1)
     assert other.finished_at < bad.finished_at
@@ -216,9 +216,9 @@ def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
         raise CheckpointError("There is no such file.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(leases, "get_detector", broken)
+        patched.setattr(judging, "get_detector", broken)
         with pytest.raises(CheckpointError):
-            judge_images(batch_id=batch.pk)
+            judge_batch(batch_id=batch.pk)
 
     assert QueuedImage.objects.get().tries == 0
 
@@ -229,18 +229,18 @@ def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch)
     def lost(*args, **options):
         raise DatabaseUnavailableError("It is down.")
 
-    for _ in range(leases.MAX_TRIES + 1):
+    for _ in range(judging.MAX_TRIES + 1):
         with monkeypatch.context() as patched:
-            patched.setattr(leases, "judge_queued", lost)
+            patched.setattr(judging, "predict_queued", lost)
             patched.setattr(Lease, "release", lost)
             with pytest.raises(DatabaseUnavailableError):
-                judge_images(batch_id=batch.pk)
+                judge_batch(batch_id=batch.pk)
         QueuedImage.objects.update(leased_until=now() - timedelta(seconds=1))  # it runs out
 
     assert (judged(batch).successful, judged(batch).failed) == (2, 0)
 
 
-def test_an_outage_is_held_against_no_image_that_somebody_else_has_taken_over(monkeypatch):
+def test_an_outage_is_held_against_no_image_that_another_worker_has_taken_over(monkeypatch):
     batch = a_batch(1)
 
     def lost(lease):
@@ -263,12 +263,12 @@ def test_images_outlive_their_owner(monkeypatch, stored_files):
     def judge(*, batch, images):
         assert batch.owner == owner
         get_user_model().objects.all().delete()
-        return judge_queued(batch=batch, images=images)
+        return predict_queued(batch=batch, images=images)
 
     with monkeypatch.context() as patched:
-        patched.setattr(leases, "judge_queued", judge)
+        patched.setattr(judging, "predict_queued", judge)
         with suppress(IntegrityError):  # MongoDB has no foreign keys
-            judge_images(batch_id=batch.pk)
+            judge_batch(batch_id=batch.pk)
 
     assert judged(batch).successful == 2
     assert len(stored_files()) == 4
@@ -286,22 +286,22 @@ def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
     assert seen == [False]
 
 
-def test_that_something_is_down_is_held_against_no_image(monkeypatch):
+def test_an_outage_is_held_against_no_image(monkeypatch):
     batch = a_batch(2)
 
     def lost(**options):
         raise DatabaseUnavailableError("It is down.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(leases, "judge_queued", lost)
+        patched.setattr(judging, "predict_queued", lost)
         with pytest.raises(DatabaseUnavailableError):
-            judge_images(batch_id=batch.pk)
+            judge_batch(batch_id=batch.pk)
 
     assert set(QueuedImage.objects.values_list("tries", flat=True)) == {0}
     assert judged(batch).successful == 2
 
 
-def test_purging_takes_images_that_no_worker_ever_came_for(stored_files):
+def test_purging_deletes_images_that_no_worker_ever_took(stored_files):
     batch = a_batch(2)
     list(purge_predictions(before=now() - timedelta(days=1)))
     assert QueuedImage.objects.count() == 2

@@ -1,4 +1,4 @@
-"""Where webhooks go: to the public address that was checked, and to none that only we can reach."""
+"""Webhooks go to the public address that was checked, and never to a private one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import socket
 import pytest
 import trustme
 
-from detection.queue import webhooks
-from detection.queue.webhooks import WebhookUrlError, check_webhook_url, deliver_due_webhooks
+from detection.queue import outbound
+from detection.queue.outbound import WebhookUrlError
+from detection.queue.webhooks import check_webhook_url, deliver_due_webhooks
 from tests.support.receiver import Receiver, due_batch
 
 stateless = pytest.mark.stateless
@@ -28,7 +29,7 @@ NEVER = [
 
 
 def resolving(monkeypatch, *turns: str | list[str]) -> None:
-    """Host names stand for other addresses, the last ones once more where there are no others."""
+    """Let host names resolve to these addresses, one item per try, the last one again and again."""
     left = list(turns)
 
     def getaddrinfo(host, port, *args, **kwargs):
@@ -36,7 +37,7 @@ def resolving(monkeypatch, *turns: str | list[str]) -> None:
         addresses = [addresses] if isinstance(addresses, str) else addresses
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 
-    monkeypatch.setattr(webhooks.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(outbound.socket, "getaddrinfo", getaddrinfo)
 
 
 @stateless
@@ -130,12 +131,12 @@ def test_a_name_that_stands_for_a_private_address_when_it_is_called_is_not_calle
 
 @pytest.mark.django_db
 def test_the_connection_goes_to_the_address_that_was_checked(own_network, monkeypatch):
-    """A name is resolved once for each try; a second answer would find nobody."""
+    """A name is resolved once for each try; a second look-up would give another address."""
     with Receiver(200) as receiver:
         batch = due_batch(receiver.url(host="hooks.example"))
         resolving(monkeypatch, "127.0.0.1", "192.0.2.1")
         # Connecting asks for the address of an address.
-        monkeypatch.setattr(webhooks.socket, "create_connection", connect_to_numbers)
+        monkeypatch.setattr(outbound.socket, "create_connection", connect_to_numbers)
 
         assert deliver_due_webhooks() == 1
 
@@ -157,7 +158,7 @@ def test_further_addresses_of_a_name_are_tried(own_network, monkeypatch):
     with Receiver(200) as receiver:
         due_batch(receiver.url(host="hooks.example"))
         resolving(monkeypatch, ["127.0.0.9", "127.0.0.1"])
-        monkeypatch.setattr(webhooks.socket, "create_connection", connect_to_numbers)
+        monkeypatch.setattr(outbound.socket, "create_connection", connect_to_numbers)
 
         assert deliver_due_webhooks() == 1
 
@@ -179,7 +180,7 @@ def test_the_certificate_must_be_for_the_host_name(
         authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     resolving(monkeypatch, "127.0.0.1")
-    monkeypatch.setattr(webhooks.socket, "create_connection", connect_to_numbers)
+    monkeypatch.setattr(outbound.socket, "create_connection", connect_to_numbers)
     with Receiver(200, certificate=authority.issue_cert(name)) as receiver:
         batch = due_batch(receiver.url(host="hooks.example"))
 

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from detection.errors import DatabaseUnavailableError
 from detection.models import PredictionBatch, now
-from detection.queue import webhooks
+from detection.queue import outbound, webhooks
 from detection.queue.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
 from tests.support.api import a_user
 from tests.support.documents import DOCUMENTS, code_blocks
@@ -44,7 +44,7 @@ def test_each_owner_has_a_secret_that_stays():
 
 @pytest.mark.django_db
 def test_without_an_owner_each_batch_has_a_secret():
-    """In open mode, anybody can be told one: that of another batch it must not be."""
+    """In open mode anybody can read the secret of a batch, which must not fit another batch."""
     batch, other = a_batch(), a_batch()
 
     assert webhook_secret(batch) != webhook_secret(other)
@@ -147,7 +147,7 @@ def test_what_was_not_taken_is_sent_again_under_the_same_id(own_network):
         batch = due_batch(receiver.url())
         assert deliver_due_webhooks() == 0
         batch.refresh_from_db()
-        assert batch.webhook_error == "It answered 500."
+        assert batch.webhook_error == "The receiver answered 500."
         assert batch.webhook_due_at > now() + timedelta(seconds=20)
         assert deliver_due_webhooks() == 0  # it is not due yet
         make_due(batch)
@@ -170,26 +170,26 @@ def test_redirects_are_not_followed(own_network, status):
 
     assert [path for path, _, _ in receiver.messages] == ["/hook?from=d3"]
     batch.refresh_from_db()
-    assert batch.webhook_error == f"It answered {status}."
+    assert batch.webhook_error == f"The receiver answered {status}."
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("how", ["drip", "slow", "nonsense"])
-def test_whoever_is_slow_or_speaks_no_http_is_tried_again(own_network, monkeypatch, how):
-    monkeypatch.setattr(webhooks, "STEP_SECONDS", 0.2)
-    monkeypatch.setattr(webhooks, "SEND_SECONDS", 0.3)
+def test_a_receiver_that_is_slow_or_speaks_no_http_is_tried_again(own_network, monkeypatch, how):
+    monkeypatch.setattr(outbound, "STEP_SECONDS", 0.2)
+    monkeypatch.setattr(outbound, "SEND_SECONDS", 0.3)
     with Receiver(how) as receiver:
         batch = due_batch(receiver.url())
 
         assert deliver_due_webhooks() == 0
 
     batch.refresh_from_db()
-    assert batch.webhook_error == "No answer in time, or none that could be understood."
+    assert batch.webhook_error == "The receiver sent no valid answer in time."
     assert batch.webhook_due_at > now()
 
 
 @pytest.mark.django_db
-def test_nobody_there_is_tried_again(own_network):
+def test_a_missing_receiver_is_tried_again(own_network):
     with Receiver(200) as receiver:
         pass
     batch = due_batch(receiver.url())
@@ -202,7 +202,7 @@ def test_nobody_there_is_tried_again(own_network):
 
 
 @pytest.mark.django_db
-def test_whoever_is_gone_is_not_asked_again(own_network):
+def test_a_receiver_that_wants_no_more_gets_no_more(own_network):
     with Receiver(410) as receiver:
         batch = due_batch(receiver.url())
 
@@ -210,7 +210,7 @@ def test_whoever_is_gone_is_not_asked_again(own_network):
 
     batch.refresh_from_db()
     assert (batch.webhook_due_at, batch.webhook_delivered_at) == (None, None)
-    assert batch.webhook_error == "It answered 410 and wants no more."
+    assert batch.webhook_error == "The receiver answered 410: it wants no further webhook."
 
 
 @pytest.mark.django_db
@@ -293,7 +293,7 @@ def test_of_several_processes_one_sends(own_network):
 
 
 @pytest.mark.django_db
-def test_a_claim_that_nobody_came_back_from_ends(own_network, monkeypatch):
+def test_the_claim_of_a_killed_process_ends(own_network, monkeypatch):
     class KilledError(BaseException):
         pass
 
@@ -318,12 +318,12 @@ def test_a_claim_that_nobody_came_back_from_ends(own_network, monkeypatch):
 
 
 @pytest.mark.django_db
-def test_whoever_comes_back_after_their_claim_changes_nothing():
+def test_a_process_whose_claim_has_ended_changes_nothing():
     batch = due_batch("https://hooks.example/")
     [claimed] = webhooks._claim_due(now())
     PredictionBatch.objects.filter(pk=batch.pk).update(webhook_tries=2, webhook_due_at=None)
 
-    webhooks._record(claimed, webhooks.WebhookError("It answered 500."))
+    webhooks._record(claimed, outbound.DeliveryError("The receiver answered 500."))
 
     batch.refresh_from_db()
     assert (batch.webhook_error, batch.webhook_due_at) == ("", None)

@@ -95,7 +95,7 @@ def surroundings(tmp_path, tiny_checkpoint):
 
 
 def send(url: str) -> str:
-    """A batch with IMAGES pictures and one file that is none; where to ask for it."""
+    """Send IMAGES pictures and one other file; return the URL of the batch."""
     files = [
         ("images", (f"{index}.jpg", image_bytes(size=(16, 12), seed=index)))
         for index in range(IMAGES)
@@ -108,7 +108,7 @@ def send(url: str) -> str:
     return answer.headers["Location"]
 
 
-def test_whoever_is_killed_each_image_gets_one_prediction(surroundings):
+def test_after_kills_of_a_worker_and_the_broker_each_image_has_one_prediction(surroundings):
     surroundings.upkeep()
     doomed = surroundings.worker("first@here")
     with surroundings.installation.served() as service:

@@ -22,7 +22,7 @@ from detection.judging.predict import predict_image
 from detection.models import Prediction, Total, now
 from detection.records import totals
 from detection.records.deleting import delete_prediction
-from detection.records.writing import delete_predictions, write_prediction, write_predictions
+from detection.records.writing import delete_predictions, write_predictions
 from detection.review.decisions import ReviewError, decide
 from detection.statistics.usage import (
     Period,
@@ -175,16 +175,15 @@ def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
     a_prediction()
     before = count_predictions(user=None)
 
-    def fail(*arguments):
+    def write_and_fail(predictions):
+        write_predictions(predictions)
         raise RuntimeError("no more")
 
-    def take_back(*, cause, predictions, files):
-        delete_predictions(predictions)
+    def undo_once(*, cause, predictions):  # without the second look
+        delete_predictions([prediction.pk for prediction in predictions])
 
-    monkeypatch.setattr("detection.judging.pipeline.Run._count", fail)
-    monkeypatch.setattr(
-        "detection.judging.pipeline.take_back", take_back
-    )  # without its second look
+    monkeypatch.setattr("detection.judging.keepers.write_predictions", write_and_fail)
+    monkeypatch.setattr("detection.judging.keepers.undo_writes", undo_once)
     with pytest.raises(RuntimeError):
         predict_image(upload=an_upload(), source="api")
 
@@ -406,7 +405,7 @@ def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monke
 
     monkeypatch.setattr(totals, "make_row", slow)
 
-    write_prediction(unsaved_prediction())
+    write_predictions([unsaved_prediction()])
 
     assert count_predictions(user=None)["total_predictions"] == 1
 

@@ -26,15 +26,14 @@ def impatient(monkeypatch):
     "cause",
     [DatabaseUnavailableError("down"), StorageUnavailableError("down"), KeyboardInterrupt()],
 )
-def test_records_and_files_are_taken_back_whatever_the_cause(cause, stored_files):
+def test_records_and_files_are_deleted_whatever_the_cause(cause, stored_files):
     prediction = predict_image(upload=an_upload(), source="api")
     batch = open_batch(total_images=1, source="batch")
 
-    undoing.take_back(
+    undoing.undo_writes(
         cause=cause,
-        predictions=[prediction.pk],
-        batches=[batch.pk],
-        files=prediction.file_keys,
+        predictions=[prediction],
+        batches=[batch],
     )
 
     assert eventually(lambda: not Prediction.objects.exists())
@@ -44,7 +43,7 @@ def test_records_and_files_are_taken_back_whatever_the_cause(cause, stored_files
 
 def test_what_is_written_late_is_found_by_the_second_look(stored_files, monkeypatch):
     monkeypatch.setattr(undoing, "SECOND_LOOK_SECONDS", 3)
-    undoing.take_back(cause=StorageUnavailableError("slow"), files=["results/late.jpg"])
+    undoing.undo_writes(cause=StorageUnavailableError("slow"), files=["results/late.jpg"])
     assert eventually(lambda: stored_files() == [])
 
     default_storage.save("results/late.jpg", ContentFile(b"the server was slow"))
@@ -56,12 +55,12 @@ def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_file
     default_storage.save("results/a.jpg", ContentFile(b"a"))
     if ON_SERVERS:
         S3.hang()
-        undoing.take_back(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
+        undoing.undo_writes(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
         S3.resume()
     else:
         (tmp_path / "files").rename(tmp_path / "away")
         (tmp_path / "files").write_text("not a folder")
-        undoing.take_back(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
+        undoing.undo_writes(cause=StorageUnavailableError("down"), files=["results/a.jpg"])
         (tmp_path / "files").unlink()
         (tmp_path / "away").rename(tmp_path / "files")
 
@@ -71,16 +70,16 @@ def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_file
 def test_when_the_process_ends_what_waits_is_tried_once_more(stored_files):
     waiting = undoing._Waiting()
     default_storage.save("results/a.jpg", ContentFile(b"a"))
-    waiting.add(undoing._Leftover([], [], ["results/a.jpg"]), after=60)
+    waiting.add(undoing._Leftovers({}, ["results/a.jpg"]), after=60)
 
     waiting.settle()
 
     assert stored_files() == []
 
 
-def test_nothing_to_take_back_is_no_work(stored_files):
+def test_nothing_to_undo_is_no_work(stored_files):
     default_storage.save("results/a.jpg", ContentFile(b"a"))
 
-    undoing.take_back(cause=DatabaseUnavailableError("down"))
+    undoing.undo_writes(cause=DatabaseUnavailableError("down"))
 
     assert stored_files() == ["results/a.jpg"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from detection.judging.predict import Upload
 from detection.models import Label, Prediction, Source, new_id, now
-from detection.records.writing import write_prediction, write_predictions
+from detection.records.writing import write_predictions
 
 
 def noise_image(*, size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:
@@ -36,7 +36,7 @@ def an_upload(*, filename: str = "test.jpg", data: bytes | None = None, seed: in
 def a_prediction(**fields) -> Prediction:
     """Store the record of an image that does not exist."""
     prediction = unsaved_prediction(**fields)
-    write_prediction(prediction)
+    write_predictions([prediction])
     return prediction
 
 

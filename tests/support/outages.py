@@ -1,4 +1,4 @@
-"""What the project depends on, lost for a while: servers are killed, embedded parts put away."""
+"""Outages of the database: servers are killed, tables of SQLite are renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.settings import MONGO, ON_SERVERS
 
 @contextmanager
 def lost_records(table: str) -> Iterator[None]:
-    """The database fails at each query about this table; a killed server fails at any."""
+    """Let each query to this table fail; a killed server fails at any query."""
     if ON_SERVERS:
         MONGO.kill()
         try:

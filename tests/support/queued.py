@@ -1,11 +1,11 @@
-"""Batches whose images wait until a test has them judged."""
+"""Batches whose images stay queued until a test judges them."""
 
 from __future__ import annotations
 
 from detection.judging.predict import Upload
 from detection.models import PredictionBatch
 from detection.queue.batches import queue_batch
-from detection.queue.leases import judge_images
+from detection.queue.judging import judge_batch
 from tests.support.factories import image_bytes
 
 
@@ -20,5 +20,5 @@ def a_batch(count: int = 3, *, more: bool = False, bad: bool = False) -> Predict
 
 
 def judged(batch: PredictionBatch) -> PredictionBatch:
-    judge_images(batch_id=batch.pk)
+    judge_batch(batch_id=batch.pk)
     return PredictionBatch.objects.get(pk=batch.pk)

@@ -1,4 +1,4 @@
-"""Who gets webhooks in the tests, and the batches that they are told of."""
+"""A receiver of webhooks, and batches that have webhooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detection.queue.webhooks import announcement
 
 
 class Receiver(ThreadingHTTPServer):
-    """A real HTTP server that answers as told, the last way once more where there is no other."""
+    """A real HTTP server. It gives the ``answers`` in order, the last one again and again."""
 
     def __init__(self, *answers: int | str, certificate: trustme.LeafCert | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
@@ -39,7 +39,7 @@ class Receiver(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request, client_address) -> None:
-        """Clients that hang up are part of the tests."""
+        """Ignore clients that hang up: they are part of the tests."""
 
     def url(self, path: str = "/hook?from=d3", host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.server_port}{path}"
@@ -67,7 +67,7 @@ class _Answering(BaseHTTPRequestHandler):
                 server.at_once -= 1
 
     def do_GET(self) -> None:
-        """A redirect that is followed would become one."""
+        """Record it too: a redirect that is followed becomes a GET."""
         self.do_POST()
 
     def answer(self, how: int | str) -> None:
@@ -84,7 +84,7 @@ class _Answering(BaseHTTPRequestHandler):
             self.send_response(how)
             if how in (301, 307):
                 self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "1000000000")  # nobody waits for it
+            self.send_header("Content-Length", "1000000000")  # more than the client reads
             self.end_headers()
 
     def log_message(self, *args) -> None:
@@ -105,7 +105,7 @@ def a_batch(url: str = "", **fields) -> PredictionBatch:
 
 
 def announce(batch: PredictionBatch) -> None:
-    """As whoever closes a batch does."""
+    """Make its webhook due, as the end of a batch does."""
     if changes := announcement(batch):
         PredictionBatch.objects.filter(pk=batch.pk).update(**changes)
 

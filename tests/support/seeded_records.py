@@ -30,7 +30,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from detection.models import Prediction, now  # noqa: E402
 from detection.records.duplicates import find_judged  # noqa: E402
 from detection.records.paging import Cursor  # noqa: E402
-from detection.records.writing import delete_predictions, write_prediction  # noqa: E402
+from detection.records.writing import delete_predictions, write_predictions  # noqa: E402
 from detection.workbench.seeding import seed_predictions  # noqa: E402
 from tests.support.factories import unsaved_prediction  # noqa: E402
 
@@ -143,7 +143,7 @@ def judged(sha256: str, model_version: str) -> None:
 
 def write_and_delete() -> None:
     prediction = unsaved_prediction()
-    write_prediction(prediction)
+    write_predictions([prediction])
     delete_predictions([prediction.pk])
 
 

@@ -23,10 +23,11 @@ from rest_framework.views import APIView
 from detection.api import schema
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
 from detection.errors import StorageUnavailableError, UnavailableError, storage_errors
+from detection.files import TEMPORARY
 from detection.judging import detector_notice, get_detector
 from detection.models import Prediction, new_id
-from detection.queue import broker, waiting_batches
-from detection.records import delete_files, take_back
+from detection.queue import broker, count_unfinished_batches
+from detection.records import delete_files, undo_writes
 from detection.web import RETRY_AFTER_SECONDS, envelope
 
 logger = logging.getLogger(__name__)
@@ -230,12 +231,12 @@ def _check_database() -> dict:
 
 def _check_storage() -> dict:
     """Write a file, as a prediction does: a full or read-only disk can still list its files."""
-    key = f"health/{new_id()}"
+    key = f"{TEMPORARY}/{new_id()}"
     try:
         with storage_errors():
             default_storage.save(key, ContentFile(b"ok"))
     except StorageUnavailableError as error:
-        take_back(cause=error, files=[key])
+        undo_writes(cause=error, files=[key])
         raise
     delete_files([key])
     return {}
@@ -247,7 +248,7 @@ def _check_queue() -> dict:
         broker.ping()
     state = {"mode": "workers" if with_workers else "in the process"}
     with suppress(UnavailableError):  # the check of the database reports that
-        state["waiting"] = waiting_batches()
+        state["waiting"] = count_unfinished_batches()
     return state
 
 

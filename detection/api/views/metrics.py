@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from detection import prometheus
 from detection.api.permissions import MayReadMetrics
 from detection.errors import UnavailableError
-from detection.queue import waiting_batches
+from detection.queue import count_unfinished_batches
 
 
 class MetricsView(APIView):
@@ -23,5 +23,5 @@ class MetricsView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         with suppress(UnavailableError):  # then the last known number stays
-            prometheus.QUEUED_BATCHES.set(waiting_batches())
+            prometheus.QUEUED_BATCHES.set(count_unfinished_batches())
         return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
