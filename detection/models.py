@@ -1,48 +1,61 @@
-"""The records: what was said about one image, a run over many, and who may ask for either.
+"""The records: the verdict on one image, a run over many, and the tokens that let clients ask.
 
-They live in SQLite and MongoDB alike: string primary keys, no transactions, no row locks.
+They live in SQLite and MongoDB alike: string primary keys, no transactions, no row locks. Each
+primary key is the column ``_id``, so that MongoDB finds a document by the id of the API and needs
+no second unique index.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken
+from knox.settings import CONSTANTS
 from ulid import ULID
 
 from detection.d3.errors import ImageError
 from detection.files import clean_filename, result_filename, storage_key
 
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
-NEVER_LEASED = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER_LEASED = EPOCH
 
-
-TIME_DIGITS, RANDOM_DIGITS = 10, 16  # of a ULID
 RECORD_ID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"  # a pattern: Crockford's base 32, 128 bits
+MILLISECOND = timedelta(milliseconds=1)
+TIME_BITS, RANDOM_BITS = 48, 80  # of a ULID
 
 
 def new_id(moment: datetime | None = None) -> str:
-    """A ULID: 26 characters that sort by time and are safe in URLs and file names."""
-    return str(ULID.from_datetime(moment) if moment else ULID())
+    """Return a ULID: 26 characters that sort by time and are safe in URLs and file names."""
+    return str(ULID.from_timestamp((moment - EPOCH) // MILLISECOND) if moment else ULID())
 
 
 def moment_of(record_id: str) -> datetime:
-    """The time in a ULID, in whole milliseconds."""
-    return ULID.from_str(record_id).datetime
+    """Return the time in a ULID, in whole milliseconds."""
+    return EPOCH + ULID.from_str(record_id).milliseconds * MILLISECOND
 
 
 def first_id(moment: datetime) -> str:
-    """No ULID made at that moment or later sorts before it."""
-    return str(ULID.from_datetime(moment))[:TIME_DIGITS] + "0" * RANDOM_DIGITS
+    """Return the lowest id of that moment: earlier ids sort before it, all others do not."""
+    milliseconds = -((EPOCH - moment) // MILLISECOND)  # rounded up
+    bounded = min(max(milliseconds, 0), 2**TIME_BITS - 1)
+    return str(ULID.from_int(bounded << RANDOM_BITS))
 
 
 def now() -> datetime:
-    """This moment in whole milliseconds: MongoDB keeps no more."""
+    """Return this moment in whole milliseconds: MongoDB stores no more."""
     moment = timezone.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _key(max_length: int, **options: object) -> models.CharField:
+    """Return a primary key; MongoDB calls each ``_id``."""
+    return models.CharField(
+        primary_key=True, db_column="_id", max_length=max_length, editable=False, **options
+    )
 
 
 class Label(models.TextChoices):
@@ -74,7 +87,7 @@ class PredictionBatch(models.Model):
         COMPLETE = "complete", "All images are here"
         BROKEN_OFF = "broken", "The sender stopped in the middle"
 
-    batch_id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
+    batch_id = _key(26, default=new_id)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     total_images = models.PositiveIntegerField()
     successful = models.PositiveIntegerField(default=0)
@@ -113,12 +126,12 @@ class PredictionBatch(models.Model):
 
     class Meta:
         db_table = "prediction_batches"
-        ordering = ["-created_at"]
+        ordering = ["-batch_id"]
         verbose_name_plural = "prediction batches"
         indexes = [
-            models.Index(fields=["-created_at"], name="batch_newest"),
-            models.Index(fields=["status", "-created_at"], name="batch_status"),
-            models.Index(fields=["source", "-created_at"], name="batch_source"),
+            # Filters of the admin, newest first
+            models.Index(fields=["status", "-batch_id"], name="batch_status"),
+            models.Index(fields=["source", "-batch_id"], name="batch_source"),
             models.Index(fields=["webhook_due_at"], name="batch_webhook_due"),
         ]
 
@@ -160,7 +173,7 @@ class Prediction(models.Model):
         CONFIRMED = "confirmed", "Confirmed"
         OVERTURNED = "overturned", "Overturned"
 
-    id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
+    id = _key(26, default=new_id)
     batch = models.ForeignKey(
         PredictionBatch,
         on_delete=models.SET_NULL,
@@ -223,6 +236,7 @@ class Prediction(models.Model):
         null=True,
         blank=True,
         related_name="reviewed_predictions",
+        db_index=False,  # no list asks for it
     )
     reviewed_at = models.DateTimeField(null=True, blank=True)
     review_note = models.TextField(blank=True, max_length=2000)
@@ -235,32 +249,35 @@ class Prediction(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        db_index=False,  # asked for by id only
+        db_index=False,  # no list asks for it
         help_text="Who has it on the screen to review it",
     )
     claimed_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "predictions"
-        ordering = ["-created_at", "-id"]
+        ordering = ["-id"]
         permissions = [("review_prediction", "Can review predictions")]
-        # Each filter of the history and the admin, in their order; further ones on the way.
+        # Each write pays for each index. The primary key serves lists without a filter and those
+        # filtered by days. Several filters at once: one of them by its index.
         indexes = [
-            models.Index(fields=["-created_at", "-id"], name="prediction_newest"),
-            models.Index(fields=["owner", "-created_at", "-id"], name="prediction_owner"),
-            models.Index(fields=["label", "-created_at", "-id"], name="prediction_label"),
-            models.Index(fields=["review_status", "-created_at", "-id"], name="prediction_review"),
-            models.Index(fields=["uncertain", "-created_at", "-id"], name="prediction_uncertain"),
-            models.Index(fields=["batch", "-created_at", "-id"], name="prediction_batch"),
-            models.Index(fields=["source", "-created_at", "-id"], name="prediction_source"),
+            # Filters of lists, newest first: of the API and the pages, of the admin
+            models.Index(fields=["owner", "-id"], name="prediction_owner"),
+            models.Index(fields=["label", "-id"], name="prediction_label"),
+            models.Index(fields=["review_status", "-id"], name="prediction_review"),
+            models.Index(fields=["uncertain", "-id"], name="prediction_uncertain"),
+            models.Index(fields=["batch", "-id"], name="prediction_batch"),
+            models.Index(fields=["source", "-id"], name="prediction_source"),
+            models.Index(fields=["model_version", "-id"], name="prediction_model"),
+            models.Index(fields=["-id", "fake_score"], name="prediction_score"),
+            # The images of a batch, in their order
             models.Index(fields=["batch", "batch_index"], name="prediction_batch_index"),
-            models.Index(fields=["fake_score"], name="prediction_score"),
+            # The review queue, the least certain first
             models.Index(fields=["review_status", "margin", "id"], name="prediction_queue"),
-            models.Index(fields=["model_version", "-created_at", "-id"], name="prediction_model"),
+            # Earlier verdicts on the same bytes; the admin's search for a sha256
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
-            models.Index(
-                fields=["label", "uncertain", "owner", "fake_score"], name="prediction_statistics"
-            ),
+            # Statistics of parts of days, totals counted anew, old records deleted
+            models.Index(fields=["created_at"], name="prediction_created"),
         ]
 
     def __str__(self) -> str:
@@ -300,7 +317,7 @@ class QueuedImage(models.Model):
     until its batch is closed.
     """
 
-    id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
+    id = _key(26, default=new_id)
     batch = models.ForeignKey(
         PredictionBatch,
         on_delete=models.CASCADE,
@@ -353,7 +370,7 @@ class QueuedImage(models.Model):
 class RefusalCount(models.Model):
     """How many images were refused for one reason, in one way of sending them, on one day."""
 
-    id = models.CharField(primary_key=True, max_length=80, editable=False)
+    id = _key(80)
     day = models.DateField(db_index=True)
     source = models.CharField(max_length=10, choices=Source)
     code = models.CharField(max_length=40, help_text="As in the API's errors")
@@ -372,7 +389,7 @@ class Total(models.Model):
     ``detection.statistics.usage`` reads it.
     """
 
-    id = models.CharField(primary_key=True, max_length=120, editable=False)
+    id = _key(120)
     owner = models.CharField(max_length=32, blank=True, help_text="Empty: everybody's")
     kind = models.CharField(max_length=8, help_text="usage, or the spread of scores and latencies")
     span = models.CharField(max_length=10, help_text="A day in UTC, as 2026-11-22, or: ever")
@@ -395,6 +412,7 @@ class Total(models.Model):
 class AccessToken(AbstractAuthToken):
     """Lets a program use the API as a user. Only a hash of it is kept; deleting it revokes it."""
 
+    digest = _key(CONSTANTS.DIGEST_LENGTH)
     name = models.CharField(max_length=100, help_text="What uses it, for example: newsroom CMS")
 
     class Meta:

@@ -22,7 +22,8 @@ class NewestFirst(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         cursor = Cursor.read(request.GET.get(PAGE_VAR, ""))
-        page = newest_first(self.queryset, size=self.list_per_page, cursor=cursor)
+        name = self.model_admin.name_in(self.query)
+        page = newest_first(self.queryset, size=self.list_per_page, cursor=cursor, name=name)
         self.result_list = page.records
         self.searched_to = page.searched_to
         self.newer_link, self.older_link = self._link(page.newer), self._link(page.older)
@@ -44,6 +45,10 @@ class NewestFirstAdmin(admin.ModelAdmin):
 
     class Media:
         css = {"all": ["detection/admin/records.css"]}
+
+    def name_in(self, search: str) -> str:
+        """Return the part of a file name that is searched for; empty: the search is for others."""
+        return ""
 
     def get_changelist(self, request: HttpRequest, **options: object) -> type[ChangeList]:
         return NewestFirst

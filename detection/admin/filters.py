@@ -11,6 +11,7 @@ from django.contrib.admin import ListFilter, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 
 from detection.models import now
+from detection.records import made_between
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
@@ -95,11 +96,9 @@ class DateRange(TypedFilter):
         return [(label, {"from": str(today - days * DAY)}) for label, days in spans]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        if "from" in self.used_parameters:
-            queryset = queryset.filter(created_at__gte=self._midnight("from"))
-        if "to" in self.used_parameters:
-            queryset = queryset.filter(created_at__lt=self._midnight("to", days=1))
-        return queryset
+        start = self._midnight("from") if "from" in self.used_parameters else None
+        end = self._midnight("to", days=1) if "to" in self.used_parameters else None
+        return made_between(queryset, start=start, end=end)
 
     def _midnight(self, name: str, *, days: int = 0) -> datetime:
         try:

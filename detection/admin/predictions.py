@@ -18,7 +18,7 @@ from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
 from detection.admin.read_only import ReadOnlyAdmin
 from detection.judging import percentage
 from detection.models import RECORD_ID, Prediction
-from detection.records import delete_prediction, named, same_bytes
+from detection.records import delete_prediction, same_bytes
 
 VERDICT = ["verdict", "score", "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
@@ -89,8 +89,10 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Prediction], search_term: str
     ) -> tuple[QuerySet[Prediction], bool]:
-        term = search_term.strip()
-        return (_matching(queryset, term) if term else queryset), False
+        return queryset.filter(**_exact(search_term)), False
+
+    def name_in(self, search: str) -> str:
+        return "" if _exact(search) else search.strip()
 
     def delete_model(self, request: HttpRequest, obj: Prediction) -> None:
         delete_prediction(prediction=obj)
@@ -150,13 +152,14 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         return cells.table(same_bytes(prediction))
 
 
-def _matching(predictions: QuerySet[Prediction], term: str) -> QuerySet[Prediction]:
-    """Find an id, a sha256, or a part of a file name."""
+def _exact(search: str) -> dict[str, str]:
+    """Return the lookup of an id or a sha256; empty for a part of a file name."""
+    term = search.strip()
     if re.fullmatch(RECORD_ID, term.upper()):
-        return predictions.filter(pk=term.upper())
+        return {"pk": term.upper()}
     if re.fullmatch("[0-9a-fA-F]{64}", term):
-        return predictions.filter(sha256=term.lower())
-    return named(predictions, term)
+        return {"sha256": term.lower()}
+    return {}
 
 
 def _file_link(file: FieldFile) -> SafeString | str:

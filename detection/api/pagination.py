@@ -30,10 +30,17 @@ class CursorField(serializers.CharField):
 
 
 def newest_first(
-    predictions: QuerySet[Prediction], request: Request, *, size: int, cursor: Cursor | None
+    predictions: QuerySet[Prediction],
+    request: Request,
+    *,
+    size: int,
+    cursor: Cursor | None,
+    name: str,
 ) -> dict[str, object]:
-    """One page, always newest first, with the links to its neighbours."""
-    page = paging.newest_first(predictions, size=size, cursor=cursor)
+    """Return one page, newest first, with the links to its neighbours. ``name`` is a part of the
+    file names; empty: any.
+    """
+    page = paging.newest_first(predictions, size=size, cursor=cursor, name=name)
 
     def link(to: Cursor | None) -> str | None:
         return to and replace_query_param(request.build_absolute_uri(), "cursor", str(to))

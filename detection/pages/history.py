@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,7 +12,7 @@ from detection.api import CursorField, newest_first, single_values
 from detection.models import Label, Prediction
 from detection.pages.cards import UNCERTAIN, card_of, cards_of
 from detection.pages.page_view import PageView
-from detection.records import named, visible_predictions
+from detection.records import visible_predictions
 
 PAGE_SIZE = 20
 VERDICTS = [
@@ -35,8 +35,16 @@ class HistoryView(PageView):
         form = FilterSerializer(data=single_values(request.query_params))
         form.is_valid(raise_exception=True)
         query = form.validated_data
-        found = _matching(visible_predictions(request.user), query)
-        page = newest_first(found, request, size=PAGE_SIZE, cursor=query.get("cursor"))
+        found = visible_predictions(request.user)
+        if verdict := query.get("verdict"):
+            found = found.filter(_says(verdict))
+        page = newest_first(
+            found,
+            request,
+            size=PAGE_SIZE,
+            cursor=query.get("cursor"),
+            name=query.get("search", ""),
+        )
         return self.page(
             "pages/history.html",
             cards=cards_of(page["predictions"]),
@@ -54,22 +62,15 @@ class RecordView(PageView):
         return self.page("pages/record.html", card=card_of(get_object_or_404(visible, pk=pk)))
 
 
-def _matching(records: QuerySet[Prediction], query: dict[str, object]) -> QuerySet[Prediction]:
-    if verdict := query.get("verdict"):
-        records = records.filter(_says(verdict))
-    if search := query.get("search"):
-        records = named(records, search)
-    return records
-
-
 def _says(verdict: str) -> Q:
     """Match records that show this verdict: the reviewer's, else the model's."""
     unreviewed, confirmed, overturned = Prediction.Review.values
     if verdict == UNCERTAIN:
         return Q(uncertain=True, review_status=unreviewed)
     [opposite] = set(Label.values) - {verdict}
+    # In terms of what to leave out: for alternatives SQLite would read all of them and sort.
     return (
-        Q(label=verdict, uncertain=False, review_status=unreviewed)
-        | Q(label=verdict, review_status=confirmed)
-        | Q(label=opposite, review_status=overturned)
+        ~Q(label=opposite, review_status__in=[unreviewed, confirmed])
+        & ~Q(label=verdict, review_status=overturned)
+        & ~Q(uncertain=True, review_status=unreviewed)
     )

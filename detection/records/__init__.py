@@ -3,9 +3,8 @@
 from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_prediction, delete_with_files
 from detection.records.duplicates import Judged, find_judged, same_bytes
-from detection.records.name_search import named
 from detection.records.originals import OriginalLostError, read_original
-from detection.records.paging import CURSOR, MICROSECOND, Cursor, newest_first
+from detection.records.paging import CURSOR, Cursor, made_between, newest_first
 from detection.records.refusals import note_refusal
 from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 from detection.records.totals import EVER, Row, count_review
@@ -18,7 +17,6 @@ __all__ = [
     "DEFAULT_DAYS",
     "EVER",
     "MAX_DAYS",
-    "MICROSECOND",
     "Cursor",
     "Judged",
     "OriginalLostError",
@@ -30,7 +28,7 @@ __all__ = [
     "delete_prediction",
     "delete_with_files",
     "find_judged",
-    "named",
+    "made_between",
     "newest_first",
     "note_refusal",
     "open_batch",

@@ -24,9 +24,9 @@ STATEMENTS = {
     "file_name_parts": """CREATE VIRTUAL TABLE file_name_parts USING fts5(
         name, content='file_names', content_rowid='number', tokenize='trigram')""",
     "file_name_written": """CREATE TRIGGER file_name_written AFTER INSERT ON predictions BEGIN
-        INSERT INTO file_names (id, name) VALUES (new.id, new.original_filename); END""",
+        INSERT INTO file_names (id, name) VALUES (new._id, new.original_filename); END""",
     "file_name_deleted": """CREATE TRIGGER file_name_deleted AFTER DELETE ON predictions BEGIN
-        DELETE FROM file_names WHERE id = old.id; END""",
+        DELETE FROM file_names WHERE id = old._id; END""",
     "file_name_added": """CREATE TRIGGER file_name_added AFTER INSERT ON file_names BEGIN
         INSERT INTO file_name_parts (rowid, name) VALUES (new.number, new.name); END""",
     "file_name_dropped": """CREATE TRIGGER file_name_dropped AFTER DELETE ON file_names BEGIN
@@ -35,11 +35,13 @@ STATEMENTS = {
 }
 
 
-def named(records: QuerySet[Prediction], text: str) -> QuerySet[Prediction]:
-    """Those that have ``text`` in their file name, in any case."""
+def named(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction], bool]:
+    """Return those that have ``text`` in their file name, in any case, and whether an index finds
+    them.
+    """
     found = records.filter(original_filename__icontains=text)
     few = _few_with(text) if connection.vendor == "sqlite" else None
-    return found if few is None else found.filter(pk__in=few)
+    return (found, False) if few is None else (found.filter(pk__in=few), True)
 
 
 def _few_with(text: str) -> list[str] | None:
@@ -81,6 +83,6 @@ def _make(using: str) -> None:
         for command in STATEMENTS.values():
             cursor.execute(command)
         cursor.execute(
-            "INSERT INTO file_names (id, name) SELECT id, original_filename FROM predictions"
-            " ORDER BY id"
+            "INSERT INTO file_names (id, name) SELECT _id, original_filename FROM predictions"
+            " ORDER BY _id"
         )

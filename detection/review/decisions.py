@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
 CLAIM = timedelta(minutes=10)  # that a prediction is kept for the moderator who looks at it
-MARGINS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # where parts of the queue end
 UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 AT_ONCE = 50  # candidates that are read together
 
@@ -45,13 +44,8 @@ def unreviewed_predictions() -> QuerySet[Prediction]:
 
 def count_waiting(*, most: int) -> int:
     """How many wait for a review; no more than ``most`` are counted. Raises UnavailableError."""
-    counted = 0
     with database_errors():
-        for part in _parts_of_the_queue():
-            counted += len(part.order_by().values_list("pk")[: most - counted])
-            if counted == most:
-                break
-    return counted
+        return len(unreviewed_predictions().order_by().values_list("pk")[:most])
 
 
 def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
@@ -126,29 +120,19 @@ def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | Non
 
 
 def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
-    for waiting in _parts_of_the_queue():
-        candidates = list(waiting[:AT_ONCE])
-        while candidates:
-            # Not left out by the database: that would hold each record against a long list.
-            yield from (each for each in candidates if each.pk not in skipped)
-            candidates = _after(candidates[-1], waiting)
+    candidates = list(unreviewed_predictions()[:AT_ONCE])
+    while candidates:
+        # Not left out by the database: that would compare each record with a long list.
+        yield from (each for each in candidates if each.pk not in skipped)
+        candidates = list(_after(candidates[-1])[:AT_ONCE])
 
 
-def _parts_of_the_queue() -> Iterator[QuerySet[Prediction]]:
-    """The least certain first; a bound on the margin lets an index find and sort them."""
-    above = -1.0
-    for margin in MARGINS:
-        yield unreviewed_predictions().filter(margin__gt=above, margin__lte=margin)
-        above = margin
-
-
-def _after(last: Prediction, waiting: QuerySet[Prediction]) -> list[Prediction]:
-    """What comes after ``last``, also while others decide: a number of records to leave out would
-    move with each decision. Asked in two parts, since few servers have an index for both at once.
+def _after(last: Prediction) -> QuerySet[Prediction]:
+    """Return the queue after ``last``. A number of records to skip would move with each decision
+    of others.
     """
-    as_certain = list(waiting.filter(margin=last.margin, pk__gt=last.pk)[:AT_ONCE])
-    rest = AT_ONCE - len(as_certain)
-    return as_certain + (list(waiting.filter(margin__gt=last.margin)[:rest]) if rest else [])
+    rest = unreviewed_predictions().filter(margin__gte=last.margin)
+    return rest.exclude(margin=last.margin, pk__lte=last.pk)
 
 
 def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:

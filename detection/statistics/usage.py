@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from detection.errors import ServiceError
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
-from detection.records import MICROSECOND, sees_all, totals, visible_predictions
+from detection.records import sees_all, totals, visible_predictions
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -301,10 +301,12 @@ def read_refusals(period: Period) -> list[RefusalCount]:
 
 
 def count_failed_batches(period: Period) -> int:
-    """Of those that were sent in the period."""
-    # Not "from its start on": some servers leave out what was made at that very moment.
-    sent = {"created_at__gt": period.start - MICROSECOND, "created_at__lt": period.end}
-    return PredictionBatch.objects.filter(status=PredictionBatch.Status.FAILED, **sent).count()
+    """Count those that were sent in the period."""
+    return PredictionBatch.objects.filter(
+        status=PredictionBatch.Status.FAILED,
+        created_at__gte=period.start,
+        created_at__lt=period.end,
+    ).count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,28 +319,13 @@ class ReviewQueue:
 
 
 def review_queue() -> ReviewQueue:
-    groups = _waiting(totals.all_days())
+    unreviewed = Prediction.Review.UNREVIEWED
+    groups = [
+        group for group in count_groups(totals.all_days()) if group["review_status"] == unreviewed
+    ]
+    waiting = Prediction.objects.filter(review_status=unreviewed).order_by("pk")
     return ReviewQueue(
         waiting=sum(group["count"] for group in groups),
         uncertain=sum(group["count"] for group in groups if group["uncertain"]),
-        oldest=_longest_waiting() if groups else None,
+        oldest=waiting.values_list("created_at", flat=True).first(),
     )
-
-
-def _waiting(rows: Iterable[Total]) -> list[Group]:
-    unreviewed = Prediction.Review.UNREVIEWED
-    return [group for group in count_groups(rows) if group["review_status"] == unreviewed]
-
-
-def _longest_waiting() -> datetime | None:
-    """The totals know the day."""
-    days = totals.days_between(date.min, date.max)
-    spans = [day.span for day in days if _waiting([day])]
-    if not spans:
-        return None
-    day = Period(*[date.fromisoformat(min(spans))] * 2)
-    # Not "from its start on": some servers leave out what was made at that very moment.
-    made = {"created_at__gt": day.start - MICROSECOND, "created_at__lt": day.end}
-    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, **made)
-    oldest = waiting.order_by("created_at").values_list("created_at", flat=True)[:1]
-    return next(iter(oldest), None)

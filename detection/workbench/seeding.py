@@ -24,7 +24,7 @@ from ulid import ULID
 
 from detection.errors import database_errors, storage_errors
 from detection.judging import draw_result
-from detection.models import Label, Prediction, PredictionBatch, Source, Total
+from detection.models import Label, Prediction, PredictionBatch, Source, Total, first_id
 from detection.records import delete_files, totals
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class _Making:
         return self.until - YEAR + timedelta(milliseconds=milliseconds)
 
     def _id(self, moment: datetime, chance: random.Random) -> str:
-        milliseconds = int(moment.timestamp() * 1000)
-        return str(ULID.from_bytes(milliseconds.to_bytes(6) + chance.randbytes(10)))
+        return str(ULID.from_int(int(ULID.from_str(first_id(moment))) + chance.getrandbits(80)))
 
     def _batch(self, moment: datetime, size: int, chance: random.Random) -> PredictionBatch:
         return PredictionBatch(

@@ -13,7 +13,7 @@ from tests.support.installation import PASSWORD, Installation, Service
 pytestmark = pytest.mark.own_servers
 
 PHONE = {"width": 375, "height": 667}
-NAMES = "select original_filename from predictions order by margin, id"
+NAMES = "select original_filename from predictions order by margin, _id"
 
 
 @pytest.fixture(scope="module")

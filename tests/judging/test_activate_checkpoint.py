@@ -283,7 +283,7 @@ def test_no_request_is_lost_and_old_records_keep_their_version(
     old, new = load(tiny_checkpoint).version, load(other_checkpoint).version
     with installation.served() as service, Clients(service.url).sending() as clients:
         assert eventually(lambda: clients.count >= 10)
-        before = installation.query("SELECT id, model_version FROM predictions ORDER BY id")
+        before = installation.query("SELECT _id, model_version FROM predictions ORDER BY _id")
         run(other_checkpoint)
         assert eventually(lambda: new in clients.versions())
         goal = clients.count + 10
@@ -297,7 +297,7 @@ def test_no_request_is_lost_and_old_records_keep_their_version(
         assert {*versions} == {old, new}
     assert health["model"]["version"] == new
     assert {version for _, version in before} == {old}
-    rows = dict(installation.query("SELECT id, model_version FROM predictions"))
+    rows = dict(installation.query("SELECT _id, model_version FROM predictions"))
     assert all(rows[pk] == version for pk, version in before)
     assert len(rows) == clients.count
 

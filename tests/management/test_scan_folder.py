@@ -286,11 +286,13 @@ def test_an_interrupted_scan_leaves_records_files_and_report_in_agreement(
     )
     batch = printed.partition("Batch: ")[2].split()[0]
     [(status, successful, finished_at)] = migrated.query(
-        f"SELECT status, successful, finished_at FROM prediction_batches WHERE batch_id = '{batch}'"
+        f"SELECT status, successful, finished_at FROM prediction_batches WHERE _id = '{batch}'"
     )
     assert (status, successful) == ("failed", len(rows))
     assert finished_at
-    recorded = migrated.query(f"SELECT id FROM predictions WHERE batch_id = '{batch}' ORDER BY id")
+    recorded = migrated.query(
+        f"SELECT _id FROM predictions WHERE batch_id = '{batch}' ORDER BY _id"
+    )
     assert sorted(row["id"] for row in rows) == [key for (key,) in recorded]
     stored = migrated.query("SELECT result_image, original_image FROM predictions")
     assert migrated.files == {key for keys in stored for key in keys}

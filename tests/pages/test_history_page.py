@@ -233,7 +233,7 @@ def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, 
 
 
 def test_a_page_whose_records_are_gone_leads_back(client):
-    page = shown(client, "/history/?cursor=older-1-01M84Q580AZZY3CNE3Y34WJ3B2")
+    page = shown(client, "/history/?cursor=older-01M84Q580AZZY3CNE3Y34WJ3B2")
 
     assert "This page is empty now. Show the newest" in page.text
     assert "No image has been judged yet" not in page.text

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from types import SimpleNamespace
 
 import pytest
 
-from detection.models import Prediction, PredictionBatch, now
-from detection.records import paging
+from detection.models import Prediction, PredictionBatch
+from detection.records import name_search, paging
 from detection.records.batches import open_batch
-from detection.records.paging import Cursor, newest_first
-from tests.support.factories import a_prediction
+from detection.records.paging import Cursor, made_between, newest_first
+from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 
 pytestmark = pytest.mark.django_db
 
@@ -19,11 +17,13 @@ DAY = timedelta(days=1)
 AGES = [0, 0, 0, 1 / 86400, 1 / 24, 1 / 24, 0.5, 16 / 24, 3, 40, 400, 4000]  # in days before noon
 
 
-def all_pages(records, *, size: int, side: str = "older", cursor: Cursor | None = None) -> list:
-    """The ids on each page, from the cursor to the end on that side."""
+def all_pages(
+    records, *, size: int, side: str = "older", cursor: Cursor | None = None, **options
+) -> list:
+    """Return the ids on each page, from the cursor to the end on that side."""
     pages = []
     while True:
-        page = newest_first(records, size=size, cursor=cursor)
+        page = newest_first(records, size=size, cursor=cursor, **options)
         pages.append([record.pk for record in page.records])
         cursor = getattr(page, side)
         if cursor is None:
@@ -46,7 +46,7 @@ def test_pages_follow_each_other_without_gap(expected, size):
 
 
 def test_pages_lead_back(expected):
-    end = Cursor("newer", NOON - 5000 * DAY, "0" * 26)
+    end = Cursor("newer", "0" * 26)
 
     pages = all_pages(Prediction.objects.all(), size=4, side="newer", cursor=end)
 
@@ -60,82 +60,70 @@ def test_a_rare_record_is_found_however_old_it_is(expected):
     assert all_pages(old, size=50) == [[expected[-1]]]
 
 
-@pytest.mark.parametrize("size", [1, 3, 50])
-def test_dense_records_behind_a_gap_are_all_found(size):
-    """Several an hour, the newest of them a month ago, and some at the ends of parts."""
-    month_ago = now() - 30 * DAY
-    ages = [number / 96 for number in range(20)] + [1 / 24, 16 / 24, 17 / 24]
-    made = [a_prediction(created_at=month_ago - age * DAY) for age in ages]
-    made.sort(key=lambda each: (each.created_at, each.pk), reverse=True)
-    own_label = Prediction.objects.filter(label=made[0].label)
-
-    for records in (Prediction.objects.all(), own_label):
-        pages = all_pages(records, size=size)
-        assert [pk for page in pages for pk in page] == [each.pk for each in made]
+@pytest.fixture
+def three_read(monkeypatch) -> None:
+    """A page is searched in three records, and no index finds a name."""
+    monkeypatch.setattr(paging, "MAX_READ", 3)
+    monkeypatch.setattr(name_search, "_few_with", lambda text: None)
 
 
-def test_looking_starts_at_the_end_of_the_time_that_is_asked_for(expected, monkeypatch):
-    """It is given up after the first part, which is an hour."""
-    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
-    monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
-
-    page = newest_first(Prediction.objects.filter(created_at__lt=NOON), size=1, cursor=None)
-
-    assert [each.pk for each in page.records] == [expected[3]]
-    assert page.searched_to == NOON - timedelta(hours=1)
-
-
+@pytest.mark.usefixtures("three_read")
 @pytest.mark.parametrize("side", ["older", "newer"])
-def test_what_takes_long_to_find_is_looked_for_in_parts(expected, side, monkeypatch):
-    """Each question is slow, and each page is given up after the first one, but for the last."""
-    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
-    monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
-    cursor = Cursor("newer", NOON - 5 * DAY, "0" * 26) if side == "newer" else None
-    wanted = expected[:9] if side == "newer" else expected
+def test_a_name_that_is_hard_to_find_is_searched_in_parts(side):
+    named = {1: "beach.jpg", 10: "a beach.jpg"}
+    made = [
+        a_prediction(original_filename=named.get(hour, "x"), created_at=NOON - hour * DAY / 24)
+        for hour in range(12)
+    ]
+    cursor = Cursor("newer", "0" * 26) if side == "newer" else None
 
-    page = newest_first(Prediction.objects.all(), size=50, cursor=cursor)
-    seen = []
-    while next_cursor := getattr(page, side):
-        seen.append(page.records)
-        monkeypatch.setattr(paging, "FIRST_SPAN", 2 * paging.FIRST_SPAN)
-        if paging.FIRST_SPAN > paging.LAST_SPAN:
-            monkeypatch.setattr(paging, "QUICK_SECONDS", 60)
-        page = newest_first(Prediction.objects.all(), size=50, cursor=next_cursor)
-    seen = [*seen, page.records][:: -1 if side == "newer" else 1]
+    pages = all_pages(Prediction.objects.all(), size=5, side=side, cursor=cursor, name="beach")
 
-    assert [each.pk for records in seen for each in records] == wanted
+    order = 1 if side == "older" else -1
+    assert [pk for page in pages[::order] for pk in page] == [made[1].pk, made[10].pk]
+    assert len(pages) == 4
 
 
-def test_a_page_that_was_given_up_says_how_far_it_looked(client, expected, monkeypatch):
-    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
-    monkeypatch.setattr(paging, "LONGEST_SECONDS", 0)
+@pytest.mark.usefixtures("three_read")
+def test_a_search_that_has_to_end_says_how_far_it_went(client):
+    made = [a_prediction(created_at=NOON - hour * DAY / 24) for hour in range(6)]
 
     page = client.get("/api/predictions/?search=nowhere").json()
 
     assert page["predictions"] == []
-    assert page["searched_to"] < f"{now():%Y-%m-%dT%H}"
-    assert client.get(page["next"]).json()["searched_to"] < page["searched_to"]
+    assert datetime.fromisoformat(page["searched_to"]) == made[2].created_at
+    assert client.get(page["next"]).json()["searched_to"] is None
     assert "Searched as far as" in client.get("/history/?search=nowhere").content.decode()
 
 
-def test_a_database_that_is_far_away_is_asked_to_the_end(monkeypatch):
-    """Each question takes a fifth of a second, however little it is about."""
-    ticks = count(step=0.2)
-    monkeypatch.setattr(paging, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    assert newest_first(Prediction.objects.all(), size=5, cursor=None).searched_to is None
+@pytest.mark.usefixtures("three_read")
+def test_a_page_that_is_full_needs_no_further_search():
+    made = [a_prediction(created_at=NOON - hour * DAY / 24) for hour in range(6)]
 
-    old = a_prediction(created_at=NOON - 3000 * DAY)
-    page = newest_first(Prediction.objects.all(), size=5, cursor=None)
-    assert ([each.pk for each in page.records], page.older) == ([old.pk], None)
+    page = newest_first(Prediction.objects.all(), size=2, cursor=None, name="test")
+
+    assert [each.pk for each in page.records] == [each.pk for each in made[:2]]
+    assert page.searched_to is None
 
 
-def test_looking_ends_where_no_records_can_be(monkeypatch):
-    """Also where every question is slow, as no index helps."""
-    monkeypatch.setattr(paging, "QUICK_SECONDS", -1)
-    monkeypatch.setattr(paging, "LONGEST_SECONDS", 10**6)
-    page = newest_first(Prediction.objects.all(), size=5, cursor=None)
+def test_records_between_two_moments_are_found_to_the_millisecond():
+    millisecond = timedelta(milliseconds=1)
+    moments = [NOON + number * millisecond for number in range(-500, 500)]
+    store_predictions(unsaved_prediction(created_at=moment) for moment in moments)
+    start, end = NOON - 123 * millisecond, NOON + 245 * millisecond
 
-    assert (page.records, page.searched_to) == ([], None)
+    for shift in (timedelta(), timedelta(microseconds=-1)):
+        found = made_between(Prediction.objects.all(), start=start + shift, end=end + shift)
+        assert {*found.values_list("created_at", flat=True)} == {*moments[377:745]}
+
+
+@pytest.mark.parametrize("moment", [datetime.min, datetime.max])
+def test_any_moment_is_a_bound(moment):
+    record, moment = a_prediction(), moment.replace(tzinfo=UTC)
+    expected = [record] if moment.year == 1 else []
+
+    assert list(made_between(Prediction.objects.all(), start=moment)) == expected
+    assert list(made_between(Prediction.objects.all(), end=moment)) == [record][len(expected) :]
 
 
 def test_records_of_the_future_are_on_the_first_page():
@@ -159,8 +147,8 @@ def test_batches_have_pages_too():
 
 
 def test_a_cursor_is_read_as_it_was_written():
-    cursor = Cursor("older", NOON, "0" * 26)
+    cursor = Cursor("older", "0" * 26)
 
     assert Cursor.read(str(cursor)) == cursor
-    for text in ("", "2", "older", "older-1-X", f"beside-1-{'0' * 26}", f"older-x-{'0' * 26}"):
+    for text in ("", "2", "older", "older-X", f"beside-{'0' * 26}", f"older-{'Z' * 26}"):
         assert Cursor.read(text) is None

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import io
 import random
-import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from importlib import import_module
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
@@ -359,24 +354,6 @@ def test_each_night_the_last_days_and_all_days_are_right_and_each_week_every_day
 
     assert count_predictions(user=None)["total_predictions"] == (3 if right else 2)
     assert (rebuild_totals(mend=False, settle=0).wrong == []) == right
-
-
-@pytest.mark.usefixtures("drift")
-def test_the_migration_counts_what_there_is():
-    Total.objects.all().delete()
-    migration = import_module("detection.migrations.0005_daily_totals")
-
-    migration.fill_totals(apps, SimpleNamespace(connection=connection))
-
-    assert count_predictions(user=None)["total_predictions"] == 3
-    assert rebuild_totals(mend=False, settle=0).wrong == []
-
-
-@pytest.mark.stateless
-def test_the_migration_needs_no_code_that_may_change():
-    source = Path(import_module("detection.migrations.0005_daily_totals").__file__).read_text()
-
-    assert not re.search(r"(from|import) detection", source)
 
 
 def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_owners(owners):

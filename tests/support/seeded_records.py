@@ -29,7 +29,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from detection.models import Prediction, now  # noqa: E402
 from detection.records.duplicates import find_judged  # noqa: E402
-from detection.records.paging import Cursor  # noqa: E402
+from detection.records.paging import Cursor, made_between  # noqa: E402
 from detection.records.writing import delete_predictions, write_predictions  # noqa: E402
 from detection.workbench.seeding import seed_predictions  # noqa: E402
 from tests.support.factories import unsaved_prediction  # noqa: E402
@@ -53,15 +53,9 @@ def staff_client() -> Client:
 
 
 def a_record(*, days_ago: int) -> Prediction:
-    """A single one, and in a batch; found by the time, since not every server sorts by an index."""
-    start = now() - timedelta(days=days_ago)
-    for days in (1, 10, 100):
-        made = Prediction.objects.filter(
-            created_at__gte=start, created_at__lt=start + timedelta(days=days)
-        )
-        if record := next((each for each in made.order_by("created_at") if each.batch_id), None):
-            return record
-    raise LookupError("There is no batch at that time.")
+    """Return the first record of a batch since then."""
+    since = made_between(Prediction.objects.all(), start=now() - timedelta(days=days_ago))
+    return since.exclude(batch=None).order_by("pk")[0]
 
 
 def questions() -> dict[str, Question]:

@@ -25,7 +25,7 @@ from detection.api.permissions import MayDelete
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
 from detection.judging import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
-from detection.records import delete_prediction, named, visible_predictions
+from detection.records import delete_prediction, made_between, visible_predictions
 from detection.web import PredictThrottle, gate
 
 HEATMAP_SECONDS = 3600  # in a browser's cache
@@ -35,8 +35,6 @@ LOOKUPS = {
     "uncertain": "uncertain",
     "min_score": "fake_score__gte",
     "max_score": "fake_score__lte",
-    "from": "created_at__gte",
-    "to": "created_at__lt",
     "batch": "batch",
 }
 ID_PARAMETER = OpenApiParameter(
@@ -122,6 +120,7 @@ class PredictionViewSet(ViewSet):
             request,
             size=query.get("page_size") or query.get("limit") or DEFAULT_LIMIT,
             cursor=query.get("cursor"),
+            name=query.get("search", ""),
         )
         return Response(HistorySerializer(page, context={"request": request}).data)
 
@@ -198,4 +197,4 @@ class PredictionViewSet(ViewSet):
 def _matching(request: Request, query: dict[str, Any]) -> QuerySet[Prediction]:
     filters = {lookup: query[name] for name, lookup in LOOKUPS.items() if name in query}
     found = visible_predictions(request.user).filter(**filters).prefetch_related("reviewer")
-    return named(found, query["search"]) if "search" in query else found
+    return made_between(found, start=query.get("from"), end=query.get("to"))

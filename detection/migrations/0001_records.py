@@ -1,0 +1,250 @@
+"""All collections of the service, and the group of those who review."""
+
+import datetime
+import detection.models
+import django.db.models.deletion
+from django.conf import settings
+from django.contrib.auth.management import create_permissions
+from django.db import migrations, models
+
+MODERATORS = "Moderators"
+PERMISSIONS = ("view_prediction", "view_predictionbatch", "review_prediction")
+
+
+def create_moderators(apps, schema_editor):
+    alias = schema_editor.connection.alias
+    _create_missing_permissions(apps, alias)
+    permissions = apps.get_model("auth", "Permission").objects.using(alias)
+    moderators, _ = apps.get_model("auth", "Group").objects.using(alias).get_or_create(
+        name=MODERATORS
+    )
+    for codename in PERMISSIONS:
+        moderators.permissions.add(permissions.get(codename=codename))
+
+
+def _create_missing_permissions(apps, alias):
+    """Django itself creates them only after the last migration."""
+    config = apps.get_app_config("detection")
+    config.models_module = True
+    create_permissions(config, verbosity=0, apps=apps, using=alias)
+    config.models_module = None
+
+
+class Migration(migrations.Migration):
+
+    initial = True
+
+    dependencies = [
+        ("auth", "__latest__"),
+        ("contenttypes", "__latest__"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name='RefusalCount',
+            fields=[
+                ('id', models.CharField(db_column='_id', editable=False, max_length=80, primary_key=True, serialize=False)),
+                ('day', models.DateField(db_index=True)),
+                ('source', models.CharField(choices=[('api', 'API'), ('batch', 'Batch'), ('scan', 'Folder scan'), ('page', 'Page'), ('rerun', 'Judged again')], max_length=10)),
+                ('code', models.CharField(help_text="As in the API's errors", max_length=40)),
+                ('count', models.PositiveIntegerField(default=0)),
+            ],
+            options={
+                'db_table': 'refusal_counts',
+            },
+        ),
+        migrations.CreateModel(
+            name='AccessToken',
+            fields=[
+                ('token_key', models.CharField(db_index=True, max_length=25)),
+                ('created', models.DateTimeField(auto_now_add=True)),
+                ('expiry', models.DateTimeField(blank=True, null=True)),
+                ('digest', models.CharField(db_column='_id', editable=False, max_length=128, primary_key=True, serialize=False)),
+                ('name', models.CharField(help_text='What uses it, for example: newsroom CMS', max_length=100)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='auth_token_set', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'db_table': 'access_tokens',
+                'ordering': ['-created'],
+            },
+        ),
+        migrations.CreateModel(
+            name='PredictionBatch',
+            fields=[
+                ('batch_id', models.CharField(db_column='_id', default=detection.models.new_id, editable=False, max_length=26, primary_key=True, serialize=False)),
+                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed')], default='queued', max_length=10)),
+                ('total_images', models.PositiveIntegerField()),
+                ('successful', models.PositiveIntegerField(default=0)),
+                ('failed', models.PositiveIntegerField(default=0)),
+                ('errors', models.JSONField(blank=True, default=list, help_text='One object per refused image: index, filename, error, code')),
+                ('source', models.CharField(choices=[('api', 'API'), ('batch', 'Batch'), ('scan', 'Folder scan'), ('page', 'Page'), ('rerun', 'Judged again')], max_length=10)),
+                ('created_at', models.DateTimeField(default=detection.models.now, editable=False)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('sending', models.CharField(blank=True, choices=[('open', 'More images may come'), ('complete', 'All images are here'), ('broken', 'The sender stopped in the middle')], help_text='Empty: its images never waited', max_length=10)),
+                ('threshold', models.FloatField(blank=True, help_text="For images that wait; empty: the checkpoint's", null=True)),
+                ('webhook_url', models.CharField(blank=True, max_length=2000)),
+                ('webhook_tries', models.PositiveIntegerField(default=0)),
+                ('webhook_due_at', models.DateTimeField(blank=True, help_text='Empty: not done, delivered, or given up', null=True)),
+                ('webhook_delivered_at', models.DateTimeField(blank=True, null=True)),
+                ('webhook_error', models.CharField(blank=True, help_text='Why the last try was not successful', max_length=200)),
+                ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='prediction_batches', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'verbose_name_plural': 'prediction batches',
+                'db_table': 'prediction_batches',
+                'ordering': ['-batch_id'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Prediction',
+            fields=[
+                ('id', models.CharField(db_column='_id', default=detection.models.new_id, editable=False, max_length=26, primary_key=True, serialize=False)),
+                ('batch_index', models.PositiveIntegerField(blank=True, help_text='Place of the image in its batch, from 0', null=True)),
+                ('source', models.CharField(choices=[('api', 'API'), ('batch', 'Batch'), ('scan', 'Folder scan'), ('page', 'Page'), ('rerun', 'Judged again')], max_length=10)),
+                ('duplicate_of', models.CharField(blank=True, help_text='An earlier prediction on the same bytes, whose score was used again', max_length=26)),
+                ('original_filename', models.CharField(max_length=255)),
+                ('result_filename', models.CharField(max_length=255)),
+                ('result_image', models.FileField(max_length=255, upload_to='')),
+                ('original_image', models.FileField(blank=True, max_length=255, upload_to='')),
+                ('heatmap_image', models.FileField(blank=True, max_length=255, upload_to='')),
+                ('sha256', models.CharField(max_length=64)),
+                ('size_bytes', models.PositiveBigIntegerField()),
+                ('width', models.PositiveIntegerField()),
+                ('height', models.PositiveIntegerField()),
+                ('image_format', models.CharField(max_length=10)),
+                ('camera', models.CharField(blank=True, help_text="As the file's metadata say", max_length=100)),
+                ('software', models.CharField(blank=True, help_text="As the file's metadata say", max_length=100)),
+                ('label', models.CharField(choices=[('REAL', 'Real'), ('FAKE', 'Fake')], max_length=4)),
+                ('fake_score', models.FloatField(help_text='0 is surely real, 1 is surely fake')),
+                ('threshold', models.FloatField(help_text='Above this score, the label is FAKE')),
+                ('margin', models.FloatField(editable=False, help_text='Distance of the score from the threshold: 0 is least certain')),
+                ('uncertain', models.BooleanField()),
+                ('model_name', models.CharField(max_length=100)),
+                ('model_version', models.CharField(max_length=64)),
+                ('duration_ms', models.PositiveIntegerField(help_text='Decoding and detection, in milliseconds')),
+                ('created_at', models.DateTimeField(default=detection.models.now, editable=False)),
+                ('updated_at', models.DateTimeField(default=detection.models.now, editable=False, help_text='When it was judged, or when a reviewer changed it')),
+                ('review_status', models.CharField(choices=[('unreviewed', 'Unreviewed'), ('confirmed', 'Confirmed'), ('overturned', 'Overturned')], default='unreviewed', max_length=10)),
+                ('reviewed_at', models.DateTimeField(blank=True, null=True)),
+                ('review_note', models.TextField(blank=True, max_length=2000)),
+                ('review_revision', models.PositiveIntegerField(default=0, help_text='Goes up with each claim and decision; what saw an older one is stale')),
+                ('claimed_until', models.DateTimeField(blank=True, null=True)),
+                ('claimed_by', models.ForeignKey(blank=True, db_index=False, help_text='Who has it on the screen to review it', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('owner', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='predictions', to=settings.AUTH_USER_MODEL)),
+                ('reviewer', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='reviewed_predictions', to=settings.AUTH_USER_MODEL)),
+                ('batch', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='predictions', to='detection.predictionbatch')),
+            ],
+            options={
+                'db_table': 'predictions',
+                'ordering': ['-id'],
+                'permissions': [('review_prediction', 'Can review predictions')],
+            },
+        ),
+        migrations.CreateModel(
+            name='QueuedImage',
+            fields=[
+                ('id', models.CharField(db_column='_id', default=detection.models.new_id, editable=False, max_length=26, primary_key=True, serialize=False)),
+                ('batch_index', models.PositiveIntegerField(help_text='Place of the image in its batch, from 0')),
+                ('filename', models.CharField(max_length=255)),
+                ('original_image', models.FileField(blank=True, max_length=255, upload_to='')),
+                ('leased_by', models.CharField(blank=True, help_text='Who is judging it', max_length=26)),
+                ('leased_until', models.DateTimeField(default=datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), help_text='From then on, somebody else may judge it')),
+                ('tries', models.PositiveSmallIntegerField(default=0, help_text='How often it was leased')),
+                ('code', models.CharField(blank=True, help_text='Why it was refused', max_length=40)),
+                ('error', models.TextField(blank=True, help_text='The same in a sentence')),
+                ('batch', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='queued_images', to='detection.predictionbatch')),
+            ],
+            options={
+                'db_table': 'queued_images',
+            },
+        ),
+        migrations.CreateModel(
+            name='Total',
+            fields=[
+                ('id', models.CharField(db_column='_id', editable=False, max_length=120, primary_key=True, serialize=False)),
+                ('owner', models.CharField(blank=True, help_text="Empty: everybody's", max_length=32)),
+                ('kind', models.CharField(help_text='usage, or the spread of scores and latencies', max_length=8)),
+                ('span', models.CharField(help_text='A day in UTC, as 2026-11-22, or: ever', max_length=10)),
+                ('model_version', models.CharField(max_length=64)),
+                ('counts', models.JSONField(default=dict)),
+                ('score_sums', models.JSONField(default=dict)),
+                ('score_bins', models.JSONField(default=dict)),
+                ('latencies', models.JSONField(default=dict)),
+                ('revision', models.PositiveBigIntegerField(default=0, help_text='Goes up with each change')),
+            ],
+            options={
+                'db_table': 'totals',
+                'indexes': [models.Index(fields=['span'], name='total_span')],
+            },
+        ),
+        migrations.AddIndex(
+            model_name='predictionbatch',
+            index=models.Index(fields=['status', '-batch_id'], name='batch_status'),
+        ),
+        migrations.AddIndex(
+            model_name='predictionbatch',
+            index=models.Index(fields=['source', '-batch_id'], name='batch_source'),
+        ),
+        migrations.AddIndex(
+            model_name='predictionbatch',
+            index=models.Index(fields=['webhook_due_at'], name='batch_webhook_due'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['owner', '-id'], name='prediction_owner'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['label', '-id'], name='prediction_label'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['review_status', '-id'], name='prediction_review'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['uncertain', '-id'], name='prediction_uncertain'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['batch', '-id'], name='prediction_batch'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['source', '-id'], name='prediction_source'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['model_version', '-id'], name='prediction_model'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['-id', 'fake_score'], name='prediction_score'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['batch', 'batch_index'], name='prediction_batch_index'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['review_status', 'margin', 'id'], name='prediction_queue'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['sha256', 'model_version'], name='prediction_duplicate'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['created_at'], name='prediction_created'),
+        ),
+        migrations.AddIndex(
+            model_name='queuedimage',
+            index=models.Index(fields=['batch', 'code', 'batch_index'], name='queued_batch'),
+        ),
+        migrations.AddIndex(
+            model_name='queuedimage',
+            index=models.Index(fields=['code', 'leased_until'], name='queued_lease'),
+        ),
+        migrations.RunPython(create_moderators, migrations.RunPython.noop),
+    ]
