@@ -93,6 +93,11 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'prediction batches',
                 'db_table': 'prediction_batches',
+                'indexes': [
+                    models.Index(fields=['status', '-batch_id'], name='batch_status'),
+                    models.Index(fields=['source', '-batch_id'], name='batch_source'),
+                    models.Index(fields=['webhook_due_at'], name='batch_webhook_due'),
+                ],
                 'ordering': ['-batch_id'],
             },
         ),
@@ -137,6 +142,20 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'predictions',
+                'indexes': [
+                    models.Index(fields=['owner', '-id'], name='prediction_owner'),
+                    models.Index(fields=['label', '-id'], name='prediction_label'),
+                    models.Index(fields=['review_status', '-id'], name='prediction_review'),
+                    models.Index(fields=['uncertain', '-id'], name='prediction_uncertain'),
+                    models.Index(fields=['batch', '-id'], name='prediction_batch'),
+                    models.Index(fields=['source', '-id'], name='prediction_source'),
+                    models.Index(fields=['model_version', '-id'], name='prediction_model'),
+                    models.Index(fields=['-id', 'fake_score'], name='prediction_score'),
+                    models.Index(fields=['batch', 'batch_index'], name='prediction_batch_index'),
+                    models.Index(fields=['review_status', 'margin', 'id'], name='prediction_queue'),
+                    models.Index(fields=['sha256', 'model_version'], name='prediction_duplicate'),
+                    models.Index(fields=['created_at'], name='prediction_created'),
+                ],
                 'ordering': ['-id'],
                 'permissions': [('review_prediction', 'Can review predictions')],
             },
@@ -157,6 +176,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'queued_images',
+                'indexes': [
+                    models.Index(fields=['batch', 'code', 'batch_index'], name='queued_batch'),
+                    models.Index(fields=['code', 'leased_until'], name='queued_lease'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -177,74 +200,6 @@ class Migration(migrations.Migration):
                 'db_table': 'totals',
                 'indexes': [models.Index(fields=['span'], name='total_span')],
             },
-        ),
-        migrations.AddIndex(
-            model_name='predictionbatch',
-            index=models.Index(fields=['status', '-batch_id'], name='batch_status'),
-        ),
-        migrations.AddIndex(
-            model_name='predictionbatch',
-            index=models.Index(fields=['source', '-batch_id'], name='batch_source'),
-        ),
-        migrations.AddIndex(
-            model_name='predictionbatch',
-            index=models.Index(fields=['webhook_due_at'], name='batch_webhook_due'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['owner', '-id'], name='prediction_owner'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['label', '-id'], name='prediction_label'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['review_status', '-id'], name='prediction_review'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['uncertain', '-id'], name='prediction_uncertain'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['batch', '-id'], name='prediction_batch'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['source', '-id'], name='prediction_source'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['model_version', '-id'], name='prediction_model'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['-id', 'fake_score'], name='prediction_score'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['batch', 'batch_index'], name='prediction_batch_index'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['review_status', 'margin', 'id'], name='prediction_queue'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['sha256', 'model_version'], name='prediction_duplicate'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['created_at'], name='prediction_created'),
-        ),
-        migrations.AddIndex(
-            model_name='queuedimage',
-            index=models.Index(fields=['batch', 'code', 'batch_index'], name='queued_batch'),
-        ),
-        migrations.AddIndex(
-            model_name='queuedimage',
-            index=models.Index(fields=['code', 'leased_until'], name='queued_lease'),
         ),
         migrations.RunPython(create_moderators, migrations.RunPython.noop),
     ]
