@@ -72,7 +72,7 @@ class Source(models.TextChoices):
 
 
 class PredictionBatch(models.Model):
-    """A run over several images, kept current while it runs."""
+    """A run over several images, updated while it runs."""
 
     class Status(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -81,10 +81,10 @@ class PredictionBatch(models.Model):
         FAILED = "failed", "Failed"
 
     class Sending(models.TextChoices):
-        """Of a batch whose images wait for their turn: whether there are more to come."""
+        """Whether a queued batch may get more images."""
 
-        OPEN = "open", "More images may come"
-        COMPLETE = "complete", "All images are here"
+        OPEN = "open", "More images may follow"
+        COMPLETE = "complete", "All images were sent"
         BROKEN_OFF = "broken", "The sender stopped in the middle"
 
     batch_id = _key(26, default=new_id)
@@ -108,10 +108,10 @@ class PredictionBatch(models.Model):
     created_at = models.DateTimeField(default=now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
     sending = models.CharField(
-        max_length=10, choices=Sending, blank=True, help_text="Empty: its images never waited"
+        max_length=10, choices=Sending, blank=True, help_text="Empty: its images were never queued"
     )
     threshold = models.FloatField(
-        null=True, blank=True, help_text="For images that wait; empty: the checkpoint's"
+        null=True, blank=True, help_text="For queued images; empty: that of the checkpoint"
     )
 
     webhook_url = models.CharField(max_length=2000, blank=True)
@@ -139,7 +139,7 @@ class PredictionBatch(models.Model):
         return f"{self.batch_id} ({self.successful + self.failed} of {self.total_images})"
 
     def count(self, *, index: int, filename: str, error: ImageError | None) -> list[str]:
-        """One more image is done; returns the names of the fields that changed."""
+        """Count one more image; return the names of the fields that changed."""
         if error is None:
             self.successful += 1
             return ["successful"]
@@ -157,7 +157,7 @@ class PredictionBatch(models.Model):
         return ["failed", "errors"]
 
     def uncount(self, *, index: int, error: ImageError | None) -> None:
-        """It was counted, but is as if it had not been tried."""
+        """Undo ``count`` for one image."""
         if error is None:
             self.successful -= 1
         else:
@@ -166,7 +166,7 @@ class PredictionBatch(models.Model):
 
 
 class Prediction(models.Model):
-    """The verdict on one image, with its files and what a reviewer made of it."""
+    """The verdict on one image, with its files and the decision of a reviewer."""
 
     class Review(models.TextChoices):
         UNREVIEWED = "unreviewed", "Unreviewed"
@@ -211,8 +211,10 @@ class Prediction(models.Model):
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     image_format = models.CharField(max_length=10)
-    camera = models.CharField(max_length=100, blank=True, help_text="As the file's metadata say")
-    software = models.CharField(max_length=100, blank=True, help_text="As the file's metadata say")
+    camera = models.CharField(max_length=100, blank=True, help_text="From the metadata of the file")
+    software = models.CharField(
+        max_length=100, blank=True, help_text="From the metadata of the file"
+    )
 
     label = models.CharField(max_length=4, choices=Label)
     fake_score = models.FloatField(help_text="0 is surely real, 1 is surely fake")
@@ -241,7 +243,7 @@ class Prediction(models.Model):
     reviewed_at = models.DateTimeField(null=True, blank=True)
     review_note = models.TextField(blank=True, max_length=2000)
     review_revision = models.PositiveIntegerField(
-        default=0, help_text="Goes up with each claim and decision; what saw an older one is stale"
+        default=0, help_text="Increases with each claim and decision"
     )
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -250,7 +252,7 @@ class Prediction(models.Model):
         blank=True,
         related_name="+",
         db_index=False,  # no list asks for it
-        help_text="Who has it on the screen to review it",
+        help_text="The moderator who is reviewing it",
     )
     claimed_until = models.DateTimeField(null=True, blank=True)
 
@@ -293,28 +295,28 @@ class Prediction(models.Model):
 
     @property
     def confidence(self) -> float:
-        """The score of the label given, 0 to 1."""
+        """Return the score of the label given, 0 to 1."""
         return self.fake_score if self.is_fake else self.real_score
 
     @property
     def label_in_force(self) -> str:
-        """The reviewer's label where there is one, else the model's."""
+        """Return the reviewer's label where there is one, else the model's."""
         if self.review_status != self.Review.OVERTURNED:
             return self.label
         return Label.REAL if self.is_fake else Label.FAKE
 
     @property
     def file_keys(self) -> list[str]:
-        """Storage keys of every file that belongs to this record."""
+        """Return the storage keys of all files of this record."""
         files = (self.result_image, self.original_image, self.heatmap_image)
         return [file.name for file in files if file]
 
 
 class QueuedImage(models.Model):
-    """An image that waits for its turn: its file is stored, and its id will be its prediction's.
+    """An image that is not judged yet. Its file is stored, and its prediction will have its id.
 
-    It goes away when its prediction is written. One that was refused has a ``code``, and stays
-    until its batch is closed.
+    It is deleted when its prediction is written. A refused image has a ``code``, and stays until
+    its batch is closed.
     """
 
     id = _key(26, default=new_id)
@@ -327,9 +329,11 @@ class QueuedImage(models.Model):
     batch_index = models.PositiveIntegerField(help_text="Place of the image in its batch, from 0")
     filename = models.CharField(max_length=255)
     original_image = models.FileField(max_length=255, blank=True)
-    leased_by = models.CharField(max_length=26, blank=True, help_text="Who is judging it")
+    leased_by = models.CharField(
+        max_length=26, blank=True, help_text="The lease of the worker that is judging it"
+    )
     leased_until = models.DateTimeField(
-        default=NEVER_LEASED, help_text="From then on, somebody else may judge it"
+        default=NEVER_LEASED, help_text="Then another worker may judge it"
     )
     tries = models.PositiveSmallIntegerField(default=0, help_text="How often it was leased")
     code = models.CharField(max_length=40, blank=True, help_text="Why it was refused")
@@ -347,7 +351,7 @@ class QueuedImage(models.Model):
 
     @property
     def moment(self) -> datetime:
-        """When it was sent; with the id, it names all files of the image."""
+        """Return when it was sent; with the id, this names all files of the image."""
         return moment_of(self.pk)
 
     @property
@@ -360,7 +364,7 @@ class QueuedImage(models.Model):
 
     @property
     def file_keys(self) -> list[str]:
-        """Storage keys of every file that is there, or may be there already."""
+        """Return the storage keys of all files that are, or may be, stored."""
         return [self.original_image.name, self.result_key] if self.original_image else []
 
     def key(self, folder: str, filename: str) -> str:
@@ -368,7 +372,7 @@ class QueuedImage(models.Model):
 
 
 class RefusalCount(models.Model):
-    """How many images were refused for one reason, in one way of sending them, on one day."""
+    """How many images of one source were refused for one reason on one day."""
 
     id = _key(80)
     day = models.DateField(db_index=True)
@@ -384,13 +388,12 @@ class RefusalCount(models.Model):
 
 
 class Total(models.Model):
-    """What the predictions of a day, or of all days, add up to: those of one version of the model,
-    everybody's or one owner's. ``detection.records.totals`` keeps it, and
-    ``detection.statistics.usage`` reads it.
+    """The totals of a day or of all days, for one version of the model and one owner or all.
+    ``detection.records.totals`` updates it, and ``detection.statistics.usage`` reads it.
     """
 
     id = _key(120)
-    owner = models.CharField(max_length=32, blank=True, help_text="Empty: everybody's")
+    owner = models.CharField(max_length=32, blank=True, help_text="Empty: all users")
     kind = models.CharField(max_length=8, help_text="usage, or the spread of scores and latencies")
     span = models.CharField(max_length=10, help_text="A day in UTC, as 2026-11-22, or: ever")
     model_version = models.CharField(max_length=64)
@@ -399,7 +402,7 @@ class Total(models.Model):
     score_sums = models.JSONField(default=dict)
     score_bins = models.JSONField(default=dict)
     latencies = models.JSONField(default=dict)
-    revision = models.PositiveBigIntegerField(default=0, help_text="Goes up with each change")
+    revision = models.PositiveBigIntegerField(default=0, help_text="Increases with each change")
 
     class Meta:
         db_table = "totals"
@@ -410,7 +413,7 @@ class Total(models.Model):
 
 
 class AccessToken(AbstractAuthToken):
-    """Lets a program use the API as a user. Only a hash of it is kept; deleting it revokes it."""
+    """Lets a program use the API as a user. Only its hash is stored; deleting it revokes it."""
 
     digest = _key(CONSTANTS.DIGEST_LENGTH)
     name = models.CharField(max_length=100, help_text="What uses it, for example: newsroom CMS")

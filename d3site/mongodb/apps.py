@@ -1,4 +1,4 @@
-"""Django's own apps with the primary keys that MongoDB gives."""
+"""Django's own apps, with MongoDB's object ids as primary keys."""
 
 from __future__ import annotations
 

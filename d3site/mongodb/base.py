@@ -1,4 +1,4 @@
-"""MongoDB's own backend for Django, with queries and indexes that fit together."""
+"""MongoDB's own backend for Django, with queries that use its indexes."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from django_mongodb_backend.query import MongoQuery
 
 class SQLCompiler(compiler.SQLCompiler):
     def build_query(self, columns: tuple | None = None) -> MongoQuery:
-        """Without the fields that the backend sets to themselves before it sorts by them.
+        """Leave out fields that the backend sets to themselves before it sorts by them.
 
-        They change nothing, but a server that sees a stage between ``$match`` and ``$sort`` reads
+        They change nothing, but with a stage between ``$match`` and ``$sort`` the server reads
         every match and sorts in memory, where an index would give the first page at once.
         """
         query = super().build_query(columns)
@@ -34,16 +34,16 @@ class SQLCompiler(compiler.SQLCompiler):
 
 
 def _is_itself(name: str, value: Any) -> bool:
-    """A field, or some fields of a joined collection."""
+    """Return whether a field, or some fields of a joined collection, are set to themselves."""
     if isinstance(value, dict):
         return all(part == f"${name}.{key}" for key, part in value.items())
     return value == f"${name}"
 
 
 def dotted(fields: dict[str, Any]) -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``: the fields of a joined collection.
+    """Return ``{"a": {"b": 1}}`` as ``{"a.b": 1}``: the fields of a joined collection.
 
-    MongoDB takes both alike; a server that takes the inner part for a value would answer 1.
+    Both are the same to MongoDB, but not to each server that speaks its protocol.
     """
     flat: dict[str, Any] = {}
     for name, value in fields.items():
@@ -55,7 +55,7 @@ def dotted(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_joined_collection(value: Any) -> bool:
-    """Names of fields, each with a 1; no operator."""
+    """Return whether these are names of fields, each with a 1, and no operator."""
     if not isinstance(value, dict) or not value:
         return False
     return all(part == 1 and not key.startswith("$") for key, part in value.items())

@@ -7,10 +7,10 @@ from pymongo import ASCENDING
 
 class DatabaseSchemaEditor(MongoSchemaEditor):
     def _add_field_unique(self, model: type[Model], field: Field, column_prefix: str = "") -> None:
-        """Where a field is never null, an index of all its values.
+        """Create an index of all values where a field is never null.
 
-        The backend leaves null out with a partial index. The server does not look a value up in
-        one, so that each question by primary key, session key or user name would read everything.
+        The backend creates a partial index without null. A lookup does not use it, so each query by
+        session key or user name would read everything.
         """
         if field.null or column_prefix:
             super()._add_field_unique(model, field, column_prefix=column_prefix)

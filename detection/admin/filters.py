@@ -11,7 +11,7 @@ from django.contrib.admin import ListFilter, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 
 from detection.models import now
-from detection.records import made_between
+from detection.records import sent_between
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
@@ -98,7 +98,7 @@ class DateRange(TypedFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         start = self._midnight("from") if "from" in self.used_parameters else None
         end = self._midnight("to", days=1) if "to" in self.used_parameters else None
-        return made_between(queryset, start=start, end=end)
+        return sent_between(queryset, start=start, end=end)
 
     def _midnight(self, name: str, *, days: int = 0) -> datetime:
         try:

@@ -4,7 +4,7 @@ from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_prediction, delete_with_files
 from detection.records.duplicates import Judged, find_judged, same_bytes
 from detection.records.originals import OriginalLostError, read_original
-from detection.records.paging import CURSOR, Cursor, made_between, newest_first
+from detection.records.paging import CURSOR, Cursor, newest_first, sent_between
 from detection.records.refusals import note_refusal
 from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 from detection.records.totals import EVER, Row, count_review
@@ -28,13 +28,13 @@ __all__ = [
     "delete_prediction",
     "delete_with_files",
     "find_judged",
-    "made_between",
     "newest_first",
     "note_refusal",
     "open_batch",
     "read_original",
     "same_bytes",
     "sees_all",
+    "sent_between",
     "undo_writes",
     "visible_batches",
     "visible_predictions",

@@ -41,7 +41,7 @@ def open_batch(
 def close_batch(*, batch: PredictionBatch, status: str = Status.DONE) -> None:
     """Record the end of a run: ``done`` when each image was tried, ``failed`` when it broke off."""
     with database_errors():
-        # Counted again: an interrupt may have fallen between a record and its count.
+        # Counted again: an interrupt may have come between a record and its count.
         batch.successful = batch.predictions.count()
         batch.status = status
         batch.finished_at = now()

@@ -1,4 +1,4 @@
-"""Predictions are deleted with their files."""
+"""Delete predictions with their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detection.records.writing import delete_predictions
 def delete_prediction(*, prediction: Prediction) -> None:
     """Delete a record and its files.
 
-    Raises UnavailableError without a database; the deletion is then completed when it is back.
+    Raises UnavailableError without a database; then everything is deleted later.
     """
     delete_with_files([prediction])
 

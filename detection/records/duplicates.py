@@ -1,4 +1,4 @@
-"""Predictions on the same bytes."""
+"""Find predictions on the same bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_AT_ONCE = 100  # earlier records that are read to find the scores of some im
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A fake score, and an earlier prediction that it was given to (empty: it is new)."""
+    """A fake score, and the earlier prediction that it is from (empty: it is new)."""
 
     fake_score: float
     prediction_id: str = ""
@@ -38,7 +38,7 @@ def find_judged(
         records = list(earlier.order_by().values("sha256", "id", "fake_score")[:MAX_AT_ONCE])
         for each in sorted(records, key=itemgetter("id")):
             found.setdefault(each["sha256"], Judged(each["fake_score"], each["id"]))
-        # Of an image that was sent a thousand times, a few records are enough; then for the others.
+        # An image that was sent a thousand times may fill the answer: ask again for the others.
         unknown = unknown - found.keys() if len(records) == MAX_AT_ONCE else set()
     return found
 

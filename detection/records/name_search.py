@@ -1,9 +1,9 @@
-"""Parts of file names are found by an index, where the records are in SQLite.
+"""Find parts of file names: by an index in SQLite, by reading the records in MongoDB.
 
-It is a full-text index of all three letters in a row, in tables of its own that triggers keep. They
-are made after each migration where they are missing: one that makes the table of the predictions
-anew takes its triggers away. On MongoDB an index of this kind would be larger than the records, so
-there a search looks through them, from the newest one on (``detection.records.paging``).
+The index is a full-text index of three letters in a row, in its own tables, which triggers update.
+Tables and triggers are created after each migration where they are missing: a migration that copies
+the table of predictions deletes its triggers. In MongoDB such an index would be larger than the
+records (``detection.records.paging`` bounds the search).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from django.dispatch import receiver
 
 from detection.models import Prediction
 
-FEW = 500  # names that an index is worth asking for; what is more common is soon found without
-LETTERS = 3  # that the index needs
+FEW = 500  # names that the index is worth; more common names are soon found without it
+LETTERS = 3  # the index needs so many
 STATEMENTS = {
     "file_names": """CREATE TABLE file_names (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL)""",
@@ -45,7 +45,7 @@ def named(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction
 
 
 def _few_with(text: str) -> list[str] | None:
-    """Ids; None where there are many, or where the text is too short for the index."""
+    """Return ids; None where there are many, or where the text is too short for the index."""
     if len(text) < LETTERS or "\0" in text:
         return None
     phrase = text.replace('"', '""')
@@ -64,7 +64,7 @@ def keep_index(using: str, **about: object) -> None:
     if connections[using].vendor != "sqlite":
         return
     there = _names(using)
-    # After a migration back to nothing there are no predictions.
+    # After a migration back to zero there is no such table.
     if Prediction._meta.db_table in there and not there >= STATEMENTS.keys():
         _make(using)
 

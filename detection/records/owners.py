@@ -1,4 +1,4 @@
-"""What follows when somebody who owns predictions is deleted."""
+"""Delete the totals of a deleted user."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 
 @receiver(post_delete, sender=get_user_model())
 def forget_totals(instance: AbstractUser, **about: object) -> None:
-    """Their predictions stay, and belong to nobody."""
+    """The predictions stay, without an owner."""
     forget_owner(instance.pk)

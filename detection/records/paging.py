@@ -28,10 +28,6 @@ class Cursor:
     pk: str
 
     @classmethod
-    def beside(cls, record: Model, side: str) -> Self:
-        return cls(side, record.pk)
-
-    @classmethod
     def read(cls, text: str) -> Self | None:
         """Return the cursor that was written so; None for any other text."""
         match = re.fullmatch(CURSOR, text)
@@ -96,7 +92,7 @@ def _searched(records: QuerySet, name: str, *, is_newer: bool) -> tuple[QuerySet
     return found.filter(**{"pk__lte" if is_newer else "pk__gte": last}), last
 
 
-def made_between(
+def sent_between(
     records: QuerySet, *, start: datetime | None = None, end: datetime | None = None
 ) -> QuerySet:
     """Return the records sent from ``start`` on and before ``end``, as their ids say."""

@@ -1,4 +1,4 @@
-"""Refused images leave no record; they are counted by day, way and reason."""
+"""Count refused images, which leave no record, by day, source and reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detection.models import RefusalCount
 
 
 def count_refusal(*, code: str, source: str) -> None:
-    """One more image was refused today. Raises UnavailableError."""
+    """Count one more image that was refused today. Raises UnavailableError."""
     day = timezone.now().date()
     counter = RefusalCount(id=f"{day}/{source}/{code}", day=day, source=source, code=code)
     with database_errors():
@@ -26,7 +26,7 @@ def count_refusal(*, code: str, source: str) -> None:
 
 
 def note_refusal(*, code: str, source: str) -> None:
-    """The same in the metrics too; a lost count is no reason to fail."""
+    """Count it in the metrics too; without a database only there."""
     prometheus.REFUSED_IMAGES.labels(code, source).inc()
     with suppress(UnavailableError):
         count_refusal(code=code, source=source)

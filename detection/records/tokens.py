@@ -1,4 +1,4 @@
-"""Access tokens: made here, shown once, kept as a hash."""
+"""Access tokens: shown once, stored as a hash."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ DEFAULT_DAYS, MAX_DAYS = 365, 3650
 
 
 def create_token(*, user: AbstractUser, name: str, lifetime: timedelta) -> tuple[AccessToken, str]:
-    """A new token and its text, which cannot be told again."""
+    """Create a token; return it and its text, which is not stored."""
     return AccessToken.objects.create(user=user, name=name, expiry=lifetime)

@@ -1,13 +1,13 @@
-"""What predictions add up to, kept as they are written: statistics never read the records.
+"""Totals of the predictions, updated with each write, so that statistics never read all records.
 
-Each prediction is counted in the rows of its day and in those of all days, and once more in such
-rows of its owner. A row is by model version and holds numbers by name, which the database itself
-adds to, so that writers at the same time lose nothing. There are two kinds: how many there are of
-what, which most questions are about, and how scores and latencies are spread.
+Each prediction counts in the rows of its day and of all days, and in the same rows of its owner. A
+row is for one model version and holds numbers by name. The database itself adds to them, so that
+concurrent writers lose nothing. There are two kinds of rows: usage, which most requests need, and
+the spread of scores and latencies.
 
-Whoever writes, reviews or deletes a prediction calls this module in the same transaction
-(``detection.records.writing``, ``detection.review.decisions``). MongoDB has none: what is lost
-when a process is killed between the two is found by ``detection.upkeep.recounting``.
+Code that writes, reviews or deletes a prediction updates the totals in the same transaction
+(``detection.records.writing``, ``detection.review.decisions``). MongoDB has no transaction here:
+``detection.upkeep.recounting`` finds what a killed process did not count.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EVER = "ever"
 EVERYBODY = ""
-SCORE_UNIT = 10**9  # scores are added up as whole numbers: in any order they give the same sum
+SCORE_UNIT = 10**9  # scores are added as whole numbers, whose sum has no rounding errors
 SCORE_BINS = 20
 USAGE, SPREAD = "usage", "spread"
 FIELDS_OF = {USAGE: ("counts", "score_sums"), SPREAD: ("score_bins", "latencies")}
@@ -42,7 +42,7 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Row:
-    """Names a row of totals. Its key sorts by owner, by kind, then by day."""
+    """The name of a row of totals. Its key sorts by owner, by kind, then by day."""
 
     owner: str
     kind: str
@@ -59,24 +59,24 @@ class Row:
 
 
 def rows_of(prediction: Prediction, kind: str) -> list[Row]:
-    """Where a prediction is counted."""
+    """Return the rows in which a prediction counts."""
     owners = [EVERYBODY, str(prediction.owner_id)] if prediction.owner_id else [EVERYBODY]
     spans = str(prediction.created_at.astimezone(UTC).date()), EVER
     return [Row(owner, kind, span, prediction.model_version) for owner in owners for span in spans]
 
 
 def shares_of(prediction: Prediction) -> dict[str, dict[str, int]]:
-    """What a prediction adds to each of its rows, by kind."""
+    """Return what a prediction adds to each of its rows, by kind."""
     place = min(int(prediction.fake_score * SCORE_BINS), SCORE_BINS - 1)
     spread = {f"score_bins/{prediction.label}/{place}": 1}
-    if not prediction.duplicate_of:  # their scores were there already
+    if not prediction.duplicate_of:  # its score was known
         spread[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
     usage = _in_group(prediction, _group(prediction, prediction.review_status))
     return {USAGE: usage, SPREAD: spread}
 
 
 def two_digits(milliseconds: int) -> int:
-    """Rounded to its first two digits: 87, 340, 1200."""
+    """Round to the first two digits: 87, 340, 1200."""
     unit = 10 ** max(len(str(milliseconds)) - 2, 0)
     return (milliseconds + unit // 2) // unit * unit
 
@@ -92,9 +92,7 @@ def _in_group(prediction: Prediction, group: str) -> dict[str, int]:
 
 
 def count(predictions: Iterable[Prediction]) -> None:
-    """Predictions have been written. Rows to which they add the same are changed together: often
-    all of them.
-    """
+    """Add new predictions. One command changes all rows to which they add the same."""
     counted = tally(predictions)
     keys = [row.key for row in counted]
     there = set(Total.objects.filter(pk__in=keys).values_list("pk", flat=True))
@@ -107,38 +105,38 @@ def count(predictions: Iterable[Prediction]) -> None:
 
 
 def discount(prediction: Prediction) -> None:
-    """A prediction has been deleted; as it was then."""
+    """Subtract a deleted prediction, given as it was then."""
     for kind, share in shares_of(prediction).items():
         less = {name: -number for name, number in share.items()}
         change([row.key for row in rows_of(prediction, kind)], less)
 
 
 def count_review(prediction: Prediction, *, before: str) -> None:
-    """A prediction had the review status ``before`` and has another one now."""
+    """Count a prediction under its review status, no longer under the one ``before``."""
     moved = Counter(_in_group(prediction, _group(prediction, prediction.review_status)))
     moved.subtract(_in_group(prediction, _group(prediction, before)))
     change([row.key for row in rows_of(prediction, USAGE)], moved)
 
 
 def forget_owner(owner_id: object) -> None:
-    """A user has been deleted; their predictions stay everybody's."""
+    """Delete the rows of a deleted user; the rows of all users stay."""
     _between(f"{owner_id}/", f"{owner_id}0").delete()
 
 
 def change(keys: list[str], by: Counts) -> None:
-    """Adds to the rows that are there, in one command."""
+    """Add to the rows that exist, in one command."""
     if any(by.values()):
         add_to(Total.objects.filter(pk__in=keys), by)
 
 
 def add_to(rows: QuerySet[Total], by: Counts) -> int:
-    """The number of rows that were there."""
+    """Add to the rows; return how many there were."""
     more = {field: _Plus(field, by=part) for field, part in by_field(by).items() if part}
     return rows.update(**more, revision=F("revision") + 1)
 
 
 def by_field(counts: Counts) -> dict[str, dict[str, int]]:
-    """As a row holds them: the first part of a name is the field, the rest stands in it."""
+    """Return the numbers by field: the first part of a name is the field."""
     fields: dict[str, dict[str, int]] = {name: {} for name in FIELDS}
     for name, number in counts.items():
         field, _, rest = name.partition("/")
@@ -156,7 +154,7 @@ def counts_of(total: Total) -> dict[str, int]:
 
 
 def make_row(row: Row, counts: Counts | None = None) -> bool:
-    """False where the row is there already: another process was faster."""
+    """Create a row; return False where another process has created it."""
     total = Total(
         id=row.key,
         owner=row.owner,
@@ -174,24 +172,26 @@ def make_row(row: Row, counts: Counts | None = None) -> bool:
 
 
 def _between(first: str, end: str) -> QuerySet[Total]:
-    """By key: from ``first`` on and before ``end``. After a slash comes the zero."""
+    """Return the rows with keys from ``first`` on and before ``end``; ``0`` sorts after ``/``."""
     return Total.objects.filter(pk__gte=first, pk__lt=end)
 
 
 def days_between(
     first: date | str, last: date | str, *, kind: str = USAGE, owner: str = EVERYBODY
 ) -> QuerySet[Total]:
-    """The rows of the days from ``first`` to ``last``."""
+    """Return the rows of the days from ``first`` to ``last``."""
     return _between(f"{owner}/{kind}/{first}/", f"{owner}/{kind}/{last}0")
 
 
 def all_days(*, kind: str = USAGE, owner: str = EVERYBODY) -> QuerySet[Total]:
-    """The rows of all days together: as many as there were versions of the model."""
+    """Return the rows of all days together, one for each version of the model."""
     return days_between(EVER, EVER, kind=kind, owner=owner)
 
 
 def groups_of(total: Total) -> Iterator[dict[str, Any]]:
-    """By label, certainty and review status: ``count`` and ``score_sum`` where there are any."""
+    """Yield ``count`` and ``score_sum`` by label, certainty and review status; empty groups are
+    left out.
+    """
     for group, number in total.counts.items():
         if number:
             label, certainty, review_status = group.split("/")
@@ -205,7 +205,7 @@ def groups_of(total: Total) -> Iterator[dict[str, Any]]:
 
 
 def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
-    """The full count: what each row has to hold for these predictions."""
+    """Count predictions in full: return the numbers of each row."""
     counted: dict[Row, Counter[str]] = defaultdict(Counter)
     for prediction in predictions:
         for kind, share in shares_of(prediction).items():
@@ -215,7 +215,7 @@ def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
 
 
 class _Plus(Func):
-    """A field of numbers by name, with some more to each."""
+    """A field of numbers by name, with a number added to each."""
 
     output_field = JSONField()
 
@@ -226,10 +226,10 @@ class _Plus(Func):
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, list[Any]]:
-        """Some names in each call: SQLite's functions take a hundred arguments."""
+        """Nest calls with some names each: SQLite's functions take a hundred arguments."""
         column, _ = compiler.compile(self.source_expressions[0])
-        sql, parameters, waiting = column, [], iter(self.by.items())
-        while some := [(f'$."{name}"', number) for name, number in islice(waiting, NAMES_AT_ONCE)]:
+        sql, parameters, rest = column, [], iter(self.by.items())
+        while some := [(f'$."{name}"', number) for name, number in islice(rest, NAMES_AT_ONCE)]:
             pair = f"%s, IFNULL(JSON_EXTRACT({column}, %s), 0) + %s"
             sql = f"JSON_SET({sql}, {', '.join([pair] * len(some))})"
             parameters += [each for path, number in some for each in (path, path, number)]

@@ -1,4 +1,4 @@
-"""What is read from the records: who sees which, and what was judged before."""
+"""Which records a user may see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def visible_predictions(user: AbstractUser | None) -> QuerySet[Prediction]:
-    """What ``user`` may see; None is the project itself."""
+    """Return the predictions that ``user`` may see; None is the service itself."""
     return _visible(Prediction.objects.all(), user)
 
 

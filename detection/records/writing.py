@@ -1,4 +1,4 @@
-"""Predictions are written and deleted together with what they add to the totals."""
+"""Write and delete predictions together with their share of the totals."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Review: a moderator looks at a prediction, decides, and may take the decision back.
+"""Review: a moderator claims a prediction, decides, and may undo the decision.
 
-Neither database of ours need have transactions or row locks. What makes sure that nobody works for
-nothing is the record's revision: it goes up when a moderator takes the record and when one decides,
-and an update names the revision that was seen. So it changes a record that still is as it was seen,
-or none.
+No transaction or row lock is needed. A record has a revision, which each claim and each decision
+increases. An update names the revision that the moderator saw, so it changes nothing on a record
+that another moderator has changed since.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from detection.records import count_review
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
-CLAIM = timedelta(minutes=10)  # that a prediction is kept for the moderator who looks at it
+CLAIM = timedelta(minutes=10)  # a prediction is reserved for one moderator so long
 UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 AT_ONCE = 50  # candidates that are read together
 
@@ -34,22 +33,22 @@ class ReviewError(ServiceError):
 
 
 class StaleDecisionError(ReviewError):
-    """The record is no longer as the moderator saw it, or another one has it on the screen."""
+    """The record has changed since the moderator saw it, or another moderator has claimed it."""
 
 
 def unreviewed_predictions() -> QuerySet[Prediction]:
-    """What waits for a review, the least certain first."""
+    """Return the review queue, the least certain first."""
     return Prediction.objects.filter(review_status=Review.UNREVIEWED).order_by("margin", "pk")
 
 
 def count_waiting(*, most: int) -> int:
-    """How many wait for a review; no more than ``most`` are counted. Raises UnavailableError."""
+    """Return the length of the review queue, counted up to ``most``. Raises UnavailableError."""
     with database_errors():
         return len(unreviewed_predictions().order_by().values_list("pk")[:most])
 
 
 def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
-    """The least certain prediction that nobody else has, now kept for ``reviewer``; None when
+    """Claim the least certain prediction that is free for ``reviewer``, and return it; None when
     there is none. ``skipped`` are ids that this moderator has passed over.
 
     Raises UnavailableError.
@@ -62,9 +61,9 @@ def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Pred
 
 
 def claim(*, prediction: Prediction, reviewer: AbstractUser) -> None:
-    """Keeps an unreviewed prediction for ``reviewer`` for a while, also once more.
+    """Reserve an unreviewed prediction for ``reviewer`` for a while, or for longer.
 
-    Raises StaleDecisionError when somebody else has it, or when it waits no longer, and
+    Raises StaleDecisionError when another moderator has claimed or reviewed it, and
     UnavailableError.
     """
     with database_errors():
@@ -80,12 +79,12 @@ def decide(
     revision: int,
     note: str = "",
 ) -> None:
-    """Confirms or overturns the model's label, or takes a decision back (``unreviewed``).
+    """Confirm or overturn the model's label, or reopen the record (``unreviewed``).
 
     ``revision`` is the record's ``review_revision`` when the moderator saw it. The prediction is
     changed in the database and in memory.
 
-    Raises StaleDecisionError when somebody has decided since, or has it on the screen now, and
+    Raises StaleDecisionError when another moderator has decided since or has claimed it, and
     UnavailableError. Then nothing is changed.
     """
     undone, moment = status == Review.UNREVIEWED, now()
@@ -103,10 +102,10 @@ def decide(
 
 
 def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
-    """Leaves a prediction to others, with a ``note`` for them; None leaves the note as it is.
+    """Release a prediction to others, with a ``note`` for them; None leaves the note as it is.
 
-    Raises StaleDecisionError when the note could not be kept: somebody else has decided since, or
-    has the prediction on the screen now; and UnavailableError.
+    Raises StaleDecisionError when the note could not be stored, since another moderator has decided
+    or has claimed the prediction, and UnavailableError.
     """
     changes: dict[str, object] = {**UNCLAIMED}
     is_new = note is not None and note != prediction.review_note
@@ -158,7 +157,7 @@ def _decide_or_refuse(
 
 
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
-    """One command for the database: it changes the record at this revision, or nothing."""
+    """Change the record at this revision, in one command; return False where there is none."""
     seen = Prediction.objects.filter(
         pk=prediction.pk, review_revision=revision, review_status=prediction.review_status
     )
@@ -174,7 +173,7 @@ def _waits(prediction: Prediction) -> bool:
 
 
 def _is_held_elsewhere(prediction: Prediction, reviewer: AbstractUser) -> bool:
-    """Another moderator has it on the screen, and their time is not over."""
+    """Return whether another moderator has a claim that still holds."""
     until = prediction.claimed_until
     return until is not None and until >= now() and prediction.claimed_by_id != reviewer.pk
 

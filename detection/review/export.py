@@ -1,8 +1,8 @@
 """Reviewed predictions as a data set to train on: their originals, by the reviewers' labels.
 
-An export can be repeated into the same folder, which then holds what is asked for now. What was
-decided otherwise meanwhile, or taken back, leaves its place before anything new is written: no
-picture is ever in the wrong class, also when an export breaks off. The next one completes it.
+An export can be repeated into the same folder. Pictures whose decision was changed or undone are
+deleted before anything new is written: no picture is ever in the wrong class, also after an export
+that was interrupted. The next export completes it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExportError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """One line of the manifest: a picture, whose label it has, and what the model had said."""
+    """One line of the manifest: a picture, its label, and the verdict of the model."""
 
     path: str
     id: str
@@ -65,7 +65,7 @@ HEADER = [column.name for column in fields(ManifestRow)]
 
 
 class Manifest:
-    """Takes rows one by one; names that a spreadsheet would run as formulas are quoted."""
+    """A CSV file, written row by row; names that a spreadsheet would run as formulas are quoted."""
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file, lineterminator="\n")
@@ -89,13 +89,13 @@ class _Choice:
 
 @dataclass(slots=True)
 class ReviewExport:
-    """One export into ``folder``, and what became of it.
+    """One export into ``folder``, and its numbers.
 
     ``since`` leaves out pictures whose latest review is older. ``val_share`` (0..1) of the pictures
-    are for validation; which ones, their content decides, so that the same bytes are always in the
-    same split. ``on_lost`` gets a sentence for each picture whose original is lost.
+    are for validation; their content decides which, so that the same bytes are always in the same
+    split. ``on_lost`` gets a sentence for each picture whose original is lost.
 
-    In memory are a few hundred bytes for each reviewed picture, and one original at a time.
+    Memory: a few hundred bytes for each reviewed picture, and one original at a time.
     """
 
     folder: Path
@@ -110,8 +110,10 @@ class ReviewExport:
     lost: int = 0
 
     def run(self) -> None:
-        """Raises ExportError for a folder that is not ours or cannot be written, and
-        UnavailableError; what was written until then is whole, and the next run goes on from it.
+        """Write the export.
+
+        Raises ExportError for a folder that is no export or cannot be written, and
+        UnavailableError; files written until then are whole, and the next run continues.
         """
         try:
             _make_ours(self.folder)
@@ -131,7 +133,7 @@ class ReviewExport:
         self._remove_empty_folders()
 
     def _choices(self) -> dict[str, _Choice]:
-        """The latest review of each picture, by sha256."""
+        """Return the latest review of each picture, by sha256."""
         choices: dict[str, _Choice] = {}
         with database_errors():
             for record in (
@@ -170,7 +172,7 @@ class ReviewExport:
                 (self.folder / path).unlink(missing_ok=True)
 
     def _is_there(self, path: str, choice: _Choice, record: Prediction | None) -> bool:
-        """Copies the original, unless it lies there already or cannot be had."""
+        """Copy the original unless it is there already; return False where it cannot be copied."""
         if record is None or record.review_revision != choice.revision:
             self.changed += 1
             return False
@@ -183,7 +185,7 @@ class ReviewExport:
         return True
 
     def _copy(self, record: Prediction, target: Path) -> bool:
-        """Whether it was not there yet."""
+        """Return False where the file is there already."""
         if target.exists() and _sha256(target.read_bytes()) == record.sha256:
             return False
         data = read_original(record)
@@ -207,7 +209,7 @@ class ReviewExport:
                     self.removed += not path.name.startswith(".")
 
     def _remove_empty_folders(self) -> None:
-        """A split without pictures would be refused by training; without a folder it is none."""
+        """Training refuses a split without pictures, and ignores one without a folder."""
         for folder in self._class_folders():
             with suppress(OSError):  # missing, or not empty
                 folder.rmdir()
@@ -234,7 +236,7 @@ def _choice(record: Prediction) -> _Choice:
 
 
 def _reviewed_at(record: Prediction) -> datetime:
-    """Reviews of records that were brought in from elsewhere may have no time."""
+    """Return the time of the review; imported reviews may have none."""
     return record.reviewed_at or record.created_at
 
 
@@ -265,7 +267,7 @@ def _row(path: str, record: Prediction) -> ManifestRow:
 
 
 def _make_ours(folder: Path) -> None:
-    """A new or empty folder gets its manifest, without rows; an export of ours has one already."""
+    """Write an empty manifest into a new or empty folder. Raises ExportError for other folders."""
     manifest = folder / MANIFEST
     if manifest.is_file():
         with manifest.open(encoding="utf-8", errors="replace") as file:
@@ -282,7 +284,7 @@ def _make_ours(folder: Path) -> None:
 
 @contextmanager
 def _new_manifest(folder: Path) -> Iterator[Manifest]:
-    """It replaces the old one when it is complete."""
+    """Replace the manifest when the new one is complete."""
     with (
         _replacing(folder / MANIFEST) as part,
         part.open("w", encoding="utf-8", newline="") as file,
@@ -292,7 +294,7 @@ def _new_manifest(folder: Path) -> Iterator[Manifest]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A hidden path beside ``path``; what is written there replaces it, unless an error comes."""
+    """Give a hidden path beside ``path``, which replaces ``path`` unless an error is raised."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part

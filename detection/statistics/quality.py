@@ -1,23 +1,20 @@
-"""How good the model is, as measured by the reviewers: their label is the truth, FAKE is positive.
+"""How good the model is, measured by the reviewers: their label is the truth, FAKE is positive.
 
-The images that are reviewed are no random sample: the queue begins with the least certain ones.
+Reviewed images are no random sample: the queue begins with the least certain ones.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from detection.models import Label, Prediction
 
-Z = 1.959964  # standard deviations on both sides of the mean hold 95 % of a normal distribution
-
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """``hits`` among ``total``, with Wilson's 95 % interval: it holds for few and for extremes.
+    """``hits`` among ``total``, with Wilson's 95 % interval, which also holds for few cases.
 
-    Value and bounds are 0..1, and None without a single case.
+    Value and bounds are 0..1, and None without a case.
     """
 
     hits: int
@@ -29,20 +26,18 @@ class Rate:
 
     @property
     def low(self) -> float | None:
-        return max(0.0, self._middle - self._half_width) if self.total else None
+        return self._interval[0] if self.total else None
 
     @property
     def high(self) -> float | None:
-        return min(1.0, self._middle + self._half_width) if self.total else None
+        return self._interval[1] if self.total else None
 
     @property
-    def _middle(self) -> float:
-        return (self.hits + Z**2 / 2) / (self.total + Z**2)
+    def _interval(self) -> tuple[float, float]:
+        from scipy.stats import binomtest  # its import takes long, and one page needs it
 
-    @property
-    def _half_width(self) -> float:
-        hits, misses = self.hits, self.total - self.hits
-        return Z / (self.total + Z**2) * math.sqrt(hits * misses / self.total + Z**2 / 4)
+        interval = binomtest(self.hits, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
 
 
 @dataclass(slots=True)
@@ -55,7 +50,7 @@ class Confusion:
     false_real: int = 0
 
     def add(self, *, label: str, review_status: str, count: int) -> None:
-        """Counts predictions of one ``label``; those that nobody has reviewed say nothing."""
+        """Count predictions of one ``label``; unreviewed ones are left out."""
         if review_status == Prediction.Review.UNREVIEWED:
             return
         right = "true" if review_status == Prediction.Review.CONFIRMED else "false"
@@ -68,25 +63,25 @@ class Confusion:
 
     @property
     def fakes(self) -> int:
-        """Fake as the reviewers say."""
+        """Return how many the reviewers call fake."""
         return self.true_fake + self.false_real
 
     @property
     def reals(self) -> int:
-        """Real as the reviewers say."""
+        """Return how many the reviewers call real."""
         return self.true_real + self.false_fake
 
     @property
     def agreement(self) -> Rate:
-        """How often the reviewer confirmed the model's label."""
+        """Return how often a reviewer confirmed the model's label."""
         return Rate(self.true_fake + self.true_real, self.total)
 
     @property
     def precision(self) -> Rate:
-        """How much of what the model called FAKE is."""
+        """Return how many of those that the model called FAKE are fake."""
         return Rate(self.true_fake, self.true_fake + self.false_fake)
 
     @property
     def recall(self) -> Rate:
-        """How much of what is fake the model called FAKE."""
+        """Return how many of the fakes the model called FAKE."""
         return Rate(self.true_fake, self.fakes)

@@ -1,8 +1,7 @@
-"""What is counted: usage over all time or by day, scores, latencies, errors, the review queue.
+"""Usage over all time or by day, scores, latencies, errors, the review queue.
 
-Nothing reads all the records: totals are kept of each day and of all days
-(``detection.records.totals``), and what is read here is as large as the period has days and model
-versions. Days are those of UTC.
+Totals of each day and of all days are stored (``detection.records.totals``), so one row is read for
+each day and model version, never all records. Days are in UTC.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ PERCENTILES = (50, 90, 95, 99)
 
 
 class _Day(TruncDay):
-    """The first moment of the day. TruncDate would do, but takes MongoDB five times as long."""
+    """The first moment of the day."""
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context):
-        """Read off the text: Django's own way calls a function in Python for each record."""
+        """Cut the day out of the text: Django would call a Python function for each record."""
         column, parameters = compiler.compile(self.lhs)
         return f"SUBSTR({column}, 1, 10)", parameters
 
@@ -52,14 +51,17 @@ class PeriodError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The days from ``first`` to ``last``, both of them included."""
+    """The days from ``first`` to ``last``, both included."""
 
     first: date
     last: date
 
     @classmethod
     def between(cls, first: date | None, last: date | None) -> Period:
-        """An open end is today, an open beginning 30 days with the last one. Raises PeriodError."""
+        """Return the period. Without a last day it ends today, without a first day it has 30 days.
+
+        Raises PeriodError.
+        """
         last = last or timezone.now().date()
         try:
             first = first or last - timedelta(days=DEFAULT_DAYS - 1)
@@ -75,7 +77,7 @@ class Period:
 
     @classmethod
     def latest(cls, days: int) -> Period:
-        """So many days, today among them."""
+        """Return the last ``days`` days, today included."""
         today = timezone.now().date()
         return cls(today - timedelta(days=days - 1), today)
 
@@ -92,7 +94,7 @@ class Period:
 
     @property
     def end(self) -> datetime:
-        """The first moment after it."""
+        """Return the first moment after the period."""
         return datetime.combine(self.last, time.min, UTC) + timedelta(days=1)
 
 
@@ -114,7 +116,7 @@ class _Tally:
 
 @dataclass(slots=True)
 class Usage:
-    """Predictions by the label that the model gave, whatever a reviewer made of it."""
+    """Predictions by the model's label, reviewed or not."""
 
     fake: _Tally = field(default_factory=_Tally)
     real: _Tally = field(default_factory=_Tally)
@@ -138,7 +140,7 @@ class Usage:
         return _percentage(self.fake.count, self.total)
 
     def figures(self) -> dict[str, object]:
-        """Totals, shares in percent, and the mean confidence (0..1) by label."""
+        """Return totals, shares in percent, and the mean confidence (0..1) by label."""
         return {
             "total_predictions": self.total,
             "fake_count": self.fake.count,
@@ -160,7 +162,7 @@ def _percentage(part: int, whole: int) -> float:
 def count_predictions(
     *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
 ) -> dict[str, object]:
-    """Usage figures of what ``user`` may see, from ``start`` on and before ``end``."""
+    """Return usage figures of what ``user`` may see, from ``start`` on and before ``end``."""
     usage = Usage()
     for group in _groups(user, start, end):
         usage.add(**group)
@@ -170,7 +172,10 @@ def count_predictions(
 def count_predictions_by_day(
     *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
 ) -> dict[str, object]:
-    """Usage figures as above and, under ``days``, those of each day. Raises PeriodError."""
+    """Return usage figures as above and, under ``days``, those of each day.
+
+    Raises PeriodError.
+    """
     period = Period.between(start and start.date(), end and _last_day(end))
     usage, by_day = Usage(), {day: Usage() for day in period.days}
     for group in _groups(user, start or period.start, end or period.end):
@@ -181,7 +186,7 @@ def count_predictions_by_day(
 
 
 def _last_day(end: datetime) -> date:
-    """The day of the last moment before ``end``."""
+    """Return the day of the last moment before ``end``."""
     if end.time() > time.min:
         return end.date()
     try:
@@ -193,7 +198,7 @@ def _last_day(end: datetime) -> date:
 def _groups(
     user: AbstractUser | None, start: datetime | None, end: datetime | None
 ) -> Iterator[Group]:
-    """Whole days come from their totals, parts of days at the ends from their records."""
+    """Read whole days from their totals, and count the records of parts of days at the ends."""
     owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
     if start is None and end is None:
         yield from count_groups(totals.all_days(owner=owner))
@@ -210,8 +215,8 @@ def _groups(
 
 
 def _whole_days(start: datetime | None, end: datetime | None) -> Period:
-    """From ``start`` on and before ``end``; where there are none, the first is after the last."""
-    first, last = date.min, date.max - DAY  # of the very last one there is no end
+    """Return the whole days between; where there are none, the first is after the last."""
+    first, last = date.min, date.max - DAY  # the very last day has no end
     if start:
         is_whole = start.time() == time.min
         first = start.date() if is_whole else min(start.date(), last) + DAY
@@ -232,7 +237,7 @@ def _counted(
 
 
 def read_days(period: Period) -> list[Total]:
-    """The totals of each day, by model version, of both kinds."""
+    """Return the totals of each day, by model version, of both kinds."""
     return [
         row
         for kind in (totals.USAGE, totals.SPREAD)
@@ -241,8 +246,8 @@ def read_days(period: Period) -> list[Total]:
 
 
 def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
-    """Predictions by ``day`` (None: of all days), ``label``, ``uncertain``, ``review_status`` and
-    ``model_version``: ``count`` and ``score_sum`` of each group that has any.
+    """Return ``count`` and ``score_sum`` of the predictions by ``day`` (None: all days), ``label``,
+    ``uncertain``, ``review_status`` and ``model_version``; groups without predictions are left out.
     """
     for row in rows:
         day = None if row.span == totals.EVER else date.fromisoformat(row.span)
@@ -261,7 +266,7 @@ class ScoreBin:
 
 
 def count_scores(rows: Iterable[Total]) -> list[ScoreBin]:
-    """The histogram of the fake scores, by label."""
+    """Return the histogram of the fake scores, by label."""
     edges = [number / totals.SCORE_BINS for number in range(totals.SCORE_BINS + 1)]
     bins = [ScoreBin(low, high) for low, high in pairwise(edges)]
     for name, number in _summed(row.score_bins for row in rows).items():
@@ -275,8 +280,8 @@ def count_scores(rows: Iterable[Total]) -> list[ScoreBin]:
 
 
 def latency_percentiles(rows: Iterable[Total]) -> dict[int, int]:
-    """Milliseconds, to two digits, within which so many percent were judged; empty without
-    predictions. Duplicates are left out: their scores were there already.
+    """Return the milliseconds, to two digits, within which each percentage was judged; empty
+    without predictions. Duplicates are left out: their scores were known.
     """
     numbers = _summed(row.latencies for row in rows)
     durations = sorted((int(each), number) for each, number in numbers.items() if number)
@@ -288,7 +293,7 @@ def latency_percentiles(rows: Iterable[Total]) -> dict[int, int]:
 
 
 def _summed(numbers: Iterable[dict[str, int]]) -> Counter[str]:
-    """The numbers of several rows by their names."""
+    """Return the sums of several rows by name."""
     sums: Counter[str] = Counter()
     for each in numbers:
         sums.update(each)
@@ -296,12 +301,12 @@ def _summed(numbers: Iterable[dict[str, int]]) -> Counter[str]:
 
 
 def read_refusals(period: Period) -> list[RefusalCount]:
-    """Images that could not be judged, by day, source and code."""
+    """Return how many images could not be judged, by day, source and code."""
     return list(RefusalCount.objects.filter(day__gte=period.first, day__lte=period.last))
 
 
 def count_failed_batches(period: Period) -> int:
-    """Count those that were sent in the period."""
+    """Count failed batches that were sent in the period."""
     return PredictionBatch.objects.filter(
         status=PredictionBatch.Status.FAILED,
         created_at__gte=period.start,
@@ -311,7 +316,7 @@ def count_failed_batches(period: Period) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReviewQueue:
-    """Predictions that nobody has reviewed yet, of all times."""
+    """Unreviewed predictions of all times."""
 
     waiting: int
     uncertain: int

@@ -1,4 +1,4 @@
-"""What keeps records, files and totals in order."""
+"""Old records deleted, records and files compared, totals counted again."""
 
 from detection.upkeep.purging import purge_predictions
 from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals

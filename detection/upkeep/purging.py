@@ -1,4 +1,4 @@
-"""Old predictions, queued images and batches are deleted."""
+"""Delete old predictions, queued images and batches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from detection.errors import database_errors
 from detection.models import Prediction, PredictionBatch, QueuedImage, first_id, now
 from detection.records import delete_files, delete_with_files
 
-PURGE_STEP = 200  # predictions that are removed together
+PURGE_STEP = 200  # predictions that are deleted together
 
 
 def purge_predictions(*, before: datetime) -> Iterator[int]:
-    """Removes the predictions made before that moment with their files, images that have waited
-    since then, and batches of that time that have none left. Gives the number of predictions after
-    each step.
+    """Delete predictions from before that moment with their files, images queued before it, and
+    batches from before it that have no predictions left. Yield the number of predictions after each
+    step.
 
-    Raises UnavailableError; what was removed until then is counted already.
+    Raises UnavailableError; the numbers until then are right.
     """
     old = Prediction.objects.filter(created_at__lt=before).order_by("created_at")
     while True:
@@ -37,18 +37,18 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
 
 
 def _purge_queued(before: datetime) -> None:
-    """Images that no worker ever came for; what is judged just now stays."""
+    """Delete old queued images but for those that a worker is judging now."""
     old = QueuedImage.objects.filter(pk__lt=first_id(before)).order_by("pk")
     with database_errors():
         while images := list(old.filter(leased_until__lte=now())[:PURGE_STEP]):
             ids = [image.pk for image in images]
             QueuedImage.objects.filter(pk__in=ids, leased_until__lte=now()).delete()
-            kept = {*_ids(QueuedImage, ids), *_ids(Prediction, ids)}  # these need their files
+            kept = {*_ids(QueuedImage, ids), *_ids(Prediction, ids)}  # they need their files
             delete_files(
                 [key for image in images if image.pk not in kept for key in image.file_keys]
             )
 
 
 def _ids(model: type[QueuedImage | Prediction], ids: list[str]) -> Iterable[str]:
-    """Those of which there is a record."""
+    """Return those of the ids that have a record."""
     return model.objects.filter(pk__in=ids).order_by().values_list("pk", flat=True)

@@ -1,20 +1,18 @@
-"""The totals are counted anew from the records, and mended where they differ.
+"""Count the totals again from the records, and correct those that differ.
 
-The service may be at work meanwhile, and nobody waits for a count: a row is mended only if nothing
-has been counted in it since it was read, which its revision tells. Where the database has
-transactions, such a row is read and counted again a few times. Where it has none, a record is
-written a moment before it is counted, so a difference may be one that is about to vanish: the row
-has to be quiet for longer than any write takes. What is never that quiet is left for another time,
-as tomorrow, when today is over.
+The service may be running. A row is corrected only at the revision at which it was read: nothing
+was counted in it since. With transactions, a row that has changed is compared again a few times.
+Without them, a record is written a moment before it is counted, so a difference may be about to
+vanish: only a row that stays unchanged for longer than any write takes is corrected. A row that
+changes too often, as those of today may, is left to a later run.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from time import sleep
 
 from django.db import connection, transaction
@@ -26,9 +24,9 @@ from detection.models import Prediction, Total
 from detection.records import EVER, Row, totals
 from detection.statistics import Period
 
-EPOCH = date(1970, 1, 1)  # ids of records begin with the time since then
+EPOCH = date(1970, 1, 1)  # no id is older
 SETTLE_SECONDS = 30.0  # longer than a write to a lost server waits
-COUNTS = 3  # of a row that is counted in meanwhile
+MAX_COUNTS = 3  # of a row that changes meanwhile
 COUNTED = (
     "label",
     "uncertain",
@@ -44,7 +42,7 @@ COUNTED = (
 
 @dataclass(slots=True)
 class Recount:
-    """What was found: rows that were wrong, and those of them that were too busy to be mended."""
+    """The number of days, the rows that were wrong, and those that changed too often to tell."""
 
     days: int = 0
     wrong: list[Row] = field(default_factory=list)
@@ -55,17 +53,17 @@ class Recount:
 class _Difference:
     row: Row
     revision: int | None  # None: the row is missing
-    missing: dict[str, int]  # what has to be added to be right
+    missing: dict[str, int]  # has to be added
 
 
 def rebuild_totals(
     *, period: Period | None = None, mend: bool = True, settle: float = SETTLE_SECONDS
 ) -> Recount:
-    """Counts each day of the period, or of all time, and then adds up all days that there are;
-    where the totals differ, they are mended, unless told not to. ``settle`` are the seconds that a
-    database without transactions is watched before.
+    """Count each day of the period, or of all time, then add up all days. Correct totals that
+    differ where ``mend`` is true. A database without transactions is watched for ``settle`` seconds
+    before.
 
-    Raises UnavailableError; what was mended until then is right.
+    Raises UnavailableError; totals corrected until then are right.
     """
     with database_errors():
         days = period.days if period else days_of(Prediction.objects.all())
@@ -76,7 +74,7 @@ def rebuild_totals(
 
 
 def records_of(predictions: QuerySet[Prediction], day: date) -> Iterator[Prediction]:
-    """What the totals are made of, in tuples that have those fields of a prediction."""
+    """Return the day's records as tuples with the fields that are counted."""
     period = Period(day, day)
     made = predictions.filter(created_at__gte=period.start, created_at__lt=period.end)
     return made.order_by().values_list(*COUNTED, named=True).iterator()
@@ -92,9 +90,9 @@ def _compare(spans: Iterable[str], recount: Recount, *, mend: bool, settle: floa
 
 
 def _compare_at_once(span: str, recount: Recount, *, mend: bool) -> None:
-    """Without a transaction around the count: SQLite's only writer would be this one."""
+    """Compare without a transaction, which would keep other writers of SQLite waiting."""
     busy: list[Row] | None = None
-    for _ in range(COUNTS):
+    for _ in range(MAX_COUNTS):
         found = [each for each in _differences(span) if busy is None or each.row in busy]
         busy = _conclude(found, recount, mend=mend)
         if not busy:
@@ -103,7 +101,7 @@ def _compare_at_once(span: str, recount: Recount, *, mend: bool) -> None:
 
 
 def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: bool) -> list[Row]:
-    """Those that cannot be told yet."""
+    """Return the rows that are still changing."""
     busy = []
     for each in differences:
         if _mend(each) if mend else _is_unchanged(each):
@@ -129,7 +127,6 @@ def _differences(span: str) -> Iterator[_Difference]:
 
 def _full_count(day: date) -> dict[Row, Counter[str]]:
     counted = totals.tally(records_of(Prediction.objects.all(), day))
-    # All days are put together from the days.
     return {row: counts for row, counts in counted.items() if row.span != EVER}
 
 
@@ -152,7 +149,7 @@ def _is_unchanged(difference: _Difference) -> bool:
 
 
 def _mend(difference: _Difference) -> bool:
-    """In the row, and in that of all days. False when something has been counted in it since."""
+    """Correct the row, and that of all days. Return False when the row has changed since."""
     row, missing = difference.row, difference.missing
     with transaction.atomic():
         if difference.revision is None:
@@ -167,13 +164,8 @@ def _mend(difference: _Difference) -> bool:
 
 
 def days_of(predictions: QuerySet[Prediction]) -> list[date]:
-    """From that of the first record to tomorrow: another machine's clock may be ahead.
-
-    The first one is halved in on, since not every server finds it by an index.
-    """
-
-    def has_records_until(day: date) -> bool:
-        return predictions.filter(created_at__lt=Period(day, day).end).order_by().exists()
-
-    days = Period(EPOCH, timezone.now().date() + timedelta(days=1)).days
-    return days[bisect_left(days, x=True, key=has_records_until) :]
+    """Return the days from the first record to tomorrow: another machine's clock may be ahead."""
+    first = predictions.order_by("created_at").values_list("created_at", flat=True).first()
+    today = timezone.now().date()
+    start = first.astimezone(UTC).date() if first else today
+    return Period(start, max(start, today + timedelta(days=1))).days

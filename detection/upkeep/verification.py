@@ -1,8 +1,7 @@
-"""Whether each record has its files, and each file its record.
+"""Find records without their files, and files without their record.
 
-Records and files are compared month by month, since storage keys begin with the month: only one
-month is in memory. What looks wrong is looked at once more before it is called wrong, because
-the service may be at work meanwhile.
+They are compared month by month, as storage keys name the month, so that one month is in memory. A
+discrepancy is checked again before it is reported, because the service may be running.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class RecordWithoutFile:
         return f"The record {self.prediction_id} has no file {self.key}."
 
     def repair(self) -> str:
-        """Draws a lost result again while there is the original; a record without both goes."""
+        """Draw a lost result again from the original; delete a record without both."""
         with database_errors():
             prediction = Prediction.objects.filter(pk=self.prediction_id).first()
             if prediction is None:
@@ -70,10 +69,10 @@ Discrepancy = FileWithoutRecord | RecordWithoutFile
 
 
 def find_discrepancies(*, min_age: timedelta) -> Iterator[Discrepancy]:
-    """What does not fit; files younger than ``min_age`` may still get their record.
+    """Yield what does not fit together; files younger than ``min_age`` may still get their record.
 
-    Other folders than ours are none of our business: a bucket may be shared. Raises
-    UnavailableError when database or storage is down.
+    Only the folders of the service are read, since a bucket may be shared. Raises UnavailableError
+    when database or storage is down.
     """
     yield from _strays(min_age)
     for month in sorted(_months_of_files() | _months_of_records()):
@@ -81,8 +80,8 @@ def find_discrepancies(*, min_age: timedelta) -> Iterator[Discrepancy]:
 
 
 def is_plausible() -> bool:
-    """False where there are only records, or only files: then a setting names the wrong database,
-    bucket or folder, and repairing would delete all of what is right.
+    """Return False where there are only records, or only files: then a setting names the wrong
+    database, bucket or folder, and a repair would delete everything.
     """
     with database_errors():
         has_records = Prediction.objects.exists() or QueuedImage.objects.exists()
@@ -110,7 +109,7 @@ def _in_month(month: tuple[int, int], min_age: timedelta) -> Iterator[Discrepanc
 
 
 def _keys_of_queued(month: tuple[int, int]) -> Iterator[str]:
-    """Files of images that wait; of some there is a result already, when their turn broke off."""
+    """Yield the files of queued images, also results of judgements that were interrupted."""
     start, end = map(first_id, _bounds(month))
     with database_errors():
         for image in QueuedImage.objects.filter(pk__gte=start, pk__lt=end).iterator():
@@ -153,13 +152,13 @@ def _is_orphan(key: str, min_age: timedelta) -> bool:
         return True
     with database_errors():
         queued = QueuedImage.objects.filter(pk=match[1]).first()
-        # Asked for second: a waiting image becomes a prediction, and never the other way round.
+        # Read second: a queued image becomes a prediction, and never the other way round.
         record = Prediction.objects.filter(pk=match[1]).values_list(*FILE_FIELDS).first()
     return key not in [*(queued.file_keys if queued else ()), *(record or ())]
 
 
 def _months_of_records() -> set[tuple[int, int]]:
-    """All months from the first record to the last."""
+    """Return all months from the first record to the last."""
     with database_errors():
         times = Prediction.objects.values_list("created_at", flat=True)
         first, last = (times.order_by(order).first() for order in ("created_at", "-created_at"))
@@ -184,11 +183,11 @@ def _month_folders() -> Iterator[str]:
 
 
 def _strays(min_age: timedelta) -> Iterator[FileWithoutRecord]:
-    """Files in our folders, at places where no key leads."""
-    waiting = [*FOLDERS, TEMPORARY]
-    while waiting:
-        folder = waiting.pop()
-        waiting += [posixpath.join(folder, name) for name in _folders(folder)]
+    """Yield files in the folders of the service that no key can name."""
+    folders = [*FOLDERS, TEMPORARY]
+    while folders:
+        folder = folders.pop()
+        folders += [posixpath.join(folder, name) for name in _folders(folder)]
         if MONTH.fullmatch(folder):
             continue
         for name in _files(folder):

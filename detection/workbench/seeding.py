@@ -1,8 +1,8 @@
-"""Made-up predictions, to try the project with as many records as it may have one day.
+"""Made-up predictions, to try the service with many records.
 
-They look like a year of work: names, scores, reviews and latencies in a mix as in practice, the
-same ones for the same seed. All share two small files, in a folder that no real record uses. They
-are told by their model versions, and so they can be removed again.
+They look like a year of work: names, scores, reviews and latencies are mixed as in practice, and
+the same for the same seed. All share two small files, in a folder that no real record uses. Their
+model versions tell them from real records, so that they can be removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # one after the other
 OWNERS = ("seeded-ann", "seeded-bob", "seeded-eve")
 RESULT, ORIGINAL = "seeded/result.jpg", "seeded/original.jpg"
 YEAR = timedelta(days=365)
-STEP = 500  # records that are written together
+STEP = 500  # records that are written at once
 BATCH_EVERY, BATCH_SIZE = 20, 5
 THRESHOLD, BAND = 0.56, 0.05
 NAMES = (
@@ -54,16 +54,16 @@ REVIEWS = {
 
 
 def has_foreign_records() -> bool:
-    """Predictions that were not made here."""
+    """Return whether there are real predictions."""
     with database_errors():
         others = (row for row in totals.all_days() if row.model_version not in VERSIONS)
         return any(number for row in others for number in row.counts.values())
 
 
 def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[int]:
-    """Stores ``count`` predictions of the year before ``until``; gives their number step by step.
+    """Store ``count`` predictions of the year before ``until``; yield the number of each step.
 
-    Raises UnavailableError; what was given until then is stored.
+    Raises UnavailableError; steps yielded until then are stored.
     """
     _store_files()
     with database_errors():
@@ -79,8 +79,8 @@ def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[
 
 
 def _insert(predictions: list[Prediction]) -> None:
-    """Into SQL as plain values: Django would take longer to write the command than SQLite to carry
-    it out.
+    """Insert plain values into SQL: Django would take longer to write the command than SQLite to
+    run it.
     """
     if connection.vendor == "mongodb":
         Prediction.objects.bulk_create(predictions)
@@ -101,7 +101,7 @@ def _plain(value: object) -> object:
 
 
 def remove_seeded() -> Iterator[int]:
-    """Removes all of it, predictions first; gives their number step by step."""
+    """Delete all seeded records, predictions first; yield the number of each step."""
     seeded = Prediction.objects.filter(model_version__in=VERSIONS).order_by()
     with database_errors():
         while ids := list(seeded.values_list("pk", flat=True)[:STEP]):
@@ -125,7 +125,7 @@ def _store_files() -> None:
 
 
 def _owner(name: str) -> AbstractUser:
-    """Somebody who cannot sign in."""
+    """Return a user who cannot sign in."""
     model = get_user_model()
     owner = model.objects.filter(username=name).first()
     return owner or model.objects.create_user(username=name, is_active=False)
@@ -133,7 +133,7 @@ def _owner(name: str) -> AbstractUser:
 
 @dataclass(slots=True)
 class _Making:
-    """Makes the records, in the order of their moments."""
+    """Makes the records in order of time."""
 
     count: int
     until: datetime
@@ -154,7 +154,7 @@ class _Making:
             yield prediction
 
     def _moment(self, number: int) -> datetime:
-        """In whole milliseconds, evenly from a year ago until shortly before the end."""
+        """Return times in whole milliseconds, evenly spread over the year."""
         milliseconds = YEAR // timedelta(milliseconds=1) * number // self.count
         return self.until - YEAR + timedelta(milliseconds=milliseconds)
 

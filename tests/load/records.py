@@ -1,15 +1,13 @@
-"""How the answers slow down as records gather: times at 1000 and at a million records of a year,
-their ratio and its bound, and the queries that each answer takes.
+"""Measure how answers slow down with the number of records: times at 1000 and at a million records
+of a year on SQLite, their ratio and its bound, and the number of queries.
 
-``python -m tests.load.records [SMALL [LARGE]]``; with TEST_PAIR=mongodb-s3 on a MongoDB wire
-server, where 300 000 are the most unless told otherwise. Seeding takes most of the time. The two
-databases are there at once and answer in turns: whoever else is busy here disturbs them alike.
+``python -m tests.load.records [SMALL [LARGE]]``. Seeding takes most of the time. Both databases
+answer in turns, so that other load of the machine disturbs them alike.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,11 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
-PAIR = os.environ.get("TEST_PAIR", "sqlite-folder")
-LARGE = {"sqlite-folder": 1_000_000, "mongodb-s3": 300_000}
+SMALL, LARGE = 1000, 1_000_000
 REPEATS = 7
 BOUND = 2.0  # times as long with many records as with few
-SEARCH_BOUND = 20.0  # where it looks through the records
+SEARCH_BOUND = 20.0  # of a search that reads records
 
 
 class SeededRecords:
@@ -40,11 +37,11 @@ class SeededRecords:
         self._process.wait()
 
     def questions(self) -> list[str]:
-        """Waits until the records are there."""
+        """Wait for the records; return the names of the questions."""
         return self._line()
 
     def ask(self, question: str) -> tuple[float, int]:
-        """The answer's milliseconds and queries."""
+        """Return the milliseconds and the number of queries of the answer."""
         print(question, file=self._process.stdin, flush=True)
         milliseconds, queries = self._line()
         return milliseconds, queries
@@ -52,7 +49,7 @@ class SeededRecords:
     def _line(self) -> list:
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("The process with the records has ended; it says above why.")
+            raise SystemExit("The process with the records has ended; see its message above.")
         return json.loads(line)
 
 
@@ -82,7 +79,7 @@ class Answer:
 
 
 def ask_in_turns(question: str, few: SeededRecords, many: SeededRecords) -> Answer:
-    """The first answers are slower, and not counted."""
+    """Ask both several times; the first answers are slower, and left out."""
     rounds = [(few.ask(question), many.ask(question)) for _ in range(1 + REPEATS)][1:]
     of_few, of_many = (
         statistics.median(each[0] for each in side) for side in zip(*rounds, strict=True)
@@ -90,13 +87,13 @@ def ask_in_turns(question: str, few: SeededRecords, many: SeededRecords) -> Answ
     return Answer(question, of_few, of_many, queries=rounds[-1][1][1])
 
 
-def main(small: int = 1000, large: int = LARGE[PAIR]) -> int:
-    """Exit code 1 when an answer takes longer than its bound."""
+def main(small: int = SMALL, large: int = LARGE) -> int:
+    """Return exit code 1 when an answer takes longer than its bound."""
     with ExitStack() as stack:
         few, many = (stack.enter_context(SeededRecords(count)) for count in (small, large))
         few.questions()
         answers = [ask_in_turns(question, few, many) for question in many.questions()]
-    print(f"{PAIR}: median of {REPEATS}, in milliseconds")
+    print(f"Median of {REPEATS}, in milliseconds")
     print(f"{'records':24} {small:>10} {large:>10} {'ratio':>7} {'bound':>7} {'queries':>8}")
     print(*answers, sep="\n")
     return int(any(each.ratio > each.bound for each in answers))

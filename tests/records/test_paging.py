@@ -7,7 +7,7 @@ import pytest
 from detection.models import Prediction, PredictionBatch
 from detection.records import name_search, paging
 from detection.records.batches import open_batch
-from detection.records.paging import Cursor, made_between, newest_first
+from detection.records.paging import Cursor, newest_first, sent_between
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 
 pytestmark = pytest.mark.django_db
@@ -113,7 +113,7 @@ def test_records_between_two_moments_are_found_to_the_millisecond():
     start, end = NOON - 123 * millisecond, NOON + 245 * millisecond
 
     for shift in (timedelta(), timedelta(microseconds=-1)):
-        found = made_between(Prediction.objects.all(), start=start + shift, end=end + shift)
+        found = sent_between(Prediction.objects.all(), start=start + shift, end=end + shift)
         assert {*found.values_list("created_at", flat=True)} == {*moments[377:745]}
 
 
@@ -122,8 +122,8 @@ def test_any_moment_is_a_bound(moment):
     record, moment = a_prediction(), moment.replace(tzinfo=UTC)
     expected = [record] if moment.year == 1 else []
 
-    assert list(made_between(Prediction.objects.all(), start=moment)) == expected
-    assert list(made_between(Prediction.objects.all(), end=moment)) == [record][len(expected) :]
+    assert list(sent_between(Prediction.objects.all(), start=moment)) == expected
+    assert list(sent_between(Prediction.objects.all(), end=moment)) == [record][len(expected) :]
 
 
 def test_records_of_the_future_are_on_the_first_page():

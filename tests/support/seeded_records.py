@@ -1,8 +1,8 @@
-"""A database full of made-up records of a year that answers one question after the other.
+"""A database with made-up records of a year that answers questions.
 
-``python -m tests.support.seeded_records COUNT`` seeds it and prints the names of the questions in a
-line of JSON. Then each line that it reads is such a name, and the answer's milliseconds and its
-number of queries are printed as another line.
+``python -m tests.support.seeded_records COUNT`` seeds it and prints the names of the questions as a
+line of JSON. For each name that it then reads, it prints the milliseconds and the number of queries
+of the answer.
 """
 
 from __future__ import annotations
@@ -29,12 +29,10 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from detection.models import Prediction, now  # noqa: E402
 from detection.records.duplicates import find_judged  # noqa: E402
-from detection.records.paging import Cursor, made_between  # noqa: E402
+from detection.records.paging import Cursor, sent_between  # noqa: E402
 from detection.records.writing import delete_predictions, write_predictions  # noqa: E402
 from detection.workbench.seeding import seed_predictions  # noqa: E402
 from tests.support.factories import unsaved_prediction  # noqa: E402
-
-PATIENT_MS = 120_000  # for a server that has many records to sort in while it is seeded
 
 Question = Callable[[], object]
 
@@ -54,7 +52,7 @@ def staff_client() -> Client:
 
 def a_record(*, days_ago: int) -> Prediction:
     """Return the first record of a batch since then."""
-    since = made_between(Prediction.objects.all(), start=now() - timedelta(days=days_ago))
+    since = sent_between(Prediction.objects.all(), start=now() - timedelta(days=days_ago))
     return since.exclude(batch=None).order_by("pk")[0]
 
 
@@ -79,7 +77,7 @@ def api_questions(record: Prediction) -> dict[str, Question]:
     history, moment = "/api/predictions/", f"{record.created_at:%Y-%m-%dT%H:%M:%SZ}"
     return {
         "history, first page": get(history),
-        "history, deep page": get(f"{history}?cursor={Cursor.beside(record, 'older')}"),
+        "history, deep page": get(f"{history}?cursor={Cursor('older', record.pk)}"),
         "history, two weeks": get(f"{history}?{weeks}"),
         "history, by label": get("/api/db/predictions/by-label/FAKE"),
         "history, uncertain": get(f"{history}?uncertain=true"),
@@ -106,7 +104,7 @@ def admin_questions(record: Prediction) -> dict[str, Question]:
     predictions = "detection/prediction/"
     return {
         "admin, first page": get(predictions),
-        "admin, deep page": get(f"{predictions}?p={Cursor.beside(record, 'older')}"),
+        "admin, deep page": get(f"{predictions}?p={Cursor('older', record.pk)}"),
         "admin, label": get(f"{predictions}?label__exact=FAKE"),
         "admin, unreviewed": get(f"{predictions}?review_status__exact=unreviewed"),
         "admin, two weeks": get(f"{predictions}?{weeks}"),
@@ -122,7 +120,7 @@ def admin_questions(record: Prediction) -> dict[str, Question]:
 
 
 def two_weeks_from(record: Prediction) -> str:
-    """As long as it takes to fill a page, with few records too."""
+    """Return the parameters of a time that fills a page with few records too."""
     return f"from={record.created_at:%Y-%m-%d}&to={record.created_at + timedelta(days=13):%Y-%m-%d}"
 
 
@@ -142,8 +140,6 @@ def write_and_delete() -> None:
 
 
 def seed(count: int) -> None:
-    if connection.vendor == "mongodb":
-        connection.settings_dict["OPTIONS"]["socketTimeoutMS"] = PATIENT_MS
     call_command("migrate", verbosity=0)
     start = time.monotonic()
     stored = sum(seed_predictions(count=count, until=now()))
@@ -151,7 +147,7 @@ def seed(count: int) -> None:
 
 
 def answer(question: Question) -> tuple[float, int]:
-    """Its milliseconds and its queries."""
+    """Return the milliseconds and the number of queries."""
     with CaptureQueriesContext(connection) as queries:
         start = time.perf_counter()
         question()

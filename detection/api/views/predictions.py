@@ -25,7 +25,7 @@ from detection.api.permissions import MayDelete
 from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
 from detection.judging import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
-from detection.records import delete_prediction, made_between, visible_predictions
+from detection.records import delete_prediction, sent_between, visible_predictions
 from detection.web import PredictThrottle, gate
 
 HEATMAP_SECONDS = 3600  # in a browser's cache
@@ -197,4 +197,4 @@ class PredictionViewSet(ViewSet):
 def _matching(request: Request, query: dict[str, Any]) -> QuerySet[Prediction]:
     filters = {lookup: query[name] for name, lookup in LOOKUPS.items() if name in query}
     found = visible_predictions(request.user).filter(**filters).prefetch_related("reviewer")
-    return made_between(found, start=query.get("from"), end=query.get("to"))
+    return sent_between(found, start=query.get("from"), end=query.get("to"))
