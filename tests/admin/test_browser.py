@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from detection.models import new_id
 from tests.support.accessibility import serious_problems
 from tests.support.browser import opened_page
 from tests.support.factories import image_bytes
@@ -27,10 +28,12 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     for number in range(60):
         (folder / f"picture {number}.jpg").write_bytes(image_bytes(seed=number))
     assert installation.run("scan_folder", folder)[0] == 0
+    old = new_id(datetime(2020, 1, 1, 12, tzinfo=UTC))
     installation.query(
-        "update predictions set created_at = '2020-01-01 12:00:00'"
+        f"update predictions set _id = '{old}', created_at = '2020-01-01 12:00:00'"
         " where original_filename = 'picture 7.jpg'"
     )
+    installation.query(f"update file_names set id = '{old}' where name = 'picture 7.jpg'")
     return installation
 
 
