@@ -97,8 +97,11 @@ def decide(
         "review_revision": revision + 1,
         **UNCLAIMED,
     }
-    with database_errors():
-        _decide_or_refuse(prediction, reviewer, revision, changes)
+    before = prediction.review_status
+    with database_errors(), transaction.atomic():
+        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
+            raise StaleDecisionError(_what_happened(prediction, reviewer))
+        count_review(prediction, before=before)
 
 
 def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
@@ -144,16 +147,6 @@ def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
         "review_revision": prediction.review_revision + is_taken,
     }
     return _change(prediction, prediction.review_revision, changes)
-
-
-def _decide_or_refuse(
-    prediction: Prediction, reviewer: AbstractUser, revision: int, changes: dict[str, object]
-) -> None:
-    before = prediction.review_status
-    with transaction.atomic():
-        if _is_held_elsewhere(prediction, reviewer) or not _change(prediction, revision, changes):
-            raise StaleDecisionError(_what_happened(prediction, reviewer))
-        count_review(prediction, before=before)
 
 
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:

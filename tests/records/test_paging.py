@@ -93,7 +93,7 @@ def test_a_search_that_has_to_end_says_how_far_it_went(client):
     assert page["predictions"] == []
     assert datetime.fromisoformat(page["searched_to"]) == made[2].created_at
     assert client.get(page["next"]).json()["searched_to"] is None
-    assert "Searched as far as" in client.get("/history/?search=nowhere").content.decode()
+    assert "Searched back to" in client.get("/history/?search=nowhere").content.decode()
 
 
 @pytest.mark.usefixtures("three_read")
