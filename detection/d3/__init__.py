@@ -29,7 +29,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .detector import Detector, DetectorInfo, Evidence, Verdict
+    from .detector import Detector, DetectorInfo, Doubt, Evidence, Verdict
 
 __all__ = [
     "CheckpointError",
@@ -37,6 +37,7 @@ __all__ = [
     "DamagedImageError",
     "Detector",
     "DetectorInfo",
+    "Doubt",
     "EmptyImageError",
     "Evidence",
     "ImageError",
@@ -52,6 +53,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Detector", "DetectorInfo", "Evidence", "Verdict"):
+    if name in ("Detector", "DetectorInfo", "Doubt", "Evidence", "Verdict"):
         return getattr(import_module(".detector", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

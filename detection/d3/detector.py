@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 ImageSource = Image.Image | bytes | str | Path | Tensor
 
+Doubt = Literal["", "too_small", "no_content"]
+
+FLAT = 2  # levels of 255 between the darkest and the brightest sample of a picture without content
 GPU_VIEWS = 64  # in one pass on a GPU: enough to keep it busy, little memory
 
 
@@ -43,7 +46,7 @@ class Verdict:
     """The detector's verdict on one image.
 
     ``fake_score`` is the calibrated probability of FAKE, ``confidence`` that of the label. A person
-    should review ``uncertain`` verdicts.
+    should review ``uncertain`` verdicts, unless ``doubt`` says that the image cannot be judged.
     """
 
     label: Literal["REAL", "FAKE"]
@@ -51,6 +54,7 @@ class Verdict:
     confidence: float
     threshold: float
     uncertain: bool
+    doubt: Doubt = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ class DetectorInfo:
     """The facts of a detector.
 
     ``version`` is a hash of the weights, ``uncertain`` the band of fake scores, both ends included,
-    in which the detector cannot tell, ``scorecard`` the meaning of its scores in a test, if one was
-    recorded.
+    in which the detector cannot tell, ``min_side`` the shorter side in pixels below which it never
+    can, ``scorecard`` the meaning of its scores in a test, if one was recorded.
     """
 
     name: str
@@ -89,6 +93,7 @@ class DetectorInfo:
     precision: str
     preprocessing: dict[str, Any]
     scorecard: Scorecard | None = None
+    min_side: int = 0
 
 
 class Detector:
@@ -119,6 +124,7 @@ class Detector:
             precision="fp32",
             preprocessing=checkpoint.preprocessing.as_dict(),
             scorecard=checkpoint.scorecard,
+            min_side=checkpoint.min_side,
         )
         self._fallback = None  # the trial must notice overflows in half precision
         self._run_in(precision if precision != "auto" else "fp32")
@@ -195,15 +201,37 @@ class Detector:
         self, images: Iterable[ImageSource], threshold: float | None = None
     ) -> list[Verdict]:
         """Return one verdict per image: FAKE if the fake score is above the threshold (0..1)."""
-        return [self.verdict(score, threshold) for score in self.scores(images)]
+        _check_list(images)
+        doubts: list[Doubt] = []
+
+        def prepared() -> Iterator[Tensor]:
+            for image in images:
+                pixels = image if isinstance(image, Tensor) else _rgb(image)
+                doubts.append("" if isinstance(image, Tensor) else self.doubt(pixels))
+                yield self.prepare(pixels)
+
+        scores = self.scores(prepared())
+        pairs = zip(scores, doubts, strict=True)
+        return [self.verdict(score, threshold, doubt) for score, doubt in pairs]
+
+    def doubt(self, image: Image.Image) -> Doubt:
+        """Return why no verdict on an RGB image is certain, whatever its score.
+
+        An image is ``too_small`` below ``info.min_side``. It has ``no_content`` if it is of one
+        colour, as a transparent image is on white.
+        """
+        if min(image.size) < self.info.min_side:
+            return "too_small"
+        extrema = image.getextrema()
+        return "no_content" if all(high - low <= FLAT for low, high in extrema) else ""
 
     def scores(self, images: Iterable[ImageSource]) -> list[float]:
         """Return the calibrated probability of FAKE of each image, 0..1."""
         logits = torch.from_numpy(self.logits(images)).double()
         return (logits / self._temperature).sigmoid().tolist()
 
-    def verdict(self, score: float, threshold: float | None = None) -> Verdict:
-        """Return the verdict for a fake ``score`` of this detector.
+    def verdict(self, score: float, threshold: float | None = None, doubt: Doubt = "") -> Verdict:
+        """Return the verdict for a fake ``score`` of this detector, uncertain for any ``doubt``.
 
         The caller's own threshold (0..1) does not move the checkpoint's uncertain band, in which
         the evidence is weak. It widens the band up to itself, so that no label against the evidence
@@ -219,7 +247,8 @@ class Detector:
             fake_score=score,
             confidence=score if fake else 1 - score,
             threshold=threshold,
-            uncertain=min(low, threshold) <= score <= max(high, threshold),
+            uncertain=bool(doubt) or min(low, threshold) <= score <= max(high, threshold),
+            doubt=doubt,
         )
 
     def explain(self, image: ImageSource) -> Evidence:
@@ -250,8 +279,7 @@ class Detector:
 
     def _crops(self, images: Iterable[ImageSource], counts: list[int]) -> Iterator[Tensor]:
         """Yield the crops of all images, (1, 3, S, S) each; append each image's number of crops."""
-        if isinstance(images, ImageSource):
-            raise TypeError("The images must be in a list, even a single one.")
+        _check_list(images)
         for image in images:
             crops = self.prepare(image)
             counts.append(len(crops))
@@ -309,6 +337,11 @@ class Detector:
         if not (valid and len(table) and (np.sort(table) == np.arange(patches)).all()):
             raise ValueError(f"Each permutation must hold each number of 0..{patches - 1} once.")
         return torch.from_numpy(table.astype(np.int64)).to(self._device)
+
+
+def _check_list(images: object) -> None:
+    if isinstance(images, ImageSource):
+        raise TypeError("The images must be in a list, even a single one.")
 
 
 def _rgb(source: ImageSource) -> Image.Image:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
     from torch import Tensor
 
-    from detection.d3 import Detector
+    from detection.d3 import Detector, Doubt
     from detection.judging.keepers import Keeper
 
 DEFAULT_BATCH_SIZE = 8
@@ -89,6 +89,7 @@ class Job:
     record_id: str = ""
     image: DecodedImage | None = None
     views: Tensor | None = None
+    doubt: Doubt = ""
     error: ImageError | None = None
     decoding_seconds: float = 0
     prediction: Prediction | None = None
@@ -163,6 +164,7 @@ class Run:
                 start = time.perf_counter()
                 image = decode_image(data, image_limits())
                 job.views = self.detector.prepare(image.pixels)
+                job.doubt = self.detector.doubt(image.pixels)
                 job.image = replace(image, pixels=fitted(image.pixels))  # enough to be drawn
                 job.decoding_seconds = time.perf_counter() - start
         except ImageError as error:
@@ -222,7 +224,7 @@ class Run:
     def build_prediction(self, job: Job, judged: Judged, *, seconds: float = 0.0) -> Prediction:
         """Return the record of a decoded image with this score, unsaved and without files."""
         image, model = job.image, self.detector.info
-        verdict = self.detector.verdict(judged.fake_score, self.threshold)
+        verdict = self.detector.verdict(judged.fake_score, self.threshold, job.doubt)
         filename, created_at = clean_filename(job.upload.filename), now()
         record_id = job.record_id or new_id(created_at)
         return Prediction(

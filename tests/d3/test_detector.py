@@ -265,6 +265,33 @@ def test_scores_in_the_band_are_uncertain(score, threshold, label, uncertain):
     assert verdict.threshold == (0.5 if threshold is None else threshold)
 
 
+@pytest.mark.parametrize(
+    ("image", "doubt"),
+    [
+        (noise_image(size=(64, 31)), "too_small"),
+        (noise_image(size=(32, 64)), ""),
+        (Image.new("RGB", (64, 64), "navy"), "no_content"),
+        (Image.new("RGBA", (64, 64), (200, 0, 0, 0)), "no_content"),
+        (Image.new("RGB", (2, 2), "navy"), "too_small"),
+    ],
+)
+def test_of_an_image_that_cannot_be_judged_no_verdict_is_certain(image, doubt):
+    detector = detector_with_logit(20, min_side=32)
+
+    [verdict] = detector.detect([image])
+
+    assert (verdict.label, verdict.doubt) == ("FAKE", doubt)
+    assert verdict.uncertain == bool(doubt)
+
+
+def test_the_least_side_is_kept_in_the_checkpoint(tmp_path):
+    path = tmp_path / "least.safetensors"
+    save(a_checkpoint(min_side=112), path)
+
+    assert Detector.from_checkpoint(path, device="cpu").info.min_side == 112
+    assert load(path).version == a_checkpoint().version
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_outside_of_the_scores_is_refused(detector, threshold):
     with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):

@@ -36,7 +36,8 @@ class Checkpoint:
     """A detector at rest: its weights, and all that decides how they are used.
 
     ``fake_score`` is sigmoid(logit / ``temperature``), ``uncertain`` the band of fake scores, both
-    ends included, in which the detector cannot tell. ``weights`` is the state dict of D3Network in
+    ends included, in which the detector cannot tell. Of an image whose shorter side has fewer
+    pixels than ``min_side`` it never can. ``weights`` is the state dict of D3Network in
     float32. ``metrics`` and ``training`` are JSON objects for people, except the ``scorecard``
     among the metrics.
 
@@ -54,6 +55,7 @@ class Checkpoint:
     threshold: float = 0.5
     uncertain: tuple[float, float] = (0.5, 0.5)
     temperature: float = 1.0
+    min_side: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tower_file: TowerFile | None = None
@@ -167,6 +169,8 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
         "metrics": checkpoint.metrics,
         "training": checkpoint.training,
     }
+    if checkpoint.min_side:
+        fields["min_side"] = checkpoint.min_side
     if checkpoint.tower_file:
         fields["tower_file"] = checkpoint.tower_file.as_dict()
     if problem := value_problem(fields):

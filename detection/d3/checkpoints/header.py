@@ -30,11 +30,12 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "threshold": (int, float),
     "uncertain": (list,),
     "temperature": (int, float),
+    "min_side": (int,),
     "metrics": (dict,),
     "training": (dict,),
     "tower_file": (dict,),
 }
-_OPTIONAL = {"tower_file"}
+_OPTIONAL = {"tower_file", "min_side"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ def value_problem(metadata: dict[str, Any]) -> str | None:
         return "the uncertain band must lie between 0 and 1"
     if not (metadata["temperature"] > 0 and math.isfinite(metadata["temperature"])):
         return "the temperature must be a positive number"
+    if metadata.get("min_side", 0) < 0:
+        return "the least side must not be negative"
     if scorecard.NAME in metadata["metrics"] and not _is_scorecard(metadata["metrics"]):
         return "the measurement on a test split lacks something, or has no valid bins"
     if "tower_file" in metadata and not _is_tower_file(metadata["tower_file"]):
