@@ -173,6 +173,12 @@ class Prediction(models.Model):
         CONFIRMED = "confirmed", "Confirmed"
         OVERTURNED = "overturned", "Overturned"
 
+    class Reason(models.TextChoices):
+        """Why no verdict on an image is certain, whatever its score."""
+
+        TOO_SMALL = "too_small", "Too small"
+        NO_CONTENT = "no_content", "Nothing to see"
+
     id = _key(26, default=new_id)
     batch = models.ForeignKey(
         PredictionBatch,
@@ -211,6 +217,9 @@ class Prediction(models.Model):
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     image_format = models.CharField(max_length=10)
+    damaged = models.BooleanField(
+        default=False, help_text="Up to 1 % of the pixels are not in the file"
+    )
     camera = models.CharField(max_length=100, blank=True, help_text="From the metadata of the file")
     software = models.CharField(
         max_length=100, blank=True, help_text="From the metadata of the file"
@@ -223,6 +232,9 @@ class Prediction(models.Model):
         editable=False, help_text="Distance of the score from the threshold: 0 is least certain"
     )
     uncertain = models.BooleanField()
+    reason = models.CharField(
+        max_length=10, choices=Reason, blank=True, help_text="Why the image cannot be judged"
+    )
     model_name = models.CharField(max_length=100)
     model_version = models.CharField(max_length=64)
     duration_ms = models.PositiveIntegerField(help_text="Decoding and detection, in milliseconds")

@@ -19,6 +19,7 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "fake_score": lambda each: each.fake_score,
     "threshold": lambda each: each.threshold,
     "uncertain": lambda each: each.uncertain,
+    "reason": lambda each: each.reason,
     "review_status": lambda each: each.review_status,
     "label_in_force": lambda each: each.label_in_force,
     "reviewer": lambda each: each.reviewer.get_username() if each.reviewer else "",
@@ -32,6 +33,7 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "width": lambda each: each.width,
     "height": lambda each: each.height,
     "format": lambda each: each.image_format,
+    "damaged": lambda each: each.damaged,
     "camera": lambda each: each.camera,
     "software": lambda each: each.software,
 }

@@ -62,7 +62,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     fieldsets = [
         (None, {"fields": ["result", *VERDICT]}),
         ("Review", {"fields": REVIEW}),
-        ("File", {"fields": [*FILE, "image_format", "camera", "software"]}),
+        ("File", {"fields": [*FILE, "image_format", "damaged", "camera", "software"]}),
         ("Origin", {"fields": ORIGIN}),
         ("Model", {"fields": ["model_name", "model_version", "duplicate_of", "others"]}),
     ]

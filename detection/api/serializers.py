@@ -26,11 +26,17 @@ class VerdictSerializer(serializers.Serializer):
     is_fake = serializers.BooleanField(help_text="Whether the label is FAKE")
     confidence = ScoreField(help_text="The score of the label given")
     uncertain = serializers.BooleanField(help_text="Whether a person should check the image")
+    reason = serializers.SerializerMethodField(
+        help_text="Why the image cannot be judged, whatever its score: too_small or no_content"
+    )
     scores = ScoresSerializer(source="*", help_text="Both scores; they add up to 1")
     meaning = serializers.SerializerMethodField(
         help_text="What such a score meant in a test, in a sentence. null: the checkpoint has no "
         "measurement, or another model judges now"
     )
+
+    def get_reason(self, prediction: Prediction) -> str | None:
+        return prediction.reason or None
 
     def get_meaning(self, prediction: Prediction) -> str | None:
         if "model" not in self.context:  # once per answer, not per prediction
@@ -44,6 +50,7 @@ class ImageInfoSerializer(serializers.Serializer):
     format = serializers.CharField(source="image_format", help_text="Detected from the content")
     size_bytes = serializers.IntegerField(help_text="Of the file that was sent")
     sha256 = serializers.CharField(help_text="Of the file that was sent, hexadecimal")
+    damaged = serializers.BooleanField(help_text="Whether the file lacks up to 1 % of the pixels")
 
 
 class ModelSerializer(serializers.Serializer):

@@ -42,10 +42,12 @@ class Row:
     fake_score: float | None = None
     confidence: float | None = None
     uncertain: bool | None = None
+    reason: str | None = None
     threshold: float | None = None
     width: int | None = None
     height: int | None = None
     format: str | None = None
+    damaged: bool | None = None
     sha256: str | None = None
     id: str | None = None
     error: str | None = None
@@ -63,10 +65,12 @@ class Row:
             fake_score=prediction.fake_score,
             confidence=prediction.confidence,
             uncertain=prediction.uncertain,
+            reason=prediction.reason or None,
             threshold=prediction.threshold,
             width=prediction.width,
             height=prediction.height,
             format=prediction.image_format,
+            damaged=prediction.damaged,
             sha256=prediction.sha256,
             id=prediction.pk if stored else None,
         )

@@ -19,6 +19,17 @@ WORDS = {
     Label.REAL: "Probably a real photograph",
     UNCERTAIN: "Not certain: a person should check",
 }
+REASONS = {
+    Prediction.Reason.TOO_SMALL: (
+        "Not certain: the image is too small",
+        "An image this small holds too little of what the model looks for, so the score should "
+        "decide nothing. Look for a larger copy of it.",
+    ),
+    Prediction.Reason.NO_CONTENT: (
+        "Not certain: there is nothing in the image",
+        "The image is of one colour, or transparent. There is nothing in it to judge.",
+    ),
+}
 REVIEWED_WORDS = {
     Label.FAKE: "Made by a generator, says a reviewer",
     Label.REAL: "A real photograph, says a reviewer",
@@ -105,11 +116,17 @@ class Card:
 
     @property
     def words(self) -> str:
-        return (REVIEWED_WORDS if self.is_reviewed else WORDS)[self.verdict]
+        if self.is_reviewed:
+            return REVIEWED_WORDS[self.verdict]
+        words, _ = REASONS.get(self.prediction.reason, (WORDS[self.verdict], ""))
+        return words
 
     @property
     def meaning(self) -> str:
-        return REVIEWED_MEANINGS.get(self.prediction.review_status) or MEANINGS[self.verdict]
+        if self.is_reviewed:
+            return REVIEWED_MEANINGS[self.prediction.review_status]
+        _, meaning = REASONS.get(self.prediction.reason, ("", MEANINGS[self.verdict]))
+        return meaning
 
     @property
     def percentage(self) -> str:

@@ -37,8 +37,9 @@ class StaleDecisionError(ReviewError):
 
 
 def unreviewed_predictions() -> QuerySet[Prediction]:
-    """Return the review queue, the least certain first."""
-    return Prediction.objects.filter(review_status=Review.UNREVIEWED).order_by("margin", "pk")
+    """Return the review queue, the least certain first, without images that cannot be judged."""
+    waiting = Prediction.objects.filter(review_status=Review.UNREVIEWED, reason="")
+    return waiting.order_by("margin", "pk")
 
 
 def count_waiting(*, most: int) -> int:

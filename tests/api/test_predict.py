@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from PIL import Image
 
 from detection.models import Prediction
 from tests.support import api
@@ -40,6 +43,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
             "is_fake": stored.is_fake,
             "confidence": round(stored.confidence, 6),
             "uncertain": stored.uncertain,
+            "reason": None,
             "scores": {
                 "real": round(1 - stored.fake_score, 6),
                 "fake": round(stored.fake_score, 6),
@@ -52,6 +56,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
             "format": "JPEG",
             "size_bytes": len(image_bytes()),
             "sha256": stored.sha256,
+            "damaged": False,
         },
         "model": {
             "name": stored.model_name,
@@ -247,3 +252,22 @@ def test_a_client_that_sends_too_much_learns_why(live_server, settings):
         "error": "The request has 6 MiB; an image may have 1 MiB.",
         "code": "request_too_large",
     }
+
+
+def test_an_image_without_content_is_never_certain(client):
+    data = io.BytesIO()
+    Image.new("RGB", (64, 48), "navy").save(data, "PNG")
+
+    body = client.post("/api/predict/", {"image": a_file("blank.png", data.getvalue())}).json()
+
+    assert (body["prediction"]["uncertain"], body["prediction"]["reason"]) == (True, "no_content")
+    assert Prediction.objects.get().reason == "no_content"
+
+
+def test_a_file_that_lacks_a_few_pixels_is_judged_and_says_so(client):
+    sample = (Path(__file__).parents[2] / "samples" / "photo-blue-periwinkle.jpg").read_bytes()
+
+    body = client.post("/api/predict/", {"image": a_file(data=sample[: -len(sample) // 500])})
+
+    assert body.json()["image_info"]["damaged"] is True
+    assert Prediction.objects.get().damaged

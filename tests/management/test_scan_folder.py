@@ -16,7 +16,8 @@ from tests.support.installation import Installation
 from tests.support.pages import Page
 
 COLUMNS = (
-    "path label fake_score confidence uncertain threshold width height format sha256 id error code"
+    "path label fake_score confidence uncertain reason threshold width height format damaged "
+    "sha256 id error code"
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

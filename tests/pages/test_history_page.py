@@ -237,3 +237,22 @@ def test_a_page_whose_records_are_gone_leads_back(client):
 
     assert "This page is empty now. Show the newest" in page.text
     assert "No image has been judged yet" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("too_small", "the image is too small"), ("no_content", "there is nothing in the image")],
+)
+def test_the_page_says_why_an_image_cannot_be_judged(client, reason, words):
+    record = a_record("tiny", uncertain=True, reason=reason)
+
+    text = shown(client, page_of(record)).text
+
+    assert f"Not certain: {words}" in text
+    assert "pixels is missing" not in text
+
+
+def test_the_page_says_that_pixels_are_missing(client):
+    record = a_record("cut", damaged=True)
+
+    assert "A small part of the pixels is missing" in shown(client, page_of(record)).text

@@ -394,3 +394,11 @@ def test_claim_decision_and_passing_over_are_one_command_each(ann):
         assert "review_revision" in condition
         assert not any(word in condition for word in (" OR ", "NOT", "$or", "$nor"))
     assert not any(word in "".join((looked_up, claimed, decided)) for word in ("$lookup", "JOIN"))
+
+
+def test_images_that_cannot_be_judged_do_not_fill_the_queue(ann):
+    a_prediction(fake_score=0.5, uncertain=True, reason="too_small")
+    judged = a_prediction(fake_score=0.9)
+
+    assert decisions.count_waiting(most=10) == 1
+    assert decisions.claim_next(reviewer=ann) == judged
