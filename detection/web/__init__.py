@@ -14,6 +14,7 @@ from detection.web.throttling import PredictThrottle, ReadThrottle
 from detection.web.uploads import (
     admits_images,
     check_form,
+    has_images,
     images_or_archive,
     several_images,
     single_image,
@@ -31,6 +32,7 @@ __all__ = [
     "error_page",
     "error_response",
     "gate",
+    "has_images",
     "images_or_archive",
     "several_images",
     "single_image",

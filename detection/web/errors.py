@@ -77,6 +77,14 @@ class TooManyPartsError(ServiceError):
     code = "too_many_parts"
 
 
+class UnreadablePartError(ServiceError):
+    code = "unreadable_part"
+
+
+class IncompleteFormError(ServiceError):
+    code = "upload_interrupted"
+
+
 class FilesRefusedError(ServiceError):
     code = "files_refused"
 

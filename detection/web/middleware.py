@@ -127,7 +127,7 @@ def _refusal_of(request: HttpRequest, error: Exception) -> HttpResponse:
 
 def _is_for_people(request: HttpRequest) -> bool:
     """Whether a browser asks for a page. Signing in to the browsable API is a page too."""
-    if "text/html" not in request.headers.get("Accept", ""):
+    if "text/html" not in request.headers.get("Accept", "").lower():
         return False
     login = reverse("rest_framework:login").removesuffix("login/")
     return request.path.startswith(login) or not request.path.startswith(API)
@@ -168,13 +168,14 @@ class JsonErrors:
 
 class BodyLimits:
     """Refuse a body that is too large for any request, and a form that is too large for an address
-    without images, before anything else reads the body.
+    without images, before anything else reads the body. Its media type is compared without case.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        _lower_media_type(request)
         try:
             check_body_size(request)
         except RequestTooLargeError as error:
@@ -197,6 +198,12 @@ class BodyLimits:
         except FORM_ERRORS as error:
             return _refusal_of(request, error)
         return None
+
+
+def _lower_media_type(request: HttpRequest) -> None:
+    if "CONTENT_TYPE" in request.META:
+        media_type, *parameters = request.META["CONTENT_TYPE"].split(";")
+        request.META["CONTENT_TYPE"] = ";".join([media_type.lower(), *parameters])
 
 
 def throttle_logins(get_response: GetResponse) -> GetResponse:

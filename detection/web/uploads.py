@@ -26,6 +26,7 @@ from detection.web.errors import (
     TooManyImagesError,
 )
 from detection.web.hang_up import watch_connection
+from detection.web.multipart import WholeForms
 from detection.web.upload_folder import UploadFolder
 
 FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries, names, fields
@@ -78,7 +79,7 @@ def receive_files(request: HttpRequest) -> UploadFolder:
     The caller deletes the folder. Call this before anything reads the body.
     """
     folder = UploadFolder(request)
-    request.upload_handlers = [MemoryFileUploadHandler(request), folder]
+    request.upload_handlers = [WholeForms(request, [MemoryFileUploadHandler(request), folder])]
     return folder
 
 
@@ -168,6 +169,7 @@ def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
     """Return the files in the field ``images``, or the images of the one file in ``archive``, read
     one after the other. Raises MissingImageError, TooManyImagesError, ArchiveError.
     """
+    _refuse_text(request, "archive")
     if "archive" not in request.FILES:
         return several_images(request, most=most)
     archives = request.FILES.getlist("archive")
@@ -176,16 +178,27 @@ def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
     return images_in_archive(archives[0].open().file, max_images=most)
 
 
+def has_images(request: Request) -> bool:
+    """Return whether the form has a file, or text in place of one."""
+    return bool(request.FILES) or any(
+        any(request.POST.getlist(field)) for field in ("images", "archive")
+    )
+
+
 def _files(request: Request, field: str) -> list:
+    _refuse_text(request, field)
     files = request.FILES.getlist(field)
     if not files:
         raise MissingImageError(_what_is_missing(request, field))
     return files
 
 
+def _refuse_text(request: Request, field: str) -> None:
+    if any(request.POST.getlist(field)):
+        raise MissingImageError(f'The field "{field}" holds text; send files there.')
+
+
 def _what_is_missing(request: Request, field: str) -> str:
-    if field in request.data:
-        return f'The field "{field}" holds text; send files there.'
     if request.FILES:
         others = ", ".join(f'"{name}"' for name in request.FILES)
         return f'Send files in a field called "{field}"; the request has a file in {others}.'

@@ -31,6 +31,7 @@ from detection.web import (
     ReadThrottle,
     admits_images,
     check_form,
+    has_images,
     images_or_archive,
     several_images,
 )
@@ -181,7 +182,7 @@ class BatchViewSet(ViewSet):
         serializer = PartOptionsSerializer(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
         more = serializer.validated_data["more"]
-        is_end = not more and not request.FILES
+        is_end = not more and not has_images(request)
         uploads = [] if is_end else images_or_archive(request, most=MAX_QUEUED)
         added = append_to_batch(batch=batch, uploads=uploads, more=more)
         self._charge(added)
