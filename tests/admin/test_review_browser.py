@@ -74,6 +74,13 @@ def press(page: Page, key: str) -> None:
     page.keyboard.press(key)
 
 
+def press_place(page: Page, code: str, key: str, **modifiers: bool) -> None:
+    """Press the key at the place ``code``, which types ``key``."""
+    wait(page)
+    event = {"code": code, "key": key, **modifiers}
+    page.locator("body").dispatch_event("keydown", event)
+
+
 def assert_shown(page: Page, name: str) -> None:
     expect(page.locator("h1").last).to_have_text(name)
 
@@ -132,6 +139,50 @@ def test_a_note_is_written_and_a_decision_undone_with_the_keyboard(
     assert_shown(page, names[0])
     expect(page.get_by_label("Note")).to_have_value("Coarse shadows? Ask Sue.")
     assert reviews(installation) == {names[0]: ["unreviewed", "Coarse shadows? Ask Sue."]}
+
+
+@pytest.mark.parametrize("confirm", ["с", "ψ", "c"], ids=["Cyrillic", "Greek", "Latin"])
+def test_letters_go_by_place(installation, service, page, names, confirm):
+    start(page, service)
+
+    press_place(page, "KeyC", confirm)
+
+    assert_shown(page, names[1])
+    assert reviews(installation) == {names[0]: ["confirmed", ""]}
+
+
+@pytest.mark.parametrize(("code", "key"), [("KeyI", "c"), ("Semicolon", "s")], ids=["C", "S"])
+def test_a_letter_at_another_place_decides_nothing(installation, service, page, names, code, key):
+    start(page, service)
+    press_place(page, code, key)
+    press_place(page, "KeyC", "ć", modifierAltGraph=True)
+    press_place(page, "KeyO", "r")
+
+    assert_shown(page, names[1])
+    assert reviews(installation) == {names[0]: ["overturned", ""]}
+
+
+def test_signs_and_digits_zoom_on_each_keyboard(service, page, names):
+    start(page, service)
+    zoom = page.locator(".pictures output")
+
+    press_place(page, "BracketRight", "+")
+    expect(zoom).not_to_be_empty()
+    enlarged = zoom.inner_text()
+    press_place(page, "Digit0", "à")
+    expect(zoom).not_to_have_text(enlarged)
+
+
+def test_letters_are_shown_as_the_keyboard_has_them(service, page, names):
+    page.add_init_script(
+        "Keyboard.prototype.getLayoutMap = async () => new Map([['KeyC', 'j'], ['KeyO', 'r']])"
+    )
+    start(page, service)
+
+    expect(page.get_by_role("button", name="Confirm").locator("kbd")).to_have_text("J")
+    expect(page.get_by_role("button", name="Overturn").locator("kbd")).to_have_text("R")
+    expect(page.get_by_role("button", name="Skip").locator("kbd")).to_have_text("S")
+    expect(page.locator(".keys kbd").first).to_have_text("J")
 
 
 def test_a_key_that_is_held_decides_once(installation, service, page, names):

@@ -1,5 +1,6 @@
 // Keys for the links, buttons and the field of the page. Each element names its keys in
-// aria-keyshortcuts. The form works without this script.
+// aria-keyshortcuts. Letters go by place on the keyboard, so that Cyrillic and Greek ones have them
+// too. The form works without this script.
 
 import { fetchEvidence, noteBroken } from "./review_images.js";
 import { zoomTogether } from "./review_zoom.js";
@@ -10,9 +11,23 @@ const NAMES = { "+": "Plus", "=": "Plus", "_": "-" };
 
 let busy = true; // for a moment after loading, and while leaving the page
 
+function keysOf(event) {
+  const place = event.code || `Key${event.key.toUpperCase()}`; // some keyboards on screens have none
+  const [, letter] = /^Key([A-Z])$/.exec(place) ?? [];
+  const [, digit] = /^Digit(\d)$/.exec(place) ?? [];
+  return letter ? [letter] : [NAMES[event.key] ?? event.key, digit];
+}
+
 function withKey(event) {
-  const key = NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
-  return document.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]`);
+  return keysOf(event)
+    .map((key) => key && document.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]`))
+    .find(Boolean);
+}
+
+function showLetters(layout) {
+  for (const key of document.querySelectorAll("kbd")) {
+    key.textContent = layout.get(`Key${key.textContent}`)?.toUpperCase() ?? key.textContent;
+  }
 }
 
 function isTyping(target) {
@@ -20,7 +35,8 @@ function isTyping(target) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const isModified = event.ctrlKey || event.metaKey || event.altKey;
+  if (isModified || event.getModifierState("AltGraph") || event.isComposing) return;
   if (isTyping(event.target)) {
     if (event.key === "Escape") event.target.blur();
     return;
@@ -59,6 +75,9 @@ window.addEventListener("pageshow", () => {
     document.body.dataset.keys = "on";
   }, PAUSE);
 });
+
+// Only in secure contexts of some browsers
+navigator.keyboard?.getLayoutMap?.().then(showLetters);
 
 const pictures = document.querySelector(".pictures");
 if (pictures) {
