@@ -8,12 +8,12 @@ from collections.abc import Callable
 from django.db.models import prefetch_related_objects
 from django.http import HttpResponse
 
-from detection.files import cell
+from detection.files import BYTE_ORDER_MARK, cell
 from detection.models import Prediction, now
 
 COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "id": lambda each: each.pk,
-    "time": lambda each: each.created_at.isoformat(),
+    "time": lambda each: each.created_at,
     "filename": lambda each: each.original_filename,
     "label": lambda each: each.label,
     "fake_score": lambda each: each.fake_score,
@@ -23,7 +23,7 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "review_status": lambda each: each.review_status,
     "label_in_force": lambda each: each.label_in_force,
     "reviewer": lambda each: each.reviewer.get_username() if each.reviewer else "",
-    "reviewed_at": lambda each: each.reviewed_at.isoformat() if each.reviewed_at else "",
+    "reviewed_at": lambda each: each.reviewed_at,
     "note": lambda each: each.review_note,
     "model": lambda each: each.model_name,
     "model_version": lambda each: each.model_version,
@@ -47,6 +47,7 @@ def csv_of(predictions: list[Prediction]) -> HttpResponse:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+    response.write(BYTE_ORDER_MARK)
     writer = csv.writer(response)
     writer.writerow(COLUMNS)
     for prediction in predictions:

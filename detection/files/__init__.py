@@ -1,6 +1,6 @@
 """Files: their names and keys, the storage with its links, cells of CSV files."""
 
-from detection.files.csv_cells import cell
+from detection.files.csv_cells import BYTE_ORDER_MARK, cell
 from detection.files.keys import (
     FOLDERS,
     TEMPORARY,
@@ -13,6 +13,7 @@ from detection.files.keys import (
 from detection.files.storage import LinkError, PresignedS3Storage, verify_link
 
 __all__ = [
+    "BYTE_ORDER_MARK",
     "FOLDERS",
     "TEMPORARY",
     "LinkError",

@@ -58,11 +58,15 @@ class Upload:
         return self.data
 
     def open(self) -> BinaryIO:
-        """Open the bytes. Raises ImageError when the file was deleted since it was decoded."""
+        """Open the bytes. Raises ImageError for a pipe, and for a file that was deleted."""
+        if not isinstance(self.data, Path):
+            return io.BytesIO(self.data)
         try:
-            return self.data.open("rb") if isinstance(self.data, Path) else io.BytesIO(self.data)
+            if self.data.exists() and not self.data.is_file():  # opening a pipe may never end
+                raise ImageError(f"{self.filename!r} is not a file.")
+            return self.data.open("rb")
         except OSError as error:
-            raise ImageError(f"The file {self.filename} can no longer be read.") from error
+            raise ImageError(f"The file {self.filename!r} can no longer be read.") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import csv
 import heapq
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -21,11 +22,12 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from detection.d3.html import STYLE
-from detection.files import cell
+from detection.files import BYTE_ORDER_MARK, cell
 from detection.judging import LABEL_COLOURS, Outcome, percentage
 from detection.management.base import reason
 from detection.models import Label
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser
 
 
@@ -135,6 +137,7 @@ class CsvReport(Report):
     """One line per image. Quotes file names that a spreadsheet would run as formulas."""
 
     def __init__(self, file: TextIO) -> None:
+        file.write(BYTE_ORDER_MARK)
         self._writer = csv.writer(file)
         self._writer.writerow(column.name for column in fields(Row))
 
@@ -261,7 +264,9 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _json(value: dict) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    # Bytes of file names that are not text: alone, half a surrogate pair is no JSON.
+    return SURROGATE.sub(lambda half: rf"\\u{ord(half[0]):x}", text)
 
 
 def _figures(scan: Scan) -> dict:

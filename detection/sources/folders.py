@@ -24,8 +24,9 @@ class Listing:
 def list_images(path: Path, *, recursive: bool) -> Listing:
     """List the images of a folder in the order of their names, subfolders last.
 
-    Hidden files and folders are left out, links to folders are not followed. If ``path`` is a file,
-    list that file, whatever it holds. Raises OSError when ``path`` is missing or cannot be opened.
+    Hidden files and folders are left out, links to folders are not followed. Dangling links and
+    pipes are listed, since they may be images. If ``path`` is a file, list that file, whatever it
+    holds. Raises OSError when ``path`` is missing or cannot be opened.
     """
     if path.is_file():
         return Listing(images=[str(path)])
@@ -40,7 +41,7 @@ def list_images(path: Path, *, recursive: bool) -> Listing:
             listing.closed.append(folder)
             continue
         for entry in entries:
-            if not entry.is_file():
+            if _is_folder(entry):
                 continue
             if _may_be_an_image(entry):
                 listing.images.append(entry.path)
@@ -58,10 +59,19 @@ def _visible_entries(folder: str) -> list[os.DirEntry[str]]:
     return sorted(visible, key=lambda entry: entry.name)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _may_be_an_image(entry: os.DirEntry[str]) -> bool:
     if is_named_like_an_image(entry.name):
         return True
     try:
+        if not entry.is_file():  # opening a pipe may never end
+            return True
         with Path(entry.path).open("rb") as file:
             return has_image_content(file.read(HEAD_BYTES))
     except OSError:  # it may be an image: decoding it gives the reason

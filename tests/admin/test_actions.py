@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -272,6 +273,8 @@ def test_the_export_has_all_of_a_record_and_no_formulas(admin_client, admin_user
         review_status=Review.OVERTURNED,
         reviewer=admin_user,
         review_note="+1",
+        created_at=datetime(2026, 11, 30, 9, 15, tzinfo=UTC),
+        reviewed_at=datetime(2026, 11, 30, 10, 15, 7, 999_999, tzinfo=UTC),
         camera="@camera",
     )
     others = [a_prediction(reviewer=admin_user) for _ in range(5)]
@@ -279,12 +282,15 @@ def test_the_export_has_all_of_a_record_and_no_formulas(admin_client, admin_user
         response = act(admin_client, "export_csv", [decided, *others])
 
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.content.startswith(b"\xef\xbb\xbfid,time")
     assert 'filename="predictions_' in response.headers["Content-Disposition"]
-    rows = list(csv.DictReader(response.content.decode().splitlines()))
+    rows = list(csv.DictReader(response.content.decode("utf-8-sig").splitlines()))
     assert len(rows) == 6
     row = next(row for row in rows if row["id"] == decided.pk)
     assert (row["filename"], row["note"], row["camera"]) == ("'=HYPERLINK(1)", "'+1", "'@camera")
     assert (row["label"], row["label_in_force"], row["reviewer"]) == ("FAKE", "REAL", "admin")
+    assert (row["time"], row["reviewed_at"]) == ("2026-11-30 09:15:00", "2026-11-30 10:15:07")
+    assert {row["reviewed_at"] for row in rows if row["id"] != decided.pk} == {""}
     assert float(row["fake_score"]) == 0.87654321
     of_users = [query for query in queries.captured_queries if "auth_user" in query["sql"]]
     assert len(of_users) == 2  # who asks, and all the reviewers

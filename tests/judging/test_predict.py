@@ -296,7 +296,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
         return draw_result(*args, **kwargs)
 
     monkeypatch.setattr("detection.judging.pipeline.draw_result", draw_and_delete)
-    with pytest.raises(ImageError, match=r"short-lived\.jpg can no longer be read"):
+    with pytest.raises(ImageError, match=r"short-lived\.jpg' can no longer be read"):
         predict_image(upload=Upload(filename=path.name, data=path), source=Source.SCAN)
     assert not stored_files()
     assert not Prediction.objects.exists()

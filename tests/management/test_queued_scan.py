@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_without_a_broker_the_command_judges_what_it_sent(folder, stored_files):
     assert [error["filename"] for error in batch.errors] == ["notes.png"]
     assert set(batch.predictions.values_list("source", "label")) == {("scan", "FAKE")}
     assert len(stored_files()) == 82
+
+
+def test_links_that_lead_nowhere_and_pipes_are_refused(tmp_path):
+    (tmp_path / "broken\udcf1").symlink_to(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe\udcf1.jpg")
+    (tmp_path / "photo\udcf1.jpg").write_bytes(image_bytes())
+
+    printed = scan(tmp_path)
+
+    assert "1 images were judged, 2 could not be read." in printed
+    errors = PredictionBatch.objects.get().errors
+    assert [error["filename"] for error in errors] == ["broken", "pipe.jpg"]
+    assert "can no longer be read" in errors[0]["error"]
+    assert "is not a file" in errors[1]["error"]
 
 
 def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later(

@@ -56,7 +56,7 @@ def failed_scan(path: Path, **options) -> tuple[str, int, str]:
 
 
 def rows_of(report: Path) -> list[dict[str, str]]:
-    with report.open(encoding="utf-8", newline="") as file:
+    with report.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -195,6 +195,35 @@ def test_an_html_report_shows_the_images_and_lists_the_unreadable(broken_folder,
     assert len(page.all("img")) == 2
     assert "notes.png : This file is not an image" in page.text
     assert PredictionBatch.objects.get().pk in page.text
+
+
+@pytest.fixture
+def odd_folder(tmp_path) -> Path:
+    """Names that are not UTF-8: an image, a damaged one, a link that leads nowhere, a pipe."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xf1.jpg")).write_bytes(image_bytes())
+    (folder / os.fsdecode(b"\xf2.jpg")).write_bytes(image_bytes()[:300])
+    (folder / os.fsdecode(b"\xf3")).symlink_to(folder / "missing")
+    os.mkfifo(folder / os.fsdecode(b"\xf4"))
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "html"])
+def test_links_pipes_and_names_that_are_no_text_are_in_the_report(odd_folder, tmp_path, suffix):
+    report = tmp_path / f"report.{suffix}"
+
+    sentence, code, printed = failed_scan(odd_folder, output=report)
+
+    assert (sentence, code) == ("3 of 4 images could not be read.", 2)
+    assert Prediction.objects.count() == 1
+    text = report.read_text(encoding="utf-8-sig")
+    if suffix == "json":
+        text = "\n".join(image["path"] for image in json.loads(text)["images"])
+        text.encode()  # no half surrogate pairs
+    for byte in ("f1", "f2", "f3", "f4"):
+        assert rf"\udc{byte}" in text
+        assert rf"\udc{byte}" in printed
 
 
 def test_a_name_cannot_command_the_terminal(tmp_path):

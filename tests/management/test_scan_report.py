@@ -66,7 +66,7 @@ def some_images(folder: Path, names: list[str]) -> list[Path]:
 def test_a_spreadsheet_does_not_run_the_name_of_a_file(tmp_path, name):
     write(tmp_path / "report.csv", [a_row(name)], folder=Path())
 
-    with (tmp_path / "report.csv").open(newline="") as file:
+    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
         [row] = csv.DictReader(file)
     assert row["path"] == f"'{name}"
 
@@ -76,7 +76,7 @@ def test_scores_in_csv_and_json_are_exact(tmp_path):
     write(tmp_path / "report.csv", [row], folder=tmp_path)
     write(tmp_path / "report.json", [row], folder=tmp_path)
 
-    with (tmp_path / "report.csv").open(newline="") as file:
+    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
         [line] = csv.DictReader(file)
     [image] = json.loads((tmp_path / "report.json").read_text())["images"]
     assert float(line["fake_score"]) == image["fake_score"] == row.fake_score
@@ -90,7 +90,15 @@ def test_a_file_name_that_is_not_text_does_not_sink_the_report(tmp_path, suffix)
 
     write(output, [a_row(tmp_path / "a\udcff.jpg")], folder=tmp_path)
 
-    assert r"a\udcff.jpg" in output.read_text(encoding="utf-8")
+    text = output.read_text(encoding="utf-8")
+    name = json.loads(text)["images"][0]["path"] if suffix == ".json" else text
+    assert r"a\udcff.jpg" in name
+
+
+def test_a_csv_report_begins_with_a_byte_order_mark(tmp_path):
+    write(tmp_path / "report.csv", [a_row("写真.jpg")], folder=Path())
+
+    assert (tmp_path / "report.csv").read_bytes().startswith(b"\xef\xbb\xbfpath,label")
 
 
 def test_a_json_report_of_no_images_is_json(tmp_path):

@@ -76,12 +76,21 @@ def test_a_folder_that_links_to_itself_is_walked_once(tmp_path):
     assert names(tmp_path, recursive=True) == ["link.jpg", "photo.jpg"]
 
 
-def test_only_regular_files_are_listed(tmp_path):
+def test_links_that_lead_nowhere_and_pipes_are_listed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "broken").symlink_to(tmp_path / "missing")
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "missing.jpg")
+    (tmp_path / "to itself").symlink_to(tmp_path / "to itself")
     (tmp_path / "folder.jpg").mkdir()
 
-    assert names(tmp_path) == []
+    assert names(tmp_path, recursive=True) == [
+        "broken",
+        "broken.jpg",
+        "pipe",
+        "pipe.jpg",
+        "to itself",
+    ]
 
 
 def test_the_path_of_a_file_is_that_file_whatever_it_holds(tmp_path):
