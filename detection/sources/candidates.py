@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detection.d3.errors import UnsupportedImageError
+from detection.d3.errors import RawPhotographError, UnsupportedImageError
 from detection.d3.images import image_format
 
 # Some are types that cannot be read: the owner of such pictures wants to know that they were not.
@@ -10,6 +10,7 @@ IMAGE_EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"),
     *(".jp2", ".jxl", ".psd", ".tga", ".ppm", ".exr"),
+    *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"),
 )
 HEAD_BYTES = 1024  # enough for every signature
 
@@ -22,6 +23,8 @@ def has_image_content(head: bytes) -> bool:
     """``head`` is the first HEAD_BYTES of the file."""
     try:
         image_format(head)
+    except RawPhotographError:
+        return True
     except UnsupportedImageError:
         return False
     return True

@@ -30,6 +30,13 @@ def test_images_are_told_by_content_or_by_name(tmp_path):
     assert listing.others == 0
 
 
+def test_raw_photographs_are_listed(tmp_path):
+    (tmp_path / "a.NEF").write_bytes(b"MM\0*")
+    (tmp_path / "a film roll").write_bytes(b"FUJIFILMCCD-RAW 0201".ljust(100, b"\0"))
+
+    assert len(list_images(tmp_path, recursive=False).images) == 2
+
+
 def test_files_that_are_no_images_are_only_counted(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(image_bytes())
     (tmp_path / "ATTRIBUTION.md").write_text("# Where the images are from")
