@@ -1,5 +1,12 @@
 """From the bytes of an image to its verdict and its record."""
 
+from detection.judging.active_detector import (
+    detector_info,
+    detector_notice,
+    get_detector,
+    load_and_try_detector,
+    load_detector,
+)
 from detection.judging.batcher import CallerGoneError
 from detection.judging.checkpoint_choice import (
     activate,
@@ -10,21 +17,14 @@ from detection.judging.checkpoint_choice import (
     lacking_tower,
     return_to_configured,
 )
-from detection.judging.detector import (
-    detector_info,
-    detector_notice,
-    get_detector,
-    load_and_try_detector,
-    load_detector,
-)
 from detection.judging.drawing import LABEL_COLOURS, draw_result, fitted, percentage, picture_place
 from detection.judging.heatmaps import OtherModelError, open_heatmap
 from detection.judging.keepers import DirectKeeper
 from detection.judging.limits import image_limits
-from detection.judging.meaning import meaning_of
 from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload
 from detection.judging.predict import predict_batch, predict_image, predict_images
 from detection.judging.rejudging import Rejudged, rejudge
+from detection.judging.score_meaning import meaning_of
 from detection.judging.scoring import finish_scoring, is_caller_gone
 
 __all__ = [

@@ -15,7 +15,7 @@ from django.core.files.storage import default_storage
 from detection.d3.images import decode_image
 from detection.errors import ServiceError, database_errors, storage_errors
 from detection.files import storage_key
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.judging.drawing import draw_heatmap
 from detection.judging.limits import decoding, explaining, image_limits
 from detection.models import Prediction, new_id

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.judging.heatmaps import OtherModelError, make_heatmap
 from detection.judging.keepers import DirectKeeper
 from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload

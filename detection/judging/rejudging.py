@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from django.db.models import prefetch_related_objects
 
 from detection.errors import database_errors
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.judging.pipeline import Upload
 from detection.judging.predict import predict_images
 from detection.models import Prediction, Source

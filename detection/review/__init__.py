@@ -4,12 +4,11 @@ from detection.review.decisions import (
     ReviewError,
     StaleDecisionError,
     claim,
-    claim_next,
-    count_waiting,
     decide,
     pass_over,
 )
 from detection.review.export import VAL_SHARE, ExportError, ReviewExport
+from detection.review.queue import claim_next, count_waiting
 
 __all__ = [
     "VAL_SHARE",

@@ -7,12 +7,10 @@ that another moderator has changed since.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import QuerySet
 
 from detection.errors import ServiceError, database_errors
 from detection.models import Prediction, now
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 CLAIM = timedelta(minutes=10)  # a prediction is reserved for one moderator so long
 UNCLAIMED = {"claimed_by": None, "claimed_until": None}
-AT_ONCE = 50  # candidates that are read together
 
 Review = Prediction.Review
 
@@ -36,31 +33,6 @@ class StaleDecisionError(ReviewError):
     """The record has changed since the moderator saw it, or another moderator has claimed it."""
 
 
-def unreviewed_predictions() -> QuerySet[Prediction]:
-    """Return the review queue, the least certain first, without images that cannot be judged."""
-    waiting = Prediction.objects.filter(review_status=Review.UNREVIEWED, reason="")
-    return waiting.order_by("margin", "pk")
-
-
-def count_waiting(*, most: int) -> int:
-    """Return the length of the review queue, counted up to ``most``. Raises UnavailableError."""
-    with database_errors():
-        return len(unreviewed_predictions().order_by().values_list("pk")[:most])
-
-
-def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
-    """Claim the least certain prediction that is free for ``reviewer``, and return it; None when
-    there is none. ``skipped`` are ids that this moderator has passed over.
-
-    Raises UnavailableError.
-    """
-    with database_errors():
-        for prediction in _candidates(skipped):
-            if _claim(prediction, reviewer):
-                return prediction
-    return None
-
-
 def claim(*, prediction: Prediction, reviewer: AbstractUser) -> None:
     """Reserve an unreviewed prediction for ``reviewer`` for a while, or for longer.
 
@@ -68,7 +40,7 @@ def claim(*, prediction: Prediction, reviewer: AbstractUser) -> None:
     UnavailableError.
     """
     with database_errors():
-        if not _claim(prediction, reviewer):
+        if not try_claim(prediction, reviewer):
             raise StaleDecisionError(_what_happened(prediction, reviewer))
 
 
@@ -122,23 +94,8 @@ def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | Non
             raise StaleDecisionError(_what_happened(prediction, reviewer))
 
 
-def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
-    candidates = list(unreviewed_predictions()[:AT_ONCE])
-    while candidates:
-        # Not left out by the database: that would compare each record with a long list.
-        yield from (each for each in candidates if each.pk not in skipped)
-        candidates = list(_after(candidates[-1])[:AT_ONCE])
-
-
-def _after(last: Prediction) -> QuerySet[Prediction]:
-    """Return the queue after ``last``. A number of records to skip would move with each decision
-    of others.
-    """
-    rest = unreviewed_predictions().filter(margin__gte=last.margin)
-    return rest.exclude(margin=last.margin, pk__lte=last.pk)
-
-
-def _claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
+def try_claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
+    """Claim the prediction; return False if another moderator has claimed or reviewed it."""
     if not _waits(prediction) or _is_held_elsewhere(prediction, reviewer):
         return False
     is_taken = prediction.claimed_by_id != reviewer.pk

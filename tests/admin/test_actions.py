@@ -14,7 +14,7 @@ from django.core.files.storage import Storage, default_storage
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.judging.predict import predict_image
 from detection.models import Prediction, Source
 from detection.review.decisions import claim, decide

@@ -5,7 +5,7 @@ from threading import Event
 import pytest
 
 from detection.api.views import health
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

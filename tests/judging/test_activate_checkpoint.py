@@ -15,9 +15,9 @@ from django.core.management import CommandError, call_command
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
 from detection.d3.checkpoints import load, save
-from detection.judging import detector
+from detection.judging import active_detector
+from detection.judging.active_detector import ActiveDetector, load_and_try_detector
 from detection.judging.checkpoint_choice import active_checkpoint, choice_state
-from detection.judging.detector import ActiveDetector, load_and_try_detector
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
 from tests.support.waiting import eventually
@@ -174,7 +174,7 @@ def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
 
     old = fresh_detector.detector
     run(other_checkpoint)
-    monkeypatch.setattr(detector, "load_and_try_detector", slow)
+    monkeypatch.setattr(active_detector, "load_and_try_detector", slow)
 
     askers = [threading.Thread(target=lambda: fresh_detector.detector) for _ in range(8)]
     for asker in askers:
@@ -218,7 +218,7 @@ def test_no_memory_for_a_second_one_leaves_the_old_one(
 
     old = fresh_detector.detector
     run(other_checkpoint)
-    monkeypatch.setattr(detector, "load_and_try_detector", no_memory)
+    monkeypatch.setattr(active_detector, "load_and_try_detector", no_memory)
 
     fresh_detector.detector  # noqa: B018  it notices
 

@@ -17,7 +17,7 @@ from detection.d3.checkpoints import Checkpoint, load, save
 from detection.d3.dataset import scan_dataset
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.models import Prediction
 from tests.support.waiting import eventually
 

@@ -16,8 +16,8 @@ from detection.checks import check_model_checkpoint
 from detection.d3.checkpoints import TowerFile, load, save
 from detection.d3.checkpoints.clip_layouts import read_clip_tower
 from detection.d3.errors import TowerError
-from detection.judging import detector
-from detection.judging.detector import detector_notice, get_detector
+from detection.judging import active_detector
+from detection.judging.active_detector import detector_notice, get_detector
 from tests.support.pages import Page
 from tests.support.published_layouts import CLIP, HEAD, read
 from tests.support.waiting import eventually
@@ -48,7 +48,7 @@ def default(settings, tmp_path, tiny_checkpoint, monkeypatch) -> Path:
     settings.CLIP_CACHE.mkdir()
     monkeypatch.setattr(health, "_last_check", health._LastCheck())
     for attribute in ("_detector", "_state", "notice"):
-        monkeypatch.setattr(detector._active, attribute, None)
+        monkeypatch.setattr(active_detector._active, attribute, None)
     return path
 
 

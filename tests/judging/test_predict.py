@@ -11,7 +11,7 @@ from PIL import Image
 
 from detection.d3.errors import ImageError, TruncatedImageError
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.judging.drawing import draw_result
 from detection.judging.pipeline import Job, Run
 from detection.judging.predict import Upload, predict_image, predict_images

@@ -10,8 +10,8 @@ from torch import Tensor
 from detection.d3 import Detector
 from detection.d3.errors import D3Error
 from detection.judging import scoring
+from detection.judging.active_detector import get_detector
 from detection.judging.batcher import results_of
-from detection.judging.detector import get_detector
 from detection.judging.predict import predict_image
 from tests.support.api import images_judged
 from tests.support.factories import an_upload, noise_image

@@ -29,7 +29,7 @@ from torch import Tensor  # noqa: E402
 from detection.d3 import Detector  # noqa: E402
 from detection.d3.images.decoding import decode_image  # noqa: E402
 from detection.judging import pipeline, predict  # noqa: E402
-from detection.judging.detector import get_detector  # noqa: E402
+from detection.judging.active_detector import get_detector  # noqa: E402
 from detection.models import Source  # noqa: E402
 from tests.support.factories import image_bytes  # noqa: E402
 

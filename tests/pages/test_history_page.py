@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.models import Prediction, now
 from detection.pages.history import PAGE_SIZE
 from tests.support.api import a_user
@@ -225,7 +225,7 @@ def test_without_database_it_says_so(transactional_db, client, request):
 
 def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, settings):
     record = a_record("one")
-    monkeypatch.setattr("detection.judging.detector._active._detector", None)
+    monkeypatch.setattr("detection.judging.active_detector._active._detector", None)
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"
 
     assert "Model" not in shown(client, "/history/").text

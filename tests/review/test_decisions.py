@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from detection.errors import DatabaseUnavailableError
 from detection.models import Prediction, now
 from detection.records.duplicates import MAX_SAME, same_bytes
-from detection.review import decisions
+from detection.review import decisions, queue
 from detection.review.decisions import StaleDecisionError
 from tests.support.factories import a_prediction
 from tests.support.people import a_moderator
@@ -73,7 +73,7 @@ def test_the_least_certain_comes_first(ann):
     confirm(by_score[0.62], ann)
     order = []
 
-    while prediction := decisions.claim_next(reviewer=ann, skipped=order):
+    while prediction := queue.claim_next(reviewer=ann, skipped=order):
         order.append(prediction.pk)
 
     by_margin = sorted({0.9, 0.505, 0.2, 0.5, 0.495}, key=lambda score: by_score[score].margin)
@@ -83,26 +83,26 @@ def test_the_least_certain_comes_first(ann):
 def test_what_one_has_another_does_not_get(ann, bob):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
 
-    assert decisions.claim_next(reviewer=ann) == first
-    assert decisions.claim_next(reviewer=ann) == first  # looked at once more
-    assert decisions.claim_next(reviewer=bob) == second
+    assert queue.claim_next(reviewer=ann) == first
+    assert queue.claim_next(reviewer=ann) == first  # looked at once more
+    assert queue.claim_next(reviewer=bob) == second
     with pytest.raises(
         StaleDecisionError, match=r"^ann is looking at this prediction right now\.$"
     ):
         decisions.claim(prediction=first, reviewer=bob)
-    assert decisions.claim_next(reviewer=bob, skipped=[second.pk]) is None
+    assert queue.claim_next(reviewer=bob, skipped=[second.pk]) is None
 
 
 @pytest.mark.parametrize("same_margin", [True, False])
 def test_a_decision_between_two_pages_of_the_queue_hides_nothing(
     ann, bob, monkeypatch, same_margin
 ):
-    monkeypatch.setattr(decisions, "AT_ONCE", 5)
+    monkeypatch.setattr(queue, "AT_ONCE", 5)
     step = 0 if same_margin else 0.01
     predictions = [a_prediction(fake_score=0.7 + step * number) for number in range(6)]
     predictions.sort(key=lambda each: (each.margin, each.pk))
     first, *skipped = predictions[:5]
-    claim, seen = decisions._claim, []
+    claim, seen = queue.try_claim, []
 
     def decided_meanwhile(prediction: Prediction, reviewer: User) -> bool:
         """Somebody else decides on what was read in the first page."""
@@ -111,9 +111,9 @@ def test_a_decision_between_two_pages_of_the_queue_hides_nothing(
         seen.append(prediction)
         return claim(prediction, reviewer)
 
-    monkeypatch.setattr(decisions, "_claim", decided_meanwhile)
+    monkeypatch.setattr(queue, "try_claim", decided_meanwhile)
 
-    claimed = decisions.claim_next(reviewer=ann, skipped=[each.pk for each in skipped])
+    claimed = queue.claim_next(reviewer=ann, skipped=[each.pk for each in skipped])
 
     assert claimed == predictions[5]
 
@@ -123,7 +123,7 @@ def test_a_claim_ends_by_itself(ann, bob):
     decisions.claim(prediction=prediction, reviewer=ann)
     expire_claims()
 
-    assert decisions.claim_next(reviewer=bob) == prediction
+    assert queue.claim_next(reviewer=bob) == prediction
     with pytest.raises(StaleDecisionError, match="bob is looking"):
         confirm(prediction, ann)
     expire_claims()
@@ -135,7 +135,7 @@ def test_a_claim_ends_by_itself(ann, bob):
 
 
 def test_a_late_decision_counts_if_nobody_else_came(ann):
-    prediction = decisions.claim_next(reviewer=ann) or a_prediction()
+    prediction = queue.claim_next(reviewer=ann) or a_prediction()
     expire_claims()
 
     confirm(prediction, ann)
@@ -157,7 +157,7 @@ def test_a_decision_is_written_whole_and_ends_the_claim(ann):
         assert record.review_revision == seen + 1
         assert record.updated_at == record.reviewed_at > record.created_at
         assert record.claimed_by is record.claimed_until is None
-    assert decisions.claim_next(reviewer=ann) is None
+    assert queue.claim_next(reviewer=ann) is None
 
 
 def test_a_stale_decision_changes_nothing(ann, bob):
@@ -192,7 +192,7 @@ def test_a_decision_taken_back_is_open_again(ann, bob):
     record = stored(prediction)
     assert (record.review_status, record.reviewer, record.reviewed_at) == ("unreviewed", None, None)
     assert (record.review_note, record.review_revision) == ("hasty", 2)
-    assert decisions.claim_next(reviewer=bob) == prediction
+    assert queue.claim_next(reviewer=bob) == prediction
 
 
 def test_nothing_is_taken_back_that_somebody_else_has_changed(ann, bob):
@@ -243,13 +243,13 @@ def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
 
 
 def test_passing_over_leaves_it_to_others_with_a_note(ann, bob):
-    prediction = decisions.claim_next(reviewer=ann) or a_prediction()
+    prediction = queue.claim_next(reviewer=ann) or a_prediction()
     decisions.claim(prediction=prediction, reviewer=ann)
 
     decisions.pass_over(prediction=prediction, reviewer=ann, note="Who knows this place?")
 
-    assert decisions.claim_next(reviewer=ann, skipped=[prediction.pk]) is None
-    theirs = decisions.claim_next(reviewer=bob)
+    assert queue.claim_next(reviewer=ann, skipped=[prediction.pk]) is None
+    theirs = queue.claim_next(reviewer=bob)
     assert theirs.review_note == "Who knows this place?"
     assert theirs.review_status == REVIEW.UNREVIEWED
     decisions.pass_over(prediction=theirs, reviewer=bob)
@@ -287,8 +287,8 @@ def test_what_waits_is_counted_up_to_a_bound():
         a_prediction()
     a_prediction(review_status=REVIEW.CONFIRMED)
 
-    assert decisions.count_waiting(most=10) == 3
-    assert decisions.count_waiting(most=2) == 2
+    assert queue.count_waiting(most=10) == 3
+    assert queue.count_waiting(most=2) == 2
 
 
 def test_other_records_of_the_same_bytes_newest_first():
@@ -304,7 +304,7 @@ def test_many_at_once_each_get_another_one():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     predictions = [a_prediction(fake_score=0.5 + number / 100) for number in range(THREADS)]
 
-    claimed = at_once(lambda moderator: decisions.claim_next(reviewer=moderator), moderators)
+    claimed = at_once(lambda moderator: queue.claim_next(reviewer=moderator), moderators)
 
     assert {prediction.pk for prediction in claimed} == {each.pk for each in predictions}
     for moderator, prediction in zip(moderators, claimed, strict=True):
@@ -316,7 +316,7 @@ def test_of_many_for_one_prediction_one_gets_it():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     a_prediction()
 
-    claimed = at_once(lambda moderator: decisions.claim_next(reviewer=moderator), moderators)
+    claimed = at_once(lambda moderator: queue.claim_next(reviewer=moderator), moderators)
 
     assert sorted(prediction is not None for prediction in claimed) == [False] * 11 + [True]
 
@@ -353,7 +353,7 @@ def test_a_whole_queue_is_reviewed_once_by_many_at_once():
 
     def work(moderator: User) -> list[str]:
         done = []
-        while prediction := decisions.claim_next(reviewer=moderator):
+        while prediction := queue.claim_next(reviewer=moderator):
             confirm(prediction, moderator, revision=prediction.review_revision)
             done.append(prediction.pk)
         return done
@@ -366,7 +366,7 @@ def test_a_whole_queue_is_reviewed_once_by_many_at_once():
 
 def test_without_database_it_is_unavailable(ann, lost_database):
     with pytest.raises(DatabaseUnavailableError):
-        decisions.claim_next(reviewer=ann)
+        queue.claim_next(reviewer=ann)
 
 
 def queries_of(action: Callable) -> list[str]:
@@ -378,7 +378,7 @@ def queries_of(action: Callable) -> list[str]:
 def test_claim_decision_and_passing_over_are_one_command_each(ann):
     a_prediction(fake_score=0.5)
 
-    [looked_up, claimed] = queries_of(lambda: decisions.claim_next(reviewer=ann))
+    [looked_up, claimed] = queries_of(lambda: queue.claim_next(reviewer=ann))
     prediction = Prediction.objects.get()
     [passed] = queries_of(
         lambda: decisions.pass_over(prediction=prediction, reviewer=ann, note="?")
@@ -400,5 +400,5 @@ def test_images_that_cannot_be_judged_do_not_fill_the_queue(ann):
     a_prediction(fake_score=0.5, uncertain=True, reason="too_small")
     judged = a_prediction(fake_score=0.9)
 
-    assert decisions.count_waiting(most=10) == 1
-    assert decisions.claim_next(reviewer=ann) == judged
+    assert queue.count_waiting(most=10) == 1
+    assert queue.claim_next(reviewer=ann) == judged

@@ -15,7 +15,7 @@ from detection.d3.checkpoints import Checkpoint, save
 from detection.d3.errors import D3Error
 from detection.d3.network import Architecture, ClipTowerConfig, D3Network
 from detection.d3.preprocessing import Preprocessing
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.models import Prediction, PredictionBatch
 from detection.workbench import benchmark
 from detection.workbench.benchmark import STAGES, Benchmark, measure, table

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from detection.judging.detector import get_detector
+from detection.judging.active_detector import get_detector
 from detection.models import Prediction
 from tests.support.api import a_file
 from tests.support.factories import a_prediction
@@ -77,7 +77,7 @@ def test_without_a_measurement_nothing_is_said(client):
 
 def test_a_detector_that_is_gone_does_not_hide_the_records(client, monkeypatch, settings):
     record = a_prediction()
-    monkeypatch.setattr("detection.judging.detector._active._detector", None)
+    monkeypatch.setattr("detection.judging.active_detector._active._detector", None)
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"
 
     assert prediction_of(client, record)["meaning"] is None

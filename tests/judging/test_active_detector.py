@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from detection.d3.errors import CheckpointError
-from detection.judging.detector import ActiveDetector, get_detector
+from detection.judging.active_detector import ActiveDetector, get_detector
 
 pytestmark = pytest.mark.stateless
 

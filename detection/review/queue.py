@@ -1,0 +1,58 @@
+"""The review queue: its order, its length, and the next prediction for a moderator."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from django.db.models import QuerySet
+
+from detection.errors import database_errors
+from detection.models import Prediction
+from detection.review.decisions import try_claim
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+AT_ONCE = 50  # candidates that are read together
+
+
+def unreviewed_predictions() -> QuerySet[Prediction]:
+    """Return the review queue, the least certain first, without images that cannot be judged."""
+    waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, reason="")
+    return waiting.order_by("margin", "pk")
+
+
+def count_waiting(*, most: int) -> int:
+    """Return the length of the review queue, counted up to ``most``. Raises UnavailableError."""
+    with database_errors():
+        return len(unreviewed_predictions().order_by().values_list("pk")[:most])
+
+
+def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
+    """Claim the least certain prediction that is free for ``reviewer``, and return it; None when
+    there is none. ``skipped`` are ids that this moderator has passed over.
+
+    Raises UnavailableError.
+    """
+    with database_errors():
+        for prediction in _candidates(skipped):
+            if try_claim(prediction, reviewer):
+                return prediction
+    return None
+
+
+def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
+    candidates = list(unreviewed_predictions()[:AT_ONCE])
+    while candidates:
+        # Not left out by the database: that would compare each record with a long list.
+        yield from (each for each in candidates if each.pk not in skipped)
+        candidates = list(_after(candidates[-1])[:AT_ONCE])
+
+
+def _after(last: Prediction) -> QuerySet[Prediction]:
+    """Return the queue after ``last``. A number of records to skip would move with each decision
+    of others.
+    """
+    rest = unreviewed_predictions().filter(margin__gte=last.margin)
+    return rest.exclude(margin=last.margin, pk__lte=last.pk)
