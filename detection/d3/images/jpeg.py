@@ -16,8 +16,8 @@ import simplejpeg
 from ..errors import ImageError
 from .containers import MAX_LOST, damaged, truncated
 
-# A marker with its fill bytes; FF00 and the restart markers belong to the compressed data.
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+# FF00 and the restart markers belong to the compressed data, further FFs before a marker fill.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOI, _EOI, _SOS, _TEM, _DHT = 0xD8, 0xD9, 0xDA, 0x01, 0xC4
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 # Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
@@ -72,7 +72,7 @@ def _are_complete(scans: list[bytes]) -> bool:
     """
     missing: dict[tuple[int, int], int] = {}
     for header in scans:
-        *components, first, last, bits = header.lstrip(b"\xff")[4:]
+        *components, first, last, bits = header[5:]
         for component in components[::2]:
             for coefficient in range(64):
                 missing.setdefault((component, coefficient), 1)
@@ -159,7 +159,7 @@ def _has_hole(data: bytes) -> bool:
             start = end
             break
         if code == _DHT:
-            first_code = _first_code(data[begin:end].lstrip(b"\xff")[3:], first_code)
+            first_code = _first_code(data[begin + 4 : end], first_code)
     if first_code == 0 or _is_progressive(data):
         return False
     return data.find(_ZEROS, start, data.find(b"\xff\xd9", start)) >= 0

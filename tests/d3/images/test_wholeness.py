@@ -99,6 +99,14 @@ def test_a_jpeg_that_lost_less_than_a_hundredth_is_judged_and_called_damaged():
     assert 0 < (np.asarray(image.pixels) != decoded(data)).any(axis=2).mean() <= 0.02
 
 
+@pytest.mark.timeout(20)
+def test_a_long_row_of_fill_bytes_does_not_keep_the_decoder_busy():
+    data = photograph()
+    with pytest.raises(ImageError):
+        decode_image(data[:2] + b"\xff" * 200_000 + b"\0" + data[2:])
+    assert (decoded(data[:2] + b"\xff" * 200_000 + data[2:]) == decoded(data)).all()
+
+
 def test_the_pixels_are_those_that_pillow_gives():
     for options in ({}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}):
         data = photograph(**options)
