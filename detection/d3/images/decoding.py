@@ -38,7 +38,7 @@ from .containers import (
     webp_size,
 )
 from .jpeg import check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
-from .png import mended_png, png_without_texts, reduced_png
+from .png import mended_png, png_size, png_without_texts, reduced_png
 
 # Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -235,10 +235,12 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
 
 def _decode_png(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
     data, lost = reduced_png(data), 0.0
+    _check_pixels(png_size(data), max_pixels)
     try:
         image = _open(data, "PNG", max_pixels)
         image.load()
-        is_complete = np.asarray(image)[-1].any()
+        # The last row of an interlaced picture does not lie at the end of the samples.
+        is_complete = "interlace" not in image.info and np.asarray(image)[-1].any()
     except (OSError, SyntaxError, EOFError):
         is_complete = False
     if not is_complete:

@@ -39,6 +39,8 @@ def reduced_png(data: bytes) -> bytes:
     parts, pixels = [_SIGNATURE], 0
     for kind, body, checksum in _chunks(data):
         if kind in _PIXELS:
+            if (kind == b"IHDR") != (len(parts) == 1):  # one header, before anything else
+                raise damaged("PNG")
             if checksum not in (None, zlib.crc32(kind + body)):
                 raise damaged("PNG")
             parts.append(_chunk(kind, body))
@@ -48,6 +50,11 @@ def reduced_png(data: bytes) -> bytes:
     if not pixels:
         raise truncated("PNG")
     return b"".join([*parts, _chunk(b"IEND", b"")])
+
+
+def png_size(reduced: bytes) -> tuple[int, int]:
+    """Width and height of what ``reduced_png`` returns."""
+    return struct.unpack_from(">II", reduced, len(_SIGNATURE) + 8)
 
 
 def png_without_texts(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from detection.d3.errors import (
     DamagedImageError,
     ImageError,
     RawPhotographError,
+    TooManyPixelsError,
     TruncatedImageError,
 )
 from detection.d3.images.containers import image_format
@@ -136,6 +137,33 @@ def test_a_png_of_half_the_rows_is_refused():
 def test_a_png_whose_last_row_is_black_is_whole():
     rows = b"".join(b"\0" + bytes([200 * (row < 47)] * 64 * 3) for row in range(48))
     assert not decode_image(png(64, 48, 8, 2, rows)).damaged
+
+
+def test_an_interlaced_png_without_its_last_pass_is_refused():
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 17, 8, 0, 0, 0, 1))
+    sizes = [(2, 3), (2, 3), (4, 2), (4, 5), (8, 4), (8, 9), (16, 8)]
+    passes = [(b"\0" + bytes([200] * columns)) * rows for columns, rows in sizes]
+
+    def file(passes):
+        pixels = chunk(b"IDAT", zlib.compress(b"".join(passes)))
+        return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+    assert not decode_image(file(passes)).damaged
+    with pytest.raises(TruncatedImageError):
+        decode_image(file(passes[:-1]))
+
+
+@pytest.mark.parametrize("broken", [b"", b"\0"])
+def test_the_pixels_of_a_png_are_counted_before_any_is_decompressed(broken):
+    data = png(20_000, 20_000, 8, 2, bytes(1000), (b"acTL", broken))
+    with pytest.raises(TooManyPixelsError):
+        decode_image(data)
+
+
+def test_a_png_with_a_second_header_is_refused():
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    with pytest.raises(DamagedImageError):
+        decode_image(with_chunk(chunk(b"IHDR", header)))
 
 
 def test_a_png_that_lost_less_than_a_hundredth_is_judged_and_called_damaged():
