@@ -221,7 +221,7 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
     _check_pixels(size, max_pixels)
     samples, mode, lost = decode_jpeg(data)
     try:
-        described = JpegImageFile(io.BytesIO(data))
+        described = JpegImageFile(io.BytesIO(data + b"\xff\xd9"))
     except Exception:  # damaged metadata say nothing about the pixels
         described = None
     if mode == "CMYK" and described is not None:

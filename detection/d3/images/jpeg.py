@@ -26,6 +26,7 @@ _MAX_SEGMENTS = 10_000
 _TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
 _COLOUR = {0xE0, 0xEE}  # of these, JFIF and Adobe say how colours are stored
 
+_EOI_MARKER = b"\xff\xd9"
 _ZEROS = bytes(64)
 _CUT = "premature end of data segment"
 _SLACK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
@@ -112,13 +113,12 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     Raise ``TruncatedImageError`` where data are missing at the end, and ``DamagedImageError`` where
     they are missing or wrong elsewhere; a lost end marker is no loss.
     """
+    data = _without_padding(data)
     # A warning about a colour profile would hide the next one.
-    marked = jpeg_without_texts(data, _TEXTS - _COLOUR) + b"\xff\xd9"
+    marked = jpeg_without_texts(data, _TEXTS - _COLOUR) + _EOI_MARKER
     *_, colour, subsampling = simplejpeg.decode_jpeg_header(marked, strict=False)
     wanted, mode = _COLOURS.get(colour, ("RGBX", "RGBX"))
     options = {"colorspace": wanted, "fastdct": False, "fastupsample": False}
-    if _has_hole(data):
-        raise damaged("JPEG")
     try:
         return simplejpeg.decode_jpeg(marked, strict=True, **options), mode, 0.0
     except ValueError as error:
@@ -134,7 +134,7 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
         # With an end marker the file was mended after a loss that may lie anywhere.
         if _is_progressive(data) or lost > MAX_LOST:
             raise truncated("JPEG")
-        if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        if not data.rstrip(b"\0").endswith(_EOI_MARKER):
             return pixels, mode, lost
     raise damaged("JPEG")
 
@@ -143,15 +143,19 @@ def _is_padding(data: bytes, count: int) -> bool:
     """Whether ``count`` bytes behind the coded pixels are no pixels: fill bytes before the end
     marker, or what a camera appended without one.
     """
-    end = data.rfind(b"\xff\xd9")
+    end = data.rfind(_EOI_MARKER)
     if end < 0:
-        return count <= max(_MAX_SLACK * len(data), 128)
+        return count <= max(_MAX_SLACK * len(data), 128) or not data[-count:].strip(b"\0\xff")
     return not data[max(end - count, 0) : end].strip(b"\0\xff")
 
 
-def _has_hole(data: bytes) -> bool:
-    """Whether zeros stand in a row that no encoder wrote: in a sequential picture they would be the
-    first code of a table again and again, which only that of an empty block may be.
+def _without_padding(data: bytes) -> bytes:
+    """The picture without the zeros behind its coded pixels; zeros that replace pixels end there
+    too, so that these are missing.
+
+    Raise ``DamagedImageError`` where zeros stand in a row before others. No encoder writes them: in
+    a sequential picture they would be the first code of a table again and again, which only that of
+    an empty block may be.
     """
     first_code, start = 0, 0
     for code, begin, end in _segments(data):
@@ -161,8 +165,15 @@ def _has_hole(data: bytes) -> bool:
         if code == _DHT:
             first_code = _first_code(data[begin + 4 : end], first_code)
     if first_code == 0 or _is_progressive(data):
-        return False
-    return data.find(_ZEROS, start, data.find(b"\xff\xd9", start)) >= 0
+        return data
+    end = data.find(_EOI_MARKER, start)
+    end = len(data) if end < 0 else end
+    coded = data[start:end].rstrip(b"\0")
+    if _ZEROS in coded:
+        raise damaged("JPEG")
+    if end - start - len(coded) < len(_ZEROS):
+        return data
+    return data[:start] + coded + b"\0" + data[end:]  # the last coded byte may be zero
 
 
 def _first_code(tables: bytes, default: int) -> int:

@@ -92,6 +92,26 @@ def test_a_jpeg_without_its_end_marker_is_whole(progressive):
         assert not image.damaged
 
 
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize("end", [b"", END])
+def test_zeros_behind_the_pixels_of_a_jpeg_are_padding(options, end):
+    data = photograph(**options)
+    image = decode_image(data.removesuffix(END) + bytes(200) + end)
+    assert (np.asarray(image.pixels) == decoded(data)).all()
+    assert not image.damaged
+
+
+@pytest.mark.parametrize("end", [b"", END])
+def test_a_jpeg_whose_second_half_is_zeros_is_refused(end):
+    with pytest.raises(ImageError, match="JPEG"):
+        decode_image(zeroed(photograph(), 0.5, 1) + end)
+
+
+def test_a_jpeg_in_inks_without_its_end_marker_is_whole():
+    data = encoded(picture().convert("CMYK"), "JPEG")
+    assert (decoded(data.removesuffix(END)) == decoded(data)).all()
+
+
 def test_a_jpeg_that_lost_less_than_a_hundredth_is_judged_and_called_damaged():
     data = photograph()
     image = decode_image(data[: int(len(data) * 0.997)])
