@@ -24,7 +24,8 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _MAX_SCANS = 200
 _MAX_SEGMENTS = 10_000
 _TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
-_COLOUR = {0xE0, 0xEE}  # of these, JFIF and Adobe say how colours are stored
+_JFIF, _ADOBE = 0xE0, 0xEE
+_COLOUR = {_JFIF, _ADOBE}  # of these, the two that say how colours are stored
 
 _EOI_MARKER = b"\xff\xd9"
 _ZEROS = bytes(64)
@@ -116,6 +117,10 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     data = _without_padding(data)
     # A warning about a colour profile would hide the next one.
     marked = jpeg_without_texts(data, _TEXTS - _COLOUR) + _EOI_MARKER
+    try:
+        simplejpeg.decode_jpeg_header(marked, strict=True)
+    except ValueError:  # a version of JFIF that libjpeg does not know
+        marked = jpeg_without_texts(marked, frozenset({_JFIF}))
     *_, colour, subsampling = simplejpeg.decode_jpeg_header(marked, strict=False)
     wanted, mode = _COLOURS.get(colour, ("RGBX", "RGBX"))
     options = {"colorspace": wanted, "fastdct": False, "fastupsample": False}
@@ -124,8 +129,6 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     except ValueError as error:
         warning = str(error)
     pixels = simplejpeg.decode_jpeg(marked, strict=False, **options)
-    if not warning.startswith("Corrupt JPEG data"):  # of the metadata
-        return pixels, mode, 0.0
     if slack := _SLACK.search(warning):
         if _is_padding(data, int(slack[1])):
             return pixels, mode, 0.0

@@ -75,6 +75,21 @@ def test_a_jpeg_that_lost_some_of_its_data_is_refused():
         decode_image(data[:9000] + data[11000:])
 
 
+def test_a_jpeg_with_a_strange_marker_among_its_pixels_is_refused():
+    data = photograph()
+    half = len(data) // 2
+    with pytest.raises(DamagedImageError):
+        decode_image(data[:half] + b"\xff\xd8" + data[half + 2 :])
+
+
+def test_an_unknown_version_of_jfif_neither_costs_the_picture_nor_hides_a_loss():
+    data = photograph()
+    later = data.replace(b"JFIF\0\1", b"JFIF\0\7")
+    assert (decoded(later) == decoded(data)).all()
+    with pytest.raises(TruncatedImageError):
+        decode_image(later[: len(data) // 2])
+
+
 def test_a_jpeg_that_promises_more_rows_is_refused():
     data = bytearray(photograph())
     height = data.index(b"\xff\xc0") + 5
