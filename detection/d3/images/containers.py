@@ -166,13 +166,14 @@ def _branded_format(data: bytes) -> str | None:
 
 
 def _gif_is_whole(data: bytes) -> bool:
+    """Check the first frame; no other is decoded."""
     position = 13 + _gif_table_bytes(data[10])
     while (block := data[position]) != 0x3B:  # trailer
         if block == 0x21:  # extension
             position = _after_gif_blocks(data, position + 2)
         elif block == 0x2C:  # frame: descriptor, colour table, code size, compressed pixels
             table = _gif_table_bytes(data[position + 9])
-            position = _after_gif_blocks(data, position + 11 + table)
+            return _after_gif_blocks(data, position + 11 + table) <= len(data)
         else:  # padding, which decoders skip
             position += 1
     return True

@@ -37,8 +37,8 @@ from .containers import (
     undecodable,
     webp_size,
 )
-from .jpeg import check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
-from .png import mended_png, png_size, png_without_texts, reduced_png
+from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
+from .png import check_first_frame, mended_png, png_size, png_without_texts, reduced_png
 
 # Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -220,10 +220,7 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
         return _open(data, "JPEG", max_pixels), 0.0
     _check_pixels(size, max_pixels)
     samples, mode, lost = decode_jpeg(data)
-    try:
-        described = JpegImageFile(io.BytesIO(data + b"\xff\xd9"))
-    except Exception:  # damaged metadata say nothing about the pixels
-        described = None
+    described = _described_jpeg(data + b"\xff\xd9")
     if mode == "CMYK" and described is not None:
         return described, lost
     height, width, _ = samples.shape
@@ -231,6 +228,16 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
     if described is not None:
         image.info, image._exif = described.info, described.getexif()
     return image, lost
+
+
+def _described_jpeg(data: bytes) -> JpegImageFile | None:
+    """Pillow's view of the metadata, of EXIF alone where others are damaged."""
+    for texts in (frozenset(), TEXTS - {EXIF, ADOBE}, TEXTS - {EXIF}):
+        try:
+            return JpegImageFile(io.BytesIO(jpeg_without_texts(data, texts)))
+        except Exception:  # damaged metadata say nothing about the pixels
+            continue
+    return None
 
 
 def _decode_png(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
@@ -248,6 +255,7 @@ def _decode_png(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
         image = _open(data, "PNG", max_pixels)
     if image.info.get("default_image"):  # it is shown where animations are not
         image.seek(1)
+        check_first_frame(data)
     return image, lost
 
 

@@ -23,9 +23,9 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 # Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
 _MAX_SCANS = 200
 _MAX_SEGMENTS = 10_000
-_TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
-_JFIF, _ADOBE = 0xE0, 0xEE
-_COLOUR = {_JFIF, _ADOBE}  # of these, the two that say how colours are stored
+TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
+_JFIF, EXIF, ADOBE = 0xE0, 0xE1, 0xEE
+_COLOUR = {_JFIF, ADOBE}  # of these, the two that say how colours are stored
 
 _EOI_MARKER = b"\xff\xd9"
 _ZEROS = bytes(64)
@@ -37,7 +37,7 @@ _COLOURS = {"Gray": ("GRAY", "L"), "CMYK": ("CMYK", "CMYK"), "YCCK": ("CMYK", "C
 _UNITS = {"420": (16, 16), "422": (16, 8), "440": (8, 16), "411": (32, 8)}
 
 
-def jpeg_without_texts(data: bytes, texts: frozenset[int] = _TEXTS) -> bytes:
+def jpeg_without_texts(data: bytes, texts: frozenset[int] = TEXTS) -> bytes:
     """Everything but the segments of applications and comments before the picture's data."""
     parts, position = [], 0
     for code, start, end in _segments(data):
@@ -116,7 +116,7 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     """
     data = _without_padding(data)
     # A warning about a colour profile would hide the next one.
-    marked = jpeg_without_texts(data, _TEXTS - _COLOUR) + _EOI_MARKER
+    marked = jpeg_without_texts(data, TEXTS - _COLOUR) + _EOI_MARKER
     try:
         simplejpeg.decode_jpeg_header(marked, strict=True)
     except ValueError:  # a version of JFIF that libjpeg does not know

@@ -8,11 +8,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import takewhile
 
 from .containers import MAX_LOST, damaged, truncated
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT"}
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
+_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 # What the orientation and the software are read from, by kind and first bytes.
 _METADATA = ((b"eXIf", b""), (b"tEXt", b"Software\0"), (b"iTXt", b"XML:com.adobe.xmp\0\0"))
@@ -36,9 +38,10 @@ def reduced_png(data: bytes) -> bytes:
     Raise ``DamagedImageError`` where a checksum of the pixels is wrong, and
     ``TruncatedImageError`` where there are none.
     """
+    wanted = _PIXELS | _ANIMATION if _hides_its_picture(data) else _PIXELS
     parts, pixels = [_SIGNATURE], 0
     for kind, body, checksum in _chunks(data):
-        if kind in _PIXELS:
+        if kind in wanted:
             if (kind == b"IHDR") != (len(parts) == 1):  # one header, before anything else
                 raise damaged("PNG")
             if checksum not in (None, zlib.crc32(kind + body)):
@@ -50,6 +53,29 @@ def reduced_png(data: bytes) -> bytes:
     if not pixels:
         raise truncated("PNG")
     return b"".join([*parts, _chunk(b"IEND", b"")])
+
+
+def check_first_frame(reduced: bytes) -> None:
+    """Raise ``TruncatedImageError`` where samples of the first frame of an animation are missing,
+    and ``DamagedImageError`` where its compressed data are wrong.
+    """
+    chunks = [(kind, body) for kind, body, _ in _chunks(reduced)]
+    control = next(index for index, (kind, _) in enumerate(chunks) if kind == b"fcTL")
+    until_next = takewhile(lambda chunk: chunk[0] != b"fcTL", chunks[control + 1 :])
+    stream = b"".join(body[4:] for kind, body in until_next if kind == b"fdAT")
+    expected = _samples_bytes(chunks[control][1][4:12] + chunks[0][1][8:])
+    try:
+        samples = zlib.decompressobj().decompress(stream, expected)
+    except zlib.error as error:
+        raise damaged("PNG") from error
+    if len(samples) < expected:
+        raise truncated("PNG")
+
+
+def _hides_its_picture(data: bytes) -> bool:
+    """Whether the first frame of an animation is another picture, which is shown instead."""
+    kinds = [kind for kind, _, _ in _chunks(data)]
+    return b"fdAT" in kinds and not {b"fcTL"} & set(takewhile(lambda kind: kind != b"IDAT", kinds))
 
 
 def png_size(reduced: bytes) -> tuple[int, int]:

@@ -264,6 +264,47 @@ def test_of_an_animated_png_the_first_frame_that_is_shown_is_judged():
     assert close(decode_image(data).pixels, picture())
 
 
+def test_an_animated_png_without_half_of_its_first_frame_is_refused():
+    rows = (b"\0" + bytes([200] * 64 * 3)) * 48
+    control = struct.pack(">IIIIIHHBB", 0, 64, 48, 0, 0, 1, 1, 0, 0)
+    start = png(64, 48, 8, 2, rows, (b"acTL", struct.pack(">II", 1, 0)))[:-12]
+
+    def file(rows):
+        frame = chunk(b"fdAT", struct.pack(">I", 1) + zlib.compress(rows))
+        return start + chunk(b"fcTL", control) + frame + chunk(b"IEND", b"")
+
+    assert decode_image(file(rows))
+    with pytest.raises(TruncatedImageError):
+        decode_image(file(rows[: len(rows) // 2]))
+
+
+def test_later_frames_of_an_animated_png_do_not_cost_the_first():
+    frames = [picture().rotate(180), Image.new("RGB", (64, 48), "blue")]
+    data = bytearray(encoded(picture(), "PNG", save_all=True, append_images=frames))
+    data[data.rindex(b"fdAT") + 8] ^= 1
+    assert close(decode_image(bytes(data)).pixels, picture(), tolerance=1)
+
+
+@pytest.mark.parametrize("control", [b"", struct.pack(">II", 2, 0)])
+def test_an_announced_animation_without_frames_does_not_cost_the_picture(control):
+    data = with_chunk(chunk(b"acTL", control))
+    assert close(decode_image(data).pixels, picture(), tolerance=1)
+
+
+def test_a_gif_without_its_end_or_with_a_cut_second_frame_is_whole():
+    data = encoded(picture(), "GIF", save_all=True, append_images=[picture().rotate(180)])
+    for cut in (data[:-1], data[:-200]):
+        assert (decoded(cut) == decoded(data)).all()
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xee\x00\x07Adobe", b"\xff\xe0\x00\x07JFIF\0"])
+def test_bad_segments_of_metadata_do_not_cost_the_orientation(segment):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = photograph(exif=exif)
+    assert (decoded(data[:2] + segment + data[2:]) == decoded(data)).all()
+
+
 def test_what_the_first_frame_of_a_gif_does_not_cover_is_white():
     frame = Image.new("P", (20, 20))
     frame.putpalette([255, 0, 0] + [0, 0, 255] * 255)
