@@ -204,7 +204,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     """Open an image without reading its pixels."""
     if name == "WEBP" and (size := webp_size(data)):
         _check_pixels(size, max_pixels)
-    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*"):
+    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*", b"+\0"):
         _check_developed(data)
     image = _READERS[name](io.BytesIO(data))
     _check_pixels(image.size, max_pixels)
@@ -308,7 +308,7 @@ def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
 
 def _check_developed(data: bytes) -> None:
     """Raise RawPhotographError for a TIFF whose picture is a thumbnail of raw samples."""
-    file, tags = io.BytesIO(data), ImageFileDirectory_v2(data[:8])
+    file, tags = io.BytesIO(data), ImageFileDirectory_v2(data[:16] if data[2] == 43 else data[:8])
     file.seek(tags.next)
     tags.load(file)
     is_reduced = bool(tags.get(Base.NewSubfileType, 0) & 1) and Base.SubIFDs in tags
@@ -318,8 +318,9 @@ def _check_developed(data: bytes) -> None:
 
 def _prepare_tiff(image: TiffImageFile) -> None:
     tags = image.tag_v2
-    planar, depth = tags.get(Base.PlanarConfiguration, 1), max(tags.get(Base.BitsPerSample, (1,)))
-    if planar == 2 and depth > 8 and tags.get(Base.Compression, 1) == 1:  # Pillow mixes the planes
+    planes = tags.get(Base.SamplesPerPixel, 1) if tags.get(Base.PlanarConfiguration) == 2 else 1
+    depth = max(tags.get(Base.BitsPerSample, (1,)))
+    if planes > 1 and depth > 8 and tags.get(Base.Compression, 1) == 1:  # Pillow mixes the planes
         raise undecodable("TIFF")
     colours = tags.get(Base.ColorMap, ())
     if image.mode == "P" and colours and max(colours) < 256:  # 8 bits, where 16 are asked for

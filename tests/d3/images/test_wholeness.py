@@ -348,6 +348,13 @@ def test_raw_photographs_are_told_by_their_first_bytes(head):
 
 
 @pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {262: 32803}, {254: 1, 330: 8}])
-def test_a_thumbnail_of_a_raw_photograph_is_not_judged(tags):
+@pytest.mark.parametrize("big", [False, True])
+def test_a_thumbnail_of_a_raw_photograph_is_not_judged(tags, big):
     with pytest.raises(RawPhotographError):
-        decode_image(encoded(picture(), "TIFF", tiffinfo=tags))
+        decode_image(encoded(picture(), "TIFF", tiffinfo=tags, big_tiff=big))
+
+
+def test_a_single_plane_of_floats_is_judged():
+    grey = Image.fromarray(np.linspace(0, 1, 64 * 48, dtype=np.float32).reshape(48, 64))
+    planar = encoded(grey, "TIFF", tiffinfo={284: 2})
+    assert (decoded(planar) == decoded(encoded(grey, "TIFF"))).all()
