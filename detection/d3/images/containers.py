@@ -14,10 +14,10 @@ from ..errors import (
     DamagedImageError,
     ImageError,
     PolyglotImageError,
-    RawPhotographError,
     TruncatedImageError,
     UnsupportedImageError,
 )
+from .raw import check_signature
 
 FORMAT_NAMES = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC")
 
@@ -32,8 +32,6 @@ _SIGNATURES = {
     b"II\x2b\x00": "TIFF",
     b"MM\x00\x2b": "TIFF",
 }
-# Raw photographs of Fujifilm, Olympus and Panasonic; Canon's are TIFF and ISO files of their own.
-_RAW_SIGNATURES = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _BRANDS = dict.fromkeys((b"avif", b"avis"), "AVIF") | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"
@@ -52,12 +50,7 @@ MAX_LOST = 0.01  # share of the pixels; a picture that lost more is refused
 
 def image_format(data: bytes) -> str:
     """Return one of ``FORMAT_NAMES``, by content alone. Raises UnsupportedImageError."""
-    if (
-        data.startswith(_RAW_SIGNATURES)
-        or (data[:4] == b"II*\0" and data[8:10] == b"CR")
-        or data[4:12] == b"ftypcrx "
-    ):
-        raise raw_photograph()
+    check_signature(data)
     for signature, name in _SIGNATURES.items():
         if data.startswith(signature) and (name != "BMP" or _is_bmp(data)):
             return name
@@ -125,10 +118,6 @@ def truncated(name: str) -> TruncatedImageError:
 
 def damaged(name: str) -> DamagedImageError:
     return DamagedImageError(f"This {name} file is damaged: a part of its pixels is lost or wrong.")
-
-
-def raw_photograph() -> RawPhotographError:
-    return RawPhotographError("This file is a raw photograph; export it as a JPEG and send that.")
 
 
 def undecodable(name: str) -> ImageError:

@@ -22,7 +22,7 @@ from PIL.ExifTags import Base
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
@@ -32,13 +32,13 @@ from .containers import (
     check_single,
     check_whole,
     image_format,
-    raw_photograph,
     truncated,
     undecodable,
     webp_size,
 )
 from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
 from .png import check_first_frame, mended_png, png_size, png_without_texts, reduced_png
+from .raw import check_tags
 
 # Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -76,7 +76,6 @@ _TIFF_PIECES = (
     (Base.TileOffsets, Base.TileByteCounts),
 )
 
-_SENSOR = {32803, 34892}  # colour filter array, linear raw
 _WHITE_16_BIT = 65535
 MAX_CLAIM = 100  # characters of camera and of software
 
@@ -205,7 +204,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     if name == "WEBP" and (size := webp_size(data)):
         _check_pixels(size, max_pixels)
     if name == "TIFF" and data[2:4] in (b"*\0", b"\0*", b"+\0"):
-        _check_developed(data)
+        check_tags(data)
     image = _READERS[name](io.BytesIO(data))
     _check_pixels(image.size, max_pixels)
     check_whole(data, name)
@@ -304,16 +303,6 @@ def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
         image.load()
         if image.getextrema()[3] == (0, 0):  # the fourth byte is unused, as in many BMPs
             image.putalpha(255)
-
-
-def _check_developed(data: bytes) -> None:
-    """Raise RawPhotographError for a TIFF whose picture is a thumbnail of raw samples."""
-    file, tags = io.BytesIO(data), ImageFileDirectory_v2(data[:16] if data[2] == 43 else data[:8])
-    file.seek(tags.next)
-    tags.load(file)
-    is_reduced = bool(tags.get(Base.NewSubfileType, 0) & 1) and Base.SubIFDs in tags
-    if Base.DNGVersion in tags or is_reduced or tags.get(Base.PhotometricInterpretation) in _SENSOR:
-        raise raw_photograph()
 
 
 def _prepare_tiff(image: TiffImageFile) -> None:
