@@ -7,12 +7,11 @@ from detection.review.decisions import (
     decide,
     pass_over,
 )
-from detection.review.export import VAL_SHARE, ExportError, ReviewExport
+from detection.review.export import VAL_SHARE, ReviewExport
 from detection.review.queue import claim_next, count_waiting
 
 __all__ = [
     "VAL_SHARE",
-    "ExportError",
     "ReviewError",
     "ReviewExport",
     "StaleDecisionError",
