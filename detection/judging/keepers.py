@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
-from detection.errors import database_errors, storage_errors
+from detection.errors import DatabaseUnavailableError, database_errors, storage_errors
 from detection.files import original_filename, storage_key
 from detection.models import PredictionBatch
 from detection.records import delete_files, undo_writes, write_predictions
@@ -75,6 +75,9 @@ class DirectKeeper:
                     write_predictions(written)
                 if changed:
                     self._batch.save(update_fields=changed)
+        except IntegrityError as error:  # its answer was lost, so the driver wrote a new id twice
+            self.delete(jobs, cause=error)
+            raise DatabaseUnavailableError("The database cannot be reached.") from error
         except BaseException as error:  # the records may have been written all the same
             self.delete(jobs, cause=error)
             raise
