@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import shutil
 import signal
 import sqlite3
@@ -13,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from urllib.error import URLError
@@ -182,8 +183,15 @@ class Service:
         return self._process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """Kill the process and its children."""
+        """Kill the process and its children, and wait until none of them holds the port."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        for pid in (self._process.pid, *map(int, children.split())):
-            os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        with ExitStack() as stack:
+            processes = [os.pidfd_open(int(pid)) for pid in children.split()]
+            for process in processes:
+                stack.callback(os.close, process)
+            self._process.kill()
+            for process in processes:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            self._process.wait()
+            for process in processes:
+                select.select([process], [], [], PATIENCE)

@@ -273,8 +273,10 @@ def test_after_200_mixed_requests_with_random_kills_every_record_has_its_files(s
 
     with ThreadPoolExecutor(1) as attacker, ThreadPoolExecutor(8) as clients:
         kills = attacker.submit(strike)
-        outcomes = Counter(clients.map(one, range(200)))
-        over.set()
+        try:
+            outcomes = Counter(clients.map(one, range(200)))
+        finally:
+            over.set()
 
     print(f"{kills.result()} kills: {dict(outcomes)}")
     assert kills.result() >= 5
