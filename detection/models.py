@@ -179,6 +179,12 @@ class Prediction(models.Model):
         TOO_SMALL = "too_small", "Too small"
         NO_CONTENT = "no_content", "Nothing to see"
 
+    class Agreement(models.TextChoices):
+        """Whether the model gave a similar picture the same label."""
+
+        AGREES = "agrees", "As a look-alike"
+        CONTRADICTS = "contradicts", "Contradicts a look-alike"
+
     id = _key(26, default=new_id)
     batch = models.ForeignKey(
         PredictionBatch,
@@ -235,6 +241,12 @@ class Prediction(models.Model):
     reason = models.CharField(
         max_length=10, choices=Reason, blank=True, help_text="Why the image cannot be judged"
     )
+    agreement = models.CharField(
+        max_length=11,
+        choices=Agreement,
+        blank=True,
+        help_text="Empty: this model had not judged a similar picture before",
+    )
     model_name = models.CharField(max_length=100)
     model_version = models.CharField(max_length=64)
     duration_ms = models.PositiveIntegerField(help_text="Decoding and detection, in milliseconds")
@@ -284,6 +296,8 @@ class Prediction(models.Model):
             models.Index(fields=["source", "-id"], name="prediction_source"),
             models.Index(fields=["model_version", "-id"], name="prediction_model"),
             models.Index(fields=["-id", "fake_score"], name="prediction_score"),
+            # How often the model contradicts itself, for the dashboard
+            models.Index(fields=["agreement", "-id"], name="prediction_agreement"),
             # The images of a batch, in their order
             models.Index(fields=["batch", "batch_index"], name="prediction_batch_index"),
             # The review queue, the least certain first
@@ -322,6 +336,27 @@ class Prediction(models.Model):
         """Return the storage keys of all files of this record."""
         files = (self.result_image, self.original_image, self.heatmap_image)
         return [file.name for file in files if file]
+
+
+class PerceptualHash(models.Model):
+    """A region of a predicted picture in the index of look-alikes; see
+    ``detection.records.lookalikes``. Its id is that of the prediction, a dash and a number.
+    """
+
+    id = _key(28)
+    bits = models.CharField(max_length=64, help_text="256 bits, hexadecimal")
+    # The lowest frequencies, 24 bits each
+    band_0 = models.PositiveIntegerField(db_index=True)
+    band_1 = models.PositiveIntegerField(db_index=True)
+    band_2 = models.PositiveIntegerField(db_index=True)
+    band_3 = models.PositiveIntegerField(db_index=True)
+
+    class Meta:
+        db_table = "perceptual_hashes"
+        verbose_name_plural = "perceptual hashes"
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.bits}"
 
 
 class QueuedImage(models.Model):

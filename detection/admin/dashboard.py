@@ -32,6 +32,7 @@ from detection.statistics import (
     read_days,
     read_refusals,
     review_queue,
+    robustness,
 )
 
 RECENT = (7, 30, 90, 365)  # days, offered as links
@@ -148,6 +149,9 @@ def dashboard(request: HttpRequest) -> TemplateResponse:
         **_quality(groups),
         "failed_batches": count_failed_batches(period),
         "queue": review_queue(),
+        "robustness": RateCell(
+            "robustness", robustness(start=period.start, end=period.end, model_version=asked)
+        ),
     }
     return TemplateResponse(request, "admin/dashboard.html", context)
 

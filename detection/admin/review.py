@@ -13,11 +13,13 @@ from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from detection.admin import cells
 from detection.admin.decision_log import decide_and_log
+from detection.admin.lookalikes import decide_lookalikes, shown_lookalikes, undo_lookalikes
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.errors import database_errors
 from detection.judging import percentage, picture_place
@@ -53,6 +55,7 @@ class DecisionForm(forms.Form):
     )
     revision = forms.IntegerField(min_value=0, max_value=2**31 - 2)
     note = NoteField(required=False, max_length=2000)
+    alike = forms.BooleanField(required=False)
 
     @property
     def complaint(self) -> str:
@@ -123,9 +126,15 @@ def _find(pk: str) -> Prediction | None:
 
 
 def _carry_out(
-    request: HttpRequest, prediction: Prediction, *, decision: str, revision: int, note: str
+    request: HttpRequest,
+    prediction: Prediction,
+    *,
+    decision: str,
+    revision: int,
+    note: str,
+    alike: bool,
 ) -> HttpResponse:
-    """Raises StaleDecisionError."""
+    """``alike`` decides the unreviewed look-alikes too. Raises StaleDecisionError."""
     session = ReviewSession(request.session)
     if decision == Decision.SKIP:
         _skip(request, prediction, note)
@@ -142,12 +151,23 @@ def _carry_out(
         note=prediction.review_note if is_undo else note,
     )
     if is_undo:
+        _undo_alike(request, prediction, session)
         session.cannot_undo(prediction.pk)
         messages.info(request, "Undone; this prediction is open again.")
         return redirect("review", prediction.pk)
-    words = _decided_words(prediction)
-    session.decided(LastDecision(prediction.pk, prediction.review_revision, words))
+    words, decided = _decided_words(prediction), []
+    if alike:
+        decided = decide_lookalikes(prediction, request.user)
+        words = f"{words}, with {len(decided)} look-alike{pluralize(len(decided))}"
+    session.decided(LastDecision(prediction.pk, prediction.review_revision, words, decided))
     return redirect("review-next")
+
+
+def _undo_alike(request: HttpRequest, prediction: Prediction, session: ReviewSession) -> None:
+    last = session.last
+    if last and last.pk == prediction.pk and last.alike:
+        undone = undo_lookalikes(last.alike, request.user)
+        messages.info(request, f"Undone for {undone} look-alike{pluralize(undone)} too.")
 
 
 def _skip(request: HttpRequest, prediction: Prediction, note: str) -> None:
@@ -175,6 +195,7 @@ def _page(
     session = ReviewSession(request.session)
     session.visit(prediction.pk)
     last = session.last
+    lookalikes = shown_lookalikes(prediction, request.user)
     context = {
         "title": prediction.original_filename,
         "prediction": prediction,
@@ -186,6 +207,8 @@ def _page(
         "other_label": Label.REAL if prediction.is_fake else Label.FAKE,
         "reviewed": prediction.review_status != Prediction.Review.UNREVIEWED,
         "same_bytes": [(each, cells.verdict(each)) for each in same_bytes(prediction)],
+        "lookalikes": [each for each in lookalikes if each.prediction.sha256 != prediction.sha256],
+        "open_lookalikes": sum(each.is_open for each in lookalikes),
         "queue_length": _queue_length(),
         "problem": problem,
         "obstacle": obstacle if obstacle != problem else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from django.contrib.sessions.backends.base import SessionBase
 
@@ -13,11 +13,14 @@ MAX_VISITED = 100
 
 @dataclass(frozen=True, slots=True)
 class LastDecision:
-    """The decision that Undo reverts, and its name on the page."""
+    """The decision that Undo reverts, and its name on the page. ``alike`` are the ids and revisions
+    of look-alikes that were decided with it.
+    """
 
     pk: str
     revision: int
     words: str
+    alike: list[tuple[str, int]] = field(default_factory=list)
 
 
 class ReviewSession:

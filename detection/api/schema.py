@@ -93,6 +93,14 @@ REVIEW = {
     "reviewed_at": None,
     "note": "",
 }
+SIMILAR = {
+    "id": "01M7ZK2N1V6X0E9T5Q8W3R4Y7A",
+    "distance": 12,
+    "label": "FAKE",
+    "review_status": "overturned",
+    "reviewed_at": "2026-11-20T09:30:00.000000Z",
+    "created_at": "2026-11-20T09:12:00.000000Z",
+}
 RESULT_URL = "https://files.example.org/d3/results/2026/11/…"
 RESULT_NAME = "result_20261122_120000_test.jpg"
 RECORD_ID = "01M84Q580AZZY3CNE3Y34WJ3B2"
@@ -111,6 +119,7 @@ PREDICTION = {
     "result_filename": RESULT_NAME,
     "duration_ms": 412,
     "heatmap_url": None,
+    "similar": SIMILAR,
 }
 RECORD = {
     "id": RECORD_ID,
@@ -133,6 +142,7 @@ RECORD = {
     "model": MODEL,
     "review": REVIEW,
 }
+STORED = {"success": True, **RECORD, "similar": SIMILAR}
 BATCH = {
     "success": True,
     "batch_id": BATCH_ID,

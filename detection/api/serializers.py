@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.urls import reverse
 from django.utils.http import urlencode
 from drf_spectacular.utils import extend_schema_field
@@ -9,9 +11,13 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
+from detection.errors import UnavailableError
 from detection.judging import detector_info, meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
 from detection.queue import webhook_secret
+from detection.records import nearest_earlier
+
+logger = logging.getLogger(__name__)
 
 MAX_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 
@@ -131,7 +137,53 @@ class BatchResultSerializer(serializers.Serializer):
         return shown
 
 
-class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer):
+class LookalikeSerializer(serializers.Serializer):
+    """A prediction on a similar picture."""
+
+    id = serializers.CharField(source="prediction.pk", help_text="Id of that prediction")
+    distance = serializers.IntegerField(
+        help_text="Bits of the perceptual hash that differ, of 256; 0: it looks the same"
+    )
+    label = serializers.ChoiceField(
+        Label.choices,
+        source="prediction.label_in_force",
+        help_text="The reviewer's label, else the model's",
+    )
+    review_status = serializers.ChoiceField(
+        Prediction.Review.choices,
+        source="prediction.review_status",
+        help_text="What a reviewer decided",
+    )
+    reviewed_at = serializers.DateTimeField(
+        source="prediction.reviewed_at", allow_null=True, help_text="Time of the decision"
+    )
+    created_at = serializers.DateTimeField(
+        source="prediction.created_at", help_text="Time of that verdict"
+    )
+
+
+class SimilarSerializer(AnswerSerializer):
+    """The predictions on similar pictures."""
+
+    similar = LookalikeSerializer(many=True, help_text="The nearest first; at most 20")
+
+
+class WithSimilarSerializer(serializers.Serializer):
+    similar = serializers.SerializerMethodField(
+        help_text="The nearest earlier prediction on a similar picture; null: none"
+    )
+
+    @extend_schema_field(LookalikeSerializer(allow_null=True))
+    def get_similar(self, prediction: Prediction) -> dict | None:
+        try:
+            nearest = nearest_earlier(prediction, user=self.context["request"].user)
+        except UnavailableError as error:  # the verdict is stored, so the request succeeded
+            logger.warning("The look-alikes of %s cannot be read: %s", prediction.pk, error)
+            return None
+        return LookalikeSerializer(nearest).data if nearest else None
+
+
+class PredictionResultSerializer(WithSimilarSerializer, AnswerSerializer, BatchResultSerializer):
     """The verdict on one image."""
 
     timestamp = serializers.DateTimeField(source="created_at", help_text="Time of the verdict")
@@ -183,7 +235,7 @@ class RecordSerializer(serializers.Serializer):
         return prediction.duplicate_of or None
 
 
-class StoredPredictionSerializer(AnswerSerializer, RecordSerializer):
+class StoredPredictionSerializer(WithSimilarSerializer, AnswerSerializer, RecordSerializer):
     """One stored prediction."""
 
 

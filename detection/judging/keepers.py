@@ -67,12 +67,15 @@ class DirectKeeper:
                 raise
 
     def write(self, jobs: Sequence[Job]) -> None:
-        written = [job.prediction for job in jobs if job.prediction]
+        judged = [job for job in jobs if job.prediction]
         changed = self._count(jobs)
         try:
             with database_errors(), transaction.atomic():  # one commit, where there are any
-                if written:
-                    write_predictions(written)
+                if judged:
+                    write_predictions(
+                        [job.prediction for job in judged],
+                        {job.prediction.pk: job.hashes for job in judged},
+                    )
                 if changed:
                     self._batch.save(update_fields=changed)
         except IntegrityError as error:  # its answer was lost, so the driver wrote a new id twice

@@ -27,7 +27,13 @@ from detection.judging.drawing import draw_result, fitted
 from detection.judging.limits import decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction, PredictionBatch, Source, moment_of, new_id, now
-from detection.records import Judged, find_judged, note_refusal
+from detection.records import (
+    Judged,
+    agreement_of,
+    find_judged,
+    note_refusal,
+    perceptual_hashes,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -94,6 +100,7 @@ class Job:
     image: DecodedImage | None = None
     views: Tensor | None = None
     doubt: Doubt = ""
+    hashes: list[int] = field(default_factory=list)
     error: ImageError | None = None
     decoding_seconds: float = 0
     prediction: Prediction | None = None
@@ -170,6 +177,8 @@ class Run:
                 job.views = self.detector.prepare(image.pixels)
                 job.doubt = self.detector.doubt(image.pixels)
                 job.image = replace(image, pixels=fitted(image.pixels))  # enough to be drawn
+                if self.keeper and job.doubt != Prediction.Reason.NO_CONTENT:
+                    job.hashes = perceptual_hashes(job.image.pixels)
                 job.decoding_seconds = time.perf_counter() - start
         except ImageError as error:
             job.error = error
@@ -220,6 +229,9 @@ class Run:
                 job, judged[sha256], seconds=job.decoding_seconds + seconds / len(readable)
             )
             job.prediction = prediction
+            if job.hashes:
+                with database_errors():
+                    prediction.agreement = agreement_of(prediction, job.hashes)
             if self.keeper:  # the same bytes in a later image are a duplicate of this one
                 first = judged[sha256].prediction_id or prediction.pk
                 judged[sha256] = self.unrecorded[sha256] = Judged(prediction.fake_score, first)

@@ -42,6 +42,21 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='PerceptualHash',
+            fields=[
+                ('id', models.CharField(db_column='_id', editable=False, max_length=28, primary_key=True, serialize=False)),
+                ('bits', models.CharField(help_text='256 bits, hexadecimal', max_length=64)),
+                ('band_0', models.PositiveIntegerField(db_index=True)),
+                ('band_1', models.PositiveIntegerField(db_index=True)),
+                ('band_2', models.PositiveIntegerField(db_index=True)),
+                ('band_3', models.PositiveIntegerField(db_index=True)),
+            ],
+            options={
+                'verbose_name_plural': 'perceptual hashes',
+                'db_table': 'perceptual_hashes',
+            },
+        ),
+        migrations.CreateModel(
             name='RefusalCount',
             fields=[
                 ('id', models.CharField(db_column='_id', editable=False, max_length=80, primary_key=True, serialize=False)),
@@ -127,6 +142,7 @@ class Migration(migrations.Migration):
                 ('margin', models.FloatField(editable=False, help_text='Distance of the score from the threshold: 0 is least certain')),
                 ('uncertain', models.BooleanField()),
                 ('reason', models.CharField(blank=True, choices=[('too_small', 'Too small'), ('no_content', 'Nothing to see')], help_text='Why the image cannot be judged', max_length=10)),
+                ('agreement', models.CharField(blank=True, choices=[('agrees', 'As a look-alike'), ('contradicts', 'Contradicts a look-alike')], help_text='Empty: this model had not judged a similar picture before', max_length=11)),
                 ('model_name', models.CharField(max_length=100)),
                 ('model_version', models.CharField(max_length=64)),
                 ('duration_ms', models.PositiveIntegerField(help_text='Decoding and detection, in milliseconds')),
@@ -153,6 +169,7 @@ class Migration(migrations.Migration):
                     models.Index(fields=['source', '-id'], name='prediction_source'),
                     models.Index(fields=['model_version', '-id'], name='prediction_model'),
                     models.Index(fields=['-id', 'fake_score'], name='prediction_score'),
+                    models.Index(fields=['agreement', '-id'], name='prediction_agreement'),
                     models.Index(fields=['batch', 'batch_index'], name='prediction_batch_index'),
                     models.Index(fields=['review_status', 'margin', 'id'], name='prediction_queue'),
                     models.Index(fields=['sha256', 'model_version'], name='prediction_duplicate'),

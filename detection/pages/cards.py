@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from detection.errors import UnavailableError
 from detection.judging import detector_info, meaning_of, percentage
 from detection.models import Label, Prediction
+from detection.records import nearest_reviewed
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser, AnonymousUser
+
     from detection.d3 import DetectorInfo
+
+logger = logging.getLogger(__name__)
 
 UNCERTAIN = "UNCERTAIN"
 
@@ -93,11 +100,14 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``measured`` says what such a score meant in a test of the model, if that is known."""
+    """``measured`` says what such a score meant in a test of the model, if that is known;
+    ``reviewed_before`` is a reviewed prediction on a similar picture, if there is one.
+    """
 
     prediction: Prediction
     scale: Scale
     measured: str | None
+    reviewed_before: Prediction | None = None
 
     @property
     def verdict(self) -> str:
@@ -133,9 +143,15 @@ class Card:
         return percentage(self.prediction.fake_score)
 
 
-def card_of(prediction: Prediction) -> Card:
+def card_of(prediction: Prediction, user: AbstractUser | AnonymousUser) -> Card:
+    """Return the card of one prediction, with what ``user`` may see of similar pictures."""
     [card] = cards_of([prediction])
-    return card
+    try:
+        before = nearest_reviewed(prediction, user=user)
+    except UnavailableError as error:  # the verdict can be shown all the same
+        logger.warning("The look-alikes of %s cannot be read: %s", prediction.pk, error)
+        return card
+    return replace(card, reviewed_before=before.prediction if before else None)
 
 
 def cards_of(predictions: Iterable[Prediction]) -> list[Card]:

@@ -54,7 +54,7 @@ class FrontView(PageView):
             owner=request.user if request.user.is_authenticated else None,
         )
         template = "pages/card.html" if self._wants_a_part else "pages/front.html"
-        return self.page(template, card=card_of(prediction))
+        return self.page(template, card=card_of(prediction, request.user))
 
     def handle_exception(self, error: Exception) -> HttpResponseBase:
         response = super().handle_exception(error)

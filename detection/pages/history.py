@@ -59,7 +59,8 @@ class HistoryView(PageView):
 class RecordView(PageView):
     def get(self, request: Request, pk: str) -> Response:
         visible = visible_predictions(request.user).select_related("reviewer")
-        return self.page("pages/record.html", card=card_of(get_object_or_404(visible, pk=pk)))
+        card = card_of(get_object_or_404(visible, pk=pk), request.user)
+        return self.page("pages/record.html", card=card)
 
 
 def _says(verdict: str) -> Q:

@@ -164,7 +164,7 @@ class QueuedKeeper:
             return
         with database_errors():
             try:
-                write_predictions([job.prediction])
+                write_predictions([job.prediction], {job.prediction.pk: job.hashes})
             except IntegrityError:
                 # An earlier try may have written the record. If not, its owner was deleted just
                 # now, for example, and the next try reads that.

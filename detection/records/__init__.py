@@ -3,8 +3,18 @@
 from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_prediction, delete_with_files
 from detection.records.duplicates import Judged, find_judged, same_bytes
+from detection.records.lookalikes import (
+    Lookalike,
+    agreement_of,
+    delete_index_rows,
+    index_rows,
+    lookalikes_of,
+    nearest_earlier,
+    nearest_reviewed,
+)
 from detection.records.originals import OriginalLostError, read_original
 from detection.records.paging import CURSOR, Cursor, newest_first, sent_between
+from detection.records.perceptual_hash import BITS, REGIONS, perceptual_hashes
 from detection.records.refusals import note_refusal
 from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 from detection.records.totals import EVER, Row, count_review
@@ -13,24 +23,34 @@ from detection.records.visibility import sees_all, visible_batches, visible_pred
 from detection.records.writing import write_predictions
 
 __all__ = [
+    "BITS",
     "CURSOR",
     "DEFAULT_DAYS",
     "EVER",
     "MAX_DAYS",
+    "REGIONS",
     "Cursor",
     "Judged",
+    "Lookalike",
     "OriginalLostError",
     "Row",
+    "agreement_of",
     "close_batch",
     "count_review",
     "create_token",
     "delete_files",
+    "delete_index_rows",
     "delete_prediction",
     "delete_with_files",
     "find_judged",
+    "index_rows",
+    "lookalikes_of",
+    "nearest_earlier",
+    "nearest_reviewed",
     "newest_first",
     "note_refusal",
     "open_batch",
+    "perceptual_hashes",
     "read_original",
     "same_bytes",
     "sees_all",

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from django.db import transaction
 
-from detection.models import Prediction
+from detection.models import PerceptualHash, Prediction
 from detection.records import totals
+from detection.records.lookalikes import delete_index_rows, index_rows
 
 
-def write_predictions(predictions: list[Prediction]) -> None:
-    """Write all predictions or, where there are transactions, none."""
+def write_predictions(
+    predictions: list[Prediction], hashes: Mapping[str, Sequence[int]] | None = None
+) -> None:
+    """Write all predictions or, where there are transactions, none. ``hashes`` are the perceptual
+    hashes of their pictures, by id.
+    """
+    rows = [index_rows(each, (hashes or {}).get(each.pk, ())) for each in predictions]
     with transaction.atomic():
         Prediction.objects.bulk_create(predictions)
+        PerceptualHash.objects.bulk_create(chain.from_iterable(rows))
         totals.count(predictions)
 
 
@@ -35,5 +43,6 @@ def _delete(prediction: Prediction) -> bool:
     seen = Prediction.objects.filter(pk=prediction.pk, review_revision=prediction.review_revision)
     is_deleted = bool(seen.delete()[0])
     if is_deleted:
+        delete_index_rows([prediction])
         totals.discount(prediction)
     return is_deleted

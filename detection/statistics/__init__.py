@@ -1,6 +1,6 @@
 """Figures of use and of quality."""
 
-from detection.statistics.quality import Confusion, Rate
+from detection.statistics.quality import Confusion, Rate, robustness
 from detection.statistics.usage import (
     DEFAULT_DAYS,
     MAX_DAYS,
@@ -35,4 +35,5 @@ __all__ = [
     "read_days",
     "read_refusals",
     "review_queue",
+    "robustness",
 ]

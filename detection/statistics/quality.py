@@ -6,8 +6,12 @@ Reviewed images are no random sample: the queue begins with the least certain on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from detection.models import Label, Prediction
+from detection.records import sent_between
+
+Agreement = Prediction.Agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,17 @@ class Rate:
 
         interval = binomtest(self.hits, self.total).proportion_ci(method="wilson")
         return float(interval.low), float(interval.high)
+
+
+def robustness(*, start: datetime, end: datetime, model_version: str = "") -> Rate:
+    """Return how often a version of the model, or any, gave a changed copy of a picture the label
+    that it had given the picture. Raises what the database raises.
+    """
+    judged = sent_between(Prediction.objects.order_by(), start=start, end=end)
+    if model_version:
+        judged = judged.filter(model_version=model_version)
+    agreed, contradicted = (judged.filter(agreement=each).count() for each in Agreement)
+    return Rate(agreed, agreed + contradicted)
 
 
 @dataclass(slots=True)

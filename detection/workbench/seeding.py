@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -19,13 +19,14 @@ from django.contrib.auth import get_user_model
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
+from django.db.models import Model
 from PIL import Image
 from ulid import ULID
 
 from detection.errors import database_errors, storage_errors
 from detection.judging import draw_result
 from detection.models import Label, Prediction, PredictionBatch, Source, Total, first_id
-from detection.records import delete_files, totals
+from detection.records import BITS, REGIONS, delete_files, delete_index_rows, index_rows, totals
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -45,6 +46,7 @@ NAMES = (
     "portrait_{}.webp",
 )
 FAKES, DUPLICATES = 0.3, 0.05  # shares of the images
+AGREEMENTS = {"": 90, Prediction.Agreement.AGREES: 9, Prediction.Agreement.CONTRADICTS: 1}
 SOURCES = {Source.API: 60, Source.SCAN: 25, Source.PAGE: 15}
 REVIEWS = {
     Prediction.Review.UNREVIEWED: 95,
@@ -74,24 +76,32 @@ def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[
         with database_errors(), transaction.atomic():
             PredictionBatch.objects.bulk_create(batches)
             _insert(step)
+            _insert([row for each in step for row in index_rows(each, _hashes(each))])
             totals.count(step)
         yield len(step)
 
 
-def _insert(predictions: list[Prediction]) -> None:
+def _hashes(prediction: Prediction) -> list[int]:
+    """Return perceptual hashes of pictures that nothing resembles."""
+    chance = random.Random(prediction.pk)
+    return [chance.getrandbits(BITS) for _ in range(REGIONS)]
+
+
+def _insert(records: Sequence[Model]) -> None:
     """Insert plain values into SQL: Django would take longer to write the command than SQLite to
     run it.
     """
+    model = type(records[0])
     if connection.vendor == "mongodb":
-        Prediction.objects.bulk_create(predictions)
+        model.objects.bulk_create(records)
         return
-    fields = Prediction._meta.concrete_fields
+    fields = model._meta.concrete_fields
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {Prediction._meta.db_table} ({columns}) VALUES ({marks})",
-            [[_plain(each.__dict__[field.attname]) for field in fields] for each in predictions],
+            f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({marks})",
+            [[_plain(each.__dict__[field.attname]) for field in fields] for each in records],
         )
 
 
@@ -104,9 +114,10 @@ def remove_seeded() -> Iterator[int]:
     """Delete all seeded records, predictions first; yield the number of each step."""
     seeded = Prediction.objects.filter(model_version__in=VERSIONS).order_by()
     with database_errors():
-        while ids := list(seeded.values_list("pk", flat=True)[:STEP]):
-            Prediction.objects.filter(pk__in=ids).delete()
-            yield len(ids)
+        while step := list(seeded.only("pk")[:STEP]):
+            delete_index_rows(step)
+            Prediction.objects.filter(pk__in=[each.pk for each in step]).delete()
+            yield len(step)
         Total.objects.filter(model_version__in=VERSIONS).delete()
         for owner in get_user_model().objects.filter(username__in=OWNERS):
             PredictionBatch.objects.filter(owner=owner).delete()
@@ -183,6 +194,7 @@ class _Making:
         [source] = chance.choices([*SOURCES], [*SOURCES.values()])
         [review] = chance.choices([*REVIEWS], [*REVIEWS.values()])
         is_reviewed = review != Prediction.Review.UNREVIEWED
+        [agreement] = chance.choices([*AGREEMENTS], [*AGREEMENTS.values()])
         name = chance.choice(NAMES).format(number)
         return Prediction(
             id=self._id(moment, chance),
@@ -203,6 +215,7 @@ class _Making:
             threshold=THRESHOLD,
             margin=abs(score - THRESHOLD),
             uncertain=abs(score - THRESHOLD) < BAND,
+            agreement=agreement,
             model_name="seeded",
             model_version=VERSIONS[number * len(VERSIONS) // self.count],
             duration_ms=round(chance.lognormvariate(5.5, 0.6)),

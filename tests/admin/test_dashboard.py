@@ -208,3 +208,17 @@ def test_the_questions_to_the_database_do_not_grow_with_the_records(moderator_cl
     )
 
     assert questions_asked(moderator_client) == few <= 12
+
+
+def test_the_model_is_compared_with_itself_on_look_alikes(moderator_client):
+    moment = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for agreement, version in (("agrees", "1"), ("agrees", "1"), ("contradicts", "2"), ("", "1")):
+        a_prediction(created_at=moment, agreement=agreement, model_version=version)
+    a_prediction(agreement="contradicts")  # later
+
+    assert "Same label for changed copies 66.7 % 20.8–93.9, of 3" in shown(
+        moderator_client, **MARCH
+    )
+    assert "Same label for changed copies 100.0 %" in shown(moderator_client, **MARCH, version="1")
+    april = {"from": "2026-04-01", "to": "2026-04-03"}
+    assert "Same label for changed copies –" in shown(moderator_client, **april)

@@ -11,7 +11,7 @@ from detection.judging.active_detector import get_detector
 from detection.models import Prediction, now
 from detection.pages.history import PAGE_SIZE
 from tests.support.api import a_user
-from tests.support.factories import a_prediction
+from tests.support.factories import a_pictured_prediction, a_prediction, scene
 from tests.support.pages import Page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -256,3 +256,21 @@ def test_the_page_says_that_pixels_are_missing(client):
     record = a_record("cut", damaged=True)
 
     assert "A small part of the pixels is missing" in shown(client, page_of(record)).text
+
+
+def test_a_record_tells_of_the_review_of_a_similar_picture(client):
+    picture, decided = scene(seed=1), now()
+    record = a_pictured_prediction(picture)
+    assert "A picture like this" not in shown(client, page_of(record)).text
+
+    a_pictured_prediction(picture)
+    reviewed = a_pictured_prediction(
+        picture.crop((0, 0, 304, 228)),
+        fake_score=0.1,
+        review_status=Review.OVERTURNED,
+        reviewed_at=decided,
+    )
+    page = shown(client, page_of(record))
+    day = f"{decided.day} {decided:%B %Y}"
+    assert f"A picture like this was reviewed on {day} as FAKE." in page.text
+    assert page_of(reviewed) in [each["href"] for each in page.all("a")]

@@ -77,6 +77,7 @@ LISTS = [  # each list by its filter and order
     ({"source": "scan"}, NEWEST_FIRST, "prediction_source"),
     ({"model_version": "1"}, NEWEST_FIRST, "prediction_model"),
     ({"fake_score__gte": 0.9}, NEWEST_FIRST, "prediction_score"),
+    ({"agreement": "contradicts"}, NEWEST_FIRST, "prediction_agreement"),
     ({"batch": MIDDLE}, ("batch_index",), "prediction_batch_index"),
     ({"review_status": "unreviewed"}, ("margin", "pk"), "prediction_queue"),
     ({"review_status": "unreviewed", "margin__gte": 0.1}, ("margin", "pk"), "prediction_queue"),

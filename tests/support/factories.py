@@ -11,6 +11,7 @@ from PIL import Image
 
 from detection.judging.predict import Upload
 from detection.models import Label, Prediction, Source, new_id, now
+from detection.records.perceptual_hash import perceptual_hashes
 from detection.records.writing import write_predictions
 
 
@@ -21,12 +22,30 @@ def noise_image(*, size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Ima
     return Image.fromarray(samples)
 
 
+def scene(*, size: tuple[int, int] = (320, 240), seed: int = 0) -> Image.Image:
+    """Return a smooth RGB picture, as photographs are; ``size`` is width × height."""
+    return noise_image(size=(12, 9), seed=seed).resize(size, Image.Resampling.BICUBIC)
+
+
 def image_bytes(
     *, size: tuple[int, int] = (64, 48), seed: int = 0, image_format: str = "JPEG"
 ) -> bytes:
     buffer = io.BytesIO()
     noise_image(size=size, seed=seed).save(buffer, image_format)
     return buffer.getvalue()
+
+
+def jpeg_bytes(picture: Image.Image, *, quality: int = 85) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def a_pictured_prediction(picture: Image.Image, **fields) -> Prediction:
+    """Store a record with the perceptual hashes of a picture."""
+    prediction = unsaved_prediction(**fields)
+    write_predictions([prediction], {prediction.pk: perceptual_hashes(picture)})
+    return prediction
 
 
 def an_upload(*, filename: str = "test.jpg", data: bytes | None = None, seed: int = 0) -> Upload:

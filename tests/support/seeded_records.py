@@ -29,6 +29,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from detection.models import Prediction, now  # noqa: E402
 from detection.records.duplicates import find_judged  # noqa: E402
+from detection.records.lookalikes import lookalikes_of  # noqa: E402
 from detection.records.paging import Cursor, sent_between  # noqa: E402
 from detection.records.writing import delete_predictions, write_predictions  # noqa: E402
 from detection.workbench.seeding import seed_predictions  # noqa: E402
@@ -63,6 +64,7 @@ def questions() -> dict[str, Question]:
         **admin_questions(record),
         "duplicate check, found": lambda: judged(record.sha256, record.model_version),
         "duplicate check, new": lambda: judged("0" * 64, record.model_version),
+        "look-alikes": lambda: lookalikes_of(record, user=None),
         "record written, deleted": write_and_delete,
     }
 

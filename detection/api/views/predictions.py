@@ -22,10 +22,19 @@ from detection.api.fields import FlagField, RecordIdField, ScoreField
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
 from detection.api.parameters import PeriodQuerySerializer
 from detection.api.permissions import MayDelete
-from detection.api.serializers import HistorySerializer, StoredPredictionSerializer
+from detection.api.serializers import (
+    HistorySerializer,
+    SimilarSerializer,
+    StoredPredictionSerializer,
+)
 from detection.judging import open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
-from detection.records import delete_prediction, sent_between, visible_predictions
+from detection.records import (
+    delete_prediction,
+    lookalikes_of,
+    sent_between,
+    visible_predictions,
+)
 from detection.web import PredictThrottle, gate
 
 HEATMAP_SECONDS = 3600  # in a browser's cache
@@ -132,7 +141,7 @@ class PredictionViewSet(ViewSet):
             200: OpenApiResponse(
                 StoredPredictionSerializer,
                 "The record, with new links to its files",
-                examples=[schema.example("record", {"success": True, **schema.RECORD})],
+                examples=[schema.example("record", schema.STORED)],
             ),
             **schema.errors(401, 404, 429, 500, 503),
         },
@@ -181,6 +190,28 @@ class PredictionViewSet(ViewSet):
             content_type="image/jpeg",
             headers={"Cache-Control": f"private, max-age={HEATMAP_SECONDS}"},
         )
+
+    @extend_schema(
+        operation_id="predictions_similar",
+        summary="Similar pictures",
+        description="The other predictions that you may see on pictures that look the same: stored "
+        "again, reduced, grey, mirrored or cropped a little.",
+        parameters=[ID_PARAMETER],
+        responses={
+            200: OpenApiResponse(
+                SimilarSerializer,
+                "The nearest first",
+                examples=[
+                    schema.example("similar", {"success": True, "similar": [schema.SIMILAR]})
+                ],
+            ),
+            **schema.errors(401, 404, 429, 500, 503),
+        },
+    )
+    @action(detail=True)
+    def similar(self, request: Request, pk: str) -> Response:
+        found = lookalikes_of(self._find(pk), user=request.user)
+        return Response(SimilarSerializer({"similar": found}).data)
 
     def _heatmap_of(self, prediction: Prediction) -> File:
         if prediction.heatmap_image:

@@ -1,0 +1,89 @@
+"""The look-alikes of a prediction on the review screen: shown, decided alike, and undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils.safestring import SafeString
+
+from detection.admin import cells
+from detection.admin.decision_log import decide_and_log
+from detection.errors import database_errors
+from detection.models import Prediction
+from detection.records import lookalikes_of
+from detection.review import StaleDecisionError
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser
+
+Review = Prediction.Review
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A look-alike in the strip. ``distance`` is the number of differing bits of 256."""
+
+    prediction: Prediction
+    distance: int
+    verdict: SafeString
+
+    @property
+    def is_open(self) -> bool:
+        return self.prediction.review_status == Review.UNREVIEWED
+
+
+def shown_lookalikes(prediction: Prediction, moderator: AbstractUser) -> list[Shown]:
+    """Return the look-alikes of a prediction, the nearest first. Raises UnavailableError."""
+    with database_errors():
+        found = lookalikes_of(prediction, user=moderator)
+    return [Shown(each.prediction, each.distance, cells.verdict(each.prediction)) for each in found]
+
+
+def decide_lookalikes(prediction: Prediction, moderator: AbstractUser) -> list[tuple[str, int]]:
+    """Give the unreviewed look-alikes of a reviewed prediction its label. Return the id and the
+    revision of each, for ``undo_lookalikes``. Leave out those that another moderator has claimed.
+
+    Raises UnavailableError; decisions until then stand.
+    """
+    decided = []
+    for each in shown_lookalikes(prediction, moderator):
+        if not each.is_open:
+            continue
+        other = each.prediction
+        agrees = other.label == prediction.label_in_force
+        try:
+            decide_and_log(
+                prediction=other,
+                status=Review.CONFIRMED if agrees else Review.OVERTURNED,
+                reviewer=moderator,
+                revision=other.review_revision,
+                note=f"Decided with {prediction.pk}, a similar picture.",
+            )
+        except StaleDecisionError:
+            continue
+        decided.append((other.pk, other.review_revision))
+    return decided
+
+
+def undo_lookalikes(decided: list[tuple[str, int]], moderator: AbstractUser) -> int:
+    """Reopen predictions that were decided alike; return how many. Leave out those that changed
+    since. Raises UnavailableError.
+    """
+    with database_errors():
+        records = Prediction.objects.in_bulk([pk for pk, _ in decided])
+    undone = 0
+    for pk, revision in decided:
+        if pk not in records or records[pk].review_revision != revision:
+            continue
+        try:
+            decide_and_log(
+                prediction=records[pk],
+                status=Review.UNREVIEWED,
+                reviewer=moderator,
+                revision=revision,
+            )
+        except StaleDecisionError:
+            continue
+        undone += 1
+    return undone

@@ -1,0 +1,140 @@
+"""Look-alikes: stored verdicts on similar pictures, found by an index."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from PIL import Image, ImageOps
+
+from detection.judging.predict import predict_image
+from detection.models import PerceptualHash
+from detection.records.deleting import delete_prediction
+from detection.records.lookalikes import (
+    MAX_DISTANCE,
+    _near,
+    agreement_of,
+    find_lookalikes,
+    lookalikes_of,
+)
+from detection.records.perceptual_hash import BANDS, REGIONS, perceptual_hashes
+from tests.support.factories import (
+    a_pictured_prediction,
+    a_prediction,
+    an_upload,
+    jpeg_bytes,
+    scene,
+    unsaved_prediction,
+)
+from tests.support.settings import ON_SERVERS
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+def test_changed_copies_are_found_the_nearest_first_and_other_pictures_are_not():
+    picture = scene(seed=1)
+    same, cropped = (
+        a_pictured_prediction(picture),
+        a_pictured_prediction(picture.crop((0, 0, 304, 228))),
+    )
+    a_pictured_prediction(scene(seed=2))
+    found = find_lookalikes(perceptual_hashes(picture), user=None)
+
+    assert [each.prediction.pk for each in found] == [same.pk, cropped.pk]
+    assert found[0].distance == 0
+    assert 0 < found[1].distance <= MAX_DISTANCE
+
+
+def test_a_cropped_copy_and_a_mirror_image_find_the_picture():
+    picture = scene(seed=1)
+    prediction = a_pictured_prediction(picture)
+    for changed in (picture.crop((8, 6, 312, 234)), ImageOps.mirror(picture)):
+        [found] = find_lookalikes(perceptual_hashes(changed), user=None)
+        assert found.prediction == prediction
+
+
+def test_a_record_has_its_look_alikes_without_itself():
+    picture = scene(seed=1)
+    first, second = a_pictured_prediction(picture), a_pictured_prediction(picture)
+
+    assert [each.prediction for each in lookalikes_of(first, user=None)] == [second]
+    assert lookalikes_of(a_prediction(), user=None) == []  # it has no picture
+
+
+def test_only_records_that_the_caller_may_see_are_found(settings):
+    settings.API_ACCESS = "token"
+    ann, bob = (get_user_model().objects.create_user(name) for name in ("ann", "bob"))
+    picture = scene(seed=1)
+    own, _ = a_pictured_prediction(picture, owner=ann), a_pictured_prediction(picture, owner=bob)
+    hashes = perceptual_hashes(picture)
+
+    assert [each.prediction for each in find_lookalikes(hashes, user=ann)] == [own]
+    assert len(find_lookalikes(hashes, user=None)) == 2
+
+
+def test_a_deleted_record_leaves_nothing_in_the_index():
+    kept, deleted = a_pictured_prediction(scene(seed=1)), a_pictured_prediction(scene(seed=1))
+    delete_prediction(prediction=deleted)
+
+    assert PerceptualHash.objects.count() == REGIONS
+    assert lookalikes_of(kept, user=None) == []
+
+
+def test_judging_writes_the_index_and_whether_the_model_agrees_with_itself():
+    picture = scene(seed=1)
+    first = predict_image(upload=an_upload(data=jpeg_bytes(picture)), source="api")
+    again = predict_image(upload=an_upload(data=jpeg_bytes(picture)), source="api")
+    second = predict_image(
+        upload=an_upload(data=jpeg_bytes(picture.resize((300, 225)))), source="api"
+    )
+
+    assert first.agreement == again.agreement == ""  # the same bytes have the same score
+    agrees = first.label == second.label
+    assert second.agreement == ("agrees" if agrees else "contradicts")
+    assert {each.prediction for each in lookalikes_of(second, user=None)} == {first, again}
+
+
+def test_only_verdicts_of_the_same_model_agree_or_contradict():
+    picture = scene(seed=1)
+    a_pictured_prediction(picture, model_version="1", label="FAKE", sha256="1" * 64)
+    hashes = perceptual_hashes(picture)
+
+    assert agreement_of(unsaved_prediction(label="FAKE"), hashes) == "agrees"
+    assert agreement_of(unsaved_prediction(label="REAL"), hashes) == "contradicts"
+    assert agreement_of(unsaved_prediction(model_version="2"), hashes) == ""
+    assert agreement_of(unsaved_prediction(sha256="1" * 64), hashes) == ""
+
+
+def test_an_image_without_content_resembles_nothing():
+    blank = jpeg_bytes(Image.new("RGB", (300, 200), "white"))
+    other = jpeg_bytes(Image.new("RGB", (400, 200), "white"))
+    for data in (blank, other):
+        prediction = predict_image(upload=an_upload(data=data), source="api")
+        assert lookalikes_of(prediction, user=None) == []
+    assert not PerceptualHash.objects.exists()
+
+
+@pytest.mark.skipif(ON_SERVERS, reason="SQLite's plan")
+def test_sqlite_searches_the_index_of_each_band():
+    plan = PerceptualHash.objects.filter(_near([1 << 200])).explain()
+
+    assert plan.count("USING INDEX detection") + plan.count("USING INDEX perceptual") == BANDS
+    assert "SCAN perceptual_hashes" not in plan
+
+
+@pytest.mark.skipif(not ON_SERVERS, reason="MongoDB's query")
+def test_mongodb_is_asked_for_a_choice_of_values_of_indexed_fields():
+    """MongoDB's rule: $or uses indexes if each of its clauses has one."""
+    with CaptureQueriesContext(connection) as captured:
+        list(PerceptualHash.objects.filter(_near([1 << 200])))
+    asked = captured.captured_queries[-1]["sql"]
+    indexed = {
+        field
+        for index in connection.database.perceptual_hashes.index_information().values()
+        for field, _ in index["key"][:1]
+    }
+
+    assert "aggregate([{'$match': {'$or': [{'band_0': {'$in': (" in asked
+    assert "$expr" not in asked
+    assert {f"band_{place}" for place in range(BANDS)} <= indexed
