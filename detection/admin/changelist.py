@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 
+from detection.admin.declared_filters import DeclaredFiltersAdmin
 from detection.records import Cursor, newest_first
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class NewestFirst(ChangeList):
         return cursor and self.get_query_string({PAGE_VAR: cursor})
 
 
-class NewestFirstAdmin(admin.ModelAdmin):
+class NewestFirstAdmin(DeclaredFiltersAdmin):
     change_list_template = "admin/detection/newest_first.html"
     list_per_page = 50
     sortable_by = ()

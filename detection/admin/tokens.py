@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from detection.admin.declared_filters import DeclaredFiltersAdmin
 from detection.models import AccessToken
 from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
 
@@ -33,7 +34,7 @@ class AccessTokenForm(forms.ModelForm):
 
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(admin.ModelAdmin):
+class AccessTokenAdmin(DeclaredFiltersAdmin):
     """Tokens are created and revoked here, never changed."""
 
     form = AccessTokenForm
