@@ -18,7 +18,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -34,11 +34,11 @@ from detection.sources.candidates import HEAD_BYTES, has_image_content, is_named
 MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file
 MEMBERS_BESIDE = 1000
 MAX_UNPACKED_TIMES = 20  # times the archive's size; photographs hardly shrink
-ALWAYS_UNPACKED = 2**30  # bytes, also of a small archive: a few screenshots shrink a lot
+ALWAYS_UNPACKED = 2**26  # bytes, also of a small archive: a few screenshots shrink a lot
 MAX_HEADER_BYTES = 2**20  # of one member of a tar
 MAX_DIRECTORY_BYTES = 2**26  # of a zip
 MAX_XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of it
-CHUNK = 2**16
+CHUNK, MIB = 2**16, 2**20
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # a member, or the end of an empty archive
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # whose memory is bounded
@@ -81,18 +81,22 @@ class ArchiveTooLargeError(ArchiveError):
     code = "archive_too_large"
 
 
-def images_in_archive(file: BinaryIO, *, max_images: int) -> Iterator[Upload]:
+def images_in_archive(
+    file: BinaryIO, *, max_images: int, spend: Callable[[int], object] = int
+) -> Iterator[Upload]:
     """Yield the images of a seekable ``file``, in the order of the archive.
 
     The content shows the type of the archive. Images are chosen as in a folder: by content or by
     name. Hidden members, and members that are no files, are left out; archives in the archive are
     not opened. Names lose their folders. An image with too many bytes is cut off after the first
-    byte too many, so that it is refused when it is judged.
+    byte too many, so that it is refused when it is judged. ``spend`` is called with 1 for each
+    image that was read and for each MiB that was unpacked.
 
     Raises ArchiveError, possibly after some images.
     """
     found = 0
-    for upload in _open(file, max_members=MEMBERS_PER_IMAGE * max_images + MEMBERS_BESIDE):
+    for upload in _open(file, MEMBERS_PER_IMAGE * max_images + MEMBERS_BESIDE, spend):
+        spend(1)
         if found == max_images:
             raise ArchiveTooLargeError(f"The archive has more than {max_images} images.")
         found += 1
@@ -101,15 +105,14 @@ def images_in_archive(file: BinaryIO, *, max_images: int) -> Iterator[Upload]:
         raise ArchiveError("There is no image in this archive.")
 
 
-def _open(file: BinaryIO, *, max_members: int) -> Iterator[Upload]:
+def _open(file: BinaryIO, max_members: int, spend: Callable[[int], object]) -> Iterator[Upload]:
     file.seek(0, 2)
     size = file.tell()
     file.seek(0)
     head = file.read(8)
     file.seek(0)
-    allowance = _Allowance(
-        members=max_members, unpacked=max(ALWAYS_UNPACKED, MAX_UNPACKED_TIMES * size)
-    )
+    max_bytes = max(ALWAYS_UNPACKED, MAX_UNPACKED_TIMES * size)
+    allowance = _Allowance(members=max_members, max_bytes=max_bytes, spend=spend)
     if head.startswith(ZIP_STARTS):
         return _images_in_zip(file, allowance)
     if head.startswith(b"\x1f\x8b"):
@@ -126,7 +129,9 @@ class _Allowance:
     """How much more of an archive is accepted."""
 
     members: int
-    unpacked: int
+    max_bytes: int
+    spend: Callable[[int], object]  # for each MiB
+    unpacked: int = 0
 
     def take_member(self) -> None:
         self.members -= 1
@@ -134,8 +139,9 @@ class _Allowance:
             raise ArchiveTooLargeError("The archive has too many files.")
 
     def take_bytes(self, count: int) -> None:
-        self.unpacked -= count
-        if self.unpacked < 0:
+        before, self.unpacked = self.unpacked, self.unpacked + count
+        self.spend(self.unpacked // MIB - before // MIB)
+        if self.unpacked > self.max_bytes:
             raise ArchiveTooLargeError("The archive unpacks to far more than it should.")
 
 

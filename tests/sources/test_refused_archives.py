@@ -24,6 +24,7 @@ from tests.support.archive_files import (
     archive_of,
     images,
     names,
+    spent,
     tar_header,
     tar_of,
     zip_of,
@@ -109,6 +110,35 @@ def test_a_bomb_is_stopped_by_what_is_really_unpacked(kind, monkeypatch, setting
     assert {len(upload.data) for upload in unpacked} == {500_000}
     with pytest.raises(ArchiveTooLargeError, match="unpacks to far more"):
         list(stream)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_image_and_each_mebibyte_is_counted_also_of_other_files(kind):
+    files = {"a.jpg": PHOTO, "b.bmp": bytes(1_500_000), "notes.txt": bytes(2_000_000)}
+
+    assert spent(archive_of(kind, {"a.jpg": PHOTO, "b.jpg": PHOTO})) == 2
+    # Of a zip, a file that is no image is not unpacked, but for its head.
+    assert spent(archive_of(kind, files)) == 2 + (1 if kind == "zip" else 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_read_of_a_broken_archive_is_counted(kind):
+    chance = random.Random(0)
+    data = archive_of(kind, {f"{n}.jpg": PHOTO + chance.randbytes(60_000) for n in range(30)})
+
+    if kind != "zip":  # whose directory, which is read first, is at the end
+        assert 10 < spent(data[: len(data) * 2 // 3]) < 30
+    assert spent(data, most=20) in (21, 22)  # with the first MiB
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_a_small_archive_unpacks_to_64_mib_at_most(kind):
+    bomb = archive_of(kind, {f"{n}.bmp": bytes(2**24) for n in range(5)})
+    assert len(bomb) < 100_000  # far from a twentieth of what it holds
+
+    with pytest.raises(ArchiveTooLargeError, match="unpacks to far more"):
+        images(bomb)
+    assert 64 <= spent(bomb) <= 70
 
 
 def overlapping_zip(*, quoted: bool) -> bytes:

@@ -8,9 +8,10 @@ import io
 import lzma
 import tarfile
 import zipfile
+from contextlib import suppress
 
 from detection.judging.predict import Upload
-from detection.sources.archives import images_in_archive
+from detection.sources.archives import ArchiveError, images_in_archive
 from tests.support.factories import image_bytes
 
 PACKERS = {"tar": bytes, "tar.gz": gzip.compress, "tar.bz2": bz2.compress, "tar.xz": lzma.compress}
@@ -45,6 +46,14 @@ def archive_of(kind: str, files: dict[str, bytes]) -> bytes:
 
 def images(data: bytes, *, most: int = 100) -> list[Upload]:
     return list(images_in_archive(io.BytesIO(data), max_images=most))
+
+
+def spent(data: bytes, *, most: int = 100) -> int:
+    """Return what reading an archive counts for, up to its error."""
+    counts: list[int] = []
+    with suppress(ArchiveError):
+        list(images_in_archive(io.BytesIO(data), max_images=most, spend=counts.append))
+    return sum(counts)
 
 
 def names(data: bytes, **options) -> list[str]:
