@@ -143,7 +143,10 @@ def check_upload_limits(**kwargs) -> list[CheckMessage]:
             hint=f"Set {name} to a positive number.",
             id="detection.E002",
         )
-        for name in ("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS", "MAX_REQUEST_BYTES")
+        for name in (
+            *("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS", "MAX_REQUEST_BYTES"),
+            *("MAX_QUEUED_IMAGES", "MAX_QUEUED_BYTES"),
+        )
         if getattr(settings, name) <= 0
     ]
 

@@ -376,6 +376,10 @@ class QueuedImage(models.Model):
     batch_index = models.PositiveIntegerField(help_text="Place of the image in its batch, from 0")
     filename = models.CharField(max_length=255)
     original_image = models.FileField(max_length=255, blank=True)
+    size_bytes = models.PositiveBigIntegerField(default=0, help_text="Of the stored file")
+    quota = models.CharField(
+        max_length=32, blank=True, help_text="Whose quota it counts for; empty: no quota"
+    )
     leased_by = models.CharField(
         max_length=26, blank=True, help_text="The lease of the worker that is judging it"
     )
@@ -391,6 +395,7 @@ class QueuedImage(models.Model):
         indexes = [
             models.Index(fields=["batch", "code", "batch_index"], name="queued_batch"),
             models.Index(fields=["code", "leased_until"], name="queued_lease"),
+            models.Index(fields=["quota", "size_bytes"], name="queued_quota"),
         ]
 
     def __str__(self) -> str:

@@ -13,6 +13,9 @@ MAX_BATCH_IMAGES = 50  # in one request
 # Requests with images that are admitted at a time; further ones are refused at once
 MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", default=64)
 MAX_ASYNC_IMAGES = 10_000  # in one queued batch
+# Queued images of one owner that are not judged yet
+MAX_QUEUED_IMAGES = env.int("MAX_QUEUED_IMAGES", default=20_000)
+MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", default=20 * 2**30)
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_ASYNC_IMAGES + 100  # room for a refusal that counts them
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files

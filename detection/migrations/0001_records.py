@@ -186,6 +186,8 @@ class Migration(migrations.Migration):
                 ('batch_index', models.PositiveIntegerField(help_text='Place of the image in its batch, from 0')),
                 ('filename', models.CharField(max_length=255)),
                 ('original_image', models.FileField(blank=True, max_length=255, upload_to='')),
+                ('size_bytes', models.PositiveBigIntegerField(default=0, help_text='Of the stored file')),
+                ('quota', models.CharField(blank=True, help_text='Whose quota it counts for; empty: no quota', max_length=32)),
                 ('leased_by', models.CharField(blank=True, help_text='The lease of the worker that is judging it', max_length=26)),
                 ('leased_until', models.DateTimeField(default=datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), help_text='Then another worker may judge it')),
                 ('tries', models.PositiveSmallIntegerField(default=0, help_text='How often it was leased')),
@@ -198,6 +200,7 @@ class Migration(migrations.Migration):
                 'indexes': [
                     models.Index(fields=['batch', 'code', 'batch_index'], name='queued_batch'),
                     models.Index(fields=['code', 'leased_until'], name='queued_lease'),
+                    models.Index(fields=['quota', 'size_bytes'], name='queued_quota'),
                 ],
             },
         ),

@@ -5,11 +5,13 @@ from detection.queue.batches import append_to_batch, queue_batch, send_scan
 from detection.queue.closing import count_queued_images, count_unfinished_batches, refresh_counts
 from detection.queue.copies import copy_image
 from detection.queue.judging import judge_batch
+from detection.queue.quota import QueueQuotaError
 from detection.queue.webhooks import deliver_due_webhooks, webhook_secret
 from detection.queue.workers import finish_batches, requeue, resume_batches
 
 __all__ = [
     "BatchClosedError",
+    "QueueQuotaError",
     "append_to_batch",
     "copy_image",
     "count_queued_images",

@@ -19,6 +19,7 @@ from detection.judging import Upload, image_limits
 from detection.models import PredictionBatch, QueuedImage
 from detection.queue.closing import Sending, complete_sending, row_of
 from detection.queue.leases import CHUNK
+from detection.queue.quota import check_quota, quota_of
 from detection.records import delete_files, note_refusal, undo_writes
 from detection.sources import HEAD_BYTES
 
@@ -53,7 +54,9 @@ def store_upload(upload: Upload) -> QueuedImage:
         name = original_filename(image.filename, image_format=_format(upload))
         image.original_image = image.key("originals", name)
         with upload.open() as file, storage_errors():
-            default_storage.save(image.original_image.name, File(file))
+            content = File(file)
+            image.size_bytes = content.size
+            default_storage.save(image.original_image.name, content)
     except ImageError as error:
         return refused(image, error)
     except UnavailableError as error:
@@ -83,7 +86,8 @@ def store_images(
 
 def refused(image: QueuedImage, error: ImageError) -> QueuedImage:
     """Mark an image that cannot be judged, and therefore is not stored."""
-    image.original_image, image.code, image.error = "", error.code, str(error)
+    image.original_image, image.size_bytes = "", 0
+    image.code, image.error = error.code, str(error)
     return image
 
 
@@ -116,8 +120,8 @@ def add_images(
     """Write the records of stored images, which are queued from then on; return their places in the
     batch. The batch is complete unless ``more`` images may follow.
 
-    Raises BatchClosedError, TooManyQueuedError, UnavailableError, and what reading ``images``
-    raises; then the files and records of the images are deleted.
+    Raises BatchClosedError, TooManyQueuedError, QueueQuotaError, UnavailableError, and what reading
+    ``images`` raises; then the files and records of the images are deleted.
     """
     added: list[QueuedImage] = []
     places = range(0)
@@ -125,11 +129,13 @@ def add_images(
         added.extend(images)
         places = _take_places(batch, len(added), max_images)
         for place, image in zip(places, added, strict=True):
-            image.batch, image.batch_index = batch, place
+            image.batch, image.batch_index, image.quota = batch, place, quota_of(batch)
         with database_errors():
             QueuedImage.objects.bulk_create(added, batch_size=500)
             if row_of(batch).filter(finished_at__isnull=False).exists():
                 raise BatchClosedError(batch)
+        if added:
+            check_quota(quota_of(batch))
         if not more:
             complete_sending(batch=batch)
     except BaseException as error:

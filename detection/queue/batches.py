@@ -15,6 +15,7 @@ from detection.judging import Upload
 from detection.models import PredictionBatch, QueuedImage, Source
 from detection.queue.arrivals import BatchClosedError, add_images, add_in_groups, store_images
 from detection.queue.closing import Sending, Status, complete_sending
+from detection.queue.quota import quota_of, within_quota
 from detection.queue.webhooks import check_webhook_url
 from detection.queue.workers import wake_workers
 from detection.records import open_batch, undo_writes
@@ -35,8 +36,8 @@ def queue_batch(
     """Store the images of a new batch and queue them; return its record. The batch stays open when
     ``more`` images are to follow.
 
-    Raises WebhookUrlError, UnavailableError, TooManyQueuedError, or what reading ``uploads``
-    raises; then nothing is left of the batch.
+    Raises WebhookUrlError, UnavailableError, TooManyQueuedError, QueueQuotaError, or what reading
+    ``uploads`` raises; then nothing is left of the batch.
     """
     if webhook_url:
         check_webhook_url(webhook_url)
@@ -71,6 +72,7 @@ def append_to_batch(
 
 
 def _add(batch: PredictionBatch, uploads: Iterable[Upload], *, more: bool) -> int:
+    uploads = within_quota(uploads, quota=quota_of(batch))
     places = add_images(
         batch=batch, images=store_images(uploads), max_images=settings.MAX_ASYNC_IMAGES, more=more
     )

@@ -25,6 +25,7 @@ def copy_image(found: StoredObject) -> QueuedImage | None:
     try:
         name = original_filename(image.filename, image_format=_format(found))
         image.original_image = image.key("originals", name)
+        image.size_bytes = found.size
         _copy(found, image.original_image.name)
     except UnsupportedImageError as error:
         if not found.is_named_like_an_image:

@@ -182,4 +182,4 @@ def _refuse(image: QueuedImage, error: ImageError) -> None:
         queued = QueuedImage.objects.filter(pk=image.pk)
         queued.update(code=error.code, error=str(error))
         delete_files(image.file_keys)
-        queued.update(original_image="")
+        queued.update(original_image="", size_bytes=0)

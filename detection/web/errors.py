@@ -34,7 +34,7 @@ from detection.errors import (
 )
 from detection.files import LinkError
 from detection.judging import CallerGoneError, OtherModelError
-from detection.queue import BatchClosedError
+from detection.queue import BatchClosedError, QueueQuotaError
 from detection.records import OriginalLostError
 from detection.sources import ArchiveTooLargeError
 
@@ -101,6 +101,7 @@ STATUSES: dict[type[Exception], int] = {
     NotAFormError: 415,
     OriginalLostError: 404,
     OtherModelError: 409,
+    QueueQuotaError: 429,
     RequestTooLargeError: 413,
     TooManyPartsError: 413,
     UnavailableError: 503,
@@ -193,7 +194,7 @@ def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:
 
 
 def _headers(status: int) -> dict[str, str]:
-    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
 
 
 def _sentence_and_code(data: dict | list) -> tuple[str, str]:

@@ -47,12 +47,13 @@ def test_a_file_that_is_no_checkpoint_is_named(settings, tmp_path, content):
     assert path.name in only_message(settings, path)
 
 
-def test_limits_that_refuse_everything_are_errors(settings):
-    settings.MAX_UPLOAD_BYTES = 0
+@pytest.mark.parametrize("name", ["MAX_UPLOAD_BYTES", "MAX_QUEUED_IMAGES", "MAX_QUEUED_BYTES"])
+def test_limits_that_refuse_everything_are_errors(settings, name):
+    setattr(settings, name, 0)
 
     [error] = check_upload_limits()
 
-    assert "MAX_UPLOAD_BYTES" in error.msg
+    assert name in error.msg
 
 
 @pytest.mark.parametrize(
