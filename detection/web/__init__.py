@@ -14,9 +14,9 @@ from detection.web.throttling import PredictThrottle, ReadThrottle
 from detection.web.uploads import (
     admits_images,
     check_form,
+    counted_images,
+    counted_images_or_archive,
     has_images,
-    images_or_archive,
-    several_images,
     single_image,
 )
 
@@ -28,13 +28,13 @@ __all__ = [
     "admits_images",
     "as_outage",
     "check_form",
+    "counted_images",
+    "counted_images_or_archive",
     "envelope",
     "error_page",
     "error_response",
     "gate",
     "has_images",
-    "images_or_archive",
-    "several_images",
     "single_image",
     "status_sentence_code",
 ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
@@ -14,11 +18,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SLOTS = 12  # of a rate's time: the cache has one counter for each
+
 
 class _Throttle(SimpleRateThrottle):
-    """Count requests in Django's cache. Allow every request while the cache is lost: a lost counter
-    is no reason to refuse clients.
+    """Count requests in Django's cache, by caller and by slot of time, with atomic additions.
+
+    A request is counted first. It is allowed if all others, in the time of the rate, left room for
+    it, and otherwise no longer counted: of requests at the same moment, no more are allowed than of
+    requests one after the other. Allow every request while the cache is lost: a lost counter is no
+    reason to refuse clients.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted: Counter[int] = Counter()  # of this request, by slot
+        self._wait = 0.0
 
     def get_rate(self) -> str | None:
         return super().get_rate() or None
@@ -27,15 +42,64 @@ class _Throttle(SimpleRateThrottle):
         return f"throttle:{self.scope}:{self._caller(request)}"
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        try:
-            return super().allow_request(request, view)
-        except Exception:
-            logger.exception("The cache that counts requests cannot be reached.")
-            return True
+        self.key = self.get_cache_key(request, view)
+        return self._take(1)
 
     def wait(self) -> float:
         """Return the seconds until a request is allowed, also after a batch above the rate."""
-        return self.history[self.num_requests - 1] + self.duration - self.now
+        return self._wait
+
+    def _take(self, count: int) -> bool:
+        """Count ``count`` more for this request if others left room; return whether they did."""
+        if self.rate is None or count < 1:
+            return True
+        with _lost_cache_logged():
+            others = self._count(count)
+            if sum(others.values()) < self.num_requests:
+                return True
+            self._wait = self._seconds_until_room(others)
+            self._release(count)
+            return False
+        return True
+
+    def _count(self, count: int) -> dict[int, int]:
+        """Return what others have counted, by slot, before this ``count``.
+
+        The slot after this one counts too: there, the clock was read a moment later.
+        """
+        self.now = self.timer()
+        slot = int(self.now / self._slot_seconds)
+        self.cache.add(self._slot_key(slot), 0, 2 * self.duration)
+        after = self.cache.incr(self._slot_key(slot), count)
+        self._counted[slot] += count
+        slots = range(slot - SLOTS + 1, slot + 2)
+        counts = self.cache.get_many([self._slot_key(each) for each in slots if each != slot])
+        counts[self._slot_key(slot)] = after
+        return {each: counts.get(self._slot_key(each), 0) - self._counted[each] for each in slots}
+
+    def _seconds_until_room(self, others: dict[int, int]) -> float:
+        used = sum(others.values())
+        for slot, count in others.items():  # from the oldest, which is forgotten first
+            used -= count
+            if used < self.num_requests:
+                return (slot + SLOTS) * self._slot_seconds - self.now
+        return self.duration
+
+    def _release(self, count: int) -> None:
+        """Count ``count`` less for this request, beginning with the latest."""
+        for slot in sorted(self._counted, reverse=True):
+            if part := min(count, self._counted[slot]):
+                self._counted[slot] -= part
+                count -= part
+                with suppress(ValueError):  # forgotten already
+                    self.cache.decr(self._slot_key(slot), part)
+
+    @property
+    def _slot_seconds(self) -> float:
+        return self.duration / SLOTS
+
+    def _slot_key(self, slot: int) -> str:
+        return f"{self.key}:{slot}"
 
     def _caller(self, request: Request) -> str:
         if request.auth:
@@ -67,17 +131,59 @@ class FormThrottle(_AddressThrottle):
 
 
 class PredictThrottle(_Throttle):
-    """Count images, not requests."""
+    """Count images, not requests. A view finds it in ``request.throttle``."""
 
     scope = "predict"
 
-    def charge(self, request: Request, view: APIView, images: int) -> None:
-        """Count further ``images`` of a request that was allowed as one."""
-        if self.rate is None or images < 1:
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        request.throttle = self
+        return super().allow_request(request, view)
+
+    def count(self, images: int) -> None:
+        """Count further ``images`` of an allowed request, before the work.
+
+        Raises Throttled if others have used the rate up; then they are not counted.
+        """
+        if not self._take(images):
+            raise Throttled(self.wait())
+
+    def release(self, images: int) -> None:
+        """Count ``images`` less of those that ``count`` counted."""
+        if self.rate is not None:
+            with _lost_cache_logged():
+                self._release(images)
+
+    @contextmanager
+    def metered(self) -> Iterator[Callable[[int], None]]:
+        """Give a function that counts work while it is done, for work of unknown amount. First
+        reserve the whole rate: of several such requests at the same moment, one is allowed.
+
+        Raises Throttled.
+        """
+        if self.rate is None:
+            yield int
             return
+        self.count(self.num_requests - 1)
+        reserved, spent = self.num_requests, 0
+
+        def spend(images: int) -> None:
+            nonlocal reserved, spent
+            spent += images
+            if (missing := spent - reserved) > 0:
+                more = max(missing, self.num_requests)
+                reserved += more
+                with _lost_cache_logged():
+                    self._count(more)
+
         try:
-            key = self.get_cache_key(request, view)
-            history = self.cache.get(key, [])
-            self.cache.set(key, [self.timer()] * images + history, self.duration)
-        except Exception:
-            logger.exception("The cache that counts requests cannot be reached.")
+            yield spend
+        finally:
+            self.release(reserved - max(spent, 1))
+
+
+@contextmanager
+def _lost_cache_logged() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        logger.exception("The cache that counts requests cannot be reached.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,7 @@ from rest_framework.request import Request
 
 from detection.errors import QueueFullError
 from detection.judging import Upload
+from detection.queue import QueueQuotaError
 from detection.sources import images_in_archive
 from detection.web.admission import gate
 from detection.web.errors import (
@@ -33,11 +35,13 @@ FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries,
 CHUNK = 2**16
 MAX_DISCARDED = 2**26  # bytes of a refused body that are read, so that its client reads the answer
 DISCARDING_SECONDS = 5.0
+MAX_ARCHIVES = 4  # read at a time, of all callers
 
 View = Callable[..., HttpResponse]
 
 # Refused bodies must not occupy all threads.
 _discarding = threading.BoundedSemaphore(8)
+_archives = threading.BoundedSemaphore(MAX_ARCHIVES)
 
 
 def admits_images(view: View) -> View:
@@ -165,17 +169,45 @@ def several_images(request: Request, *, most: int) -> list[Upload]:
     return [_to_upload(file) for file in files]
 
 
-def images_or_archive(request: Request, *, most: int) -> Iterable[Upload]:
-    """Return the files in the field ``images``, or the images of the one file in ``archive``, read
-    one after the other. Raises MissingImageError, TooManyImagesError, ArchiveError.
+@contextmanager
+def counted_images(request: Request, *, most: int) -> Iterator[list[Upload]]:
+    """Give ``several_images``, counted by the throttle. Where the service refuses them, since it or
+    the queue is full, they count as one request.
+
+    Raises Throttled and what ``several_images`` does.
+    """
+    uploads = several_images(request, most=most)
+    further = len(uploads) - 1
+    request.throttle.count(further)
+    try:
+        yield uploads
+    except (QueueFullError, QueueQuotaError):
+        request.throttle.release(further)
+        raise
+
+
+@contextmanager
+def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterable[Upload]]:
+    """Give ``counted_images``, or the images of the one file in ``archive``. These are read one
+    after the other, and counted as they are read, as is each MiB.
+
+    Raises MissingImageError, TooManyImagesError, ArchiveError, Throttled, QueueFullError.
     """
     _refuse_text(request, "archive")
-    if "archive" not in request.FILES:
-        return several_images(request, most=most)
     archives = request.FILES.getlist("archive")
+    if not archives:
+        with counted_images(request, most=most) as uploads:
+            yield uploads
+        return
     if len(archives) > 1 or "images" in request.FILES:
         raise TooManyImagesError("Send one archive, or images, but not both.")
-    return images_in_archive(archives[0].open().file, max_images=most)
+    if not _archives.acquire(blocking=False):
+        raise QueueFullError("Too many archives are being read; try again later.")
+    try:
+        with request.throttle.metered() as spend, archives[0].open() as archive:
+            yield images_in_archive(archive.file, max_images=most, spend=spend)
+    finally:
+        _archives.release()
 
 
 def has_images(request: Request) -> bool:

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 from django.core.cache import cache
 from django.core.cache.backends.redis import RedisCache
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
 
 from detection.models import Prediction
-from tests.support.api import a_client, a_file, a_token, a_user, assert_refused
+from detection.web import PredictThrottle, counted_images_or_archive
+from detection.web.uploads import MAX_ARCHIVES, receive_files
+from tests.support.api import BATCHES, a_client, a_file, a_token, a_user, assert_refused
+from tests.support.archive_files import PHOTO, archive_of
+from tests.support.limits import a_request, redis_cache
 from tests.support.servers import RedisServer
 
 pytestmark = [
@@ -18,7 +26,6 @@ pytestmark = [
 
 READ = "/api/statistics/"
 LIMIT = 30  # seconds, with time-outs of one
-REDIS = "django.core.cache.backends.redis.RedisCache"
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +45,7 @@ def redis(tmp_path_factory):
 
 @pytest.fixture
 def shared_cache(settings, redis) -> None:
-    settings.CACHES = {
-        "default": {"BACKEND": REDIS, "LOCATION": redis.url, "OPTIONS": settings.REDIS_OPTIONS}
-    }
+    settings.CACHES = redis_cache(redis)
     cache.clear()
 
 
@@ -165,6 +170,15 @@ def test_a_batch_counts_its_images(client, rates):
     assert_too_many(batch_predicted(client, 1))
 
 
+def test_a_verdict_with_a_heatmap_counts_for_two(client, rates):
+    rates["predict"] = "3/min"
+
+    explained = client.post("/api/predict/", {"image": a_file(), "explain": "true"})
+
+    assert (explained.status_code, predicted(client).status_code) == (200, 200)
+    assert_too_many(predicted(client))
+
+
 def test_a_batch_of_more_than_the_rate_has_a_retry_after_as_well(client, rates):
     rates["predict"] = "3/min"
 
@@ -178,16 +192,60 @@ def test_a_batch_that_is_refused_counts_as_one_request(client, rates):
     assert statuses(batch_predicted(client, count) for count in (51, 51, 1)) == [400, 400, 429]
 
 
+def archive_predicted(client, archive: bytes):
+    return client.post(BATCHES, {"archive": a_file("a.tar", archive), "async": "true"})
+
+
+@pytest.mark.usefixtures("nobody_judges")
+def test_an_archive_counts_its_images_and_mebibytes(client, rates):
+    rates["predict"] = "6/min"
+    files = {"a.jpg": PHOTO, "b.jpg": PHOTO, "c.txt": bytes(2_500_000)}
+
+    assert archive_predicted(client, archive_of("tar.gz", files)).status_code == 202
+    assert statuses(predicted(client) for _ in range(3)) == [200, 200, 429]
+
+
+def test_a_broken_archive_counts_what_was_read_and_leaves_nothing(client, rates, stored_files):
+    rates["predict"] = "6/min"
+    whole = archive_of("tar", {f"{n}.jpg": PHOTO for n in range(5)})
+    broken = archive_predicted(client, whole[: whole.rindex(PHOTO)])
+
+    assert_refused(broken, 400, "invalid_archive")
+    assert stored_files() == []
+    assert statuses(predicted(client) for _ in range(3)) == [200, 200, 429]
+
+
+def test_what_is_no_archive_counts_as_one_request(client, rates):
+    rates["predict"] = "2/min"
+
+    assert statuses(archive_predicted(client, b"text") for _ in range(3)) == [400, 400, 429]
+
+
+@pytest.mark.usefixtures("nobody_judges")
+def test_only_some_archives_are_read_at_a_time(client, stored_files):
+    with ExitStack() as others:
+        for _ in range(MAX_ARCHIVES):
+            form = APIRequestFactory().post("/", {"archive": a_file("a.tar", b"")})
+            receive_files(form)
+            request = Request(form, [MultiPartParser()])
+            request.throttle = PredictThrottle()
+            others.enter_context(counted_images_or_archive(request, most=9))
+        refused = archive_predicted(client, archive_of("tar", {"a.jpg": PHOTO}))
+        assert "Too many archives" in assert_refused(refused, 503, "queue_full")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert stored_files() == []
+
+    assert archive_predicted(client, archive_of("tar", {"a.jpg": PHOTO})).status_code == 202
+
+
 @pytest.mark.usefixtures("shared_cache")
 def test_processes_count_together_in_a_shared_cache(client, rates, redis):
     rates["predict"] = "4/min"
+    elsewhere = PredictThrottle()
+    elsewhere.cache = RedisCache(redis.url, {})
+    assert elsewhere.allow_request(a_request(), None)
     batch_predicted(client, 2)
-    elsewhere = RedisCache(redis.url, {})
-    key = "throttle:predict:address:127.0.0.1"
-    counted = elsewhere.get(key)
-    assert len(counted) == 2
-
-    elsewhere.set(key, [*counted, *counted])
+    elsewhere.count(1)
 
     assert_too_many(predicted(client))
 

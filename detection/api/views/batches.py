@@ -22,7 +22,7 @@ from detection.api.fields import FlagField
 from detection.api.parameters import single_values
 from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.views.predict import ImageFileField, OptionsSerializer
-from detection.judging import predict_batch
+from detection.judging import Upload, predict_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
 from detection.queue import append_to_batch, broker, queue_batch, refresh_counts
 from detection.records import visible_batches
@@ -31,9 +31,9 @@ from detection.web import (
     ReadThrottle,
     admits_images,
     check_form,
+    counted_images,
+    counted_images_or_archive,
     has_images,
-    images_or_archive,
-    several_images,
 )
 
 if TYPE_CHECKING:
@@ -137,20 +137,20 @@ class BatchViewSet(ViewSet):
         options = BatchOptionsSerializer.read(request)
         waiting = {name: options.pop(name) for name in ("async", "more", "webhook_url")}
         later = waiting.pop("async")
+        common = {"source": Source.BATCH, "owner": owner_of(request), **options}
         if later or (broker.is_configured() and options["store"]):
-            uploads = images_or_archive(request, most=MAX_QUEUED)
-            later = later or not isinstance(uploads, list) or len(uploads) > MOST
-        else:
-            uploads = several_images(request, most=MOST)
-        sent = {"uploads": uploads, "source": Source.BATCH, "owner": owner_of(request), **options}
-        if later:
-            del sent["store"]
-            batch = queue_batch(**sent, **waiting)
-            self._charge(batch.total_images)
-            return self._accepted(batch, is_new=True)
-        request.place.hold_images(len(uploads))
-        self._charge(len(uploads))
-        batch, outcomes = predict_batch(**sent)
+            with counted_images_or_archive(request, most=MAX_QUEUED) as uploads:
+                if later or not isinstance(uploads, list) or len(uploads) > MOST:
+                    del common["store"]
+                    batch = queue_batch(uploads=uploads, **common, **waiting)
+                    return self._accepted(batch, is_new=True)
+                return self._judged(uploads, common)
+        with counted_images(request, most=MOST) as uploads:
+            return self._judged(uploads, common)
+
+    def _judged(self, uploads: list[Upload], common: dict) -> Response:
+        self.request.place.hold_images(len(uploads))
+        batch, outcomes = predict_batch(uploads=uploads, **common)
         predictions = []
         for index, outcome in enumerate(outcomes):
             if outcome.prediction:
@@ -182,15 +182,12 @@ class BatchViewSet(ViewSet):
         serializer = PartOptionsSerializer(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
         more = serializer.validated_data["more"]
-        is_end = not more and not has_images(request)
-        uploads = [] if is_end else images_or_archive(request, most=MAX_QUEUED)
-        added = append_to_batch(batch=batch, uploads=uploads, more=more)
-        self._charge(added)
+        if more or has_images(request):
+            with counted_images_or_archive(request, most=MAX_QUEUED) as uploads:
+                append_to_batch(batch=batch, uploads=uploads, more=more)
+        else:
+            append_to_batch(batch=batch, uploads=[])
         return self._accepted(batch, is_new=False)
-
-    def _charge(self, images: int) -> None:
-        [throttle] = self.get_throttles()
-        throttle.charge(self.request, self, images - 1)
 
     def _accepted(self, batch: PredictionBatch, *, is_new: bool) -> Response:
         place = self.request.build_absolute_uri(reverse("batch-detail", args=[batch.pk]))

@@ -45,7 +45,10 @@ class OptionsSerializer(serializers.Serializer):
 class SingleOptionsSerializer(OptionsSerializer):
     """Form fields beside a single image."""
 
-    explain = FlagField(default=False, help_text="true: also draw a picture of the evidence")
+    explain = FlagField(
+        default=False,
+        help_text="true: also draw a picture of the evidence; the request counts as two images",
+    )
 
     def validate(self, options: dict) -> dict:
         if options["explain"] and not options["store"]:
@@ -84,6 +87,8 @@ class PredictViewSet(ViewSet):
     def create(self, request: Request) -> Response:
         check_form(request, images=1)
         upload, options = single_image(request), SingleOptionsSerializer.read(request)
+        if options["explain"]:  # drawing is as expensive as judging
+            request.throttle.count(1)
         prediction = predict_image(
             upload=upload,
             source=Source.API,
