@@ -36,9 +36,12 @@ def fields_of(model: type[Model], *, relations: int = 2) -> Iterator[str]:
 
 
 def lookups_of(model: type[Model]) -> list[str]:
-    names = list(fields_of(model))
-    exact_of_others = [name for name in names if "__" in name]
-    return exact_of_others + [f"{name}__{lookup}" for name in names for lookup in LOOKUPS]
+    own = list(fields_of(model, relations=0))
+    related = [name for name in fields_of(model) if "__" in name]
+    return [
+        *(f"{name}__{lookup}" for name in own for lookup in LOOKUPS),
+        *(f"{name}{lookup}" for name in related for lookup in ("", "__regex", "__startswith")),
+    ]
 
 
 def list_address(model: type[Model]) -> str:

@@ -131,9 +131,8 @@ def test_what_was_read_of_a_broken_archive_is_counted(kind):
     assert spent(data, most=20) in (21, 22)  # with the first MiB
 
 
-@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
-def test_a_small_archive_unpacks_to_64_mib_at_most(kind):
-    bomb = archive_of(kind, {f"{n}.bmp": bytes(2**24) for n in range(5)})
+def test_a_small_archive_unpacks_to_64_mib_at_most():
+    bomb = archive_of("tar.gz", {f"{n}.bmp": bytes(2**24) for n in range(5)})
     assert len(bomb) < 100_000  # far from a twentieth of what it holds
 
     with pytest.raises(ArchiveTooLargeError, match="unpacks to far more"):
