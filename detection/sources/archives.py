@@ -89,30 +89,27 @@ def images_in_archive(
     The content shows the type of the archive. Images are chosen as in a folder: by content or by
     name. Hidden members, and members that are no files, are left out; archives in the archive are
     not opened. Names lose their folders. An image with too many bytes is cut off after the first
-    byte too many, so that it is refused when it is judged. ``spend`` is called with 1 for each
-    image that was read and for each MiB that was unpacked.
+    byte too many, so that it is refused when it is judged. ``spend`` counts each image that
+    was read, and each MiB that was unpacked.
 
     Raises ArchiveError, possibly after some images.
     """
-    found = 0
-    for upload in _open(file, MEMBERS_PER_IMAGE * max_images + MEMBERS_BESIDE, spend):
+    found, max_members = 0, MEMBERS_PER_IMAGE * max_images + MEMBERS_BESIDE
+    for found, upload in enumerate(_open(file, max_members, spend), start=1):
         spend(1)
-        if found == max_images:
+        if found > max_images:
             raise ArchiveTooLargeError(f"The archive has more than {max_images} images.")
-        found += 1
         yield upload
     if not found:
         raise ArchiveError("There is no image in this archive.")
 
 
 def _open(file: BinaryIO, max_members: int, spend: Callable[[int], object]) -> Iterator[Upload]:
-    file.seek(0, 2)
-    size = file.tell()
+    size = file.seek(0, 2)
     file.seek(0)
     head = file.read(8)
     file.seek(0)
-    max_bytes = max(ALWAYS_UNPACKED, MAX_UNPACKED_TIMES * size)
-    allowance = _Allowance(members=max_members, max_bytes=max_bytes, spend=spend)
+    allowance = _Allowance(max_members, max(ALWAYS_UNPACKED, MAX_UNPACKED_TIMES * size), spend)
     if head.startswith(ZIP_STARTS):
         return _images_in_zip(file, allowance)
     if head.startswith(b"\x1f\x8b"):
