@@ -80,3 +80,17 @@ SAMPLES = {name: encoded(picture(), name) for name in FORMAT_NAMES} | {
 # Pillow warns about odd metadata; here the refusal is what matters.
 noisy = pytest.mark.filterwarnings("ignore::UserWarning")
 each_sample = pytest.mark.parametrize("sample", SAMPLES)
+
+
+def animated(name: str, frames: list[Image.Image], **options) -> bytes:
+    """An animation, or a TIFF of several pages."""
+    return encoded(frames[0], name, save_all=True, append_images=frames[1:], **options)
+
+
+def coloured_frames(count: int) -> list[Image.Image]:
+    """Frames of one colour each, by which each is told from the others."""
+    return [Image.new("RGB", (64, 48), colour_of(number)) for number in range(1, count + 1)]
+
+
+def colour_of(number: int) -> tuple[int, int, int]:
+    return (number * 37 % 256, number * 91 % 256, 200)

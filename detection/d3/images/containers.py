@@ -17,7 +17,9 @@ from ..errors import (
     TruncatedImageError,
     UnsupportedImageError,
 )
+from .gif import gif_is_whole
 from .raw import check_signature
+from .tiff import tiff_is_whole
 
 FORMAT_NAMES = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC")
 
@@ -154,30 +156,6 @@ def _branded_format(data: bytes) -> str | None:
     return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
 
 
-def _gif_is_whole(data: bytes) -> bool:
-    """Check the first frame; no other is decoded."""
-    position = 13 + _gif_table_bytes(data[10])
-    while (block := data[position]) != 0x3B:  # trailer
-        if block == 0x21:  # extension
-            position = _after_gif_blocks(data, position + 2)
-        elif block == 0x2C:  # frame: descriptor, colour table, code size, compressed pixels
-            table = _gif_table_bytes(data[position + 9])
-            return _after_gif_blocks(data, position + 11 + table) <= len(data)
-        else:  # padding, which decoders skip
-            position += 1
-    return True
-
-
-def _gif_table_bytes(flags: int) -> int:
-    return 6 << (flags & 7) if flags & 0x80 else 0
-
-
-def _after_gif_blocks(data: bytes, position: int) -> int:
-    while size := data[position]:
-        position += 1 + size
-    return position + 1
-
-
 def _webp_is_whole(data: bytes) -> bool:
     (size,) = struct.unpack_from("<I", data, 4)
     return 8 + size <= len(data)
@@ -206,19 +184,10 @@ def _boxes_are_whole(data: bytes) -> bool:
     return has_pixels and position <= len(data)
 
 
-def _tiff_is_whole(data: bytes) -> bool:
-    """Check the directory of the first page; ``decoding`` checks its strips."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
-    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
-    return start + (16 + 20 * entries if big else 6 + 12 * entries) <= len(data)
-
-
 _CHECKS = {
-    "GIF": _gif_is_whole,
+    "GIF": gif_is_whole,
     "WEBP": _webp_is_whole,
-    "TIFF": _tiff_is_whole,
+    "TIFF": tiff_is_whole,
     "AVIF": _boxes_are_whole,
     "HEIC": _boxes_are_whole,
 }

@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from itertools import takewhile
+from itertools import pairwise, takewhile
+from operator import gt
 
 from .containers import MAX_LOST, damaged, truncated
 
@@ -32,13 +33,15 @@ _ADAM7 = (
 )
 
 
-def reduced_png(data: bytes) -> bytes:
-    """The same picture without what does not make its pixels, and with its end.
+def reduced_png(data: bytes, *, animated: bool = False) -> bytes:
+    """The same picture without what does not make its pixels, and with its end; all frames of an
+    ``animated`` one, else the first that is shown.
 
     Raise ``DamagedImageError`` where a checksum of the pixels is wrong, and
     ``TruncatedImageError`` where there are none.
     """
-    wanted = _PIXELS | _ANIMATION if _hides_its_picture(data) else _PIXELS
+    animated = animated or _hides_its_picture(data)
+    wanted = _PIXELS | _ANIMATION if animated else _PIXELS
     parts, pixels = [_SIGNATURE], 0
     for kind, body, checksum in _chunks(data):
         if kind in wanted:
@@ -55,15 +58,36 @@ def reduced_png(data: bytes) -> bytes:
     return b"".join([*parts, _chunk(b"IEND", b"")])
 
 
-def check_first_frame(reduced: bytes) -> None:
-    """Raise ``TruncatedImageError`` where samples of the first frame of an animation are missing,
-    and ``DamagedImageError`` where its compressed data are wrong.
+def count_png_frames(data: bytes) -> int:
+    """Number of frames of an animation, 1 for a picture. A hidden picture is no frame."""
+    chunks = [(kind, body[:4]) for kind, body, _ in _chunks(data)]
+    until_pixels = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks)
+    announced = next((body for kind, body in until_pixels if kind == b"acTL"), b"")
+    controls = sum(kind == b"fcTL" for kind, _ in chunks)
+    return max(min(int.from_bytes(announced, "big"), controls), 1)
+
+
+def check_frames(reduced: bytes, count: int) -> None:
+    """Raise ``TruncatedImageError`` where samples of the first ``count`` frames of an animation are
+    missing, and ``DamagedImageError`` where their compressed data are wrong. The samples of a frame
+    that is the picture too have been checked with it.
     """
     chunks = [(kind, body) for kind, body, _ in _chunks(reduced)]
-    control = next(index for index, (kind, _) in enumerate(chunks) if kind == b"fcTL")
-    until_next = takewhile(lambda chunk: chunk[0] != b"fcTL", chunks[control + 1 :])
-    stream = b"".join(body[4:] for kind, body in until_next if kind == b"fdAT")
-    expected = _samples_bytes(chunks[control][1][4:12] + chunks[0][1][8:])
+    picture = next(index for index, (kind, _) in enumerate(chunks) if kind == b"IDAT")
+    controls = [index for index, (kind, _) in enumerate(chunks) if kind == b"fcTL"]
+    header = chunks[0][1]
+    for start, end in list(pairwise([*controls, len(chunks)]))[:count]:
+        if start < picture:
+            continue
+        size = chunks[start][1][4:12]
+        if any(map(gt, struct.unpack(">II", size), struct.unpack(">II", header[:8]))):
+            raise damaged("PNG")
+        stream = b"".join(body[4:] for kind, body in chunks[start:end] if kind == b"fdAT")
+        _check_samples(stream, size + header[8:])
+
+
+def _check_samples(stream: bytes, header: bytes) -> None:
+    expected = _samples_bytes(header)
     try:
         samples = zlib.decompressobj().decompress(stream, expected)
     except zlib.error as error:

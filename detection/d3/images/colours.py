@@ -1,0 +1,59 @@
+"""8-bit RGB of every mode that Pillow has."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.ExifTags import Base
+
+from ..errors import ImageError
+
+_WHITE_16_BIT = 65535
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a new image, transparency on white and 16-bit grey scaled. Raises ImageError for
+    samples without a fixed white.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_in_8_bits(image).convert("RGB")
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if image.mode == "La":  # a direct conversion would forget the alpha
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _on_white(rgba: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+
+
+def _grey_in_8_bits(image: Image.Image) -> Image.Image:
+    """Scale grey of 16 bits (modes I;16, I;16B, I) or floats in 0..1 (mode F); never clip."""
+    samples = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        white = 1.0
+    elif image.mode == "I":
+        white = _WHITE_16_BIT
+    else:
+        white = 2 ** max(tags.get(Base.BitsPerSample, (16,))) - 1
+    if not (samples.min() >= 0 and samples.max() <= white):  # also false for NaN
+        raise ImageError(
+            "The image has samples outside the range of 16-bit integers or of floats from 0 to 1, "
+            "so its brightness is undefined."
+        )
+    grey = np.rint(np.multiply(samples, 255 / white, dtype=np.float32)).astype(np.uint8)
+    if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero
+        grey = 255 - grey
+    if isinstance(key := image.info.get("transparency"), int):
+        grey[samples == key] = 255
+    return Image.fromarray(grey)

@@ -1,0 +1,227 @@
+"""Open a file of any type, by Pillow or past it, and check that its pixels are whole."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image, ImageFile, ImagePalette
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import HeifImageFile
+
+from ..errors import TooManyPixelsError
+from .containers import check_whole, truncated, undecodable, webp_size
+from .frames import FrameBudget
+from .gif import count_gif_frames, gif_canvas, shown_frames
+from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
+from .png import check_frames, count_png_frames, mended_png, png_size, reduced_png
+from .raw import check_tags
+from .tiff import tiff_pages
+
+# Image.open would also try every other plugin that the process registered.
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+    "HEIC": HeifImageFile,
+}
+
+# Pillow scales the pixels of a PNG to 8 bits, but not its transparent value.
+_PNG_KEY_TO_8_BIT = {
+    "L;2": lambda grey: grey * 85,
+    "L;4": lambda grey: grey * 17,
+    "RGB;16B": lambda colour: tuple(value >> 8 for value in colour),
+}
+
+_TIFF_PIECES = (
+    (Base.StripOffsets, Base.StripByteCounts),
+    (Base.TileOffsets, Base.TileByteCounts),
+)
+
+
+def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, float]:
+    """Return the picture, whose pixels may be unread, and the share of them that is missing."""
+    if name == "JPEG":
+        return _decode_jpeg(data, max_pixels)
+    if name == "PNG":
+        return _decode_png(data, max_pixels)
+    return _open(data, name, max_pixels), 0.0
+
+
+def first_frame(image: Image.Image) -> Image.Image:
+    """Return the first frame of an opened file as it is shown."""
+    if isinstance(image, GifImageFile):
+        [image] = shown_frames(image, [1])
+    return image
+
+
+def count_frames(data: bytes, name: str, image: Image.Image) -> int:
+    """Return the number of frames or pages; ``image`` is the opened file."""
+    match name:
+        case "PNG":
+            return count_png_frames(data)
+        case "GIF":
+            return max(count_gif_frames(data), 1)
+        case "TIFF":
+            return len(tiff_pages(data))
+        case "WEBP" | "AVIF":
+            return image.n_frames
+    return 1  # of a HEIC only one picture is shown
+
+
+def open_frames(
+    data: bytes, name: str, numbers: Sequence[int], max_pixels: int
+) -> Iterator[Image.Image]:
+    """Yield frames or pages by their numbers, which ascend from 1. Use each before the next one.
+
+    Raises TooManyPixelsError if all together are too many.
+    """
+    last, budget = numbers[-1], FrameBudget(max_pixels)
+    if name == "TIFF":
+        yield from _tiff_pages(data, numbers, budget)
+    elif name == "GIF":
+        budget.spend(gif_canvas(data, last), frames=last)
+        yield from shown_frames(_open(data, name, max_pixels), numbers)
+    else:
+        if name == "PNG":
+            budget.spend(png_size(data), frames=last)
+            image, _ = _decode_png(data, max_pixels, last=last)
+        else:
+            image = _open(data, name, max_pixels)
+            budget.spend(image.size, frames=last)
+        first = image.tell()  # 1 where a PNG hides its picture
+        for number in numbers:
+            image.seek(first + number - 1)
+            yield image
+
+
+def _tiff_pages(
+    data: bytes, numbers: Sequence[int], budget: FrameBudget
+) -> Iterator[TiffImageFile]:
+    image, places = _open(data, "TIFF", budget.max_pixels), tiff_pages(data)
+    budget.spend((0, 0), frames=places[numbers[-1] - 1] + 1 - len(numbers))  # skipped
+    for number in numbers:
+        image.seek(places[number - 1])
+        check_pixels(image.size, budget.max_pixels)
+        budget.spend(image.size)
+        _prepare(image, len(data))
+        yield image
+
+
+def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
+    """Open an image without reading its pixels."""
+    if name == "WEBP" and (size := webp_size(data)):
+        check_pixels(size, max_pixels)
+    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*", b"+\0"):
+        check_tags(data)
+    image = _READERS[name](io.BytesIO(data))
+    check_pixels(image.size, max_pixels)
+    check_whole(data, name)
+    _prepare(image, len(data))
+    return image
+
+
+def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
+    """Decode a JPEG; Pillow decodes stored CMYK, since it knows what each program means by it."""
+    check_scans(data)
+    if not (size := jpeg_size(data)):
+        return _open(data, "JPEG", max_pixels), 0.0
+    check_pixels(size, max_pixels)
+    samples, mode, lost = decode_jpeg(data)
+    described = _described_jpeg(data + b"\xff\xd9")
+    if mode == "CMYK" and described is not None:
+        return described, lost
+    height, width, _ = samples.shape
+    image = Image.frombuffer(mode, (width, height), samples, "raw", mode, 0, 1)
+    if described is not None:
+        image.info, image._exif = described.info, described.getexif()
+    return image, lost
+
+
+def _described_jpeg(data: bytes) -> JpegImageFile | None:
+    """Pillow's view of the metadata, of EXIF alone where others are damaged."""
+    for texts in (frozenset(), TEXTS - {EXIF, ADOBE}, TEXTS - {EXIF}):
+        try:
+            return JpegImageFile(io.BytesIO(jpeg_without_texts(data, texts)))
+        except Exception:  # damaged metadata say nothing about the pixels
+            continue
+    return None
+
+
+def _decode_png(data: bytes, max_pixels: int, *, last: int = 1) -> tuple[Image.Image, float]:
+    """Decode the first frame; where others are to be shown, check those until the ``last``."""
+    data, lost = reduced_png(data, animated=last > 1), 0.0
+    check_pixels(png_size(data), max_pixels)
+    try:
+        image = _open(data, "PNG", max_pixels)
+        image.load()
+        # The last row of an interlaced picture does not lie at the end of the samples.
+        is_complete = "interlace" not in image.info and np.asarray(image)[-1].any()
+    except (OSError, SyntaxError, EOFError):
+        is_complete = False
+    if not is_complete:
+        data, lost = mended_png(data)
+        image = _open(data, "PNG", max_pixels)
+    if image.info.get("default_image"):  # it is shown where animations are not
+        image.seek(1)
+    if last > 1 or image.tell():
+        check_frames(data, last)
+    return image, lost
+
+
+def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    """Raises TooManyPixelsError."""
+    width, height = size
+    if width * height > max_pixels:
+        raise TooManyPixelsError(
+            f"The image has {width} × {height} pixels, more than the limit of {max_pixels:,}."
+        )
+
+
+def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
+    """Make corrections that are possible only between the header and the pixels."""
+    if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
+        to_8_bit = _PNG_KEY_TO_8_BIT.get(image.tile[0].args)
+        if to_8_bit:
+            image.info["transparency"] = to_8_bit(image.info["transparency"])
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(Base.Compression, 1) != 1:
+        _check_strips(image, size_bytes)
+    if isinstance(image, TiffImageFile):
+        _prepare_tiff(image)
+    if isinstance(image, BmpImageFile) and image.mode == "RGBA":
+        image.load()
+        if image.getextrema()[3] == (0, 0):  # the fourth byte is unused, as in many BMPs
+            image.putalpha(255)
+
+
+def _prepare_tiff(image: TiffImageFile) -> None:
+    tags = image.tag_v2
+    planes = tags.get(Base.SamplesPerPixel, 1) if tags.get(Base.PlanarConfiguration) == 2 else 1
+    depth = max(tags.get(Base.BitsPerSample, (1,)))
+    if planes > 1 and depth > 8 and tags.get(Base.Compression, 1) == 1:  # Pillow mixes the planes
+        raise undecodable("TIFF")
+    colours = tags.get(Base.ColorMap, ())
+    if image.mode == "P" and colours and max(colours) < 256:  # 8 bits, where 16 are asked for
+        image.load()
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
+        image.im.putpalette("RGB", "RGB;L", bytes(colours))
+
+
+def _check_strips(image: TiffImageFile, size_bytes: int) -> None:
+    """Refuse a cut strip: fax and JPEG decoders inside a TIFF fill it silently."""
+    for offset_tag, count_tag in _TIFF_PIECES:
+        offsets, counts = (image.tag_v2.get(tag, ()) for tag in (offset_tag, count_tag))
+        if any(start + count > size_bytes for start, count in zip(offsets, counts, strict=False)):
+            raise truncated("TIFF")
