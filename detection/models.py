@@ -113,6 +113,9 @@ class PredictionBatch(models.Model):
     threshold = models.FloatField(
         null=True, blank=True, help_text="For queued images; empty: that of the checkpoint"
     )
+    all_frames = models.BooleanField(
+        default=False, help_text="For queued images: judge all frames and pages, not only the first"
+    )
 
     webhook_url = models.CharField(max_length=2000, blank=True)
     webhook_tries = models.PositiveIntegerField(default=0)
@@ -225,6 +228,15 @@ class Prediction(models.Model):
     image_format = models.CharField(max_length=10)
     damaged = models.BooleanField(
         default=False, help_text="Up to 1 % of the pixels are not in the file"
+    )
+    frames = models.PositiveIntegerField(
+        default=1, help_text="Frames of the animation, or pages of the document"
+    )
+    frame = models.PositiveIntegerField(
+        default=1, help_text="The frame or page with this score, from 1"
+    )
+    judged_frames = models.PositiveSmallIntegerField(
+        default=1, help_text="How many were judged; the score is the highest of them"
     )
     camera = models.CharField(max_length=100, blank=True, help_text="From the metadata of the file")
     software = models.CharField(

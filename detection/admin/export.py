@@ -34,6 +34,9 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "height": lambda each: each.height,
     "format": lambda each: each.image_format,
     "damaged": lambda each: each.damaged,
+    "frames": lambda each: each.frames,
+    "frame": lambda each: each.frame,
+    "judged_frames": lambda each: each.judged_frames,
     "camera": lambda each: each.camera,
     "software": lambda each: each.software,
 }

@@ -23,6 +23,7 @@ from detection.records import delete_prediction, same_bytes
 VERDICT = ["verdict", "score", "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
 FILE = ["file_name", "original", "heatmap", "sha256", "size_bytes", "size"]
+FRAMES = ["frames", "frame", "judged_frames"]
 ORIGIN = ["id", "time", "source", "owner", "batch", "batch_index", "duration_ms"]
 
 
@@ -62,7 +63,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     fieldsets = [
         (None, {"fields": ["result", *VERDICT]}),
         ("Review", {"fields": REVIEW}),
-        ("File", {"fields": [*FILE, "image_format", "damaged", "camera", "software"]}),
+        ("File", {"fields": [*FILE, "image_format", "damaged", *FRAMES, "camera", "software"]}),
         ("Origin", {"fields": ORIGIN}),
         ("Model", {"fields": ["model_name", "model_version", "duplicate_of", "others"]}),
     ]

@@ -22,7 +22,7 @@ from detection.admin.decision_log import decide_and_log
 from detection.admin.lookalikes import decide_lookalikes, shown_lookalikes, undo_lookalikes
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.errors import database_errors
-from detection.judging import percentage, picture_place
+from detection.judging import frames_in_words, percentage, picture_place
 from detection.models import Label, Prediction
 from detection.records import same_bytes
 from detection.review import StaleDecisionError, claim, claim_next, count_waiting, pass_over
@@ -203,6 +203,7 @@ def _page(
         "place": picture_place(prediction.width, prediction.height),
         "verdict": cells.verdict(prediction),
         "score": cells.score(prediction),
+        "frames": frames_in_words(prediction),
         "threshold": percentage(prediction.threshold),
         "other_label": Label.REAL if prediction.is_fake else Label.FAKE,
         "reviewed": prediction.review_status != Prediction.Review.UNREVIEWED,

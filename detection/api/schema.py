@@ -74,6 +74,8 @@ VERDICT = {
     "uncertain": False,
     "reason": None,
     "scores": {"real": 0.1244, "fake": 0.8756},
+    "frame": 1,
+    "judged_frames": 1,
     "meaning": "In a test with as many photographs as generated pictures, about 93 of 100 with a "
     "score like this were generated.",
 }
@@ -84,6 +86,7 @@ IMAGE_INFO = {
     "size_bytes": 45678,
     "sha256": "d79f2a5bde17249472c899c5556b22671831ae46f409f120e17c7630f1f9716e",
     "damaged": False,
+    "frames": 1,
 }
 MODEL = {"name": "d3-clip-vit-l-14", "version": "e36a1815af53af6a", "threshold": 0.5}
 REVIEW = {

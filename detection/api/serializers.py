@@ -36,6 +36,10 @@ class VerdictSerializer(serializers.Serializer):
         help_text="Why the image cannot be judged, whatever its score: too_small or no_content"
     )
     scores = ScoresSerializer(source="*", help_text="Both scores; they add up to 1")
+    frame = serializers.IntegerField(help_text="The frame or page with this score, from 1")
+    judged_frames = serializers.IntegerField(
+        help_text="How many frames or pages were judged; 1 without frames=all"
+    )
     meaning = serializers.SerializerMethodField(
         help_text="What such a score meant in a test, in a sentence. null: the checkpoint has no "
         "measurement, or another model judges now"
@@ -57,6 +61,9 @@ class ImageInfoSerializer(serializers.Serializer):
     size_bytes = serializers.IntegerField(help_text="Of the file that was sent")
     sha256 = serializers.CharField(help_text="Of the file that was sent, hexadecimal")
     damaged = serializers.BooleanField(help_text="Whether the file lacks up to 1 % of the pixels")
+    frames = serializers.IntegerField(
+        help_text="Frames of a GIF, WebP, AVIF or PNG, pages of a TIFF; 1 for other types"
+    )
 
 
 class ModelSerializer(serializers.Serializer):

@@ -18,6 +18,7 @@ from detection.judging.checkpoint_choice import (
     return_to_configured,
 )
 from detection.judging.drawing import LABEL_COLOURS, draw_result, fitted, percentage, picture_place
+from detection.judging.frames import frames_in_words
 from detection.judging.heatmaps import OtherModelError, open_heatmap
 from detection.judging.keepers import DirectKeeper
 from detection.judging.limits import image_limits
@@ -46,6 +47,7 @@ __all__ = [
     "fallback_notice",
     "finish_scoring",
     "fitted",
+    "frames_in_words",
     "get_detector",
     "has_fallback",
     "image_limits",

@@ -12,7 +12,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from detection.d3.images import decode_image
+from detection.d3.images import decode_frame
 from detection.errors import ServiceError, database_errors, storage_errors
 from detection.files import storage_key
 from detection.judging.active_detector import get_detector
@@ -74,7 +74,7 @@ def _detector_of(prediction: Prediction) -> Detector:
 def _drawn(prediction: Prediction, data: bytes | Path, detector: Detector) -> File:
     with explaining:
         with decoding:  # other threads may decode while the network works
-            pixels = decode_image(data, image_limits()).pixels
+            pixels = decode_frame(data, prediction.frame, image_limits())
         picture = ContentFile(draw_heatmap(pixels, detector.explain(pixels).map))
     _store(prediction, picture)
     picture.seek(0)

@@ -14,6 +14,7 @@ from detection.d3.images import ImageLimits
 DECODING = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 decoding = BoundedSemaphore(DECODING)
 explaining = BoundedSemaphore(1)
+animating = BoundedSemaphore(1)  # a decoder of many frames holds a canvas from one to the next
 
 
 def image_limits() -> ImageLimits:

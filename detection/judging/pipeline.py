@@ -12,22 +12,25 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from detection import prometheus
 from detection.d3.errors import ImageError
 from detection.d3.html import thumbnail
-from detection.d3.images import DecodedImage, decode_image
+from detection.d3.images import DecodedImage, decode_frame, decode_image
 from detection.d3.prefetching import in_groups, run_ahead
 from detection.errors import database_errors
 from detection.files import clean_filename, result_filename
 from detection.judging.batcher import results_of
 from detection.judging.drawing import draw_result, fitted
+from detection.judging.frames import Asked, ask_for_frames
 from detection.judging.limits import decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction, PredictionBatch, Source, moment_of, new_id, now
 from detection.records import (
+    BestFrame,
     Judged,
     agreement_of,
     find_judged,
@@ -37,6 +40,7 @@ from detection.records import (
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
+    from PIL import Image
     from torch import Tensor
 
     from detection.d3 import Detector, Doubt
@@ -113,23 +117,36 @@ class _Group:
 
     jobs: list[Job]
     judged: dict[str, Judged]
-    scores: dict[str, Future[float]]
+    asked: dict[str, Asked]
     start: float
     ends: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for score in self.scores.values():
+        for score in self._scores:
             score.add_done_callback(lambda _: self.ends.append(time.perf_counter()))
 
     @property
     def seconds(self) -> float:
         """The time until the last score; 0 where all scores were known."""
-        if len(self.ends) < len(self.scores):  # a callback has not run yet
+        if len(self.ends) < len(self._scores):  # a callback has not run yet
             return time.perf_counter() - self.start
         return max(self.ends, default=self.start) - self.start
 
     def shares_bytes_with(self, jobs: list[Job]) -> bool:
-        return any(job.image and job.image.sha256 in self.scores for job in jobs)
+        return any(job.image and job.image.sha256 in self.asked for job in jobs)
+
+    def answers(self) -> dict[str, Judged]:
+        """Wait for the promised scores. Raises what the first failed one raises."""
+        scores = iter(results_of(self._scores))
+        answered = {
+            sha256: asked.judged(list(islice(scores, len(asked.scores))))
+            for sha256, asked in self.asked.items()
+        }
+        return self.judged | answered
+
+    @property
+    def _scores(self) -> list[Future[float]]:
+        return [score for asked in self.asked.values() for score in asked.scores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +162,7 @@ class Run:
     owner: AbstractUser | None = None
     batch: PredictionBatch | None = None
     threshold: float | None = None
+    all_frames: bool = False
     thumbnails: bool = False
     # Scores by sha256 whose first record is still to be written
     unrecorded: dict[str, Judged] = field(default_factory=dict)
@@ -198,29 +216,56 @@ class Run:
             if asked:
                 yield from self._answered(asked)
         finally:
-            for score in asked.scores.values() if asked else ():
-                score.cancel()
+            for each in asked.asked.values() if asked else ():
+                each.cancel()
 
     def _ask(self, jobs: list[Job]) -> _Group:
         """Look up known scores, and ask the model for the others."""
-        views = {job.image.sha256: job.views for job in jobs if job.image}
-        judged = {sha256: self.unrecorded[sha256] for sha256 in views if sha256 in self.unrecorded}
-        if self.keeper or self.source != Source.SCAN:  # a scan without records needs no database
+        decoded = {job.image.sha256: job for job in jobs if job.image}
+        judged = self._known(decoded)
+        new = {sha256: job for sha256, job in decoded.items() if sha256 not in judged}
+        start = time.perf_counter()
+        several = {sha256: job for sha256, job in new.items() if self._has_frames(job)}
+        single = [sha256 for sha256 in new if sha256 not in several]
+        scores = ask_for_scores(self.detector, [new[sha256].views for sha256 in single])
+        asked = {sha256: Asked([score]) for sha256, score in zip(single, scores, strict=True)}
+        try:
+            for sha256, job in several.items():
+                try:
+                    asked[sha256] = ask_for_frames(self.detector, job)
+                except ImageError as error:
+                    _refuse(jobs, sha256, error)
+        except BaseException:
+            for each in asked.values():
+                each.cancel()
+            raise
+        return _Group(jobs, judged, asked, start)
+
+    def _known(self, decoded: dict[str, Job]) -> dict[str, Judged]:
+        known = {sha: self.unrecorded[sha] for sha in decoded if sha in self.unrecorded}
+        if not self.keeper and self.source == Source.SCAN:  # it needs no database
+            return known
+        for all_frames in (False, True):
             with database_errors():
-                judged |= find_judged(
-                    sha256s=views.keys() - judged.keys(),
+                known |= find_judged(
+                    sha256s={
+                        sha256
+                        for sha256, job in decoded.items()
+                        if sha256 not in known and self._has_frames(job) == all_frames
+                    },
                     model_version=self.detector.info.version,
                     user=self.owner,
+                    all_frames=all_frames,
                 )
-        new = [sha256 for sha256 in views if sha256 not in judged]
-        start = time.perf_counter()
-        scores = ask_for_scores(self.detector, [views[sha256] for sha256 in new])
-        return _Group(jobs, judged, dict(zip(new, scores, strict=True)), start)
+        return known
+
+    def _has_frames(self, job: Job) -> bool:
+        """Whether more than the first frame of an image is judged."""
+        return self.all_frames and job.image.frames > 1
 
     def _answered(self, group: _Group) -> Iterator[Job]:
         """Wait for the scores, and build the predictions."""
-        scores = map(Judged, results_of(group.scores.values()))
-        judged = group.judged | dict(zip(group.scores, scores, strict=True))
+        judged = group.answers()
         readable = [job for job in group.jobs if job.image]
         seconds = group.seconds
         for job in readable:
@@ -229,18 +274,22 @@ class Run:
                 job, judged[sha256], seconds=job.decoding_seconds + seconds / len(readable)
             )
             job.prediction = prediction
+            if prediction.frame > 1:  # the hashes are those of the first frame
+                job.hashes = []
             if job.hashes:
                 with database_errors():
                     prediction.agreement = agreement_of(prediction, job.hashes)
             if self.keeper:  # the same bytes in a later image are a duplicate of this one
                 first = judged[sha256].prediction_id or prediction.pk
-                judged[sha256] = self.unrecorded[sha256] = Judged(prediction.fake_score, first)
+                known = replace(judged[sha256], prediction_id=first)
+                judged[sha256] = self.unrecorded[sha256] = known
         yield from group.jobs
 
     def build_prediction(self, job: Job, judged: Judged, *, seconds: float = 0.0) -> Prediction:
         """Return the record of a decoded image with this score, unsaved and without files."""
         image, model = job.image, self.detector.info
-        verdict = self.detector.verdict(judged.fake_score, self.threshold, job.doubt)
+        shown = judged.best or BestFrame(1, 1, image.width, image.height, job.doubt)
+        verdict = self.detector.verdict(judged.fake_score, self.threshold, shown.doubt)
         filename, created_at = clean_filename(job.upload.filename), now()
         record_id = job.record_id or new_id(created_at)
         return Prediction(
@@ -254,10 +303,13 @@ class Run:
             result_filename=result_filename(original=filename, moment=moment_of(record_id)),
             sha256=image.sha256,
             size_bytes=image.size_bytes,
-            width=image.width,
-            height=image.height,
+            width=shown.width,
+            height=shown.height,
             image_format=image.format,
             damaged=image.damaged,
+            frames=image.frames,
+            frame=shown.number,
+            judged_frames=shown.judged,
             camera=image.camera,
             software=image.software,
             label=verdict.label,
@@ -314,9 +366,24 @@ class Run:
             prometheus.REFUSED_IMAGES.labels(job.error.code, self.source).inc()
 
 
+def _refuse(jobs: list[Job], sha256: str, error: ImageError) -> None:
+    for job in jobs:
+        if job.image and job.image.sha256 == sha256:
+            job.image, job.error = None, error
+
+
+def _judged_pixels(job: Job) -> Image.Image:
+    frame = job.prediction.frame
+    if frame == 1:
+        return job.image.pixels
+    data = job.upload.load()
+    with decoding:
+        return fitted(decode_frame(data, frame, image_limits()))
+
+
 def _drawn_result(job: Job) -> bytes:
     return draw_result(
-        job.image.pixels,
+        _judged_pixels(job),
         label=job.prediction.label,
         score=job.prediction.fake_score,
         uncertain=job.prediction.uncertain,

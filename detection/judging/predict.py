@@ -35,17 +35,25 @@ def predict_image(
     batch: PredictionBatch | None = None,
     threshold: float | None = None,
     store: bool = True,
+    all_frames: bool = False,
     explain: bool = False,
 ) -> Prediction:
     """Return the verdict on one image. Its files and record are stored unless ``store`` is off;
-    ``explain`` stores its heatmap too.
+    ``explain`` stores its heatmap too. With ``all_frames`` up to 32 frames or pages are judged, and
+    the verdict is on the one with the highest score.
 
     Raises ImageError for an image that cannot be used, D3Error for a detector that cannot,
     and UnavailableError when storage or database is down; then nothing is stored. When only the
     heatmap fails, or the caller has hung up, the verdict is stored without a heatmap.
     """
     [outcome] = predict_images(
-        uploads=[upload], source=source, owner=owner, batch=batch, threshold=threshold, store=store
+        uploads=[upload],
+        source=source,
+        owner=owner,
+        batch=batch,
+        threshold=threshold,
+        store=store,
+        all_frames=all_frames,
     )
     if outcome.error is not None:
         raise outcome.error
@@ -62,6 +70,7 @@ def predict_images(
     batch: PredictionBatch | None = None,
     threshold: float | None = None,
     store: bool = True,
+    all_frames: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     detector: Detector | None = None,
     thumbnails: bool = False,
@@ -85,6 +94,7 @@ def predict_images(
         owner=owner,
         batch=batch,
         threshold=threshold,
+        all_frames=all_frames,
         keeper=DirectKeeper(batch) if store else None,
         thumbnails=thumbnails,
     )
@@ -99,6 +109,7 @@ def predict_batch(
     owner: AbstractUser | None = None,
     threshold: float | None = None,
     store: bool = True,
+    all_frames: bool = False,
 ) -> tuple[PredictionBatch, list[Outcome]]:
     """Judge the images of one request. Return the batch, and one outcome per upload in order.
 
@@ -109,6 +120,7 @@ def predict_batch(
         "source": source,
         "owner": owner,
         "threshold": threshold,
+        "all_frames": all_frames,
         "batch_size": len(uploads),
     }
     if not store:

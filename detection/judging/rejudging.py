@@ -42,26 +42,36 @@ def rejudge(*, predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
     with database_errors():
         outdated = _outdated(list(predictions))
         prefetch_related_objects(outdated, "owner")
-    outdated.sort(key=lambda prediction: str(prediction.owner_id))
-    for _, group in groupby(outdated, key=lambda prediction: prediction.owner_id):
-        yield from _rejudge_of_owner(group)
+    outdated.sort(key=_caller)
+    for _, group in groupby(outdated, key=_caller):
+        yield from _rejudge_alike(group)
 
 
 def _outdated(predictions: list[Prediction]) -> list[Prediction]:
     version = get_detector().info.version
-    judged = set(
+    present = (
         Prediction.objects.filter(
             sha256__in={prediction.sha256 for prediction in predictions}, model_version=version
         )
         .order_by()
-        .values_list("sha256", "owner_id")
+        .only("sha256", "owner_id", "judged_frames")
     )
-    outdated = {(each.sha256, each.owner_id): each for each in predictions}
-    return [prediction for bytes_of, prediction in outdated.items() if bytes_of not in judged]
+    judged = {_question(each) for each in present}
+    outdated = {_question(each): each for each in predictions}
+    return [prediction for question, prediction in outdated.items() if question not in judged]
 
 
-def _rejudge_of_owner(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
-    """Judge for one owner. Originals are read one by one: fifty may be a gigabyte."""
+def _question(prediction: Prediction) -> tuple[str, str, bool]:
+    """What was judged, for whom, and in which way."""
+    return prediction.sha256, *_caller(prediction)
+
+
+def _caller(prediction: Prediction) -> tuple[str, bool]:
+    return str(prediction.owner_id), prediction.judged_frames > 1
+
+
+def _rejudge_alike(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
+    """Judge for one owner, in one way. Originals are read one by one: fifty may be a gigabyte."""
     predictions = list(predictions)
     lost: list[Rejudged] = []
     sent: deque[Prediction] = deque()
@@ -77,7 +87,9 @@ def _rejudge_of_owner(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
             yield Upload(prediction.original_filename, data)
 
     owner: AbstractUser | None = predictions[0].owner
-    with closing(predict_images(uploads=uploads(), source=Source.RERUN, owner=owner)) as outcomes:
+    all_frames = predictions[0].judged_frames > 1
+    new = predict_images(uploads=uploads(), source=Source.RERUN, owner=owner, all_frames=all_frames)
+    with closing(new) as outcomes:
         for outcome in outcomes:
             problem = str(outcome.error) if outcome.error else ""
             yield Rejudged(sent.popleft(), verdict=outcome.prediction, problem=problem)

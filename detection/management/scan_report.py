@@ -50,6 +50,7 @@ class Row:
     height: int | None = None
     format: str | None = None
     damaged: bool | None = None
+    frames: int | None = None
     sha256: str | None = None
     id: str | None = None
     error: str | None = None
@@ -73,6 +74,7 @@ class Row:
             height=prediction.height,
             format=prediction.image_format,
             damaged=prediction.damaged,
+            frames=prediction.frames,
             sha256=prediction.sha256,
             id=prediction.pk if stored else None,
         )

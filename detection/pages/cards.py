@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detection.errors import UnavailableError
-from detection.judging import detector_info, meaning_of, percentage
+from detection.judging import detector_info, frames_in_words, meaning_of, percentage
 from detection.models import Label, Prediction
 from detection.records import nearest_reviewed
 
@@ -137,6 +137,10 @@ class Card:
             return REVIEWED_MEANINGS[self.prediction.review_status]
         _, meaning = REASONS.get(self.prediction.reason, ("", MEANINGS[self.verdict]))
         return meaning
+
+    @property
+    def frames(self) -> str:
+        return frames_in_words(self.prediction)
 
     @property
     def percentage(self) -> str:

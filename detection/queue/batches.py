@@ -30,6 +30,7 @@ def queue_batch(
     source: str,
     owner: AbstractUser | None = None,
     threshold: float | None = None,
+    all_frames: bool = False,
     more: bool = False,
     webhook_url: str = "",
 ) -> PredictionBatch:
@@ -48,6 +49,7 @@ def queue_batch(
         status=Status.QUEUED,
         sending=Sending.OPEN,
         threshold=threshold,
+        all_frames=all_frames,
         webhook_url=webhook_url,
     )
     try:

@@ -119,6 +119,7 @@ def predict_queued(*, batch: PredictionBatch, images: Iterable[QueuedImage]) -> 
         owner=batch.owner,
         batch=batch,
         threshold=batch.threshold,
+        all_frames=batch.all_frames,
         keeper=QueuedKeeper(),
     )
     jobs = (Job(image.batch_index, QueuedUpload(image), record_id=image.pk) for image in images)

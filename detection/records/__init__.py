@@ -2,7 +2,7 @@
 
 from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_prediction, delete_with_files
-from detection.records.duplicates import Judged, find_judged, same_bytes
+from detection.records.duplicates import BestFrame, Judged, find_judged, same_bytes
 from detection.records.lookalikes import (
     Lookalike,
     agreement_of,
@@ -29,6 +29,7 @@ __all__ = [
     "EVER",
     "MAX_DAYS",
     "REGIONS",
+    "BestFrame",
     "Cursor",
     "Judged",
     "Lookalike",

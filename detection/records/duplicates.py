@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from detection.models import Prediction
@@ -15,32 +15,65 @@ if TYPE_CHECKING:
 
 MAX_SAME = 10  # other predictions on the same bytes that are shown
 MAX_AT_ONCE = 100  # earlier records that are read to find the scores of some images
+_SCORE_FIELDS = ("sha256", "fake_score", "frame", "judged_frames", "width", "height", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class BestFrame:
+    """Of ``judged`` frames the one with the highest score: its number from 1, its size in pixels,
+    and why no verdict on it is certain (empty: nothing is wrong with it).
+    """
+
+    number: int
+    judged: int
+    width: int
+    height: int
+    doubt: str
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A fake score, and the earlier prediction that it is from (empty: it is new)."""
+    """A fake score, and the earlier prediction that it is from (empty: it is new). Where all frames
+    were judged, the ``best`` of them has this score.
+    """
 
     fake_score: float
     prediction_id: str = ""
+    best: BestFrame | None = None
 
 
 def find_judged(
-    *, sha256s: Iterable[str], model_version: str, user: AbstractUser | None
+    *,
+    sha256s: Iterable[str],
+    model_version: str,
+    user: AbstractUser | None,
+    all_frames: bool = False,
 ) -> dict[str, Judged]:
-    """Return scores by sha256 that this version of the model gave before, among the predictions
-    that ``user`` may see.
+    """Return scores by sha256 that this version of the model gave before, to ``all_frames`` of an
+    image or to the first one alone, among the predictions that ``user`` may see.
     """
+    way = {"judged_frames__gt": 1} if all_frames else {"judged_frames": 1}
     unknown = set(sha256s)
     found: dict[str, Judged] = {}
     while unknown:
         earlier = visible_predictions(user).filter(sha256__in=unknown, model_version=model_version)
-        records = list(earlier.order_by().values("sha256", "id", "fake_score")[:MAX_AT_ONCE])
-        for each in sorted(records, key=itemgetter("id")):
-            found.setdefault(each["sha256"], Judged(each["fake_score"], each["id"]))
+        records = list(earlier.filter(**way).order_by().only(*_SCORE_FIELDS)[:MAX_AT_ONCE])
+        for each in sorted(records, key=attrgetter("pk")):
+            best = _best_frame(each) if all_frames else None
+            found.setdefault(each.sha256, Judged(each.fake_score, each.pk, best))
         # An image that was sent a thousand times may fill the answer: ask again for the others.
         unknown = unknown - found.keys() if len(records) == MAX_AT_ONCE else set()
     return found
+
+
+def _best_frame(prediction: Prediction) -> BestFrame:
+    return BestFrame(
+        number=prediction.frame,
+        judged=prediction.judged_frames,
+        width=prediction.width,
+        height=prediction.height,
+        doubt=prediction.reason,
+    )
 
 
 def same_bytes(prediction: Prediction) -> list[Prediction]:

@@ -17,7 +17,7 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from detection.d3.errors import ImageError
-from detection.d3.images import decode_image
+from detection.d3.images import decode_frame
 from detection.errors import database_errors, storage_errors
 from detection.files import FOLDERS, TEMPORARY
 from detection.judging import draw_result, image_limits
@@ -214,7 +214,7 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
 
 def _repair_result(prediction: Prediction) -> str:
     try:
-        pixels = decode_image(read_original(prediction), image_limits()).pixels
+        pixels = decode_frame(read_original(prediction), prediction.frame, image_limits())
     except OriginalLostError:
         delete_prediction(prediction=prediction)
         return "The original is lost too; the record was deleted."

@@ -37,6 +37,15 @@ def test_moderators_are_shown_the_least_certain(moderator, moderator_client):
     assert stored(unsure).claimed_by == moderator
 
 
+def test_the_screen_says_which_frame_was_judged(moderator_client):
+    first = a_prediction(frames=12)
+    best = a_prediction(frames=12, frame=7, judged_frames=12)
+
+    assert "The first of 12 frames was judged." in text(moderator_client.get(url(first)))
+    assert "Frame 7 of 12 had the highest score." in text(moderator_client.get(url(best)))
+    assert "had the highest" not in text(moderator_client.get(url(a_prediction())))
+
+
 def test_only_moderators_review(client, moderator_client):
     prediction = a_prediction()
     staff = signed_in(a_user("staff", is_staff=True))

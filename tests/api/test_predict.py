@@ -48,6 +48,8 @@ def test_every_path_answers_as_the_contract_says(client, path):
                 "real": round(1 - stored.fake_score, 6),
                 "fake": round(stored.fake_score, 6),
             },
+            "frame": 1,
+            "judged_frames": 1,
             "meaning": None,
         },
         "image_info": {
@@ -57,6 +59,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
             "size_bytes": len(image_bytes()),
             "sha256": stored.sha256,
             "damaged": False,
+            "frames": 1,
         },
         "model": {
             "name": stored.model_name,

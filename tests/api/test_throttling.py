@@ -15,6 +15,8 @@ from detection.web import PredictThrottle, counted_images_or_archive
 from detection.web.uploads import MAX_ARCHIVES, receive_files
 from tests.support.api import BATCHES, a_client, a_file, a_token, a_user, assert_refused
 from tests.support.archive_files import PHOTO, archive_of
+from tests.support.factories import noise_image
+from tests.support.image_files import animated
 from tests.support.limits import a_request, redis_cache
 from tests.support.servers import RedisServer
 
@@ -176,6 +178,17 @@ def test_a_verdict_with_a_heatmap_counts_for_two(client, rates):
     explained = client.post("/api/predict/", {"image": a_file(), "explain": "true"})
 
     assert (explained.status_code, predicted(client).status_code) == (200, 200)
+    assert_too_many(predicted(client))
+
+
+@pytest.mark.parametrize(("path", "field"), [("predict", "image"), ("batches", "images")])
+def test_each_judged_frame_counts_as_an_image(client, rates, path, field):
+    rates["predict"] = "5/min"
+    frames = animated("PNG", [noise_image(seed=seed) for seed in range(4)])
+    form = {field: a_file("a.png", frames), "store": "false", "frames": "all"}
+
+    assert client.post(f"/api/{path}/", form).status_code == 200
+    assert predicted(client).status_code == 200
     assert_too_many(predicted(client))
 
 

@@ -11,13 +11,14 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from detection.models import Prediction, PredictionBatch
-from tests.support.factories import image_bytes
+from tests.support.factories import image_bytes, noise_image
+from tests.support.image_files import animated
 from tests.support.installation import Installation
 from tests.support.pages import Page
 
 COLUMNS = (
     "path label fake_score confidence uncertain reason threshold width height format damaged "
-    "sha256 id error code"
+    "frames sha256 id error code"
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -176,6 +177,15 @@ def test_a_csv_report_has_a_line_per_image_that_agrees_with_its_record(broken_fo
     assert (rows[0]["label"], rows[0]["sha256"]) == (record.label, record.sha256)
     assert float(rows[0]["fake_score"]) == record.fake_score
     assert (rows[1]["label"], rows[1]["code"]) == ("", "truncated_image")
+
+
+def test_a_report_counts_the_frames_of_an_animation(tmp_path):
+    frames = [noise_image(seed=seed) for seed in range(3)]
+    (tmp_path / "a.gif").write_bytes(animated("GIF", frames))
+    scan(tmp_path, output=tmp_path / "report.csv", store=False)
+
+    [row] = rows_of(tmp_path / "report.csv")
+    assert row["frames"] == "3"
 
 
 def test_a_json_report_has_the_images_and_the_figures(broken_folder, tmp_path):

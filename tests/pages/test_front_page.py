@@ -9,7 +9,8 @@ from django.test import Client
 
 from detection.models import Prediction, Source
 from tests.support.api import a_file, a_user, images_judged
-from tests.support.factories import image_bytes
+from tests.support.factories import image_bytes, noise_image
+from tests.support.image_files import animated
 from tests.support.pages import Page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -97,6 +98,13 @@ def test_the_script_is_answered_with_the_card_alone(client):
     assert response.status_code == 200
     assert not is_whole(page)
     assert len(page.all("article")) == 1
+
+
+def test_the_card_of_an_animation_says_that_its_first_frame_was_judged(client):
+    frames = [noise_image(seed=seed) for seed in range(3)]
+    file = a_file("a.gif", animated("GIF", frames))
+
+    assert "The first of 3 frames was judged." in shown(posted(client, file, headers=FETCH)).text
 
 
 def test_a_signed_in_user_owns_the_sent_image(client):

@@ -252,6 +252,33 @@ def test_the_page_says_why_an_image_cannot_be_judged(client, reason, words):
     assert "pixels is missing" not in text
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"frames": 12}, "The first of 12 frames was judged."),
+        ({"frames": 12, "image_format": "TIFF"}, "The first of 12 pages was judged."),
+        (
+            {"frames": 12, "frame": 7, "judged_frames": 12},
+            "Frame 7 of 12 had the highest score.",
+        ),
+        (
+            {"frames": 100, "frame": 7, "judged_frames": 32},
+            "Frame 7 of 100 had the highest score of the 32 that were judged.",
+        ),
+    ],
+)
+def test_the_page_says_which_frame_was_judged(client, fields, words):
+    record = a_record("animation", **{"image_format": "GIF"} | fields)
+
+    assert words in shown(client, page_of(record)).text
+
+
+def test_of_a_picture_the_page_says_nothing_of_frames(client):
+    text = shown(client, page_of(a_record("still"))).text
+
+    assert " frame" not in text.lower()
+
+
 def test_the_page_says_that_pixels_are_missing(client):
     record = a_record("cut", damaged=True)
 

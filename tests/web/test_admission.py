@@ -142,6 +142,18 @@ def test_a_batch_with_more_images_than_there_is_room_for_is_refused_and_leaves_n
     assert client.post("/api/batches/", {"images": images[:1]}).status_code == 200
 
 
+def test_all_frames_of_an_image_need_room_for_as_many_as_may_be_judged(
+    client, crowded, stored_files
+):
+    door = crowded(1)
+
+    response = client.post("/api/predict/", {"image": a_file(), "frames": "all"})
+
+    assert_refused(response, 503, "queue_full")
+    assert stored_files() == []
+    assert door._inside == Load(requests=1, images=1)
+
+
 def test_drawing_a_heatmap_needs_a_place_and_reading_one_needs_none(client, crowded):
     pk = client.post("/api/predict/", {"image": a_file(), "explain": "true"}).json()["id"]
     other = a_prediction()

@@ -21,7 +21,7 @@ from detection.api import schema
 from detection.api.fields import FlagField
 from detection.api.parameters import single_values
 from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
-from detection.api.views.predict import ImageFileField, OptionsSerializer
+from detection.api.views.predict import ImageFileField, OptionsSerializer, counted_frames
 from detection.judging import Upload, predict_batch
 from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
 from detection.queue import append_to_batch, broker, queue_batch, refresh_counts
@@ -150,7 +150,11 @@ class BatchViewSet(ViewSet):
 
     def _judged(self, uploads: list[Upload], common: dict) -> Response:
         self.request.place.hold_images(len(uploads))
-        batch, outcomes = predict_batch(uploads=uploads, **common)
+        with counted_frames(
+            self.request, images=len(uploads), all_frames=common["all_frames"]
+        ) as judged:
+            batch, outcomes = predict_batch(uploads=uploads, **common)
+            judged += [outcome.prediction for outcome in outcomes if outcome.prediction]
         predictions = []
         for index, outcome in enumerate(outcomes):
             if outcome.prediction:

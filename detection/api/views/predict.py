@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -14,8 +17,9 @@ from detection.api import schema
 from detection.api.fields import FlagField, ScoreField
 from detection.api.parameters import single_values
 from detection.api.serializers import PredictionResultSerializer
+from detection.d3.images import MAX_JUDGED_FRAMES
 from detection.judging import predict_image
-from detection.models import Source
+from detection.models import Prediction, Source
 from detection.web import PredictThrottle, admits_images, check_form, single_image
 
 
@@ -34,12 +38,21 @@ class OptionsSerializer(serializers.Serializer):
         default=True, help_text="false: return the verdict, store no record and no file"
     )
 
+    frames = serializers.ChoiceField(
+        ["first", "all"],
+        default="first",
+        help_text=f"all: judge frames or pages, evenly spread and at most {MAX_JUDGED_FRAMES}; the "
+        "highest score counts",
+    )
+
     @classmethod
     def read(cls, request: Request) -> dict:
         """Return the options of a form. Raises ValidationError, which names the invalid options."""
         serializer = cls(data=single_values(request.POST))
         serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
+        options = serializer.validated_data
+        options["all_frames"] = options.pop("frames") == "all"
+        return options
 
 
 class SingleOptionsSerializer(OptionsSerializer):
@@ -58,6 +71,26 @@ class SingleOptionsSerializer(OptionsSerializer):
         return options
 
 
+@contextmanager
+def counted_frames(
+    request: Request, *, images: int, all_frames: bool
+) -> Iterator[list[Prediction]]:
+    """Count as many frames as may be judged, before the work, and hold room for them; give a list
+    for the predictions. In the end release the frames that were not judged.
+
+    Raises Throttled, QueueFullError.
+    """
+    judged: list[Prediction] = []
+    further = images * (MAX_JUDGED_FRAMES - 1) if all_frames else 0
+    if further:
+        request.place.hold_images(images + further)
+    request.throttle.count(further)
+    try:
+        yield judged
+    finally:
+        request.throttle.release(further - sum(each.judged_frames - 1 for each in judged))
+
+
 class PredictViewSet(ViewSet):
     """Judge whether an image is a real photograph or made by a generator."""
 
@@ -66,8 +99,8 @@ class PredictViewSet(ViewSet):
 
     class PredictFormSerializer(SingleOptionsSerializer):
         image = ImageFileField(
-            help_text="JPEG, PNG, GIF (first frame), BMP, WebP, TIFF (first page), AVIF or HEIC; "
-            "the content decides, not the name"
+            help_text="JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC; the content decides, not the "
+            "name"
         )
 
     @extend_schema(
@@ -89,10 +122,12 @@ class PredictViewSet(ViewSet):
         upload, options = single_image(request), SingleOptionsSerializer.read(request)
         if options["explain"]:  # drawing is as expensive as judging
             request.throttle.count(1)
-        prediction = predict_image(
-            upload=upload,
-            source=Source.API,
-            owner=request.user if request.user.is_authenticated else None,
-            **options,
-        )
+        with counted_frames(request, images=1, all_frames=options["all_frames"]) as judged:
+            prediction = predict_image(
+                upload=upload,
+                source=Source.API,
+                owner=request.user if request.user.is_authenticated else None,
+                **options,
+            )
+            judged.append(prediction)
         return Response(PredictionResultSerializer(prediction, context={"request": request}).data)
