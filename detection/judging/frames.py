@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from detection.models import Prediction
 
 
+AHEAD = 8  # frames that are decoded before their turn
+
+
 class _Frame(NamedTuple):
     number: int
     size: tuple[int, int]
@@ -54,8 +57,9 @@ class Asked:
 def ask_for_frames(detector: Detector, job: Job) -> Asked:
     """Ask for the scores of evenly spread frames of a decoded image.
 
-    Only one frame is in memory, beside those that the model has not yet taken. Raises ImageError
-    for a frame that cannot be decoded, and what ``ask_for_scores`` does; then no frame is judged.
+    Only one frame is in memory, beside ``AHEAD`` that the model has not judged yet. Raises
+    ImageError for a frame that cannot be decoded, and what ``ask_for_scores`` and its futures do;
+    then the scores of the other frames are no longer wanted.
     """
     asked: list[Future[float]] = []
     frames: list[_Frame] = []
@@ -68,6 +72,8 @@ def ask_for_frames(detector: Detector, job: Job) -> Asked:
             for number, pixels in zip(later, _decoded(data, later), strict=True):
                 with decoding:
                     views, doubt = detector.prepare(pixels), detector.doubt(pixels)
+                if len(asked) >= AHEAD:
+                    asked[-AHEAD].result()  # raises before more is decoded for a caller who hung up
                 asked += ask_for_scores(detector, [views])
                 frames.append(_Frame(number, pixels.size, doubt))
     except BaseException:

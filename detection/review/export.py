@@ -137,7 +137,7 @@ class ReviewExport:
         choices: dict[str, _Choice] = {}
         with database_errors():
             for record in (
-                Prediction.objects.filter(review_status__in=REVIEWED)
+                Prediction.objects.filter(review_status__in=REVIEWED, frame=1)  # what training sees
                 .order_by()
                 .only(
                     *("id", "sha256", "image_format", "label", "review_status"),

@@ -89,6 +89,16 @@ def place(prediction: Prediction, *, split: str = "train", extension: str = "jpg
     return f"{split}/reviews/{class_folder}/{prediction.pk}.{extension}"
 
 
+def test_verdicts_on_later_frames_are_left_out(reviewed, out):
+    """Training sees the first frame."""
+    first, later = reviewed(seed=1), reviewed(seed=2)
+    Prediction.objects.filter(pk=later.pk).update(frames=12, frame=7, judged_frames=12)
+
+    export(out, *ALL_TO_TRAIN)
+
+    assert {Path(name).stem for name in files(out)} == {first.pk, "manifest"}
+
+
 def test_reviewed_pictures_lie_in_the_class_that_the_reviewer_gave_them(out, reviewed):
     overturned = reviewed(seed=1)
     confirmed = reviewed(seed=2, status=Review.CONFIRMED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
 from itertools import pairwise
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from detection.d3.errors import DamagedImageError, TooManyPixelsError, TruncatedImageError
+from detection.d3.errors import (
+    DamagedImageError,
+    ImageError,
+    TooManyPixelsError,
+    TruncatedImageError,
+)
 from detection.d3.images import (
     MAX_JUDGED_FRAMES,
     ImageLimits,
@@ -232,6 +238,26 @@ def test_a_page_may_have_no_more_pixels_than_an_image():
     assert decode_image(data, ImageLimits(max_pixels=64 * 48))
     with pytest.raises(TooManyPixelsError):
         decode_frame(data, 2, ImageLimits(max_pixels=64 * 48))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@each_animation
+def test_damaged_bytes_give_frames_or_one_of_our_errors(name):
+    chance = random.Random(name)
+    data = animated(name, [picture().rotate(angle) for angle in (0, 90, 180)])
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        position = chance.randrange(len(data))
+        damaged[position : position + 4] = chance.randbytes(chance.randrange(8))
+        try:
+            count = decode_image(bytes(damaged)).frames
+            if count > 1:
+                frames = list(decode_frames(bytes(damaged), spread_frames(count)))
+                assert len(frames) == min(count, MAX_JUDGED_FRAMES)
+        except ImageError:
+            refused += 1
+    assert refused
 
 
 def test_judged_frames_are_spread_evenly():
