@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from detection.judging import get_detector, rejudge
-from detection.models import Prediction
+from detection.models import PerceptualHash, Prediction
 from detection.queue.judging import judge_batch
 from detection.upkeep.verification import _repair_result
 from tests.support.api import (
@@ -235,6 +235,14 @@ def test_judging_again_is_done_in_the_same_way(client):
 
     assert sorted(each.verdict.judged_frames for each in again) == [1, 6]
     assert list(rejudge(predictions=Prediction.objects.all())) == []
+
+
+def test_a_verdict_on_a_later_frame_is_no_look_alike_of_the_first(client):
+    predicted(client, an_animation(), frames="all")
+    assert not PerceptualHash.objects.exists()
+
+    predicted(client, an_animation())
+    assert PerceptualHash.objects.exists()
 
 
 def test_a_gif_and_an_avif_are_judged_frame_by_frame(client):
