@@ -181,6 +181,15 @@ def test_a_verdict_with_a_heatmap_counts_for_two(client, rates):
     assert_too_many(predicted(client))
 
 
+def test_frames_that_were_not_judged_do_not_count(client, rates):
+    rates["predict"] = "4/min"
+    for data in (None, b"no image", b""):
+        client.post("/api/predict/", {"image": a_file(data=data), "frames": "all"})
+
+    assert predicted(client).status_code == 200
+    assert_too_many(predicted(client))
+
+
 @pytest.mark.parametrize(("path", "field"), [("predict", "image"), ("batches", "images")])
 def test_each_judged_frame_counts_as_an_image(client, rates, path, field):
     rates["predict"] = "5/min"
