@@ -159,7 +159,7 @@ def test_a_record_says_everything_that_is_known(client):
 
     [listed] = client.get(URL).json()["predictions"]
     moment = prediction.created_at.isoformat().replace("+00:00", "Z")
-    assert set(body) == {"success", *listed}
+    assert set(body) == {"success", "similar", *listed}
     assert body["success"] is True
     assert (body["id"], body["filename"], body["source"]) == (prediction.pk, "test.jpg", "api")
     assert (body["batch_id"], body["duplicate_of"]) == (None, None)

@@ -31,7 +31,7 @@ READ = [
 ]
 NEW_EACH_TIME = {
     "id", "batch_id", "duplicate_of", "timestamp", "created_at", "finished_at", "duration_ms",
-    "result_filename",
+    "result_filename", "similar",
 }  # fmt: skip
 
 

@@ -70,6 +70,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
         "result_filename": stored.result_filename,
         "duration_ms": stored.duration_ms,
         "heatmap_url": None,
+        "similar": None,
     }
 
 
