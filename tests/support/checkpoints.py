@@ -76,7 +76,7 @@ def saved(checkpoint: Checkpoint, path: Path) -> Path:
 
 
 @contextmanager
-def refused(path: Path, problem: str = "", *, error: type[Exception] = CheckpointError):
+def refused(path: Path, problem: str = ".", *, error: type[Exception] = CheckpointError):
     """Expect the error, as one sentence that names the file."""
     with pytest.raises(error, match=problem) as caught:
         yield

@@ -6,6 +6,7 @@ import importlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -64,7 +65,10 @@ def test_half_precision_becomes_single_precision():
 def test_each_layout_of_the_head_holds_the_same_network(layout, version, tmp_path):
     path = head_layout(layout, tmp_path)
     own_tower = layout in ("full", "full_module", "wrapped")
-    assert load(path, clip_weights=None if own_tower else CLIP).version == version
+    loaded = load(path, clip_weights=None if own_tower else CLIP)
+    assert loaded.version == version
+    bare = load(HEAD, clip_weights=CLIP)
+    assert replace(loaded, weights={}, training={}) == replace(bare, weights={}, training={})
 
 
 def legacy(weights: Weights, path: Path) -> None:
