@@ -137,8 +137,8 @@ def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
     a_prediction()
     before = count_predictions(user=None)
 
-    def write_and_fail(predictions):
-        write_predictions(predictions)
+    def write_and_fail(*arguments):
+        write_predictions(*arguments)
         raise RuntimeError("no more")
 
     def undo_once(*, cause, predictions):  # without the second look
