@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.files.storage import default_storage
 from django.test import Client, TransactionTestCase
 from rest_framework.throttling import SimpleRateThrottle
@@ -180,6 +181,20 @@ def rates(monkeypatch) -> dict[str, str]:
     rates = dict(SimpleRateThrottle.THROTTLE_RATES)
     monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", rates)
     return rates
+
+
+@pytest.fixture
+def nothing_counted():
+    """Let no request of another test count against the limits of this one."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def closed(settings) -> None:
+    """An API for users alone."""
+    settings.API_ACCESS = "token"
 
 
 @pytest.fixture

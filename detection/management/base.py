@@ -40,8 +40,3 @@ class ServiceCommand(BaseCommand):
             return str(error)
         cause = str(error.__cause__).partition("\n")[0]
         return f"{str(error).rstrip('.')}: {cause}."
-
-
-def reason(error: OSError) -> str:
-    """Return the operating system's words for an error, as the end of a sentence."""
-    return (error.strerror or str(error)).lower()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
+from detection.d3.files import reason
 from detection.errors import UnavailableError, database_errors
 from detection.judging import Upload
-from detection.management.base import reason
 from detection.management.interrupts import StopSignals
 from detection.models import PredictionBatch, QueuedImage
 from detection.queue import (

@@ -21,10 +21,10 @@ from django.core.management import CommandError
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from detection.d3.files import reason
 from detection.d3.html import STYLE
 from detection.files import BYTE_ORDER_MARK, cell
 from detection.judging import LABEL_COLOURS, Outcome, percentage
-from detection.management.base import reason
 from detection.models import Label
 
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from detection.d3.files import reason, replacing
 from detection.errors import ServiceError, database_errors
 from detection.files import cell, extension
 from detection.models import RECORD_ID, Label, Prediction
@@ -119,8 +119,9 @@ class ReviewExport:
             _make_ours(self.folder)
             self._update()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ExportError(f"The export {self.folder} cannot be written: {reason}.") from error
+            raise ExportError(
+                f"The export {self.folder} cannot be written: {reason(error)}."
+            ) from error
 
     def _update(self) -> None:
         choices = self._choices()
@@ -194,7 +195,7 @@ class ReviewExport:
                 f"What the storage has of {record.original_filename} is not what was judged."
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(target) as part:
+        with replacing(target) as part:
             part.write_bytes(data)
         return True
 
@@ -286,21 +287,10 @@ def _make_ours(folder: Path) -> None:
 def _new_manifest(folder: Path) -> Iterator[Manifest]:
     """Replace the manifest when the new one is complete."""
     with (
-        _replacing(folder / MANIFEST) as part,
+        replacing(folder / MANIFEST) as part,
         part.open("w", encoding="utf-8", newline="") as file,
     ):
         yield Manifest(file)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a hidden path beside ``path``, which replaces ``path`` unless an error is raised."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _sha256(data: bytes) -> str:

@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from detection.models import PredictionBatch, QueuedImage, new_id, now
 from tests.support.api import a_user
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
+from tests.support.queries import queries_of
 
 pytestmark = pytest.mark.django_db
 
@@ -104,9 +103,7 @@ def test_a_page_of_batches_costs_a_fixed_number_of_queries(moderator_client):
     for number in (51, 9):
         for _ in range(number):
             a_batch(errors=[an_error(0)], created_at=now())
-        with CaptureQueriesContext(connection) as queries:
-            page_of(moderator_client)
-        costs.append([query["sql"] for query in queries.captured_queries])
+        costs.append(queries_of(lambda: page_of(moderator_client)))
 
     assert len(costs[0]) == len(costs[1]) <= 5
     [query] = [sql for sql in costs[1] if "prediction_batches" in sql]
@@ -114,14 +111,16 @@ def test_a_page_of_batches_costs_a_fixed_number_of_queries(moderator_client):
         assert word not in query
 
 
-def test_the_page_of_a_batch_has_its_errors_and_results(moderator_client):
+def test_the_page_of_a_batch_has_its_errors_and_results(
+    moderator_client, django_assert_max_num_queries
+):
     batch = a_batch(successful=101, failed=1001, errors=[an_error(number) for number in (3, 7)])
     store_predictions(
         unsaved_prediction(batch=batch, batch_index=number, original_filename=f"{number}.jpg")
         for number in range(101)
     )
 
-    with CaptureQueriesContext(connection) as queries:
+    with django_assert_max_num_queries(8):
         page = page_of(moderator_client, f"{batch.pk}/change/")
 
     assert "<td>7</td><td>&lt;i&gt;7.txt</td><td>This file is empty.</td>" in page
@@ -129,7 +128,6 @@ def test_the_page_of_a_batch_has_its_errors_and_results(moderator_client):
     results = re.findall(r">(\d+\.jpg)</a>", page)
     assert results == [f"{number}.jpg" for number in range(100)]
     assert f'href="/admin/detection/prediction/?batch={batch.pk}"' in page
-    assert len(queries) <= 8
 
 
 def test_results_are_for_users_who_may_see_predictions(client):

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from detection.models import new_id
 from tests.support.accessibility import serious_problems
-from tests.support.browser import opened_page
+from tests.support.browser import Watch, opened_page
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation, Service
 
@@ -40,17 +40,15 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
 @pytest.fixture(params=["light", "dark"])
 def page(request, installation, service):
     """Signed in; afterwards the console must have been silent, the content policy's part too."""
-    said: list[str] = []
     with opened_page(
         viewport={"width": 1280, "height": 800},
         color_scheme=request.param,
         base_url=service.url,
         storage_state=installation.signed_in("ann"),
     ) as page:
-        page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
+        watch = Watch.of(page)
         yield page
-    assert said == []
+    assert watch.said == []
 
 
 def names(page: Page) -> Locator:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from detection.models import PredictionBatch, RefusalCount, now
 from detection.records.batches import open_batch
 from tests.support.api import a_user
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.pages import Page
+from tests.support.queries import queries_of
 
 pytestmark = pytest.mark.django_db
 
@@ -192,22 +191,16 @@ def test_what_cannot_be_shown_is_explained_beside_the_last_thirty_days(
     assert f"to {now().date()}, days in UTC" in text
 
 
-def questions_asked(client) -> int:
-    with CaptureQueriesContext(connection) as queries:
-        shown(client)
-    return len(queries)
-
-
 def test_the_questions_to_the_database_do_not_grow_with_the_records(moderator_client):
     a_prediction()
-    few = questions_asked(moderator_client)
+    few = queries_of(lambda: shown(moderator_client))
     moments = [now() - timedelta(minutes=minutes) for minutes in range(0, 40_000, 40)]
     store_predictions(
         unsaved_prediction(created_at=moment, model_version=str(number % 7))
         for number, moment in enumerate(moments)
     )
 
-    assert questions_asked(moderator_client) == few <= 12
+    assert len(queries_of(lambda: shown(moderator_client))) == len(few) <= 12
 
 
 def test_the_model_is_compared_with_itself_on_look_alikes(moderator_client):

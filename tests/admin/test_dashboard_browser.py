@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import opened_page
+from tests.support.browser import Watch, opened_page
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.own_servers
@@ -73,11 +73,7 @@ def numbers(page: Page, table: str) -> list[list[str]]:
 
 def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
     with dashboard() as page:
-        said: list[str] = []
-        hosts: set[str] = set()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        watch = Watch.of(page, is_complaint=bool)
         page.reload(wait_until="networkidle")
 
         charts = page.get_by_role("img", name="the numbers are in a table below")
@@ -86,8 +82,7 @@ def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
             expect(chart).to_be_visible()
             assert chart.evaluate(COLOURS) > 2, chart.get_attribute("aria-label")
             assert page.locator(f"table#{chart.get_attribute('data-table')}").count() == 1
-        assert said == []
-        assert hosts == {f"127.0.0.1:{service.port}"}
+        assert watch == Watch([], {f"127.0.0.1:{service.port}"})
 
 
 def test_the_tables_say_what_the_api_says(service, dashboard):

@@ -6,8 +6,6 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from detection.models import now
 from detection.records.batches import open_batch
@@ -15,6 +13,7 @@ from detection.records.duplicates import MAX_SAME
 from detection.records.paging import MAX_READ
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.people import a_moderator
+from tests.support.queries import queries_of
 from tests.support.settings import ON_SERVERS
 
 pytestmark = pytest.mark.django_db
@@ -188,12 +187,6 @@ def test_nothing_can_be_selected_or_sorted_across_pages(admin_client):
     assert 'class="sortable' not in page
 
 
-def queries_of(client, path: str) -> list[str]:
-    with CaptureQueriesContext(connection) as queries:
-        assert client.get(path).status_code == 200
-    return [query["sql"] for query in queries.captured_queries]
-
-
 @pytest.mark.parametrize(
     "query", ["", "?label__exact=FAKE&from=2026-03-05&q=test", "?model_version=1&min_score=50"]
 )
@@ -211,7 +204,7 @@ def test_a_page_costs_a_fixed_number_of_queries(client, admin_user, who, query):
             )
             for number in range(start, end)
         )
-        costs.append(queries_of(client, f"{URL}{query}"))
+        costs.append(queries_of(lambda: page_of(client, query)))
     few, full, more = costs
 
     assert len(few) <= len(full) == len(more) <= MAX_QUERIES
@@ -241,7 +234,7 @@ def test_a_prediction_is_shown_with_the_other_verdicts_on_its_bytes(admin_client
     assert "90.0 %" in page
     assert "20.0 %" in page
     assert "<select" not in page.partition('id="content-main"')[2]
-    assert len(queries_of(admin_client, f"{URL}{old.pk}/change/")) <= 8
+    assert len(queries_of(lambda: page_of(admin_client, f"{old.pk}/change/"))) <= 8
 
 
 def test_of_many_other_verdicts_the_newest_are_shown(admin_client):

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import opened_page
+from tests.support.browser import Watch, opened_page
 from tests.support.factories import image_bytes
 from tests.support.installation import PASSWORD, Installation, Service
 
@@ -342,13 +342,9 @@ def test_the_form_works_without_javascript(installation, service, names):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE])
 def test_the_page_is_accessible(installation, service, viewport, scheme):
-    said: list[str] = []
-    hosts: set[str] = set()
     state = installation.signed_in("ann")
     with opened_page(viewport=viewport, color_scheme=scheme, storage_state=state) as page:
-        page.on("console", lambda each: said.append(each.text) if each.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        watch = Watch.of(page)
         start(page, service)
         expect(evidence(page)).to_be_visible()
         problems = serious_problems(page)
@@ -366,5 +362,4 @@ def test_the_page_is_accessible(installation, service, viewport, scheme):
 
     assert problems == []
     assert overflow <= 0
-    assert said == []
-    assert {host for host in hosts if host} == {f"127.0.0.1:{service.port}"}
+    assert watch == Watch([], {f"127.0.0.1:{service.port}"})

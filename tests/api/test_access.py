@@ -33,11 +33,6 @@ CLOSED = [
 
 
 @pytest.fixture
-def closed(settings) -> None:
-    settings.API_ACCESS = "token"
-
-
-@pytest.fixture
 def ann():
     return a_user("ann")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import opened_page
+from tests.support.browser import Watch, opened_page
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation, Service
 
@@ -27,23 +27,18 @@ def page():
         yield page
 
 
-def complaints_and_hosts(page: Page, url: str) -> tuple[list[str], set[str]]:
-    """Opens the page; what the console said, and from where something was fetched."""
-    said: list[str] = []
-    fetched: set[str] = set()
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else 0)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: fetched.add(request.url.split("/")[2]))
+def watched(page: Page, url: str) -> Watch:
+    """Open the page."""
+    watch = Watch.of(page)
     page.goto(url, wait_until="networkidle")
-    return said, {host for host in fetched if host}
+    return watch
 
 
 @pytest.mark.parametrize("path", ["docs", "apidocs", "api/docs/"])
 def test_swagger_is_served_from_here_alone(service: Service, page: Page, path):
-    said, hosts = complaints_and_hosts(page, f"{service.url}/{path}")
+    watch = watched(page, f"{service.url}/{path}")
 
-    assert said == []
-    assert hosts == {f"127.0.0.1:{service.port}"}
+    assert watch == Watch([], {f"127.0.0.1:{service.port}"})
     expect(page.get_by_text("Judge one image")).to_be_visible()
 
 
@@ -60,14 +55,14 @@ def tried_out(page: Page, image: Path) -> Locator:
 def test_try_it_out_judges_a_file(service: Service, page: Page, tmp_path):
     image = tmp_path / "holiday.jpg"
     image.write_bytes(image_bytes())
-    said, _ = complaints_and_hosts(page, f"{service.url}/docs")
+    watch = watched(page, f"{service.url}/docs")
 
     answer = tried_out(page, image)
 
     expect(answer.locator(".response-col_status")).to_contain_text("200")
     expect(answer).to_contain_text('"filename": "holiday.jpg"')
     expect(answer).to_contain_text('"label"')
-    assert said == []
+    assert watch.said == []
 
 
 def test_try_it_out_shows_the_error_of_a_file_that_is_no_image(service, page, tmp_path):
@@ -82,10 +77,10 @@ def test_try_it_out_shows_the_error_of_a_file_that_is_no_image(service, page, tm
 
 
 def test_the_browsable_api_shows_its_parts_to_a_browser(service: Service, page: Page):
-    _, hosts = complaints_and_hosts(page, f"{service.url}/api/")
+    watch = watched(page, f"{service.url}/api/")
 
     for name in ("predict", "batches", "predictions", "statistics"):
         expect(page.locator("pre.prettyprint").last).to_contain_text(f"/api/{name}")
-    assert hosts == {f"127.0.0.1:{service.port}"}
+    assert watch.hosts == {f"127.0.0.1:{service.port}"}
     page.goto(f"{service.url}/api/statistics/")
     expect(page.locator("body")).to_contain_text("total_predictions")

@@ -23,26 +23,17 @@ from tests.support.servers import RedisServer
 pytestmark = [
     pytest.mark.stateless,
     pytest.mark.django_db,
-    pytest.mark.usefixtures("tiny_checkpoint"),
+    pytest.mark.usefixtures("tiny_checkpoint", "nothing_counted"),
 ]
 
 READ = "/api/statistics/"
 LIMIT = 30  # seconds, with time-outs of one
 
 
-@pytest.fixture(autouse=True)
-def nothing_counted():
-    cache.clear()
-    yield
-    cache.clear()
-
-
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
-    server = RedisServer(tmp_path_factory.mktemp("redis") / "data")
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("redis") / "data") as server:
+        yield server
 
 
 @pytest.fixture

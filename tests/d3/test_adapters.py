@@ -7,24 +7,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from detection.d3.adapters import AdaptedTower, adapter_shapes, adapters_of, merge, stacked
-from detection.d3.checkpoints import Checkpoint, TowerFile, load, record, save
+from detection.d3.checkpoints import load, record, save
 from detection.d3.checkpoints.clip_layouts import expected_weights
-from detection.d3.checkpoints.tower_file import weights_digest
 from detection.d3.errors import CheckpointError
-from detection.d3.network import Architecture, ClipTowerConfig, D3Network
+from detection.d3.network import D3Network
 from detection.d3.preprocessing import Preprocessing
+from tests.support.checkpoints import a_clip, tower_apart, untrained
 from tests.support.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless
 
-ARCHITECTURE = Architecture(
-    tower=ClipTowerConfig(width=64, layers=3, patch_size=16, reads=(0, 1), features=24),
-    image_size=64,
-    shuffle_patch=16,
-)
+ARCHITECTURE = a_clip(layers=3)
 PREPROCESSING = Preprocessing(kind="crops", size=64)
 
 
@@ -91,17 +86,10 @@ def test_adapters_of_an_adapted_tower_are_stacked_on_its_own(network, adapters):
 @pytest.fixture
 def stored(network, adapters, tmp_path):
     """A checkpoint with adapters, whose tower is in a file of its own."""
-    tower = network.tower.state_dict()
-    digest = weights_digest({name: tensor.numpy() for name, tensor in tower.items()})
-    tower_file = TowerFile("clip-small", digest.hexdigest())
-    save_file(tower, tower_file.path(tmp_path))
-    weights = merge(network.state_dict(), adapters, prefix="tower.")
-    checkpoint = Checkpoint(
-        name="adapted",
-        architecture=ARCHITECTURE,
-        preprocessing=PREPROCESSING,
-        weights=weights,
-        tower_file=tower_file,
+    checkpoint = untrained(
+        ARCHITECTURE,
+        weights=merge(network.state_dict(), adapters, prefix="tower."),
+        tower_file=tower_apart(network, tmp_path),
         adapters=adapters,
     )
     save(checkpoint, tmp_path / "adapted.safetensors")

@@ -18,7 +18,7 @@ from detection.d3.network import AttentionHead, D3Network, shuffle_patches
 from detection.d3.preprocessing import Preprocessing
 from detection.d3.runtime import cpu_has_bf16
 from tests.support.golden_numbers import CPU, GOLDEN, GoldenSet, tiny_set, vit_l_14_set
-from tests.support.published_layouts import CLIP, HEAD_LAYOUTS, TINY, head_layout
+from tests.support.published_layouts import CLIP, TINY
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
@@ -195,21 +195,6 @@ def test_one_batch_under_one_permutation_agrees(golden: GoldenSet):
         golden.agrees(
             "batch probabilities", probabilities, expected["two_logit"]["reference_probs"]
         )
-
-
-@pytest.mark.parametrize("layout", HEAD_LAYOUTS)
-def test_each_layout_of_the_head_gives_the_same_logits(layout: str, tiny: GoldenSet, tmp_path):
-    own_tower = layout in ("full", "full_module", "wrapped")
-    detector = Detector.from_checkpoint(
-        head_layout(layout, tmp_path),
-        clip_weights=None if own_tower else CLIP,
-        device="cpu",
-        precision="fp32",
-    )
-    pictures = [tiny.pixels(image, variant) for image, variant, _ in tiny.variants]
-    logits = detector.logits(pictures, permutations=[tiny.A])
-    expected = [numbers["one_logit"]["logit"] for _, _, numbers in tiny.variants]
-    tiny.agrees("logits of layouts", logits, expected)
 
 
 def test_a_two_logit_head_counts_its_first_logit(tiny: GoldenSet):

@@ -23,10 +23,8 @@ KEY = "results/2026/11/01JDABC_result.jpg"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3") / "data")
-    server.start()
-    yield server
-    server.stop()
+    with S3Server(tmp_path_factory.mktemp("s3") / "data") as server:
+        yield server
 
 
 @pytest.fixture

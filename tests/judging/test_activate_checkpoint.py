@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import signal
 import threading
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 import torch
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
@@ -18,8 +17,10 @@ from detection.d3.checkpoints import load, save
 from detection.judging import active_detector
 from detection.judging.active_detector import ActiveDetector, load_and_try_detector
 from detection.judging.checkpoint_choice import active_checkpoint, choice_state
+from tests.support.commands import printed_by
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
+from tests.support.threads import at_once
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.own_servers, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -55,9 +56,7 @@ def variant(source: Path, path: Path, *, name: str, change: float = 1e-3) -> Pat
 
 
 def run(*arguments: str | Path) -> str:
-    printed = io.StringIO()
-    call_command("activate_checkpoint", *map(str, arguments), stdout=printed)
-    return printed.getvalue()
+    return printed_by("activate_checkpoint", *arguments)
 
 
 def refused(*arguments: str | Path) -> str:
@@ -176,11 +175,7 @@ def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
     run(other_checkpoint)
     monkeypatch.setattr(active_detector, "load_and_try_detector", slow)
 
-    askers = [threading.Thread(target=lambda: fresh_detector.detector) for _ in range(8)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
+    assert at_once(lambda active: active.detector, [fresh_detector] * 8) == [old] * 8
     assert fresh_detector.detector is old
     may_load.set()
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import io
-from threading import Barrier, Thread
+from threading import Barrier
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import connection
 from PIL import Image
 
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
@@ -17,6 +16,7 @@ from detection.models import Prediction
 from detection.records.deleting import delete_prediction
 from detection.records.originals import OriginalLostError
 from tests.support.factories import an_upload, image_bytes
+from tests.support.threads import at_once
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -127,19 +127,9 @@ def test_of_two_that_are_drawn_at_once_one_is_kept(stored_files, monkeypatch):
         return read(record)
 
     monkeypatch.setattr(heatmaps, "read_original", read_together)
-    pictures = []
 
-    def ask() -> None:
-        pictures.append(opened(Prediction.objects.get(pk=prediction.pk)))
-        connection.close()
+    at_once(lambda pk: opened(Prediction.objects.get(pk=pk)), [prediction.pk] * 2)
 
-    threads = [Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(pictures) == 2
     heatmap = Prediction.objects.get().heatmap_image.name
     assert [name for name in stored_files() if name.startswith("heatmaps/")] == [heatmap]
 

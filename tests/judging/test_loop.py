@@ -13,12 +13,12 @@ from django.core.management import call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import Checkpoint, load, save
+from detection.d3.checkpoints import load
 from detection.d3.dataset import scan_dataset
-from detection.d3.network import Architecture, ClipTowerConfig, D3Network, ResidualTowerConfig
-from detection.d3.preprocessing import Preprocessing
 from detection.judging.active_detector import get_detector
 from detection.models import Prediction
+from tests.support import checkpoints
+from tests.support.checkpoints import LEARNER, STRIPES, a_clip, saved
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
@@ -63,33 +63,15 @@ def original(tmp_path) -> Path:
 
 @pytest.fixture
 def untrained(tmp_path) -> Path:
-    tower = ResidualTowerConfig(width=16, residuals=6, spatial=(8, 8), spectra=2, spectral=(8, 8))
-    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
-    torch.manual_seed(SEED)
-    checkpoint = Checkpoint(
-        name="untrained",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64, mean=(0.5,) * 3, std=(4 / 255,) * 3),
-        weights=D3Network(architecture).state_dict(),
-    )
-    save(checkpoint, tmp_path / "untrained.safetensors")
-    return tmp_path / "untrained.safetensors"
+    checkpoint = checkpoints.untrained(LEARNER, crops=STRIPES, seed=SEED)
+    return saved(checkpoint, tmp_path / "untrained.safetensors")
 
 
 @pytest.fixture
 def clip(tmp_path) -> Path:
     """A small CLIP tower and a head, untrained."""
-    tower = ClipTowerConfig(width=64, layers=2, patch_size=8, reads=(0, 1), features=24)
-    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
-    torch.manual_seed(SEED)
-    checkpoint = Checkpoint(
-        name="clip",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64),
-        weights=D3Network(architecture).state_dict(),
-    )
-    save(checkpoint, tmp_path / "clip.safetensors")
-    return tmp_path / "clip.safetensors"
+    checkpoint = checkpoints.untrained(a_clip(patch_size=8), seed=SEED)
+    return saved(checkpoint, tmp_path / "clip.safetensors")
 
 
 @pytest.fixture(autouse=True)

@@ -206,9 +206,9 @@ def test_images_that_were_judged_together_are_recorded_together(stored_files, mo
     """So the write of a group fails as a whole, and leaves those before it."""
     written = []
 
-    def second_fails(predictions: list[Prediction], hashes: dict[str, list[int]]) -> None:
+    def second_fails(predictions: list[Prediction], *hashes) -> None:
         written.append(len(predictions))
-        write_predictions(predictions, hashes)
+        write_predictions(predictions, *hashes)
         if len(written) == 2:
             raise OperationalError("no more space")
 

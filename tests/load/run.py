@@ -128,14 +128,8 @@ def _installation(folder: Path, pair: str) -> Iterator[Installation]:
     if pair == "sqlite-folder":
         yield Installation(folder / "data", CHECKPOINT, **environment)
         return
-    mongo, s3 = MongoServer(folder / "mongo"), S3Server(folder / "s3")
-    try:
-        mongo.start()
-        s3.start()
+    with MongoServer(folder / "mongo") as mongo, S3Server(folder / "s3") as s3:
         yield Installation(folder / "data", CHECKPOINT, mongo=mongo, s3=s3, **environment)
-    finally:
-        mongo.stop()
-        s3.stop()
 
 
 def _crowd(

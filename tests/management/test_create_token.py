@@ -1,23 +1,21 @@
 from __future__ import annotations
 
-import io
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.utils import timezone
 
 from detection.models import AccessToken
 from tests.support.api import a_client
+from tests.support.commands import printed_by
 
 pytestmark = pytest.mark.django_db
 
 
 def create(*arguments: str) -> str:
-    printed = io.StringIO()
-    call_command("create_token", *arguments, stdout=printed)
-    return printed.getvalue().strip()
+    return printed_by("create_token", *arguments).strip()
 
 
 @pytest.fixture

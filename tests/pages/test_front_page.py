@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.staticfiles import finders
-from django.core.cache import cache
 from django.test import Client
 
 from detection.models import Prediction, Source
@@ -13,22 +12,10 @@ from tests.support.factories import image_bytes, noise_image
 from tests.support.image_files import animated
 from tests.support.pages import Page
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nothing_counted")]
 
 FETCH = {"X-Requested-With": "fetch"}
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture(autouse=True)
-def nothing_counted():
-    cache.clear()
-    yield
-    cache.clear()
-
-
-@pytest.fixture
-def for_users_only(settings) -> None:
-    settings.API_ACCESS = "token"
 
 
 def shown(response) -> Page:
@@ -263,7 +250,7 @@ def test_too_many_bytes_are_refused_of_signed_in_users_too(settings):
     assert "MiB" in shown(response).text
 
 
-@pytest.mark.usefixtures("for_users_only")
+@pytest.mark.usefixtures("closed")
 class TestForUsersOnly:
     @pytest.mark.parametrize("path", ["/", "/history/", "/history/nothing/", "/history/?search=a"])
     def test_it_asks_strangers_to_sign_in(self, client, path):

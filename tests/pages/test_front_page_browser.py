@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import opened_page
+from tests.support.browser import Watch, opened_page
 from tests.support.factories import image_bytes
 from tests.support.installation import PASSWORD, Installation, Service
 
@@ -35,25 +35,19 @@ def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
 @pytest.fixture
 def page(service: Service) -> Iterator[Page]:
     """The front page; nothing may be complained of, or be fetched from elsewhere."""
-    complaints: list[str] = []
-    hosts: set[str] = set()
     with opened_page() as page:
-        page.on("console", lambda message: _note(complaints, message, service.url))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        watch = Watch.of(page, lambda line: is_complaint(line, service.url))
         page.goto(service.url)
         yield page
-    assert complaints == []
-    assert hosts - {""} == {f"127.0.0.1:{service.port}"}  # blob: and data: have none
+    assert watch == Watch([], {f"127.0.0.1:{service.port}"})
 
 
-def _note(complaints: list[str], message, url: str) -> None:
+def is_complaint(message, url: str) -> bool:
     """A browser itself complains of each image and map that is refused; we tell of those."""
     refused = message.text.startswith("Failed to load resource") and (
         message.location["url"] == f"{url}/" or message.location["url"].endswith("/heatmap")
     )
-    if message.type in ("error", "warning") and not refused:
-        complaints.append(f"{message.text} {message.location['url']}")
+    return message.type in ("error", "warning") and not refused
 
 
 @pytest.fixture

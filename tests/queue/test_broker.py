@@ -24,6 +24,7 @@ from detection.queue.workers import requeue
 from tests.support.api import a_file, assert_refused
 from tests.support.factories import image_bytes
 from tests.support.installation import ROOT
+from tests.support.queued import uploads
 from tests.support.servers import RedisServer
 
 pytestmark = [
@@ -44,10 +45,8 @@ SOON = 60  # seconds, with a time-out of one: a request must not wait longer tha
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = RedisServer(tmp_path_factory.mktemp("broker") / "data")
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("broker") / "data") as server:
+        yield server
 
 
 @pytest.fixture
@@ -62,10 +61,6 @@ def redis(server, settings, monkeypatch):
         server.start()
     Redis.from_url(server.url).flushall()
     app.conf.update(broker_url="", broker_transport_options={})
-
-
-def uploads(count: int) -> list[Upload]:
-    return [Upload(f"{i}.jpg", image_bytes(size=(16, 12), seed=i)) for i in range(count)]
 
 
 def messages() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
-from threading import Barrier, Thread
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -23,6 +22,7 @@ from detection.queue.leases import Lease
 from detection.upkeep.purging import purge_predictions
 from tests.support.factories import an_upload, image_bytes
 from tests.support.queued import a_batch, judged, uploads
+from tests.support.threads import at_once
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -102,20 +102,9 @@ def test_leased_images_are_nobody_elses():
 
 
 def test_of_several_leases_at_once_one_has_each_image():
-    batch, barrier, leases = a_batch(8), Barrier(4), []
+    leases = at_once(lambda batch: Lease.take(batch=batch, first=0, last=7), [a_batch(8)] * 4)
 
-    def take() -> None:
-        barrier.wait()
-        leases.append([image.pk for image in Lease.take(batch=batch, first=0, last=7).images])
-        connection.close()
-
-    threads = [Thread(target=take) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    taken = [pk for lease in leases for pk in lease]
+    taken = [image.pk for lease in leases for image in lease.images]
     assert len(taken) == len(set(taken)) == 8
 
 

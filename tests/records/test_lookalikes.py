@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from PIL import Image, ImageOps
 
 from detection.judging.predict import predict_image
@@ -27,6 +26,7 @@ from tests.support.factories import (
     scene,
     unsaved_prediction,
 )
+from tests.support.queries import queries_of
 from tests.support.settings import ON_SERVERS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -126,9 +126,7 @@ def test_sqlite_searches_the_index_of_each_band():
 @pytest.mark.skipif(not ON_SERVERS, reason="MongoDB's query")
 def test_mongodb_is_asked_for_a_choice_of_values_of_indexed_fields():
     """MongoDB's rule: $or uses indexes if each of its clauses has one."""
-    with CaptureQueriesContext(connection) as captured:
-        list(PerceptualHash.objects.filter(_near([1 << 200])))
-    asked = captured.captured_queries[-1]["sql"]
+    [*_, asked] = queries_of(lambda: list(PerceptualHash.objects.filter(_near([1 << 200]))))
     indexed = {
         field
         for index in connection.database.perceptual_hashes.index_information().values()

@@ -10,13 +10,13 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.db.models import QuerySet
-from django.test.utils import CaptureQueriesContext
 
 from d3site.mongodb.compiler import dotted
 from detection.models import AccessToken, Prediction, PredictionBatch, QueuedImage
 from detection.records.duplicates import find_judged
 from detection.statistics.usage import count_predictions
 from tests.support.factories import a_prediction
+from tests.support.queries import queries_of
 from tests.support.settings import ON_SERVERS
 
 pytestmark = [
@@ -156,10 +156,7 @@ def test_the_permissions_of_a_user_can_be_edited(admin_client, admin_user):
 
 
 def test_nothing_stands_between_filter_and_sort():
-    with CaptureQueriesContext(connection) as queries:
-        list(Prediction.objects.filter(label="FAKE").order_by("-pk")[:11])
-
-    [query] = [each["sql"] for each in queries.captured_queries]
+    [query] = queries_of(lambda: list(Prediction.objects.filter(label="FAKE").order_by("-pk")[:11]))
     stages = [stage for stage in ("$match", "$addFields", "$project", "$sort") if stage in query]
     assert stages == ["$match", "$sort"]
 
@@ -183,20 +180,14 @@ def test_the_permissions_of_a_group_are_those_of_its_members(moderator):
     assert not moderator.has_perm("detection.delete_prediction")
 
 
-def pipelines_of(action) -> list[str]:
-    with CaptureQueriesContext(connection) as queries:
-        action()
-    return [each["sql"] for each in queries.captured_queries]
-
-
 def test_the_duplicate_check_and_the_statistics_begin_with_an_indexed_filter():
     a_prediction()
 
     def duplicate_check(*sha256s: str) -> list[str]:
-        return pipelines_of(lambda: find_judged(sha256s=sha256s, model_version="1", user=None))
+        return queries_of(lambda: find_judged(sha256s=sha256s, model_version="1", user=None))
 
     [some] = duplicate_check("1" * 64, "2" * 64)
-    [statistics] = pipelines_of(lambda: count_predictions(user=None))
+    [statistics] = queries_of(lambda: count_predictions(user=None))
 
     assert some.startswith(
         "db.predictions.aggregate([{'$match': {'$and': [{'model_version': '1'}, {'sha256': {'$in'"

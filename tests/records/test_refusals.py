@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from threading import Thread
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from detection.judging.predict import predict_images
@@ -12,6 +10,7 @@ from detection.models import RefusalCount
 from detection.records.refusals import count_refusal
 from tests.support.api import a_file, assert_refused
 from tests.support.factories import an_upload
+from tests.support.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -53,16 +52,11 @@ def test_what_is_not_stored_is_not_counted():
 
 @pytest.mark.django_db(transaction=True)
 def test_none_is_lost_when_many_count_at_once():
-    def count() -> None:
-        for _ in range(5):
+    def count(times: int) -> None:
+        for _ in range(times):
             count_refusal(code="empty_image", source="api")
-        connection.close()
 
-    threads = [Thread(target=count) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(count, [5] * 6)
 
     assert counts() == {("api", "empty_image"): 30}
 

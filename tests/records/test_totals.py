@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import random
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection
 
 from detection import tasks
@@ -33,7 +31,14 @@ from detection.upkeep import recounting
 from detection.upkeep.purging import purge_predictions
 from detection.upkeep.recounting import rebuild_totals
 from tests.support.api import a_user
+from tests.support.commands import printed_by
 from tests.support.factories import a_prediction, an_upload, store_predictions, unsaved_prediction
+from tests.support.figures import (
+    assert_groups,
+    assert_histogram,
+    assert_latencies,
+    assert_usage,
+)
 from tests.support.people import a_moderator
 from tests.support.settings import ON_SERVERS
 
@@ -44,52 +49,19 @@ DAYS = 4
 PERIOD = Period(FIRST.date(), FIRST.date() + timedelta(days=DAYS - 1))
 
 
-def figures_of(records: list[Prediction]) -> dict[str, object]:
-    """The plain way: a loop over all records."""
-    fake = [each for each in records if each.label == "FAKE"]
-    confidence = [each.confidence for each in records]
-    return {
-        "total_predictions": len(records),
-        "fake_count": len(fake),
-        "real_count": len(records) - len(fake),
-        "uncertain_count": sum(each.uncertain for each in records),
-        "confidence": pytest.approx(sum(confidence)),
-    }
-
-
-def figures_shown(shown: dict) -> dict[str, object]:
-    means = shown["average_confidence"]
-    names = ("total_predictions", "fake_count", "real_count", "uncertain_count")
-    confidence = means["fake"] * shown["fake_count"] + means["real"] * shown["real_count"]
-    return {name: shown[name] for name in names} | {"confidence": confidence}
-
-
 def assert_all_figures(owners: list) -> None:
     """Every figure of statistics and dashboard, for everybody and for each owner."""
     records = list(Prediction.objects.all())
     for owner in [None, *owners]:
         own = [each for each in records if owner in (None, each.owner)]
-        assert figures_shown(count_predictions(user=owner)) == figures_of(own)
+        assert_usage(count_predictions(user=owner), own)
         by_day = count_predictions_by_day(user=owner, start=PERIOD.start, end=PERIOD.end)
         for day in by_day["days"]:
-            made = [each for each in own if each.created_at.date() == day["date"]]
-            assert figures_shown(day) == figures_of(made)
-    names = ("label", "uncertain", "review_status", "model_version")
+            assert_usage(day, [each for each in own if each.created_at.date() == day["date"]])
     rows = read_days(PERIOD)
-    groups = {
-        (group["day"], *(group[name] for name in names)): group["count"]
-        for group in count_groups(rows)
-    }
-    assert groups == Counter(
-        (each.created_at.date(), *(getattr(each, name) for name in names)) for each in records
-    )
-    scores = Counter((min(int(20 * each.fake_score), 19), each.label) for each in records)
-    assert [(each.real, each.fake) for each in count_scores(rows)] == [
-        (scores[place, "REAL"], scores[place, "FAKE"]) for place in range(20)
-    ]
-    durations = sorted(each.duration_ms for each in records if not each.duplicate_of)
-    middle = durations[(len(durations) + 1) // 2 - 1]
-    assert latency_percentiles(rows)[50] == middle
+    assert_groups(count_groups(rows), records)
+    assert_histogram(count_scores(rows), records)
+    assert_latencies(latency_percentiles(rows), records)
     waiting = [each for each in records if each.review_status == "unreviewed"]
     queue = review_queue()
     assert queue.waiting == len(waiting)
@@ -147,12 +119,7 @@ def owners() -> list:
     return [a_user("ann"), a_user("eve")]
 
 
-@pytest.fixture
-def tokens(settings):
-    settings.API_ACCESS = "token"
-
-
-@pytest.mark.usefixtures("tokens")
+@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_after_random_writes_reviews_and_deletions(owners, seed):
     history = History(seed=seed, moderator=a_moderator(), owners=owners)
@@ -170,8 +137,8 @@ def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
     a_prediction()
     before = count_predictions(user=None)
 
-    def write_and_fail(predictions, hashes):
-        write_predictions(predictions, hashes)
+    def write_and_fail(*arguments):
+        write_predictions(*arguments)
         raise RuntimeError("no more")
 
     def undo_once(*, cause, predictions):  # without the second look
@@ -231,9 +198,7 @@ def forget_to_count(**fields) -> Prediction:
 
 
 def rebuild(*arguments: str) -> str:
-    printed = io.StringIO()
-    call_command("rebuild_totals", *arguments, stdout=printed)
-    return printed.getvalue()
+    return printed_by("rebuild_totals", *arguments)
 
 
 @pytest.fixture
@@ -254,7 +219,7 @@ def drift(monkeypatch, owners) -> list[Prediction]:
 UNSETTLED = {**recounting.rebuild_totals.__kwdefaults__, "settle": 0}
 
 
-@pytest.mark.usefixtures("drift", "tokens")
+@pytest.mark.usefixtures("drift", "closed")
 def test_what_differs_is_found_and_mended(owners):
     with pytest.raises(CommandError, match="totals are not right; run it without"):
         rebuild("--check")

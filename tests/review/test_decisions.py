@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from detection.errors import DatabaseUnavailableError
 from detection.models import Prediction, now
@@ -19,7 +14,9 @@ from detection.review import decisions, queue
 from detection.review.decisions import StaleDecisionError
 from tests.support.factories import a_prediction
 from tests.support.people import a_moderator
+from tests.support.queries import queries_of
 from tests.support.settings import ON_SERVERS
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db
 in_threads = pytest.mark.django_db(transaction=True)
@@ -50,21 +47,6 @@ def confirm(prediction: Prediction, reviewer: User, **options) -> None:
 
 def expire_claims() -> None:
     Prediction.objects.update(claimed_until=now() - timedelta(seconds=1))
-
-
-def at_once(action: Callable, *arguments: list) -> list:
-    """What ``action`` gives for each item, all started at the same moment in their own threads."""
-    start = Barrier(len(arguments[0]))
-
-    def run(*each):
-        start.wait()
-        try:
-            return action(*each)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(arguments[0])) as threads:
-        return list(threads.map(run, *arguments))
 
 
 def test_the_least_certain_comes_first(ann):
@@ -367,12 +349,6 @@ def test_a_whole_queue_is_reviewed_once_by_many_at_once():
 def test_without_database_it_is_unavailable(ann, lost_database):
     with pytest.raises(DatabaseUnavailableError):
         queue.claim_next(reviewer=ann)
-
-
-def queries_of(action: Callable) -> list[str]:
-    with CaptureQueriesContext(connection) as queries:
-        action()
-    return [each["sql"] for each in queries.captured_queries]
 
 
 def test_claim_decision_and_passing_over_are_one_command_each(ann):

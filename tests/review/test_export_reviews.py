@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from detection.judging.predict import Upload, predict_image
 from detection.models import Prediction
 from detection.review import export as review_export
 from detection.review.decisions import decide
+from tests.support.commands import printed_by
 from tests.support.factories import a_prediction, image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -59,9 +59,7 @@ def review(prediction: Prediction, status: str, reviewer: User) -> None:
 
 
 def export(folder: Path, *arguments: str) -> str:
-    printed = io.StringIO()
-    call_command("export_reviews", str(folder), *arguments, stdout=printed)
-    return printed.getvalue()
+    return printed_by("export_reviews", folder, *arguments)
 
 
 def failed_export(folder: Path, *arguments: str) -> CommandError:

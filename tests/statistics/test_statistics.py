@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -27,6 +26,12 @@ from detection.statistics.usage import (
     review_queue,
 )
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
+from tests.support.figures import (
+    assert_groups,
+    assert_histogram,
+    assert_latencies,
+    assert_usage,
+)
 
 FIRST, LAST = date(2026, 2, 25), date(2026, 3, 6)
 PERIOD = Period(FIRST, LAST)
@@ -74,22 +79,6 @@ def in_period(records) -> list[Prediction]:
     return [each for each in records if FIRST <= each.created_at.date() <= LAST]
 
 
-def assert_usage(figures: dict, counted: list[Prediction]) -> None:
-    fake = [each.fake_score for each in counted if each.label == "FAKE"]
-    real = [1 - each.fake_score for each in counted if each.label == "REAL"]
-    assert figures["total_predictions"] == len(counted)
-    assert figures["fake_count"] == len(fake)
-    assert figures["real_count"] == len(real)
-    assert figures["uncertain_count"] == sum(each.uncertain for each in counted)
-    share = 100 * len(fake) / len(counted) if counted else 0
-    assert figures["fake_percentage"] == pytest.approx(share, abs=0.005)
-    confidence = {
-        label: sum(scores) / len(scores) if scores else 0
-        for label, scores in (("fake", fake), ("real", real))
-    }
-    assert figures["average_confidence"] == pytest.approx(confidence)
-
-
 def test_usage_over_all_time(records):
     assert_usage(count_predictions(user=None), records)
 
@@ -119,39 +108,21 @@ def test_the_days_at_the_ends_are_cut_where_the_moments_are(records):
 
 
 def test_groups(in_period):
-    names = ("label", "uncertain", "review_status", "model_version")
-
-    groups = list(count_groups(read_days(PERIOD)))
-
-    assert {
-        (group["day"], *(group[name] for name in names)): group["count"] for group in groups
-    } == Counter(
-        (each.created_at.date(), *(getattr(each, name) for name in names)) for each in in_period
-    )
-    score_sum = sum(each.fake_score for each in in_period)
-    assert sum(group["score_sum"] for group in groups) == pytest.approx(score_sum)
+    assert_groups(count_groups(read_days(PERIOD)), in_period)
 
 
 @pytest.mark.parametrize("version", ["", "1", "3"])
 def test_the_histogram(in_period, version):
     counted = [each for each in in_period if version in ("", each.model_version)]
-    expected = Counter((min(math.floor(20 * each.fake_score), 19), each.label) for each in counted)
 
     bins = count_scores(day for day in read_days(PERIOD) if version in ("", day.model_version))
 
-    assert [(each.real, each.fake) for each in bins] == [
-        (expected[place, "REAL"], expected[place, "FAKE"]) for place in range(20)
-    ]
+    assert_histogram(bins, counted)
     assert (bins[0].low, bins[7].low, bins[-1].high) == (0, 0.35, 1)
 
 
 def test_latencies_are_those_of_images_that_the_model_saw(in_period):
-    durations = sorted(each.duration_ms for each in in_period if not each.duplicate_of)
-
-    assert latency_percentiles(read_days(PERIOD)) == {
-        percent: durations[math.ceil(percent / 100 * len(durations)) - 1]
-        for percent in (50, 90, 95, 99)
-    }
+    assert_latencies(latency_percentiles(read_days(PERIOD)), in_period)
 
 
 @pytest.mark.django_db

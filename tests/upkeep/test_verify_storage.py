@@ -10,6 +10,7 @@ from PIL import Image
 
 from detection.judging.predict import predict_image
 from detection.models import Prediction, now
+from tests.support.commands import printed_by
 from tests.support.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -18,9 +19,7 @@ FINE = "Every record has its files, and every file its record.\n"
 
 
 def verify(*arguments: str) -> str:
-    printed = io.StringIO()
-    call_command("verify_storage", "--min-age", "0m", *arguments, stdout=printed)
-    return printed.getvalue()
+    return printed_by("verify_storage", "--min-age", "0m", *arguments)
 
 
 def found() -> list[str]:
@@ -75,11 +74,8 @@ def test_a_second_file_of_a_record_that_it_does_not_name_is_found(prediction):
 
 def test_a_young_file_is_left_alone_since_its_record_may_be_on_its_way():
     default_storage.save("results/lost.txt", ContentFile(b"new"))
-    printed = io.StringIO()
 
-    call_command("verify_storage", stdout=printed)
-
-    assert printed.getvalue() == FINE
+    assert printed_by("verify_storage") == FINE
 
 
 def test_a_lost_result_is_found_and_drawn_again(prediction):

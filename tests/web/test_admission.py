@@ -11,6 +11,7 @@ from detection.web import uploads
 from detection.web.admission import Admission, Load
 from tests.support.api import a_file, assert_refused
 from tests.support.factories import a_prediction
+from tests.support.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -85,8 +86,8 @@ def test_a_single_request_is_admitted_whatever_its_size():
 def test_a_crowd_never_gets_more_places_than_there_are():
     admission, most, lock, inside = an_admission(requests=3, images=99), [], threading.Lock(), []
 
-    def come() -> None:
-        for _ in range(200):
+    def come(times: int) -> None:
+        for _ in range(times):
             try:
                 with admission.place():
                     with lock:
@@ -97,11 +98,7 @@ def test_a_crowd_never_gets_more_places_than_there_are():
             except QueueFullError:
                 pass
 
-    crowd = [threading.Thread(target=come) for _ in range(16)]
-    for each in crowd:
-        each.start()
-    for each in crowd:
-        each.join()
+    at_once(come, [200] * 16)
 
     assert 1 <= max(most) <= 3
     assert admission._inside == Load()

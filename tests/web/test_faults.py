@@ -78,15 +78,10 @@ class Surroundings:
 @pytest.fixture(scope="module")
 def surroundings(tmp_path_factory, tiny_checkpoint):
     around = Surroundings(tmp_path_factory.mktemp("faults"), tiny_checkpoint)
-    try:
-        around.mongo.start()
-        around.s3.start()
+    with around.mongo, around.s3:
         assert around.installation.run("migrate", "--verbosity", "0")[0] == 0
         with around.installation.served() as around.service:
             yield around
-    finally:
-        around.mongo.stop()
-        around.s3.stop()
 
 
 def assert_unavailable(response: requests.Response, code: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.urls import resolve
 
@@ -31,11 +30,8 @@ def with_parts(count: int) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted(rates):
+def free_logins(rates, nothing_counted):
     rates["login"] = ""
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

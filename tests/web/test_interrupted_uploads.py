@@ -20,8 +20,8 @@ from gunicorn.workers.gthread import TConn
 from d3site import gunicorn_worker
 from d3site.gunicorn_worker import DeadlineWorker
 from d3site.wsgi import application
-from detection.models import Prediction, PredictionBatch
-from tests.support.api import a_user
+from detection.models import PredictionBatch
+from tests.support.api import a_user, assert_nothing_stored
 from tests.support.factories import image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -119,9 +119,7 @@ def test_a_batch_that_breaks_off_in_its_second_file_is_refused(
 
     assert (status, answer["code"]) == (400, "upload_interrupted")
     assert half_closed or not kept
-    assert not Prediction.objects.exists()
-    assert not PredictionBatch.objects.exists()
-    assert stored_files() == []
+    assert_nothing_stored(stored_files)
 
 
 def test_files_on_disk_of_a_batch_that_breaks_off_are_deleted(

@@ -26,10 +26,8 @@ PHOTO = image_bytes(size=(16, 12))
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis") / "data")
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("redis") / "data") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import logging
 
 import pytest
 from django.conf import settings as django_settings
-from django.core.cache import cache
 from django.db import OperationalError
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
@@ -172,10 +171,10 @@ def test_an_error_keeps_the_headers_of_the_answer_that_it_replaces(client, setti
     assert "Content-Security-Policy" in response.headers
 
 
+@pytest.mark.usefixtures("nothing_counted")
 @pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
 def test_passwords_cannot_be_tried_without_end(client, rates, path):
     rates["login"] = "3/min"
-    cache.clear()
 
     statuses = [client.post(path, {"username": "ann"}).status_code for _ in range(4)]
     refused = client.post(path, {"username": "ann"})
@@ -184,7 +183,6 @@ def test_passwords_cannot_be_tried_without_end(client, rates, path):
     assert refused.json()["code"] == "throttled"
     assert 0 < int(refused.headers["Retry-After"]) <= 60
     assert client.get(path).status_code == 200
-    cache.clear()
 
 
 def test_the_queue_is_measured(client):
@@ -220,13 +218,6 @@ def test_without_database_a_page_of_the_admin_is_503_too(transactional_db, admin
 
 
 # People who look at pages
-
-
-@pytest.fixture
-def nothing_counted():
-    cache.clear()
-    yield
-    cache.clear()
 
 
 def by_a_browser(**options) -> Client:

@@ -41,11 +41,9 @@ def counters(request, settings, tmp_path) -> None:
         yield
         cache.clear()
         return
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    settings.CACHES = redis_cache(server)
-    yield
-    server.stop()
+    with RedisServer(tmp_path / "redis") as server:
+        settings.CACHES = redis_cache(server)
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import signal
 from dataclasses import replace
@@ -8,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import Checkpoint, save
 from detection.d3.errors import D3Error
-from detection.d3.network import Architecture, ClipTowerConfig, D3Network
-from detection.d3.preprocessing import Preprocessing
 from detection.judging.active_detector import get_detector
-from detection.models import Prediction, PredictionBatch
+from detection.models import Prediction
 from detection.workbench import benchmark
 from detection.workbench.benchmark import STAGES, Benchmark, measure, table
 from detection.workbench.speed import operations
+from tests.support.api import assert_nothing_stored
+from tests.support.checkpoints import a_clip, saved, untrained
+from tests.support.commands import printed_by
 from tests.support.published_layouts import CLIP, HEAD
 
 stateless = pytest.mark.stateless
@@ -39,12 +38,6 @@ def soon_done(monkeypatch):
     monkeypatch.setattr(benchmark, "ROUNDS", 1)
     monkeypatch.setattr("detection.workbench.speed.PEAK_SECONDS", 0.001)
     monkeypatch.setattr("detection.workbench.speed.PEAK_SIDES", {"cpu": (64,)})
-
-
-def printed(**options) -> str:
-    output = io.StringIO()
-    call_command("benchmark", stdout=output, **options)
-    return output.getvalue()
 
 
 def numbers(**changes) -> Benchmark:
@@ -70,7 +63,7 @@ def numbers(**changes) -> Benchmark:
 
 
 def test_every_number_is_measured_and_nothing_is_left(stored_files):
-    found = json.loads(printed(json=True))
+    found = json.loads(printed_by("benchmark", json=True))
 
     assert found["model"] == "d3-test"
     assert found["device"] == "cpu"
@@ -88,9 +81,7 @@ def test_every_number_is_measured_and_nothing_is_left(stored_files):
     ):
         assert found[name] > 0
     assert found["gpu_memory_mib"] is None
-    assert not Prediction.objects.exists()
-    assert not PredictionBatch.objects.exists()
-    assert stored_files() == []
+    assert_nothing_stored(stored_files)
 
 
 def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
@@ -107,9 +98,7 @@ def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
     with pytest.raises(D3Error):
         measure(detector)
 
-    assert not Prediction.objects.exists()
-    assert not PredictionBatch.objects.exists()
-    assert stored_files() == []
+    assert_nothing_stored(stored_files)
 
 
 def test_nothing_is_left_when_it_is_told_to_end(stored_files, monkeypatch):
@@ -122,11 +111,9 @@ def test_nothing_is_left_when_it_is_told_to_end(stored_files, monkeypatch):
     monkeypatch.setattr(benchmark, "_service", ended)
 
     with pytest.raises(CommandError, match="Interrupted"):
-        printed()
+        printed_by("benchmark")
 
-    assert not Prediction.objects.exists()
-    assert not PredictionBatch.objects.exists()
-    assert stored_files() == []
+    assert_nothing_stored(stored_files)
 
 
 @stateless
@@ -147,16 +134,9 @@ def test_attention_is_among_the_operations(monkeypatch):
 
 def read_early(folder: Path) -> Detector:
     """A CLIP that is read after several blocks."""
-    tower = ClipTowerConfig(width=64, layers=2, patch_size=8, reads=(0, 1), features=24)
-    architecture = Architecture(tower=tower, image_size=64, shuffle_patch=16)
-    checkpoint = Checkpoint(
-        name="read-early",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64, max_crops=3),
-        weights=D3Network(architecture).state_dict(),
-    )
-    save(checkpoint, folder / "read-early.safetensors")
-    return Detector.from_checkpoint(folder / "read-early.safetensors", precision="fp32")
+    checkpoint = untrained(a_clip(patch_size=8), crops={"max_crops": 3})
+    path = saved(checkpoint, folder / "read-early.safetensors")
+    return Detector.from_checkpoint(path, precision="fp32")
 
 
 @stateless
@@ -237,7 +217,7 @@ def test_ratios_against_an_earlier_run_say_how_many_times_as_fast(tmp_path):
 
 @stateless
 def test_the_table_has_every_stage_and_batch():
-    lines = printed().splitlines()
+    lines = printed_by("benchmark").splitlines()
 
     assert lines[0].startswith("d3-test ")
     for name in (*STAGES, *(f"{key}, batch {n}" for key in ("engine", "service") for n in SIZES)):
@@ -251,18 +231,18 @@ def test_numbers_that_are_none_are_refused(tmp_path, text):
     path.write_text(text)
 
     with pytest.raises(CommandError, match=r"was not written by benchmark --json\.$"):
-        printed(previous=path)
+        printed_by("benchmark", previous=path)
 
 
 @stateless
 def test_a_checkpoint_or_device_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(CommandError, match="no such file"):
-        printed(checkpoint=Path(tmp_path / "missing.safetensors"))
+        printed_by("benchmark", checkpoint=Path(tmp_path / "missing.safetensors"))
     with pytest.raises(CommandError, match="no such GPU"):
-        printed(device="cuda:99")
+        printed_by("benchmark", device="cuda:99")
 
 
 @pytest.mark.usefixtures("lost_database")
 def test_without_a_database_it_says_so():
     with pytest.raises(CommandError, match="database"):
-        printed()
+        printed_by("benchmark")

@@ -1,24 +1,21 @@
 from __future__ import annotations
 
-import io
-
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from detection.models import Prediction, PredictionBatch, Total, now
 from detection.statistics.usage import count_predictions
 from detection.upkeep.recounting import rebuild_totals
 from detection.workbench.seeding import OWNERS, seed_predictions
+from tests.support.commands import printed_by
 from tests.support.factories import a_prediction
 
 pytestmark = pytest.mark.django_db
 
 
 def seed(*arguments: str) -> str:
-    printed = io.StringIO()
-    call_command("seed_predictions", *arguments, stdout=printed)
-    return printed.getvalue()
+    return printed_by("seed_predictions", *arguments)
 
 
 def test_the_records_fit_together(admin_client, stored_files):
@@ -29,7 +26,7 @@ def test_the_records_fit_together(admin_client, stored_files):
     for batch in PredictionBatch.objects.all():
         assert batch.predictions.count() == batch.successful == 5
     assert stored_files() == ["seeded/original.jpg", "seeded/result.jpg"]
-    call_command("verify_storage", stdout=io.StringIO())
+    printed_by("verify_storage")
     shown = admin_client.get(f"/api/predictions/{Prediction.objects.first().pk}/").json()
     assert admin_client.get("/history/").status_code == 200
     assert shown["prediction"]["label"] in ("REAL", "FAKE")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from detection.d3.files import reason
 from detection.judging import active_checkpoint, load_detector
-from detection.management.base import ServiceCommand, reason
+from detection.management.base import ServiceCommand
 
 if TYPE_CHECKING:
     from detection.d3.evaluation import Evaluation

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
+from detection.d3.files import reason
 from detection.judging import (
     DEFAULT_BATCH_SIZE,
     Outcome,
@@ -17,7 +18,7 @@ from detection.judging import (
     percentage,
     predict_images,
 )
-from detection.management.base import ServiceCommand, reason
+from detection.management.base import ServiceCommand
 from detection.management.interrupts import StopSignals
 from detection.management.queued_scan import QueuedScan, open_folder
 from detection.management.scan_report import (

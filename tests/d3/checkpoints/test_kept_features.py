@@ -9,19 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detection.d3.checkpoints import Checkpoint, Features, KeptFeatures, TowerFile, load, save
-from detection.d3.checkpoints.tower_file import weights_digest
+from detection.d3.checkpoints import Checkpoint, Features, KeptFeatures, build_network, load, save
 from detection.d3.errors import CheckpointError
-from detection.d3.network import Architecture, ClipTowerConfig, D3Network
-from detection.d3.preprocessing import Preprocessing
+from detection.d3.network import D3Network
+from tests.support.checkpoints import a_clip, tower_apart, untrained
 
 pytestmark = pytest.mark.stateless
 
-ARCHITECTURE = Architecture(
-    tower=ClipTowerConfig(width=64, layers=2, patch_size=16, reads=(0,), features=24),
-    image_size=64,
-    shuffle_patch=16,
-)
+ARCHITECTURE = a_clip(reads=(0,))
 
 
 def features(rows: list[int]) -> Features:
@@ -44,19 +39,8 @@ def kept() -> KeptFeatures:
 @pytest.fixture
 def checkpoint(kept, tmp_path) -> Checkpoint:
     """One whose tower lies in a file of its own."""
-    network = D3Network(ARCHITECTURE)
-    tower = network.tower.state_dict()
-    digest = weights_digest({name: tensor.numpy() for name, tensor in tower.items()})
-    tower_file = TowerFile("clip-small", digest.hexdigest())
-    save_file(tower, tower_file.path(tmp_path))
-    return Checkpoint(
-        name="kept",
-        architecture=ARCHITECTURE,
-        preprocessing=Preprocessing(kind="crops", size=64),
-        weights=network.state_dict(),
-        tower_file=tower_file,
-        kept=kept,
-    )
+    checkpoint = untrained(ARCHITECTURE, kept=kept)
+    return replace(checkpoint, tower_file=tower_apart(build_network(checkpoint), tmp_path))
 
 
 def saved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:

@@ -6,6 +6,7 @@ import importlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from detection.d3.checkpoints.open_clip import import_open_clip
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
 from detection.d3.preprocessing import Preprocessing
-from tests.support.checkpoints import assert_one_sentence
+from tests.support.checkpoints import refused
 from tests.support.published_layouts import (
     CLIP,
     HEAD,
@@ -64,7 +65,10 @@ def test_half_precision_becomes_single_precision():
 def test_each_layout_of_the_head_holds_the_same_network(layout, version, tmp_path):
     path = head_layout(layout, tmp_path)
     own_tower = layout in ("full", "full_module", "wrapped")
-    assert load(path, clip_weights=None if own_tower else CLIP).version == version
+    loaded = load(path, clip_weights=None if own_tower else CLIP)
+    assert loaded.version == version
+    bare = load(HEAD, clip_weights=CLIP)
+    assert replace(loaded, weights={}, training={}) == replace(bare, weights={}, training={})
 
 
 def legacy(weights: Weights, path: Path) -> None:
@@ -207,9 +211,8 @@ class Malice:
 def test_code_in_a_pickle_never_runs(write, as_clip, tmp_path):
     path, trace = tmp_path / "evil.pth", tmp_path / "trace"
     write({**read(HEAD), "extra": Malice(trace)}, path)
-    with pytest.raises(CheckpointError, match="could run code") as caught:
+    with refused(path, "could run code"):
         load(HEAD if as_clip else path, clip_weights=path if as_clip else CLIP)
-    assert_one_sentence(caught.value, path)
     assert not trace.exists()
 
 
@@ -245,9 +248,8 @@ def changed_head(**changes) -> dict:
 def test_a_head_that_does_not_fit_is_refused(content, problem, tmp_path):
     path = tmp_path / "head.pth"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match=problem) as caught:
+    with refused(path, problem):
         load(path, clip_weights=CLIP)
-    assert_one_sentence(caught.value, path)
 
 
 def changed_clip(**changes) -> Weights:
@@ -284,9 +286,8 @@ BLOCK = "transformer__resblocks__1__"
 def test_clip_weights_that_do_not_fit_are_refused(content, problem, tmp_path):
     path = tmp_path / "clip.pt"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match=problem) as caught:
+    with refused(path, problem):
         load(HEAD, clip_weights=path)
-    assert_one_sentence(caught.value, path)
 
 
 def test_a_missing_piece_is_named_as_its_file_names_it(tmp_path):
@@ -316,11 +317,8 @@ def test_a_head_for_another_tower_is_refused(tmp_path):
 
 
 def test_a_head_alone_says_what_it_lacks():
-    with pytest.raises(
-        CheckpointError, match="attention head alone, and the CLIP weights"
-    ) as error:
+    with refused(HEAD, "attention head alone, and the CLIP weights"):
         load(HEAD)
-    assert_one_sentence(error.value, HEAD)
 
 
 @pytest.mark.parametrize("length", [0, 2, 3, 100, 60_000, -1])
@@ -329,9 +327,8 @@ def test_a_truncated_file_is_refused(length, tmp_path):
         path = tmp_path / "cut.pth"
         path.write_bytes(whole.read_bytes()[:length])
         source, clip = (path, CLIP) if whole == HEAD else (HEAD, path)
-        with pytest.raises(CheckpointError) as caught:
+        with refused(path):
             load(source, clip_weights=clip)
-        assert_one_sentence(caught.value, path)
 
 
 @pytest.mark.parametrize("find", [bytes.index, bytes.rindex])
@@ -342,6 +339,5 @@ def test_damage_inside_an_archive_is_refused(find, tmp_path):
     start = find(bytes(data), b"data.pkl")
     data[start : start + 200] = b"\xff" * 200
     path.write_bytes(data)
-    with pytest.raises(CheckpointError) as caught:
+    with refused(path):
         load(path, clip_weights=CLIP)
-    assert_one_sentence(caught.value, path)

@@ -12,14 +12,13 @@ from PIL import Image
 from detection.d3 import Detector
 from detection.d3.checkpoints import Checkpoint, Features
 from detection.d3.dataset import Sample
-from detection.d3.network import Architecture, ClipTowerConfig, D3Network
-from detection.d3.preprocessing import Preprocessing
 from detection.d3.training.features import (
     cached_features,
     feature_batches,
     head_logits,
     read_features,
 )
+from tests.support.checkpoints import a_clip, untrained
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
@@ -29,19 +28,7 @@ SIZES = ((64, 64), (200, 64), (150, 150), (40, 90), (64, 128))
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
-    architecture = Architecture(
-        tower=ClipTowerConfig(width=64, layers=2, patch_size=16, reads=(0, 1), features=24),
-        image_size=64,
-        shuffle_patch=16,
-    )
-    torch.manual_seed(0)
-    return Checkpoint(
-        name="small",
-        architecture=architecture,
-        preprocessing=Preprocessing(kind="crops", size=64, max_crops=3),
-        weights=D3Network(architecture).state_dict(),
-        permutation_seed=3,
-    )
+    return untrained(a_clip(), crops={"max_crops": 3}, permutation_seed=3)
 
 
 @pytest.fixture

@@ -12,18 +12,13 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import Checkpoint, Features, KeptFeatures, load, save
-from detection.d3.network import Architecture, ClipTowerConfig, D3Network
-from detection.d3.preprocessing import Preprocessing
+from detection.d3.checkpoints import Features, KeptFeatures, load, save
+from tests.support.checkpoints import a_clip, saved, untrained
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
-WIDTH = 24
-ARCHITECTURE = Architecture(
-    tower=ClipTowerConfig(width=64, layers=2, patch_size=8, reads=(0, 1), features=WIDTH),
-    image_size=64,
-    shuffle_patch=16,
-)
+ARCHITECTURE = a_clip(patch_size=8)
+WIDTH = ARCHITECTURE.tower.features
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +37,9 @@ def kept(pictures: int) -> Features:
 
 @pytest.fixture
 def start(work_folder) -> Path:
-    torch.manual_seed(0)
-    checkpoint = Checkpoint(
-        name="start",
-        architecture=ARCHITECTURE,
-        preprocessing=Preprocessing(kind="crops", size=64, max_crops=3),
-        weights=D3Network(ARCHITECTURE).state_dict(),
-        kept=KeptFeatures(train=kept(200), val=kept(100)),
-    )
-    save(checkpoint, work_folder / "start.safetensors")
-    return work_folder / "start.safetensors"
+    checkpoint = untrained(ARCHITECTURE, crops={"max_crops": 3})
+    checkpoint = replace(checkpoint, kept=KeptFeatures(train=kept(200), val=kept(100)))
+    return saved(checkpoint, work_folder / "start.safetensors")
 
 
 def pictures(folder: Path, count: int, *, grey: int) -> Path:
