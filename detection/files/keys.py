@@ -25,6 +25,12 @@ def clean_filename(name: str) -> str:
     return path.stem[: MAX_LENGTH - len(suffix)] + suffix
 
 
+def searched_text(text: str) -> str:
+    """Return a text as searches compare it: without case, in one Unicode form."""
+    folded = unicodedata.normalize("NFD", text).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
 def extension(image_format: str) -> str:
     """Return for example ``jpg`` for ``JPEG``."""
     return EXTENSIONS.get(image_format, image_format.lower())
