@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import BinaryIO
 from urllib.parse import unquote, unquote_to_bytes
@@ -105,9 +105,14 @@ class ReadableBody:
         )
 
     def _check_start(self) -> None:
-        """Raise UnreadablePartError where a part has no boundary before it."""
+        """Raise UnreadablePartError where a part has no boundary before it, and IncompleteFormError
+        where the body ends there.
+        """
         self._fill(SIGNATURE_BYTES)
-        if not self._buffer.lstrip().startswith(self._separator):
+        start = self._buffer.lstrip()
+        if start and self._separator.startswith(start):
+            raise IncompleteFormError("The form ends in its first boundary.")
+        if not start.startswith(self._separator):
             raise UnreadablePartError("The form does not begin with its boundary.")
 
     def _check_epilogue(self) -> None:
@@ -131,8 +136,10 @@ class ReadableBody:
         self._fill(MAX_HEAD_BYTES + len(HEAD_END) + SIGNATURE_BYTES)
         start = self._buffer[: MAX_HEAD_BYTES + len(HEAD_END)]
         lines, end, _ = start.partition(HEAD_END)
-        if self._separator in lines or (not end and len(start) < MAX_HEAD_BYTES):
+        if self._separator in lines:
             raise UnreadablePartError(f"Part {self._parts} of the form has no complete head.")
+        if not end and len(start) < MAX_HEAD_BYTES:
+            raise IncompleteFormError(f"The form ends in the head of its part {self._parts}.")
         if not end:
             raise UnreadablePartError(
                 f"The head of part {self._parts} of the form has more than 8 KiB."
@@ -220,7 +227,7 @@ def _decoded_words(text: str) -> str | None:
     """Return the text of ``=?charset?encoding?text?=``, as RFC 2047 has it, or None."""
     try:
         return str(make_header(decode_header(text)))
-    except (HeaderParseError, LookupError, ValueError):
+    except (MessageError, LookupError, ValueError):
         return None
 
 

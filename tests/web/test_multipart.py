@@ -244,6 +244,47 @@ def test_a_form_without_its_last_boundary_is_refused(client, end, stored_files):
     assert_nothing_stored(stored_files)
 
 
+HEAD = b'--BOUND\r\nContent-Disposition: form-data; name="images"; filename="b.jpg"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    {
+        "in its first boundary": (b"--BOU", "The form ends in its first boundary."),
+        "in its first head": (HEAD, "The form ends in the head of its part 1."),
+        "behind a boundary": (b"--BOUND\r\n", "The form ends in the head of its part 1."),
+        "in a later head": (a_part() + HEAD[:30], "The form ends in the head of its part 2."),
+        "in an image": (
+            a_part() + a_part()[:300],
+            "The form ends in its part 2: the boundary behind it is missing.",
+        ),
+        "in its last boundary": (
+            a_part() + b"--BOUND-",
+            "The form ends in the head of its part 2.",
+        ),
+    }.values(),
+)
+@pytest.mark.parametrize("path", ["/predict", "/", BATCHES])
+def test_a_form_that_was_cut_says_where_it_ends(client, path, body, sentence, stored_files):
+    response = client.post(path, body, FORM)
+
+    if path == "/":
+        assert response.status_code == 400
+        assert escape(sentence) in response.content.decode()
+    else:
+        assert assert_refused(response, 400, "upload_interrupted") == sentence
+    assert_nothing_stored(stored_files)
+
+
+@pytest.mark.parametrize("form", ["multipart/form-data", "multipart/form-data; boundary="])
+@pytest.mark.parametrize("path", ["/predict", BATCHES])
+def test_a_form_without_the_name_of_its_boundary_is_refused(client, path, form):
+    response = client.post(path, a_part() + b"--BOUND--", form)
+
+    sentence = assert_refused(response, 400, "parse_error")
+    assert sentence == "The Content-Type names no boundary: leave it to your HTTP client."
+
+
 def test_text_behind_the_parts_is_ignored(client):
     body = b"\r\n" + a_part(field="image") + b"--BOUND--\r\nIts end.\r\n\r\n"
 
