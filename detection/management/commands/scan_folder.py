@@ -102,6 +102,7 @@ class Command(ServiceCommand):
         _check_options(output=None, threshold=threshold, batch_size=options["batch_size"])
         if options["output"] or not options["store"]:
             raise CommandError("--queue stores images and has no report: leave that option out.")
+        self.check_migrations()
         with StopSignals() as stop:
             code = QueuedScan(self._print, stop).run(path, recursive=recursive, threshold=threshold)
         if code:
@@ -122,6 +123,8 @@ class Command(ServiceCommand):
         if isinstance(path, BucketPrefix):
             raise CommandError("Only the workers read a bucket: add --queue.")
         listing = open_folder(path, recursive=recursive)
+        if store:
+            self.check_migrations()
         detector = get_detector().info
         scan = Scan(
             path=path,
