@@ -14,6 +14,7 @@ IS_UTF8 = 0x800  # a flag
 UNICODE_PATH = 0x7075  # Info-ZIP's extra field: version, CRC-32 of the name it replaces, UTF-8
 NO_UTF8 = re.compile(b"[\xf1\xf2]")  # no character begins so, but Russian words do with ё
 PYTHONS = "cp437"  # how Python reads a name without the flag; no byte is lost
+MAX_READ = 1000  # names, and bytes of a name, that decide about the code page
 
 LATIN, CYRILLIC, JAPANESE = "À-ÿ", "А-яЁё", "、-】ぁ-ヺー一-鿿！-～"
 BRACKETS = re.escape("[]{}^|~@`\\")  # a second byte in Japanese, hardly a neighbour of a letter
@@ -33,7 +34,9 @@ def names_of(members: Iterable[zipfile.ZipInfo]) -> list[str]:
     """Return the name of each member, with its folders."""
     names = [_certain_name(member) for member in members]
     code_page = _likeliest([name for name in names if isinstance(name, bytes)])
-    texts = (name.decode(code_page) if isinstance(name, bytes) else name for name in names)
+    texts = (
+        name.decode(code_page, "replace") if isinstance(name, bytes) else name for name in names
+    )
     return [text.partition("\0")[0] for text in texts]
 
 
@@ -53,17 +56,20 @@ def _unicode_path(extra: bytes, written: bytes) -> bytes | None:
     """Return the name in the extra field. Programs that rename a member may not know the field:
     its checksum is then that of another name.
     """
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<HH", extra)
-        content, extra = extra[4 : 4 + size], extra[4 + size :]
-        if kind == UNICODE_PATH and content[:5] == struct.pack("<BI", 1, zlib.crc32(written)):
+    version_and_checksum, end = struct.pack("<BI", 1, zlib.crc32(written)), 0
+    while (start := end + 4) <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, end)
+        end = start + size
+        content = extra[start:end]
+        if kind == UNICODE_PATH and content.startswith(version_and_checksum):
             return content[5:]
     return None
 
 
 def _likeliest(names: Sequence[bytes]) -> str:
     """Return the code page in which the names look least odd, all together."""
-    return min(ODDITIES, key=lambda code_page: sum(_oddity(name, code_page) for name in names))
+    some = [name for name in names if len(name) <= MAX_READ][:MAX_READ]
+    return min(ODDITIES, key=lambda code_page: sum(_oddity(name, code_page) for name in some))
 
 
 def _oddity(name: bytes, code_page: str) -> float:

@@ -143,6 +143,14 @@ def test_all_names_of_a_zip_decide_about_its_code_page():
 
 
 @stateless
+def test_names_that_fit_no_code_page_are_read_all_the_same():
+    long, odd = b"\x82" * 3000 + b".jpg", b"\x8e\xca\x90\x5e \x81 .jpg"
+
+    assert names(zip_with_name(long)) == ["é" * 196 + ".jpg"]
+    assert names(zip_with_name(odd)) == ["Ä╩É^ ü .jpg"]
+
+
+@stateless
 def test_the_field_with_the_name_in_unicode_counts():
     dos, utf8 = "Ä╩É^.jpg".encode("cp437"), "写真.jpg".encode()
 
