@@ -74,10 +74,18 @@ def post_worker_init(worker) -> None:
     from django.core.checks import run_checks
 
     from detection.d3.errors import D3Error
+    from detection.errors import DatabaseUnavailableError
     from detection.judging import get_detector
     from detection.queue import resume_batches
+    from detection.records import MissingTablesError, check_tables
 
     problems = [problem.msg for problem in run_checks() if problem.is_serious()]
+    try:
+        check_tables()
+    except MissingTablesError as error:
+        problems.append(str(error))
+    except DatabaseUnavailableError as error:  # it may be back soon
+        worker.log.warning("%s", error)
     if problems:
         _give_up(worker, problems)
     try:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import time
+from contextlib import suppress
+from http import HTTPStatus
 
+from gunicorn.http import errors
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_SECONDS = 15.0  # for a request until its body has begun, whatever its size
 MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
 PART = 64 * 2**10  # bytes of the answer
+# Statuses of requests that never reach Django; the first class decides.
+STATUSES: dict[type[Exception], HTTPStatus] = {
+    errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidResponseHeaderName: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ConfigurationProblem: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+    errors.ParseException: HTTPStatus.BAD_REQUEST,
+    ssl.SSLError: HTTPStatus.BAD_REQUEST,
+    Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
 
 
 class DeadlineSocket(socket.socket):
@@ -59,3 +77,24 @@ class DeadlineWorker(ThreadWorker):
         if isinstance(conn.sock, DeadlineSocket):
             conn.sock.begin_request()
         return super().handle(conn)
+
+    def handle_error(
+        self, req: Request | None, client: socket.socket, addr: tuple, exc: Exception
+    ) -> None:
+        """Answer with the envelope of the service's other errors."""
+        from detection.web import error_response  # which needs Django's settings
+
+        status = next(status for kind, status in STATUSES.items() if isinstance(exc, kind))
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log.error("A request failed.", exc_info=exc)
+        else:
+            self.log.warning("Refused a request from %s: %s", addr[0] if addr else "a socket", exc)
+        body = error_response(status).content
+        head = (
+            f"HTTP/1.1 {status} {status.phrase}",
+            "Connection: close",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        )
+        with suppress(OSError):  # hung up
+            client.sendall("\r\n".join([*head, "", ""]).encode() + body)

@@ -17,7 +17,7 @@ from knox.settings import CONSTANTS
 from ulid import ULID
 
 from detection.d3.errors import ImageError
-from detection.files import clean_filename, result_filename, storage_key
+from detection.files import clean_filename, result_filename, searched_text, storage_key
 
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,6 +49,15 @@ def now() -> datetime:
     """Return this moment in whole milliseconds: MongoDB stores no more."""
     moment = timezone.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+class SearchedName(models.CharField):
+    """The file name as searches compare it. It follows ``original_filename`` at each write."""
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> str:  # noqa: FBT001  Django's
+        name = searched_text(model_instance.original_filename)
+        setattr(model_instance, self.attname, name)
+        return name
 
 
 def _key(max_length: int, **options: object) -> models.CharField:
@@ -216,6 +225,7 @@ class Prediction(models.Model):
     )
 
     original_filename = models.CharField(max_length=255)
+    searched_name = SearchedName(max_length=765, editable=False)  # folding triples some letters
     result_filename = models.CharField(max_length=255)
     result_image = models.FileField(max_length=255)
     original_image = models.FileField(max_length=255, blank=True)

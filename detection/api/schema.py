@@ -17,7 +17,7 @@ ERROR_MEANINGS = {
     409: "The verdict is of a model that no longer runs here, or the batch is complete",
     411: "The request has no Content-Length",
     413: "Too many bytes, or too many pixels",
-    415: "The request is no multipart form, or the file is no image of a supported type",
+    415: "The request is compressed, no multipart form, or the file is no image that can be read",
     429: "Too many requests; Retry-After says how many seconds to wait",
     500: "An internal error, which has been logged",
     503: "The service is busy, or a part of it is down; Retry-After says how many seconds to wait",

@@ -8,6 +8,7 @@ from detection.files.keys import (
     extension,
     original_filename,
     result_filename,
+    searched_text,
     storage_key,
 )
 from detection.files.storage import LinkError, PresignedS3Storage, verify_link
@@ -23,6 +24,7 @@ __all__ = [
     "extension",
     "original_filename",
     "result_filename",
+    "searched_text",
     "storage_key",
     "verify_link",
 ]

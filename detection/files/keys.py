@@ -17,12 +17,18 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # other formats have their own name
 
 def clean_filename(name: str) -> str:
     """Return the last part of a client's file name, in any script, without control characters."""
-    last = re.split(r"[/\\]", name)[-1]
+    last = " ".join(re.split(r"[/\\]", name)[-1].split())  # also without line feeds
     # Category C: control, formatting (which can reverse text), surrogates, unassigned
     visible = "".join(c for c in last if unicodedata.category(c)[0] != "C")
     path = PurePosixPath(" ".join(visible.split()).strip(". ") or NAMELESS)
     suffix = path.suffix[:20]
     return path.stem[: MAX_LENGTH - len(suffix)] + suffix
+
+
+def searched_text(text: str) -> str:
+    """Return a text as searches compare it: without case, in one Unicode form."""
+    folded = unicodedata.normalize("NFD", text).casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def extension(image_format: str) -> str:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from detection.d3.errors import D3Error
 from detection.errors import ServiceError, UnavailableError
+from detection.records import check_tables
 
 INTERRUPTED = 130  # exit code: 128 and the number of Ctrl-C's signal, as in shells
 
@@ -16,6 +17,7 @@ INTERRUPTED = 130  # exit code: 128 and the number of Ctrl-C's signal, as in she
 class ServiceCommand(BaseCommand):
     """A command that turns its errors and Ctrl-C into a CommandError.
 
+    A command that uses the database sets Django's ``requires_migrations_checks``.
     ``interrupted`` is the sentence after Ctrl-C. ``names_cause`` adds the cause to the sentence
     about an outage.
     """
@@ -30,6 +32,10 @@ class ServiceCommand(BaseCommand):
             raise CommandError(self._sentence(error)) from error
         except KeyboardInterrupt:
             raise CommandError(self.interrupted, returncode=INTERRUPTED) from None
+
+    def check_migrations(self) -> None:
+        """Raise an error where tables are missing; Django prints a notice and goes on."""
+        check_tables()
 
     def progress_bar(self, *items: Any, **options: Any) -> tqdm:
         """Return tqdm's bar with these arguments. Only a terminal shows it."""

@@ -125,6 +125,7 @@ class Migration(migrations.Migration):
                 ('source', models.CharField(choices=[('api', 'API'), ('batch', 'Batch'), ('scan', 'Folder scan'), ('page', 'Page'), ('rerun', 'Judged again')], max_length=10)),
                 ('duplicate_of', models.CharField(blank=True, help_text='An earlier prediction on the same bytes, whose score was used again', max_length=26)),
                 ('original_filename', models.CharField(max_length=255)),
+                ('searched_name', detection.models.SearchedName(editable=False, max_length=765)),
                 ('result_filename', models.CharField(max_length=255)),
                 ('result_image', models.FileField(max_length=255, upload_to='')),
                 ('original_image', models.FileField(blank=True, max_length=255, upload_to='')),

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
+from detection.files import searched_text
 from detection.models import Prediction
 
 FEW = 500  # names that the index is worth; more common names are soon found without it
@@ -24,7 +25,7 @@ STATEMENTS = {
     "file_name_parts": """CREATE VIRTUAL TABLE file_name_parts USING fts5(
         name, content='file_names', content_rowid='number', tokenize='trigram')""",
     "file_name_written": """CREATE TRIGGER file_name_written AFTER INSERT ON predictions BEGIN
-        INSERT INTO file_names (id, name) VALUES (new._id, new.original_filename); END""",
+        INSERT INTO file_names (id, name) VALUES (new._id, new.searched_name); END""",
     "file_name_deleted": """CREATE TRIGGER file_name_deleted AFTER DELETE ON predictions BEGIN
         DELETE FROM file_names WHERE id = old._id; END""",
     "file_name_added": """CREATE TRIGGER file_name_added AFTER INSERT ON file_names BEGIN
@@ -36,10 +37,11 @@ STATEMENTS = {
 
 
 def named(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction], bool]:
-    """Return those that have ``text`` in their file name, in any case, and whether an index finds
-    them.
+    """Return those that have ``text`` in their file name, in any case and any Unicode form, and
+    whether an index finds them.
     """
-    found = records.filter(original_filename__icontains=text)
+    text = searched_text(text)
+    found = records.filter(searched_name__contains=text)
     few = _few_with(text) if connection.vendor == "sqlite" else None
     return (found, False) if few is None else (found.filter(pk__in=few), True)
 
@@ -83,6 +85,6 @@ def _make(using: str) -> None:
         for command in STATEMENTS.values():
             cursor.execute(command)
         cursor.execute(
-            "INSERT INTO file_names (id, name) SELECT _id, original_filename FROM predictions"
+            "INSERT INTO file_names (id, name) SELECT _id, searched_name FROM predictions"
             " ORDER BY _id"
         )

@@ -30,6 +30,7 @@ from detection.errors import ServiceError
 from detection.files import clean_filename
 from detection.judging import Upload
 from detection.sources.candidates import HEAD_BYTES, has_image_content, is_named_like_an_image
+from detection.sources.zip_names import names_of
 
 MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file
 MEMBERS_BESIDE = 1000
@@ -42,7 +43,7 @@ CHUNK, MIB = 2**16, 2**20
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # a member, or the end of an empty archive
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # whose memory is bounded
-ZIP_ENCRYPTED, ZIP_UTF8 = 0x1, 0x800
+ZIP_ENCRYPTED = 0x1
 ZIP_ENTRY, ZIP_ENTRY_BYTES = b"PK\x01\x02", 30
 
 NO_ARCHIVE = (
@@ -153,8 +154,8 @@ def _images_in_zip(file: BinaryIO, allowance: _Allowance) -> Iterator[Upload]:
     with _damage():
         archive = zipfile.ZipFile(_BoundedDirectory(file, allowance.members))
     _check_apart(archive)
-    for member in archive.infolist():
-        name = _zip_name(member)
+    members = archive.infolist()
+    for member, name in zip(members, names_of(members), strict=True):
         if _is_plain_file(member) and not _is_hidden(name):
             upload = _zip_upload(archive, member, name, allowance)
             if upload:
@@ -189,18 +190,6 @@ def _check_apart(archive: zipfile.ZipFile) -> None:
         end = member.header_offset + ZIP_ENTRY_BYTES + member.compress_size
     if end > archive.start_dir:
         raise ArchiveError("Files in this archive overlap.")
-
-
-def _zip_name(member: zipfile.ZipInfo) -> str:
-    """Return the name. Python reads it as DOS wrote it unless a flag says UTF-8; macOS writes UTF-8
-    without the flag.
-    """
-    if member.flag_bits & ZIP_UTF8:
-        return member.filename
-    try:
-        return member.filename.encode("cp437").decode()
-    except UnicodeError:
-        return member.filename
 
 
 def _is_plain_file(member: zipfile.ZipInfo) -> bool:

@@ -49,8 +49,15 @@ SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not support this method.",
     413: "The request is too large.",
+    414: "The address is too long.",
+    417: "This Expect header is not supported; leave it out.",
+    431: "The headers of the request are too large.",
     500: "An internal error occurred; it has been logged.",
+    501: "This Transfer-Encoding is not supported; send a Content-Length header.",
 }
+
+# Where the name of the status is another in each version of Python
+CODES = {413: "request_too_large", 414: "address_too_long", 431: "headers_too_large"}
 
 
 class MissingImageError(ServiceError):
@@ -67,6 +74,10 @@ class LengthRequiredError(ServiceError):
 
 class NotAFormError(ServiceError):
     code = "unsupported_media_type"
+
+
+class EncodedBodyError(ServiceError):
+    code = "unsupported_content_encoding"
 
 
 class RequestTooLargeError(ServiceError):
@@ -95,6 +106,7 @@ STATUSES: dict[type[Exception], int] = {
     ArchiveTooLargeError: 413,
     BatchClosedError: 409,
     CallerGoneError: 499,  # as nginx counts clients that hang up
+    EncodedBodyError: 415,
     FilesRefusedError: 413,
     LengthRequiredError: 411,
     LinkError: 403,
@@ -135,9 +147,8 @@ def error_response(
     status's own.
     """
     standard = HTTPStatus(status)
-    body = envelope(
-        sentence or SENTENCES.get(status, f"{standard.phrase}."), code or standard.name.lower()
-    )
+    sentence = sentence or SENTENCES.get(status, f"{standard.phrase}.")
+    body = envelope(sentence, code or CODES.get(status, standard.name.lower()))
     return JsonResponse(body, status=status, headers=_headers(status))
 
 

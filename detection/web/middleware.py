@@ -20,6 +20,7 @@ from detection import prometheus
 from detection.errors import UnavailableError
 from detection.models import new_id
 from detection.web.errors import (
+    EncodedBodyError,
     RequestTooLargeError,
     as_outage,
     error_page,
@@ -29,7 +30,13 @@ from detection.web.errors import (
 )
 from detection.web.forms import FORM_ERRORS, read_form
 from detection.web.throttling import LoginThrottle
-from detection.web.uploads import View, check_body_size, is_for_images, receive_files
+from detection.web.uploads import (
+    View,
+    check_body_size,
+    check_encoding,
+    is_for_images,
+    receive_files,
+)
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -167,8 +174,9 @@ class JsonErrors:
 
 
 class BodyLimits:
-    """Refuse a body that is too large for any request, and a form that is too large for an address
-    without images, before anything else reads the body. Its media type is compared without case.
+    """Refuse a body that is compressed or too large for any request, and a form that is too large
+    for an address without images, before anything else reads the body. Its media type is compared
+    without case.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -177,8 +185,9 @@ class BodyLimits:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         _lower_media_type(request)
         try:
+            check_encoding(request)
             check_body_size(request)
-        except RequestTooLargeError as error:
+        except (EncodedBodyError, RequestTooLargeError) as error:
             return _refusal_of(request, error)
         try:
             return self._get_response(request)

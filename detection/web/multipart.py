@@ -10,8 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.errors import MessageError
+from email.header import decode_header, make_header
 from typing import BinaryIO
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, QueryDict
@@ -30,6 +32,8 @@ SIGNATURE_BYTES = 2**10  # of a file, enough for its type
 HEAD_END = b"\r\n\r\n"
 # An unclosed quote reaches to the end of the line.
 PARAMETER = re.compile(rb';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*(?:"|$)|[^;]*)', re.DOTALL)
+BROWSERS_ESCAPE = re.compile("%22|%0D|%0A", re.IGNORECASE)  # all that browsers escape
+ENCODED_WORD = re.compile(rb"(=\?[\w-]+\?[BbQq]\?[!->@-~]*\?=\s*)+")
 FOLDED_LINE = re.compile(rb"\r\n[ \t]+")
 
 
@@ -57,7 +61,7 @@ class _Parser(MultiPartParser):
     def sanitize_file_name(self, file_name: str) -> str:
         """Return the file's name. ``file_name`` is its number, from the replaced head."""
         sent, own = self._input_data.filenames[int(file_name)]
-        return super().sanitize_file_name(sent) or own
+        return super().sanitize_file_name(" ".join(sent.split())) or own
 
 
 class ReadableBody:
@@ -101,9 +105,14 @@ class ReadableBody:
         )
 
     def _check_start(self) -> None:
-        """Raise UnreadablePartError where a part has no boundary before it."""
+        """Raise UnreadablePartError where a part has no boundary before it, and IncompleteFormError
+        where the body ends there.
+        """
         self._fill(SIGNATURE_BYTES)
-        if not self._buffer.lstrip().startswith(self._separator):
+        start = self._buffer.lstrip()
+        if start and self._separator.startswith(start):
+            raise IncompleteFormError("The form ends in its first boundary.")
+        if not start.startswith(self._separator):
             raise UnreadablePartError("The form does not begin with its boundary.")
 
     def _check_epilogue(self) -> None:
@@ -127,8 +136,10 @@ class ReadableBody:
         self._fill(MAX_HEAD_BYTES + len(HEAD_END) + SIGNATURE_BYTES)
         start = self._buffer[: MAX_HEAD_BYTES + len(HEAD_END)]
         lines, end, _ = start.partition(HEAD_END)
-        if self._separator in lines or (not end and len(start) < MAX_HEAD_BYTES):
+        if self._separator in lines:
             raise UnreadablePartError(f"Part {self._parts} of the form has no complete head.")
+        if not end and len(start) < MAX_HEAD_BYTES:
+            raise IncompleteFormError(f"The form ends in the head of its part {self._parts}.")
         if not end:
             raise UnreadablePartError(
                 f"The head of part {self._parts} of the form has more than 8 KiB."
@@ -186,8 +197,8 @@ class Head:
         parameters = {}
         for name, value in PARAMETER.findall(values.get(b"content-disposition", b"")):
             parameters[name.lower()] = _unquoted(value.strip())
-        filename = parameters.get(b"filename")
-        names = [_text(filename), _extended_text(parameters.get(b"filename*"))]
+        filename = _filename(parameters.get(b"filename"))
+        names = [filename, _extended_text(parameters.get(b"filename*"))]
         return cls(
             field=parameters.get(b"name", b"").decode(errors="replace").strip(),
             has_filename=any(name.startswith(b"filename") for name in parameters),
@@ -202,6 +213,22 @@ def _unquoted(value: bytes) -> bytes:
         return value
     closed = len(value) > 1 and value.endswith(b'"')
     return re.sub(rb'\\(["\\])', rb"\1", value[1:-1] if closed else value[1:])
+
+
+def _filename(value: bytes | None) -> str | None:
+    """Return the name as it was before a browser or a mail program encoded it, or None."""
+    if value and ENCODED_WORD.fullmatch(value):
+        return _decoded_words(value.decode("ascii"))
+    name = _text(value)
+    return name and BROWSERS_ESCAPE.sub(lambda escape: unquote(escape[0]), name)
+
+
+def _decoded_words(text: str) -> str | None:
+    """Return the text of ``=?charset?encoding?text?=``, as RFC 2047 has it, or None."""
+    try:
+        return str(make_header(decode_header(text)))
+    except (MessageError, LookupError, ValueError):
+        return None
 
 
 def _text(value: bytes | None, charset: str = "utf-8") -> str | None:

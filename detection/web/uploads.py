@@ -13,6 +13,7 @@ from typing import NoReturn
 from django.conf import settings
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from detection.errors import QueueFullError
@@ -21,6 +22,7 @@ from detection.queue import QueueQuotaError
 from detection.sources import images_in_archive
 from detection.web.admission import gate
 from detection.web.errors import (
+    EncodedBodyError,
     LengthRequiredError,
     MissingImageError,
     NotAFormError,
@@ -105,6 +107,21 @@ def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
         _refuse_body(request, "an image" if images == 1 else "a request", limit)
 
 
+def check_encoding(request: HttpRequest) -> None:
+    """Refuse a compressed body. Call this before anything reads it. Raises EncodedBodyError."""
+    encoding = request.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() in ("", "identity") or not _has_body(request):
+        return
+    _discard_body(request)
+    raise EncodedBodyError(
+        f"The body has the Content-Encoding {encoding[:40]}; send it without any."
+    )
+
+
+def _has_body(request: HttpRequest) -> bool:
+    return body_size(request) > 0 or "Transfer-Encoding" in request.headers
+
+
 def check_small_body(request: HttpRequest) -> None:
     """Refuse a body that is too large for a request without images. Call this before anything reads
     the body. Raises RequestTooLargeError.
@@ -122,10 +139,13 @@ def _refuse_body(request: HttpRequest, what: str, limit: int) -> NoReturn:
 
 def check_form(request: Request, *, images: int) -> None:
     """Refuse a body that is no multipart form, or too large for its images. Call this before
-    anything reads the body. Raises NotAFormError, LengthRequiredError, RequestTooLargeError.
+    anything reads the body. Raises NotAFormError, ParseError, LengthRequiredError,
+    RequestTooLargeError.
     """
     if request.content_type and not request.content_type.startswith("multipart/form-data"):
         raise NotAFormError("Send a multipart/form-data request.")
+    if request.content_type and not request.content_params.get("boundary"):
+        raise ParseError("The Content-Type names no boundary: leave it to your HTTP client.")
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         raise LengthRequiredError("Send a Content-Length header, not chunks.")
     check_body_size(request, images=images)
@@ -161,6 +181,8 @@ def single_image(request: Request) -> Upload:
 
 def several_images(request: Request, *, most: int) -> list[Upload]:
     """Return the files in the field ``images``. Raises MissingImageError, TooManyImagesError."""
+    if "archive" in request.FILES:
+        raise MissingImageError("An archive is queued: send it with the form field async=true.")
     files = _files(request, "images")
     if len(files) > most:
         raise TooManyImagesError(

@@ -195,7 +195,10 @@ def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files)
     both = {"archive": a_zip("a.jpg"), "images": files(1), "async": "true"}
 
     assert_refused(client.post(BATCHES, both), 400, "too_many_images")
-    assert_refused(client.post(BATCHES, {"archive": a_zip("a.jpg")}), 400, "missing_image")
+    for others in ({}, {"images": files(1)}, {"store": "false"}):
+        response = client.post(BATCHES, {"archive": a_zip("a.jpg")} | others)
+        sentence = assert_refused(response, 400, "missing_image")
+        assert sentence == "An archive is queued: send it with the form field async=true."
     assert_nothing_stored(stored_files)
 
 

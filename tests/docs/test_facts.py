@@ -148,7 +148,8 @@ def subclasses(base: type) -> Iterator[type]:
 def codes_of_errors() -> set[str]:
     """Return every code that is written down in the code, apart from REST framework's own."""
     classes = {*subclasses(ServiceError), *subclasses(ImageError)}
-    return {code for _, _, code in errors.OTHER_ERRORS.values()} | {each.code for each in classes}
+    tables = {code for _, _, code in errors.OTHER_ERRORS.values()} | {*errors.CODES.values()}
+    return tables | {each.code for each in classes}
 
 
 def documented_codes() -> set[str]:

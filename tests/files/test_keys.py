@@ -19,7 +19,7 @@ RECORD_ID = "01JDABCDEFGHJKMNPQRSTVWXYZ"
         ("../../etc/passwd", "passwd"),
         (r"C:\photos\me.png", "me.png"),
         ("写真 été.jpg", "写真 été.jpg"),
-        ("line\nbreak\x00.jpg", "linebreak.jpg"),
+        ("line\r\nbreak\x00.jpg", "line break.jpg"),
         ("gpj.\u202eexe", "gpj.exe"),
         ("broken\udcff.jpg", "broken.jpg"),
         ("  spaced   out .jpg ", "spaced out .jpg"),

@@ -239,11 +239,18 @@ def test_links_pipes_and_names_that_are_no_text_are_in_the_report(odd_folder, tm
 def test_a_name_cannot_command_the_terminal(tmp_path):
     (tmp_path / "red\x1b[31m.jpg").write_bytes(image_bytes())
     (tmp_path / os.fsdecode(b"latin-\xe9.jpg")).write_bytes(image_bytes())
+    (tmp_path / "two\nlines.jpg").write_bytes(image_bytes())
 
     printed = scan(tmp_path)
 
     assert r"red\x1b[31m.jpg" in printed
     assert r"latin-\udce9.jpg" in printed
+    assert r"two\nlines.jpg" in printed
+    assert {*Prediction.objects.values_list("original_filename", flat=True)} == {
+        "red[31m.jpg",
+        "latin-.jpg",
+        "two lines.jpg",
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -10,7 +12,7 @@ from detection.models import Prediction
 from detection.records import name_search
 from detection.records.deleting import delete_prediction
 from detection.records.name_search import named
-from tests.support.factories import a_prediction
+from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.settings import ON_SERVERS
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +53,49 @@ def test_names_with_a_text_in_them(text, found):
     assert names == {NAMES[place] for place in found} | {
         name for name in NAMES if text == "x" and "x" in name
     }
+
+
+OTHER_FORMS = {
+    "Cyrillic": ("ЗИМА 2026.jpg", "зима"),
+    "Greek, its last sigma": ("ΟΔΟΣ.jpg", "οδος"),
+    "sharp s": ("STRASSE.jpg", "straße"),
+    "sharp s in the name": ("straße.jpg", "STRASS"),
+    "accents as macOS writes them": ("cafe\u0301 e\u0301te\u0301.jpg", "CAFÉ É"),
+    "accents in the search": ("Café.jpg", "cafe\u0301"),
+    "Vietnamese": ("Ảnh Đẹp Ở Huế.jpg", unicodedata.normalize("NFD", "ảnh đẹp ở huế")),
+    "Korean": (unicodedata.normalize("NFD", "사진관.jpg"), "사진관"),
+    "a dotted capital": ("İSTANBUL.jpg", "i\u0307stan"),
+    "a long name": ("ΐ" * 190 + ".jpg", "ΐ" * 190 + ".JPG"),
+}
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(("name", "text"), OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_names_in_any_case_and_any_unicode_form(name, text, client):
+    record = a_prediction(original_filename=name)
+    a_prediction(original_filename="other.jpg")
+
+    assert [*named(Prediction.objects.all(), text)[0]] == [record]
+    for path in ("/api/predictions/", "/history/"):
+        page = client.get(path, {"search": text}).content.decode()
+        assert record.pk in page
+        assert "other.jpg" not in page
+
+
+def test_the_admin_finds_names_in_any_case_and_any_unicode_form(admin_client):
+    a_prediction(original_filename="Зима cafe\u0301.jpg")
+    a_prediction(original_filename="other.jpg")
+
+    page = admin_client.get("/admin/detection/prediction/?q=ЗИМА+CAFÉ").content.decode()
+
+    assert "Зима" in page
+    assert "other.jpg" not in page
+
+
+def test_records_written_together_are_found_too():
+    store_predictions(unsaved_prediction(original_filename=name) for name in ("Ä.jpg", "Ö.jpg"))
+
+    assert named(Prediction.objects.all(), "ö.j")[0].get().original_filename == "Ö.jpg"
 
 
 def test_what_was_deleted_is_no_longer_found():

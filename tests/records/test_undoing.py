@@ -69,12 +69,16 @@ def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_file
 
 def test_when_the_process_ends_what_waits_is_tried_once_more(stored_files):
     waiting = undoing._Waiting()
-    default_storage.save("results/a.jpg", ContentFile(b"a"))
-    waiting.add(undoing._Leftovers({}, ["results/a.jpg"]), after=60)
+    for name, seconds in (("results/a.jpg", 0), ("results/b.jpg", 60)):
+        default_storage.save(name, ContentFile(b"a"))
+        waiting.add(undoing._Leftovers({}, [name]), after=seconds)
+    assert eventually(lambda: stored_files() == ["results/b.jpg"])
 
     waiting.settle()
 
     assert stored_files() == []
+    # A thread that survives its test waits for the lock of the next test's transaction.
+    assert eventually(lambda: waiting._thread is None, seconds=30)
 
 
 def test_nothing_to_undo_is_no_work(stored_files):

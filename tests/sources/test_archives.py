@@ -8,6 +8,7 @@ import stat
 import struct
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 
@@ -92,6 +93,73 @@ def test_names_are_read_in_the_encodings_that_programs_write():
     assert names(tar_of({"Ж日.jpg": PHOTO})) == ["Ж日.jpg"]
     assert names(tar_of({"f\udcfcr.jpg": PHOTO})) == ["fr.jpg"]  # a byte that is no UTF-8
     assert names(tar_of({f"{'long' * 60}.jpg": PHOTO})) == [f"{'long' * 49}.jpg"]
+
+
+def zip_with_name(written: bytes, *, unicode_path: str = "", of: bytes | None = None) -> bytes:
+    """Return a zip whose one member is called so, maybe with Info-ZIP's field ``of`` a name."""
+    buffer, placeholder = io.BytesIO(), b"a" * len(written)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        member = zipfile.ZipInfo(placeholder.decode())
+        if unicode_path:
+            checksum = zlib.crc32(written if of is None else of)
+            field = struct.pack("<BI", 1, checksum) + unicode_path.encode()
+            member.extra = struct.pack("<HH", 0x5455, 1) + b"\0"  # another field before it
+            member.extra += struct.pack("<HH", 0x7075, len(field)) + field
+        archive.writestr(member, PHOTO)
+    return changed(buffer.getvalue(), placeholder, written)
+
+
+@stateless
+@pytest.mark.parametrize(
+    ("name", "code_page"),
+    [
+        ("写真.jpg", "cp932"),
+        ("表.jpg", "cp932"),  # its second byte is a backslash
+        ("旅行/海 2026.jpg", "cp932"),
+        ("スクリーンショット.png", "cp932"),
+        ("IMG写真01.jpg", "cp932"),
+        ("Фото.jpg", "cp866"),
+        ("Отпуск/ЗИМА 1.jpg", "cp866"),
+        ("ёлка.jpg", "cp866"),
+        ("Größe schön.jpg", "cp437"),
+        ("señor Ångström.jpg", "cp437"),
+        ("ÖSTERREICH.jpg", "cp437"),
+    ],
+)
+def test_names_that_windows_writes_are_guessed(name, code_page):
+    assert names(zip_with_name(name.encode(code_page))) == [name.rpartition("/")[2]]
+
+
+@stateless
+def test_all_names_of_a_zip_decide_about_its_code_page():
+    """Alone, the first name could be Japanese as well."""
+    first, second = "МОРЕ.jpg".encode("cp866"), "Отпуск.jpg".encode("cp866")
+    assert names(zip_with_name(first)) != ["МОРЕ.jpg"]
+    data = zip_of({"a" * len(first): PHOTO, "b" * len(second): PHOTO})
+
+    data = changed(data, b"a" * len(first), first)
+
+    assert names(changed(data, b"b" * len(second), second)) == ["МОРЕ.jpg", "Отпуск.jpg"]
+
+
+@stateless
+def test_names_that_fit_no_code_page_are_read_all_the_same():
+    long, odd = b"\x82" * 3000 + b".jpg", b"\x8e\xca\x90\x5e \x81 .jpg"
+
+    assert names(zip_with_name(long)) == ["é" * 196 + ".jpg"]
+    assert names(zip_with_name(odd)) == ["Ä╩É^ ü .jpg"]
+
+
+@stateless
+def test_the_field_with_the_name_in_unicode_counts():
+    dos, utf8 = "Ä╩É^.jpg".encode("cp437"), "写真.jpg".encode()
+
+    assert names(zip_with_name(dos, unicode_path="写真.jpg")) == ["写真.jpg"]
+    assert names(zip_with_name(b"image.jpg", unicode_path="絵.jpg")) == ["絵.jpg"]
+    # The field of another name, as a program leaves it that renames a file
+    assert names(zip_with_name(b"new.jpg", unicode_path="写真.jpg", of=dos)) == ["new.jpg"]
+    assert names(zip_with_name(utf8, unicode_path="絵.jpg", of=dos)) == ["写真.jpg"]
+    assert names(zip_with_name(b"a.jpg\0.txt")) == ["a.jpg"]
 
 
 @stateless

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +127,81 @@ def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
     assert kept == [True, True]
     connection.close()
     worker.tmp.close()
+
+
+@pytest.fixture
+def worker():
+    config = Config()
+    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.wsgi = says_hello
+    yield worker
+    worker.tmp.close()
+
+
+def answer_of(worker: DeadlineWorker, request: bytes) -> HTTPResponse:
+    client, server = socket.socketpair()
+    with client:
+        client.settimeout(20)
+        client.sendall(request)
+        connection = TConn(worker.cfg, server, ("127.0.0.1", 4000), ("127.0.0.1", 80))
+        assert worker.handle(connection) is False
+        connection.close()
+        response = HTTPResponse(client)
+        response.begin()
+        response.text = response.read()
+    return response
+
+
+REFUSED = {
+    "no request": (b"\x16\x03\x01 no request\r\n\r\n", 400, "bad_request"),
+    "a long address": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "address_too_long"),
+    "an expectation": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n",
+        417,
+        "expectation_failed",
+    ),
+    "a large header": (
+        b"GET / HTTP/1.1\r\nCookie: " + b"a" * 9000 + b"\r\n\r\n",
+        431,
+        "headers_too_large",
+    ),
+    "many headers": (
+        b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 200 + b"\r\n",
+        431,
+        "headers_too_large",
+    ),
+    "a bad header": (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400, "bad_request"),
+    "another coding": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: zip, chunked\r\n\r\n",
+        501,
+        "not_implemented",
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_bytes", "status", "code"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_of_gunicorns_has_the_shape_of_all_errors(worker, request_bytes, status, code):
+    response = answer_of(worker, request_bytes)
+
+    body = json.loads(response.text)
+    assert response.status == status
+    assert response.headers["Content-Type"] == "application/json"
+    assert (body.keys(), body["code"]) == ({"success", "error", "code"}, code)
+    assert not body["success"]
+    assert body["error"].endswith(".")
+
+
+def test_an_application_that_breaks_is_an_internal_error(worker):
+    def breaks(environ, start_response):
+        raise RuntimeError("a secret")
+
+    worker.wsgi = breaks
+
+    response = answer_of(worker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert response.status == 500
+    assert json.loads(response.text)["code"] == "internal_server_error"
+    assert b"secret" not in response.text
 
 
 def says_hello(environ, start_response):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +17,7 @@ from pythonjsonlogger.json import JsonFormatter
 from d3site.request_id import RequestIdFilter
 from detection.models import Prediction
 from tests.support.api import a_client, a_file, a_token, a_user
+from tests.support.factories import image_bytes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -33,6 +36,35 @@ def lines(caplog):
         return [json.loads(formatter.format(record)) for record in records]
 
     return read
+
+
+@pytest.mark.parametrize("path", ["/predict", "/api/predict/", "/api/batches/", "/sign-in/"])
+@pytest.mark.parametrize("encoding", ["gzip", "BR", "deflate, gzip"])
+def test_a_compressed_body_is_refused_by_name(client, path, encoding):
+    response = client.post(
+        path, gzip.compress(b"a=b"), "multipart/form-data", headers={"Content-Encoding": encoding}
+    )
+
+    assert response.status_code == 415
+    assert response.json() == {
+        "success": False,
+        "error": f"The body has the Content-Encoding {encoding}; send it without any.",
+        "code": "unsupported_content_encoding",
+    }
+
+
+def test_a_body_that_is_not_encoded_may_say_so(client, tiny_checkpoint):
+    image = SimpleUploadedFile("a.jpg", image_bytes())
+
+    response = client.post("/predict", {"image": image}, headers={"Content-Encoding": "identity"})
+
+    assert response.status_code == 200
+
+
+def test_a_request_without_a_body_is_not_encoded(client):
+    response = client.get("/api/predictions/", headers={"Content-Encoding": "gzip"})
+
+    assert response.status_code == 200
 
 
 def test_each_request_is_one_line_with_what_operators_ask_for(client, lines):

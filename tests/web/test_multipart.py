@@ -35,6 +35,9 @@ NAMELESS = {
     "no charset": b"; filename*=a.jpg",
     "bytes beside their charset": b"; filename*=utf-8''%F1.jpg",
     "in pieces": b"; filename*0=a; filename*1=.jpg",
+    "words of an unknown charset": b'; filename="=?klingon?B?YQ==?="',
+    "words that are no base64": b'; filename="=?utf-8?B?YQQQQ?="',
+    "words that are no UTF-8": b'; filename="=?utf-8?Q?=F1.jpg?="',
     "pieces and a whole": b"; filename*0=a; filename*=klingon''b.jpg; filename*1=c",
     "numbers without end": b"; filename*" + b"9" * 5000 + b"=a.jpg",
     "no name": b"",
@@ -50,6 +53,16 @@ NAMED = {
     "quotes and semicolons": (rb'; FileName = "a; \"b\".jpg"', 'a; "b".jpg'),
     "a path of Windows": (b'; filename="C:\\pictures\\n.jpg"', "n.jpg"),
     "a folded line": (b';\r\n filename="n.jpg"', "n.jpg"),
+    "quotes as browsers write them": (b'; filename="a %22b%22 100%25.jpg"', 'a "b" 100%25.jpg'),
+    "line feeds as browsers write them": (b'; filename="a%0D%0Ab%0ac.jpg"', "a b c.jpg"),
+    "a line feed": (b'; filename="a\nb.jpg"', "a b.jpg"),
+    "words of mail programs": (b'; filename="=?UTF-8?B?5YaZ55yfLmpwZw==?="', "写真.jpg"),
+    "words in Q": (b"; filename==?iso-8859-1?q?caf=E9_1.jpg?=", "café 1.jpg"),
+    "folded words": (
+        b'; filename="=?UTF-8?B?5YaZ?=\r\n =?ISO-2022-JP?B?GyRCPz8bKEIuanBn?="',
+        "写真.jpg",
+    ),
+    "almost words": (b'; filename="=?a?=.jpg"', "=?a?=.jpg"),
     "a long head": (b'; filename="n.jpg"\r\nX-Note: ' + b"x" * 8000, "n.jpg"),
     "a long name": (b'; filename="' + b"n" * 7000 + b'.jpg"', "n" * 196 + ".jpg"),
 }
@@ -229,6 +242,47 @@ def test_a_form_without_its_last_boundary_is_refused(client, end, stored_files):
     assert response.status_code == 400
     assert response.json()["code"] in ("upload_interrupted", "unreadable_part")
     assert_nothing_stored(stored_files)
+
+
+HEAD = b'--BOUND\r\nContent-Disposition: form-data; name="images"; filename="b.jpg"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    {
+        "in its first boundary": (b"--BOU", "The form ends in its first boundary."),
+        "in its first head": (HEAD, "The form ends in the head of its part 1."),
+        "behind a boundary": (b"--BOUND\r\n", "The form ends in the head of its part 1."),
+        "in a later head": (a_part() + HEAD[:30], "The form ends in the head of its part 2."),
+        "in an image": (
+            a_part() + a_part()[:300],
+            "The form ends in its part 2: the boundary behind it is missing.",
+        ),
+        "in its last boundary": (
+            a_part() + b"--BOUND-",
+            "The form ends in the head of its part 2.",
+        ),
+    }.values(),
+)
+@pytest.mark.parametrize("path", ["/predict", "/", BATCHES])
+def test_a_form_that_was_cut_says_where_it_ends(client, path, body, sentence, stored_files):
+    response = client.post(path, body, FORM)
+
+    if path == "/":
+        assert response.status_code == 400
+        assert escape(sentence) in response.content.decode()
+    else:
+        assert assert_refused(response, 400, "upload_interrupted") == sentence
+    assert_nothing_stored(stored_files)
+
+
+@pytest.mark.parametrize("form", ["multipart/form-data", "multipart/form-data; boundary="])
+@pytest.mark.parametrize("path", ["/predict", BATCHES])
+def test_a_form_without_the_name_of_its_boundary_is_refused(client, path, form):
+    response = client.post(path, a_part() + b"--BOUND--", form)
+
+    sentence = assert_refused(response, 400, "parse_error")
+    assert sentence == "The Content-Type names no boundary: leave it to your HTTP client."
 
 
 def test_text_behind_the_parts_is_ignored(client):

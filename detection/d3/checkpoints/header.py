@@ -18,6 +18,7 @@ FORMAT = "d3-detector/1"
 MAX_PERMUTATIONS = 256  # each takes one more pass for each image
 _MAX_HEADER = 100 * 2**20  # bytes, the limit of the safetensors format
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before version 1.6
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # Every field of our metadata and its JSON types. bool does not count as int.
 _FIELDS: dict[str, tuple[type, ...]] = {
@@ -72,7 +73,7 @@ def file_kind(path: Path) -> str:
         raise CheckpointError(f"The checkpoint {path} is a directory, not a file.")
     try:
         with path.open("rb") as file:
-            start = file.read(16)
+            start = file.read(100)
     except OSError as error:
         raise CheckpointError(f"The checkpoint {path} cannot be read: {reason(error)}.") from error
     if not start:
@@ -83,6 +84,14 @@ def file_kind(path: Path) -> str:
         return "torch"
     if start[8:9] == b"{":
         return "safetensors"
+    if start.startswith(_LFS_POINTER):
+        raise CheckpointError(
+            f"The checkpoint {path} is a Git LFS pointer, not weights; git lfs pull fetches them."
+        )
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise CheckpointError(
+            f"The checkpoint {path} is a web page, not weights; download the file itself."
+        )
     if start.startswith(b"\x80"):
         raise CheckpointError(f"The file {path} is a Python pickle, which could run code.")
     raise CheckpointError(f"The file {path} is not a checkpoint of any known format.")

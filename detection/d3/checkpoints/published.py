@@ -24,6 +24,7 @@ from .clip_layouts import ClipTower, contains_clip, read_clip_tower
 from .tensors import fitting_weights, read_entries
 
 _PARALLEL, _HEAD = "module.", "attention_head."
+_RESNET = "layer4."  # a name of its last block
 _BARE_HEAD = {"query", "key", "value", "fc"}
 
 
@@ -35,6 +36,10 @@ def load_published(
     Raises CheckpointError.
     """
     entries = read_entries(path, trust_torchscript=trust_torchscript)
+    if any(name.removeprefix(_PARALLEL).startswith(_RESNET) for name in entries):
+        raise CheckpointError(
+            f"The checkpoint {path} is a ResNet, as CNNDetection publishes it, not a D³ detector."
+        )
     prefix, head = _split_head(entries)
     if not head:
         raise CheckpointError(f"The checkpoint {path} has no attention head of a D³ detector.")

@@ -20,6 +20,7 @@ class Command(ServiceCommand):
     requires_system_checks = []  # an unusable checkpoint is one sentence of the command
     interrupted = "Interrupted; all records and files of the benchmark were deleted."
     names_cause = True
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -17,6 +17,7 @@ class Command(ServiceCommand):
         "Creates a token with which a program uses the API as USER, and prints the token once. "
         "The admin lists and revokes tokens."
     )
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="name of an active user")

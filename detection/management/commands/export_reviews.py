@@ -23,6 +23,7 @@ class Command(ServiceCommand):
         "the latest counts. Exit code: 0 when all originals are exported, 2 when some are lost, 1 "
         "after any other error."
     )
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, metavar="OUT", help="a new folder, or an export")

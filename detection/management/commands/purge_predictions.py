@@ -14,6 +14,7 @@ from detection.upkeep import purge_predictions
 
 class Command(ServiceCommand):
     help = "Deletes old predictions, also reviewed ones, and their files."
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

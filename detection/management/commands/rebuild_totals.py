@@ -18,6 +18,7 @@ class Command(ServiceCommand):
         "The service may run meanwhile; totals that change during the count stay as they are. Exit "
         "code: 0 when all totals are right, 1 otherwise."
     )
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

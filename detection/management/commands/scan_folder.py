@@ -103,6 +103,7 @@ class Command(ServiceCommand):
         _check_options(output=None, threshold=threshold, batch_size=options["batch_size"])
         if options["output"] or not options["store"]:
             raise CommandError("--queue stores images and has no report: leave that option out.")
+        self.check_migrations()
         with StopSignals() as stop:
             code = QueuedScan(self._print, stop).run(path, recursive=recursive, threshold=threshold)
         if code:
@@ -123,6 +124,8 @@ class Command(ServiceCommand):
         if isinstance(path, BucketPrefix):
             raise CommandError("Only the workers read a bucket: add --queue.")
         listing = open_folder(path, recursive=recursive)
+        if store:
+            self.check_migrations()
         detector = get_detector().info
         scan = Scan(
             path=path,
@@ -206,21 +209,23 @@ class Command(ServiceCommand):
         for name, figure in figures.items():
             self._print(f"{name:<11}  {figure:>8}")
         if scan.unreadable or scan.closed:
-            self._print("\nCould not be read:")
+            self._print("")
+            self._print("Could not be read:")
         for row in scan.unreadable:
             self._print(f"  {scan.relative(row.path)}: {row.error}")
         for folder in scan.closed:
             self._print(f"  {scan.relative(folder)}: This folder cannot be opened.")
         if scan.batch_id:
-            self._print(f"\nBatch: {scan.batch_id}")
+            self._print("")
+            self._print(f"Batch: {scan.batch_id}")
         if output and (scan.tried or not scan.images):
             self._print(f"Report: {output}")
 
     def _print(self, line: str) -> None:
         """Print a line above the progress bar, and into a pipe without delay."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        # A file name may contain commands to the terminal.
-        visible = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+        # A file name may contain line feeds, and commands to the terminal.
+        visible = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
         with tqdm.external_write_mode():
             self.stdout.write(visible.encode(encoding, "backslashreplace").decode(encoding))
             self.stdout.flush()

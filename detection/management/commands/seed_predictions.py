@@ -16,6 +16,7 @@ class Command(ServiceCommand):
         "for a database in use. The predictions share two small files under seeded/: delete all of "
         "them with --remove, since the deletion of one takes the files of all."
     )
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--count", type=positive_int, default=1000, metavar="N")

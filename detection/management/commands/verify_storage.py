@@ -16,6 +16,7 @@ class Command(ServiceCommand):
         "record, draws a lost result image again from the original, and deletes a record that lost "
         "both. Exit code: 0 when nothing is wrong or all was repaired, 1 otherwise."
     )
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--repair", action="store_true", help="repair every discrepancy")

@@ -290,6 +290,48 @@ def test_clip_weights_that_do_not_fit_are_refused(content, problem, tmp_path):
         load(HEAD, clip_weights=path)
 
 
+POINTER = b"""version https://git-lfs.github.com/spec/v1
+oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+size 12345
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (POINTER, "a Git LFS pointer"),
+        (b"<!DOCTYPE html>\n<html><title>Sign in</title></html>", "a web page"),
+        (b"\xef\xbb\xbf\r\n  <html>", "a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a web page"),
+    ],
+)
+@pytest.mark.parametrize("as_clip", [False, True])
+def test_a_file_that_was_not_downloaded_is_named(content, what, as_clip, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=what) as caught:
+        load(HEAD, clip_weights=path) if as_clip else load(path)
+
+    assert_one_sentence(caught.value, path)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_of_cnndetection_is_named(prefix, tmp_path):
+    path = tmp_path / "blur_jpg_prob0.1.pth"
+    network = torch.nn.Linear(2048, 1)
+    model = {f"{prefix}conv1.weight": torch.zeros(64, 3, 7, 7)}
+    model[f"{prefix}layer4.2.conv3.weight"] = torch.zeros(1)
+    model |= {f"{prefix}fc.{name}": tensor for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.Adam(network.parameters()).state_dict()
+    torch.save({"model": model, "optimizer": optimizer, "total_steps": 7}, path)
+
+    with pytest.raises(CheckpointError, match="as CNNDetection publishes it") as caught:
+        load(path)
+
+    assert_one_sentence(caught.value, path)
+
+
 def test_a_missing_piece_is_named_as_its_file_names_it(tmp_path):
     weights = hugging_face(read(CLIP))
     del weights["vision_model.encoder.layers.2.self_attn.k_proj.bias"]

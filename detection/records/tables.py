@@ -1,13 +1,27 @@
-"""A database of an earlier version is refused: its collections have other columns."""
+"""A database without the tables of this version is refused, in one sentence."""
 
 from __future__ import annotations
 
 from django.apps import apps
 from django.core.management import CommandError
-from django.db import connections
+from django.db import connection, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.models.signals import pre_migrate
 from django.dispatch import receiver
+
+from detection.errors import ServiceError, database_errors
+
+
+class MissingTablesError(ServiceError):
+    """Migrations were not applied to the database."""
+
+
+def check_tables() -> None:
+    """Raises MissingTablesError and DatabaseUnavailableError."""
+    with database_errors():
+        loader = MigrationLoader(connection)
+    if not loader.applied_migrations.keys() >= {*loader.graph.leaf_nodes()}:
+        raise MissingTablesError("The database lacks tables: run manage.py migrate.")
 
 
 @receiver(pre_migrate, sender=apps.get_app_config("detection"))

@@ -1,0 +1,129 @@
+"""A database without the tables of this version is refused in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from detection.models import Prediction
+from tests.support.factories import image_bytes
+from tests.support.installation import ROOT, Installation
+from tests.support.servers import MongoServer
+from tests.support.waiting import PATIENCE
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def old() -> None:
+    """A database to which a migration was applied that there is no more."""
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("detection", "0001_initial")
+    yield
+    recorder.record_unapplied("detection", "0001_initial")
+
+
+@pytest.mark.usefixtures("old")
+def test_migrate_says_what_to_do_with_a_database_of_an_earlier_version():
+    with pytest.raises(CommandError) as error:
+        call_command("migrate", verbosity=0)
+
+    assert str(error.value) == (
+        "This database was made by an earlier version: export what you need with that version, "
+        "then migrate a new database (another DATA_DIR or MONGODB_DATABASE)."
+    )
+
+
+def test_the_command_ends_with_that_sentence_and_an_exit_code(tmp_path):
+    installation = Installation(tmp_path / "data", tmp_path / "no checkpoint")
+    installation.make_database()
+    installation.query(
+        "insert into django_migrations (app, name, applied)"
+        " values ('detection', '0007_webhooks', '2026-11-26 00:00:00')"
+    )
+
+    code, printed, complaints = installation.run("migrate", "--skip-checks")
+
+    assert (code, printed.count("Applying")) == (1, 0)
+    assert complaints.startswith("CommandError: This database was made by an earlier version")
+    assert len(complaints.splitlines()) == 1
+
+
+@pytest.fixture
+def not_migrated():
+    """A database whose migrations were not applied."""
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("detection", "0001_records")
+    yield
+    recorder.record_applied("detection", "0001_records")
+
+
+@pytest.mark.usefixtures("not_migrated")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["benchmark"],
+        ["create_token", "ann"],
+        ["export_reviews", "data/reviews"],
+        ["purge_predictions", "--older-than", "30d"],
+        ["rebuild_totals"],
+        ["seed_predictions"],
+        ["verify_storage"],
+        ["scan_folder", "samples"],
+        ["scan_folder", "samples", "--queue"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_says_what_to_do_with_a_database_without_tables(command, caplog, tiny_checkpoint):
+    with pytest.raises(CommandError) as error:
+        call_command(*command)
+
+    assert str(error.value) == "The database lacks tables: run manage.py migrate."
+    assert caplog.records == []
+    assert not Prediction.objects.exists()
+
+
+@pytest.fixture(params=[False, True], ids=["SQLite", "MongoDB"])
+def mongo(request, tmp_path) -> Iterator[MongoServer | None]:
+    if not request.param:
+        yield None
+        return
+    server = MongoServer(tmp_path / "mongo")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.own_servers
+def test_an_empty_database_is_refused_by_the_service_workers_and_commands(
+    tmp_path, tiny_checkpoint, mongo
+):
+    installation = Installation(tmp_path / "data", tiny_checkpoint, mongo=mongo)
+    sentence = "The database lacks tables: run manage.py migrate."
+    image = tmp_path / "a.jpg"
+    image.write_bytes(image_bytes())
+
+    code, printed, complaints = installation.run("scan_folder", image)
+    with pytest.raises(RuntimeError), installation.served():
+        pass  # never reached
+    worker = subprocess.run(
+        [Path(sys.executable).parent / "celery", "-A", "d3site", "worker", "--pool", "solo"],
+        cwd=ROOT,
+        env=installation.environment | {"CELERY_BROKER_URL": "redis://127.0.0.1:1/0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+    assert (worker.returncode, worker.stderr.splitlines()[-1]) == (1, sentence)
+    assert (code, printed, complaints) == (1, "", f"CommandError: {sentence}\n")
+    assert sentence in (installation.data / "service.log").read_text()
+    assert installation.files == set()
