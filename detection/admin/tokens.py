@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 from detection.admin.declared_filters import DeclaredFiltersAdmin
 from detection.models import AccessToken
@@ -22,7 +23,8 @@ class AccessTokenForm(forms.ModelForm):
         fields = ["user", "name"]
 
     def save(self, commit: bool = True) -> AccessToken:  # noqa: FBT001, FBT002  Django's signature
-        token, self.text = create_token(
+        """Return the token. Its text, which is not stored, is an attribute of it."""
+        token, token.text = create_token(
             user=self.cleaned_data["user"],
             name=self.cleaned_data["name"],
             lifetime=timedelta(days=self.cleaned_data["days"]),
@@ -54,13 +56,17 @@ class AccessTokenAdmin(DeclaredFiltersAdmin):
         for token in queryset:
             token.delete()
 
-    def save_model(
-        self,
-        request: HttpRequest,
-        obj: AccessToken,
-        form: AccessTokenForm,
-        change: bool,  # noqa: FBT001  Django's signature
-    ) -> None:
-        """Show the token, which the form has saved."""
-        text = f"The token is {form.text}. Copy it now: it cannot be shown again."
-        messages.warning(request, text)
+    def save_model(self, request: HttpRequest, *saved: object) -> None:
+        """Do nothing: the form has saved the token."""
+
+    def response_add(
+        self, request: HttpRequest, obj: AccessToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the token in this answer and nowhere else: a message would be in a cookie."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "New access token",
+            "opts": self.opts,
+            "token": obj,
+        }
+        return TemplateResponse(request, "admin/detection/accesstoken/created.html", context)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import requests
+from django.conf import settings
 
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
@@ -31,8 +34,10 @@ THROUGH_PROXY = {
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     folder = tmp_path_factory.mktemp("production")
-    installation = Installation(folder, tiny_checkpoint, **PRODUCTION)
-    installation.make_database()
+    # The tests sign the session in with their own key.
+    own = PRODUCTION | {"SECRET_KEY": settings.SECRET_KEY}
+    installation = Installation(folder, tiny_checkpoint, **own)
+    installation.make_database("ann")
     return installation
 
 
@@ -101,6 +106,32 @@ def test_requests_without_a_token_are_refused(service):
     assert answer.status_code == 401
     assert answer.json()["code"] == "not_authenticated"
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_new_token_is_in_the_answer_itself_and_in_no_cookie(service, installation):
+    [session] = installation.signed_in("ann")["cookies"]
+    csrf = "a" * 32
+    [(user,)] = installation.query("select id from auth_user where username = 'ann'")
+    answer = requests.post(
+        f"{service.url}/admin/detection/accesstoken/add/",
+        data={"user": user, "name": "CMS", "days": "7"},
+        headers=THROUGH_PROXY
+        | {
+            "Referer": "https://detect.example.org/",
+            "X-CSRFToken": csrf,
+            "Cookie": f"csrftoken={csrf}; sessionid={session['value']}",
+        },
+        allow_redirects=False,
+        timeout=30,
+    )
+
+    assert answer.status_code == 200
+    [token] = re.findall(r"d3_\w+", answer.text)
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert token not in str(answer.headers)
+    assert "messages" not in answer.headers.get("Set-Cookie", "")
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert ask(service, "/api/statistics/", **bearer).status_code == 200
 
 
 def test_other_host_names_are_refused(service):
