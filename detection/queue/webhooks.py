@@ -17,12 +17,13 @@ from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
-from detection.errors import database_errors
+from detection.errors import ServiceError, database_errors
 from detection.models import PredictionBatch, now
-from detection.queue.outbound import DeliveryError, WebhookUrlError, check_url, post
+from detection.outbound import CertificateError, NoAnswerError, UrlError, check_url, exchange
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,22 @@ FIRST_PAUSE = timedelta(seconds=30)  # after the first try that failed
 PAUSE_GROWTH = 3.5  # each further pause is so much longer: 21 hours in all
 JITTER = 0.2  # of a pause, more or less: receivers that were down get no volley
 CLAIM = timedelta(minutes=5)  # longer than any try
+SEND_SECONDS = 10.0  # for one try
 AT_ONCE = 8  # receivers that are called together: a slow one does not hold up the others
 ROUNDS = 4  # of them in one call, which so ends though all of them are slow
 GONE = 410
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class WebhookUrlError(ServiceError):
+    """No webhook is sent to this URL."""
+
+    code = "invalid_webhook_url"
+
+
+class DeliveryError(ServiceError):
+    """The receiver did not accept the message."""
 
 
 class GoneError(DeliveryError):
@@ -47,7 +59,10 @@ def check_webhook_url(url: str) -> None:
     max_length = PredictionBatch._meta.get_field("webhook_url").max_length
     if len(url) > max_length:
         raise WebhookUrlError(f"The webhook URL has more than {max_length} characters.")
-    check_url(url)
+    try:
+        check_url(url, allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
+    except UrlError as error:
+        raise WebhookUrlError(f"The webhook URL {error}") from error
 
 
 def webhook_secret(batch: PredictionBatch) -> str:
@@ -140,12 +155,32 @@ def _try_to_send(batch: PredictionBatch) -> DeliveryError | WebhookUrlError | No
 
 
 def _send(batch: PredictionBatch) -> None:
-    body = _body(batch)
-    status = post(batch.webhook_url, body=body, headers=_headers(batch, body))
+    status = _post(batch)
     if status == GONE:
         raise GoneError("The receiver answered 410: it wants no further webhook.")
     if not 200 <= status < 300:
         raise DeliveryError(f"The receiver answered {status}.")
+
+
+def _post(batch: PredictionBatch) -> int:
+    """Return the status of the answer; the rest of it is not read."""
+    body = _body(batch)
+    try:
+        with exchange(
+            "POST",
+            batch.webhook_url,
+            body=body,
+            headers=_headers(batch, body),
+            until=time.monotonic() + SEND_SECONDS,
+            allow_private=settings.WEBHOOK_ALLOW_PRIVATE,
+        ) as response:
+            return response.status
+    except UrlError as error:
+        raise WebhookUrlError(f"The webhook URL {error}") from error
+    except CertificateError as error:
+        raise DeliveryError(f"The certificate is not valid: {error}") from error
+    except NoAnswerError as error:
+        raise DeliveryError("The receiver sent no valid answer in time.") from error
 
 
 def _body(batch: PredictionBatch) -> bytes:

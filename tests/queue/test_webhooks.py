@@ -15,8 +15,15 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from detection.errors import DatabaseUnavailableError
 from detection.models import PredictionBatch, now
-from detection.queue import outbound, webhooks
-from detection.queue.webhooks import TRIES, deliver_due_webhooks, signature, webhook_secret
+from detection.outbound import connection as outbound_connection
+from detection.queue import webhooks
+from detection.queue.webhooks import (
+    TRIES,
+    DeliveryError,
+    deliver_due_webhooks,
+    signature,
+    webhook_secret,
+)
 from tests.support.api import a_user
 from tests.support.documents import DOCUMENTS, code_blocks
 from tests.support.outages import lost_records
@@ -176,8 +183,8 @@ def test_redirects_are_not_followed(own_network, status):
 @pytest.mark.django_db
 @pytest.mark.parametrize("how", ["drip", "slow", "nonsense"])
 def test_a_receiver_that_is_slow_or_speaks_no_http_is_tried_again(own_network, monkeypatch, how):
-    monkeypatch.setattr(outbound, "STEP_SECONDS", 0.2)
-    monkeypatch.setattr(outbound, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(outbound_connection, "STEP_SECONDS", 0.2)
+    monkeypatch.setattr(webhooks, "SEND_SECONDS", 0.3)
     with Receiver(how) as receiver:
         batch = due_batch(receiver.url())
 
@@ -323,7 +330,7 @@ def test_a_process_whose_claim_has_ended_changes_nothing():
     [claimed] = webhooks._claim_due(now())
     PredictionBatch.objects.filter(pk=batch.pk).update(webhook_tries=2, webhook_due_at=None)
 
-    webhooks._record(claimed, outbound.DeliveryError("The receiver answered 500."))
+    webhooks._record(claimed, DeliveryError("The receiver answered 500."))
 
     batch.refresh_from_db()
     assert (batch.webhook_error, batch.webhook_due_at) == ("", None)

@@ -1,0 +1,13 @@
+"""Requests to URLs that clients chose. They cannot be turned against this machine's own network."""
+
+from detection.outbound.addresses import UnreachableError, UrlError
+from detection.outbound.connection import CertificateError, NoAnswerError, check_url, exchange
+
+__all__ = [
+    "CertificateError",
+    "NoAnswerError",
+    "UnreachableError",
+    "UrlError",
+    "check_url",
+    "exchange",
+]
