@@ -80,7 +80,7 @@ def check_api(**kwargs) -> list[CheckMessage]:
             hint="Set it to a rate like 60/min, or to nothing for no limit.",
             id="detection.E007",
         )
-        for scope in ("predict", "read", "login")
+        for scope in ("predict", "image_url", "read", "login")
         if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", rates[scope])
     ]
     return problems
@@ -116,6 +116,15 @@ def check_open_access(**kwargs) -> list[CheckMessage]:
     hint = "Set API_ACCESS=token, unless a proxy decides who may use this service."
     problem = "Anyone may use the API and see all predictions."
     return [Warning(problem, hint=hint, id="detection.W001")]
+
+
+@register(Tags.security, deploy=True)
+def check_image_urls(**kwargs) -> list[CheckMessage]:
+    if not (settings.ALLOW_IMAGE_URLS and settings.IMAGE_URL_ALLOW_PRIVATE):
+        return []
+    hint = "Leave out IMAGE_URL_ALLOW_PRIVATE; it is for development."
+    problem = "Callers may fetch pictures from the private network of this machine."
+    return [Warning(problem, hint=hint, id="detection.W003")]
 
 
 @register()

@@ -19,6 +19,7 @@ from ulid import ULID
 from detection.d3.errors import ImageError
 from detection.files import clean_filename, result_filename, searched_text, storage_key
 
+MAX_URL_LENGTH = 2000
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER_LEASED = EPOCH
@@ -126,7 +127,7 @@ class PredictionBatch(models.Model):
         default=False, help_text="For queued images: judge all frames and pages, not only the first"
     )
 
-    webhook_url = models.CharField(max_length=2000, blank=True)
+    webhook_url = models.CharField(max_length=MAX_URL_LENGTH, blank=True)
     webhook_tries = models.PositiveIntegerField(default=0)
     webhook_due_at = models.DateTimeField(
         null=True, blank=True, help_text="Empty: not done, delivered, or given up"
@@ -218,6 +219,9 @@ class Prediction(models.Model):
         db_index=False,  # an index below leads with it
     )
     source = models.CharField(max_length=10, choices=Source)
+    source_url = models.CharField(
+        max_length=MAX_URL_LENGTH, blank=True, help_text="Where it was fetched; empty: it was sent"
+    )
     duplicate_of = models.CharField(
         max_length=26,
         blank=True,
@@ -397,6 +401,7 @@ class QueuedImage(models.Model):
     )
     batch_index = models.PositiveIntegerField(help_text="Place of the image in its batch, from 0")
     filename = models.CharField(max_length=255)
+    source_url = models.CharField(max_length=MAX_URL_LENGTH, blank=True)
     original_image = models.FileField(max_length=255, blank=True)
     size_bytes = models.PositiveBigIntegerField(default=0, help_text="Of the stored file")
     quota = models.CharField(

@@ -204,6 +204,12 @@ def own_network(settings):
 
 
 @pytest.fixture
+def own_pictures(settings):
+    """Allow pictures of this computer by their URLs."""
+    settings.ALLOW_IMAGE_URLS = settings.IMAGE_URL_ALLOW_PRIVATE = True
+
+
+@pytest.fixture
 def nobody_judges(monkeypatch) -> None:
     """Leave queued images until the test has them judged."""
     monkeypatch.setattr(local_worker, "start", lambda: None)

@@ -19,6 +19,10 @@ MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", default=20 * 2**30)
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_ASYNC_IMAGES + 100  # room for a refusal that counts them
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
+# Whether callers may name the URL of an image instead of sending it
+ALLOW_IMAGE_URLS = env.bool("ALLOW_IMAGE_URLS", default=False)
+# For development: whether these may be private addresses, other ports, and without TLS
+IMAGE_URL_ALLOW_PRIVATE = env.bool("IMAGE_URL_ALLOW_PRIVATE", default=False)
 FILE_UPLOAD_HANDLERS = ["detection.web.forms.NoFiles"]  # views that take images have others
 
 # The cache that counts requests: of this process, or shared by several (redis://…)
@@ -51,6 +55,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["detection.web.throttling.ReadThrottle"],
     "DEFAULT_THROTTLE_RATES": {
         "predict": env.str("THROTTLE_PREDICT", "" if DEBUG else "60/min"),
+        "image_url": env.str("THROTTLE_IMAGE_URL", "" if DEBUG else "30/min"),
         "read": THROTTLE_READ,
         "form": THROTTLE_READ,
         "login": env.str("THROTTLE_LOGIN", "" if DEBUG else "10/min"),

@@ -24,7 +24,7 @@ VERDICT = ["verdict", "score", "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
 FILE = ["file_name", "original", "heatmap", "sha256", "size_bytes", "size"]
 FRAMES = ["frames", "frame", "judged_frames"]
-ORIGIN = ["id", "time", "source", "owner", "batch", "batch_index", "duration_ms"]
+ORIGIN = ["id", "time", "source", "source_url", "owner", "batch", "batch_index", "duration_ms"]
 
 
 @admin.register(Prediction)

@@ -11,11 +11,12 @@ from rest_framework.request import Request
 from detection.api.fields import MomentField
 
 
-def single_values(given: QueryDict) -> dict[str, str]:
+def single_values(given: QueryDict, *, repeatable: str = "") -> dict[str, str]:
     """Return the values by name, in a plain dictionary: in a QueryDict, REST framework reads a
-    missing flag as false. Raises ValidationError for names that were sent several times.
+    missing flag as false. Raises ValidationError for names that were sent several times, but for
+    the one that is ``repeatable``.
     """
-    repeated = [name for name, values in given.lists() if len(values) > 1]
+    repeated = [name for name, values in given.lists() if len(values) > 1 and name != repeatable]
     if repeated:
         raise serializers.ValidationError({name: ["Send this once."] for name in repeated})
     return given.dict()

@@ -10,9 +10,10 @@ from detection.api.serializers import ErrorSerializer
 
 CANONICAL = r"/(api/(?!db/)|health/(live/)?$)"
 ERROR_MEANINGS = {
-    400: "A field or parameter is missing or invalid, or an image cannot be decoded",
+    400: "A field or parameter is missing or invalid, or an image cannot be fetched or decoded",
     401: "A token is missing, or not valid",
-    403: "The record belongs to another user, or a signed-in page sent no CSRF token",
+    403: "The record belongs to another user, a signed-in page sent no CSRF token, or this service "
+    "fetches no images",
     404: "The record does not exist, or belongs to another user",
     409: "The verdict is of a model that no longer runs here, or the batch is complete",
     411: "The request has no Content-Length",
@@ -113,6 +114,7 @@ PREDICTION = {
     "success": True,
     "id": RECORD_ID,
     "filename": "test.jpg",
+    "source_url": None,
     "duplicate_of": None,
     "timestamp": "2026-11-22T12:00:00.000000Z",
     "prediction": VERDICT,
@@ -124,10 +126,12 @@ PREDICTION = {
     "heatmap_url": None,
     "similar": SIMILAR,
 }
+FETCHED = PREDICTION | {"source_url": "https://images.example.org/2026/test.jpg"}
 RECORD = {
     "id": RECORD_ID,
     "filename": "test.jpg",
     "source": "api",
+    "source_url": None,
     "batch_id": None,
     "duplicate_of": None,
     "prediction": VERDICT,
@@ -160,6 +164,7 @@ BATCH = {
             "index": 0,
             "filename": "test.jpg",
             "id": RECORD_ID,
+            "source_url": None,
             "duplicate_of": None,
             "prediction": VERDICT,
             "result_image_url": RESULT_URL,

@@ -123,6 +123,9 @@ class BatchResultSerializer(serializers.Serializer):
     index = serializers.IntegerField(source="batch_index", help_text="Place in the request, from 0")
     filename = serializers.CharField(source="original_filename", help_text="Name of the sent file")
     id = serializers.CharField(allow_null=True, help_text="Id of the record; null: not stored")
+    source_url = serializers.CharField(
+        allow_null=True, help_text="Where the image was fetched; null: it was sent"
+    )
     duplicate_of = serializers.CharField(
         allow_null=True,
         help_text="Earlier prediction of the same bytes, whose score was reused; null: none",
@@ -138,7 +141,8 @@ class BatchResultSerializer(serializers.Serializer):
 
     def to_representation(self, prediction: Prediction) -> ReturnDict:
         shown = super().to_representation(prediction)
-        shown["duplicate_of"] = shown["duplicate_of"] or None
+        for name in ("source_url", "duplicate_of"):
+            shown[name] = shown[name] or None
         if prediction._state.adding:  # it was never stored
             shown["id"] = shown["result_filename"] = None
         return shown
@@ -227,6 +231,9 @@ class RecordSerializer(serializers.Serializer):
     id = serializers.CharField(help_text="26 characters, sortable by time")
     filename = serializers.CharField(source="original_filename", help_text="Name of the sent file")
     source = serializers.ChoiceField(Source.choices, help_text="How the image was sent")
+    source_url = serializers.SerializerMethodField(
+        help_text="Where the image was fetched; null: it was sent"
+    )
     batch_id = serializers.CharField(allow_null=True, help_text="Id of the batch; null: none")
     duplicate_of = serializers.SerializerMethodField(
         help_text="Earlier prediction of the same bytes, whose score was reused; null: none"
@@ -237,6 +244,9 @@ class RecordSerializer(serializers.Serializer):
     storage = StorageSerializer(source="*", help_text="Links to the files")
     model = ModelSerializer(source="*", help_text="Which model judged")
     review = ReviewSerializer(source="*", help_text="Decision of a reviewer")
+
+    def get_source_url(self, prediction: Prediction) -> str | None:
+        return prediction.source_url or None
 
     def get_duplicate_of(self, prediction: Prediction) -> str | None:
         return prediction.duplicate_of or None

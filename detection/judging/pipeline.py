@@ -54,12 +54,14 @@ AHEAD = 8  # images that are decoded, or stored, before their turn
 class Upload:
     """An image as it arrives: its name and its bytes, or the file to read them from.
 
-    ``error`` says why an archive could not be unpacked as far as this image.
+    ``error`` says why an archive could not be unpacked as far as this image, or why it could not be
+    fetched. ``source_url`` is where it was fetched.
     """
 
     filename: str
     data: bytes | Path
     error: ImageError | None = None
+    source_url: str = ""
 
     def load(self) -> bytes | Path:
         """Return what to decode. Raises ImageError."""
@@ -298,6 +300,7 @@ class Run:
             batch_index=job.index if self.batch else None,
             owner=self.owner,
             source=self.source,
+            source_url=job.upload.source_url,
             duplicate_of=judged.prediction_id,
             original_filename=filename,
             result_filename=result_filename(original=filename, moment=moment_of(record_id)),

@@ -84,7 +84,7 @@ def _rejudge_alike(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
                 lost.append(Rejudged(prediction, problem=str(error)))
                 continue
             sent.append(prediction)
-            yield Upload(prediction.original_filename, data)
+            yield Upload(prediction.original_filename, data, source_url=prediction.source_url)
 
     owner: AbstractUser | None = predictions[0].owner
     all_frames = predictions[0].judged_frames > 1

@@ -49,7 +49,7 @@ class TooManyQueuedError(ServiceError):
 
 def store_upload(upload: Upload) -> QueuedImage:
     """Store the file of an upload; return its queued image, unsaved. Raises UnavailableError."""
-    image = QueuedImage(filename=clean_filename(upload.filename))
+    image = QueuedImage(filename=clean_filename(upload.filename), source_url=upload.source_url)
     try:
         name = original_filename(image.filename, image_format=_format(upload))
         image.original_image = image.key("originals", name)

@@ -136,6 +136,10 @@ class QueuedUpload:
     def filename(self) -> str:
         return self.image.filename
 
+    @property
+    def source_url(self) -> str:
+        return self.image.source_url
+
     def load(self) -> bytes:
         try:
             return read_original(self.image)

@@ -22,7 +22,7 @@ from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
 from detection.errors import ServiceError, database_errors
-from detection.models import PredictionBatch, now
+from detection.models import MAX_URL_LENGTH, PredictionBatch, now
 from detection.outbound import CertificateError, NoAnswerError, UrlError, check_url, exchange
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ class GoneError(DeliveryError):
 
 def check_webhook_url(url: str) -> None:
     """Raises WebhookUrlError for a URL to which no webhook will be sent."""
-    max_length = PredictionBatch._meta.get_field("webhook_url").max_length
-    if len(url) > max_length:
-        raise WebhookUrlError(f"The webhook URL has more than {max_length} characters.")
+    if len(url) > MAX_URL_LENGTH:
+        raise WebhookUrlError(f"The webhook URL has more than {MAX_URL_LENGTH} characters.")
     try:
         check_url(url, allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
     except UrlError as error:

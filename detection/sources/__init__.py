@@ -1,4 +1,4 @@
-"""Sources of many images: folders, archives, buckets."""
+"""Sources of images: folders, archives, buckets, URLs."""
 
 from detection.sources.archives import ArchiveTooLargeError, images_in_archive
 from detection.sources.buckets import (
@@ -12,6 +12,7 @@ from detection.sources.buckets import (
 )
 from detection.sources.candidates import HEAD_BYTES
 from detection.sources.folders import Listing, list_images
+from detection.sources.image_urls import fetch_images
 
 __all__ = [
     "HEAD_BYTES",
@@ -21,6 +22,7 @@ __all__ = [
     "BucketPrefix",
     "Listing",
     "StoredObject",
+    "fetch_images",
     "images_in_archive",
     "list_images",
     "list_objects",

@@ -17,6 +17,7 @@ from detection.web.uploads import (
     counted_images,
     counted_images_or_archive,
     has_images,
+    image_or_url,
     single_image,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "error_response",
     "gate",
     "has_images",
+    "image_or_url",
     "single_image",
     "status_sentence_code",
 ]

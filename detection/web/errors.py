@@ -96,6 +96,10 @@ class IncompleteFormError(ServiceError):
     code = "upload_interrupted"
 
 
+class ImageUrlsOffError(ServiceError):
+    code = "image_urls_off"
+
+
 class FilesRefusedError(ServiceError):
     code = "files_refused"
 
@@ -108,6 +112,7 @@ STATUSES: dict[type[Exception], int] = {
     CallerGoneError: 499,  # as nginx counts clients that hang up
     EncodedBodyError: 415,
     FilesRefusedError: 413,
+    ImageUrlsOffError: 403,
     LengthRequiredError: 411,
     LinkError: 403,
     NotAFormError: 415,

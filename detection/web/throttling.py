@@ -181,6 +181,21 @@ class PredictThrottle(_Throttle):
             self.release(reserved - max(spent, 1))
 
 
+class ImageUrlThrottle(_Throttle):
+    """Count images that are fetched from their URLs."""
+
+    scope = "image_url"
+
+    def count(self, request: Request, images: int) -> None:
+        """Count ``images`` before they are fetched.
+
+        Raises Throttled if others have used the rate up; then they are not counted.
+        """
+        self.key = self.get_cache_key(request, None)
+        if not self._take(images):
+            raise Throttled(self.wait())
+
+
 @contextmanager
 def _lost_cache_logged() -> Iterator[None]:
     try:

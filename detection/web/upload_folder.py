@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import BinaryIO
 
 from django.core.files.uploadedfile import UploadedFile
@@ -27,13 +28,32 @@ class UploadFolder(FileUploadHandler):
         self.file: BinaryIO | None = None  # Django closes it where a file breaks off
         self._folder: TemporaryDirectory | None = None
         self._numbers = count()
+        self._lock = Lock()
 
     def new_file(self, *description: object, **options: object) -> None:
         super().new_file(*description, **options)
         with _disk_errors():
+            self.file = self._new_path().open("xb")
+
+    def _new_path(self) -> Path:
+        with self._lock:
             if self._folder is None:
                 self._folder = TemporaryDirectory(prefix="d3-upload-", ignore_cleanup_errors=True)
-            self.file = (Path(self._folder.name) / str(next(self._numbers))).open("xb")
+            return Path(self._folder.name) / str(next(self._numbers))
+
+    def store(self, chunks: Iterable[bytes]) -> Path:
+        """Write a file that is no part of the form; return its path. If ``chunks`` raises, nothing
+        is left of it. Several threads may call this.
+        """
+        with _disk_errors():
+            path = self._new_path()
+            try:
+                with path.open("xb") as file:
+                    file.writelines(chunks)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+        return path
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         with _disk_errors():

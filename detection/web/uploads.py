@@ -13,7 +13,7 @@ from typing import NoReturn
 from django.conf import settings
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, HttpResponse
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, Throttled
 from rest_framework.request import Request
 
 from detection.errors import QueueFullError
@@ -30,6 +30,7 @@ from detection.web.errors import (
     TooManyImagesError,
 )
 from detection.web.hang_up import watch_connection
+from detection.web.image_urls import fetched_images, image_urls
 from detection.web.multipart import WholeForms
 from detection.web.upload_folder import UploadFolder
 
@@ -191,19 +192,30 @@ def several_images(request: Request, *, most: int) -> list[Upload]:
     return [_to_upload(file) for file in files]
 
 
+def image_or_url(request: Request) -> Upload:
+    """Return ``single_image``, or fetch the image at the URL in the field ``image_url``.
+
+    Raises what ``single_image``, ``image_urls`` and ``fetched_images`` do.
+    """
+    urls = image_urls(request, most=1)
+    return fetched_images(request, urls)[0] if urls else single_image(request)
+
+
 @contextmanager
 def counted_images(request: Request, *, most: int) -> Iterator[list[Upload]]:
-    """Give ``several_images``, counted by the throttle. Where the service refuses them, since it or
-    the queue is full, they count as one request.
+    """Give ``several_images``, or the images at the URLs in the field ``image_url``, counted by the
+    throttle. Where the service refuses them, since it or the queue is full, or since too many URLs
+    were sent, they count as one request.
 
-    Raises Throttled and what ``several_images`` does.
+    Raises Throttled and what ``several_images``, ``image_urls`` and ``fetched_images`` do.
     """
-    uploads = several_images(request, most=most)
-    further = len(uploads) - 1
+    urls = image_urls(request, most=settings.MAX_BATCH_IMAGES)
+    uploads = [] if urls else several_images(request, most=most)
+    further = len(urls or uploads) - 1
     request.throttle.count(further)
     try:
-        yield uploads
-    except (QueueFullError, QueueQuotaError):
+        yield fetched_images(request, urls) if urls else uploads
+    except (QueueFullError, QueueQuotaError, Throttled):
         request.throttle.release(further)
         raise
 
@@ -221,6 +233,7 @@ def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterab
         with counted_images(request, most=most) as uploads:
             yield uploads
         return
+    image_urls(request, most=0)  # refuses them beside a file
     if len(archives) > 1 or "images" in request.FILES:
         raise TooManyImagesError("Send one archive, or images, but not both.")
     if not _archives.acquire(blocking=False):
@@ -235,7 +248,7 @@ def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterab
 def has_images(request: Request) -> bool:
     """Return whether the form has a file, or text in place of one."""
     return bool(request.FILES) or any(
-        any(request.POST.getlist(field)) for field in ("images", "archive")
+        any(request.POST.getlist(field)) for field in ("images", "archive", "image_url")
     )
 
 

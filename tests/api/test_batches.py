@@ -46,6 +46,7 @@ def test_a_batch_answers_as_the_contract_says(client):
         "index": 1,
         "filename": "1.jpg",
         "id": second.pk,
+        "source_url": None,
         "duplicate_of": None,
         "prediction": client.get(f"/api/predictions/{second.pk}/").json()["prediction"],
         "result_image_url": body["results"][1]["result_image_url"],

@@ -36,6 +36,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
         "success": True,
         "id": stored.pk,
         "filename": "test.jpg",
+        "source_url": None,
         "duplicate_of": None,
         "timestamp": stored.created_at.isoformat().replace("+00:00", "Z"),
         "prediction": {

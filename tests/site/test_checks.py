@@ -5,6 +5,7 @@ import pytest
 from detection.checks import (
     check_api,
     check_device,
+    check_image_urls,
     check_model_checkpoint,
     check_precision,
     check_production,
@@ -92,12 +93,19 @@ def test_a_word_that_is_no_precision_is_an_error(settings):
 
 def test_a_word_that_is_no_rate_is_an_error(settings):
     assert check_api() == []
-    rates = {"predict": "60/min", "read": "often", "login": ""}
+    rates = {"predict": "60/min", "image_url": "", "read": "often", "login": ""}
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
 
     [error] = check_api()
 
     assert error.msg == "THROTTLE_READ is 'often', which is no rate."
+
+
+def test_images_of_the_private_network_are_a_warning(settings):
+    settings.IMAGE_URL_ALLOW_PRIVATE = True
+    assert check_image_urls() == []
+    settings.ALLOW_IMAGE_URLS = True
+    assert [warning.id for warning in check_image_urls()] == ["detection.W003"]
 
 
 def test_production_needs_a_key_and_host_names(settings):

@@ -35,7 +35,7 @@ THROUGH_PROXY = {
 def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
     folder = tmp_path_factory.mktemp("production")
     # The tests sign the session in with their own key.
-    own = PRODUCTION | {"SECRET_KEY": settings.SECRET_KEY}
+    own = PRODUCTION | {"SECRET_KEY": settings.SECRET_KEY, "ALLOW_IMAGE_URLS": "true"}
     installation = Installation(folder, tiny_checkpoint, **own)
     installation.make_database("ann")
     return installation
@@ -108,11 +108,13 @@ def test_requests_without_a_token_are_refused(service):
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_new_token_is_in_the_answer_itself_and_in_no_cookie(service, installation):
+@pytest.fixture(scope="module")
+def created(service, installation) -> requests.Response:
+    """The answer to the admin's form for a new token."""
     [session] = installation.signed_in("ann")["cookies"]
-    csrf = "a" * 32
     [(user,)] = installation.query("select id from auth_user where username = 'ann'")
-    answer = requests.post(
+    csrf = "a" * 32
+    return requests.post(
         f"{service.url}/admin/detection/accesstoken/add/",
         data={"user": user, "name": "CMS", "days": "7"},
         headers=THROUGH_PROXY
@@ -125,13 +127,70 @@ def test_a_new_token_is_in_the_answer_itself_and_in_no_cookie(service, installat
         timeout=30,
     )
 
-    assert answer.status_code == 200
-    [token] = re.findall(r"d3_\w+", answer.text)
-    assert "no-store" in answer.headers["Cache-Control"]
-    assert token not in str(answer.headers)
-    assert "messages" not in answer.headers.get("Set-Cookie", "")
-    bearer = {"Authorization": f"Bearer {token}"}
+
+@pytest.fixture(scope="module")
+def bearer(created) -> dict[str, str]:
+    [token] = re.findall(r"d3_\w+", created.text)
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_new_token_is_in_the_answer_itself_and_in_no_cookie(service, created, bearer):
+    assert created.status_code == 200
+    assert "no-store" in created.headers["Cache-Control"]
+    assert bearer["Authorization"].removeprefix("Bearer ") not in str(created.headers)
+    assert "messages" not in created.headers.get("Set-Cookie", "")
     assert ask(service, "/api/statistics/", **bearer).status_code == 200
+
+
+def sent(service, path: str, bearer: dict[str, str], **form: str | bytes) -> requests.Response:
+    """The answer to a multipart form."""
+    parts = {
+        name: ("sent.jpg", value) if isinstance(value, bytes) else (None, value)
+        for name, value in form.items()
+    }
+    headers = THROUGH_PROXY | bearer
+    return requests.post(f"{service.url}{path}", files=parts, headers=headers, timeout=60)
+
+
+def test_images_at_private_addresses_have_the_answer_of_missing_ones(service, bearer):
+    answers = [
+        sent(service, "/api/predict/", bearer, image_url=url)
+        for url in (
+            "https://127.0.0.1/",
+            "https://localhost:8443/",
+            "https://169.254.169.254/latest/meta-data/",
+            "https://10.0.0.1/",
+            "https://[::1]/",
+            "https://nothing.invalid/",
+        )
+    ]
+
+    assert [answer.status_code for answer in answers] == [400] * 6
+    sentence = "The image URL leads to no public address that answers."
+    expected = {"success": False, "error": sentence, "code": "image_not_fetched"}
+    assert [answer.json() for answer in answers] == [expected] * 6
+
+
+def test_images_at_other_ports_or_with_credentials_are_refused(service, bearer):
+    own = f"127.0.0.1:{service.port}"  # it answers
+    for url, sentence in (
+        (f"https://{own}/", "The image URL must have the port 443 or 8443."),
+        (f"http://{own}/", "The image URL must begin with https://."),
+        ("https://u:p@127.0.0.1/", "The image URL must have no user name and no password."),
+    ):
+        answer = sent(service, "/api/predict/", bearer, image_url=url)
+        assert answer.status_code == 400
+        assert answer.json() == {"success": False, "error": sentence, "code": "invalid_image_url"}
+
+
+def test_webhooks_to_other_ports_are_refused(service, bearer):
+    form = {"images": image_bytes(), "async": "true", "webhook_url": "https://93.184.215.14:22/"}
+
+    answer = sent(service, "/api/batches/", bearer, **form)
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid_webhook_url"
+    assert answer.json()["error"] == "The webhook URL must have the port 443 or 8443."
 
 
 def test_other_host_names_are_refused(service):

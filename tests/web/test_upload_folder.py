@@ -6,9 +6,12 @@ import tempfile
 
 import pytest
 
+from detection.d3.errors import ImageError
 from detection.models import Prediction, QueuedImage
+from detection.web.upload_folder import UploadFolder
 from tests.support.api import a_file, assert_nothing_stored, assert_refused, files, sent
 from tests.support.archive_files import PHOTO, archive_of
+from tests.support.image_server import ImageServer
 
 pytestmark = [
     pytest.mark.django_db,
@@ -60,3 +63,44 @@ def test_a_full_disk_is_503_and_leaves_nothing(client, folder, stored_files):
     assert "disk for uploads is full" in assert_refused(response, 503, "storage_unavailable")
     assert response.headers["Retry-After"]
     assert_nothing_stored(stored_files)
+
+
+@pytest.fixture
+def server():
+    with ImageServer() as server:
+        yield server
+
+
+@pytest.mark.usefixtures("own_pictures")
+def test_fetched_images_are_on_disk_until_the_answer(client, folder, server):
+    urls = [server.url(path) for path in ("/a.jpg", "/status/404", "/text", "/b.jpg")]
+
+    body = client.post("/api/batches/", {"image_url": urls}).json()
+
+    assert (body["successful"], body["failed"]) == (2, 2)
+    assert list(folder.glob("*upload*")) == []
+
+
+@pytest.mark.usefixtures("own_pictures")
+def test_a_full_disk_is_503_for_fetched_images_too(client, folder, server, stored_files):
+    folder.rmdir()
+
+    response = client.post("/api/predict/", {"image_url": server.url()})
+
+    assert "disk for uploads is full" in assert_refused(response, 503, "storage_unavailable")
+    assert_nothing_stored(stored_files)
+
+
+def test_nothing_is_left_of_an_image_that_breaks_off(folder, rf):
+    def breaks_off():
+        yield b"some bytes"
+        raise ImageError("The host sends no more.")
+
+    uploads = UploadFolder(rf.post("/"))
+    with pytest.raises(ImageError):
+        uploads.store(breaks_off())
+
+    [own] = folder.iterdir()
+    assert list(own.iterdir()) == []
+    uploads.delete()
+    assert list(folder.iterdir()) == []

@@ -23,7 +23,7 @@ from detection.api.parameters import single_values
 from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.views.predict import ImageFileField, OptionsSerializer, counted_frames
 from detection.judging import Upload, predict_batch
-from detection.models import RECORD_ID, Prediction, PredictionBatch, Source
+from detection.models import MAX_URL_LENGTH, RECORD_ID, Prediction, PredictionBatch, Source
 from detection.queue import append_to_batch, broker, queue_batch, refresh_counts
 from detection.records import visible_batches
 from detection.web import (
@@ -53,6 +53,8 @@ def owner_of(request: Request) -> AbstractUser | None:
 
 
 class BatchOptionsSerializer(OptionsSerializer):
+    repeatable = "image_url"
+
     def get_fields(self) -> dict[str, serializers.Field]:
         later = FlagField(default=False, help_text="true: queue the batch, and answer at once")
         more = FlagField(
@@ -82,6 +84,19 @@ class PartOptionsSerializer(serializers.Serializer):
     more = FlagField(default=False, help_text="true: another part will be sent")
 
 
+class ImageUrlsField(serializers.ListField):
+    """URLs of images; the form has the field once for each."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            child=serializers.CharField(max_length=MAX_URL_LENGTH),
+            default=[],  # or Swagger UI would send an example
+            max_length=MOST,
+            help_text=f"Instead of images, where the service allows it: up to {MOST} https URLs of "
+            "images, which are fetched before the answer",
+        )
+
+
 class BatchViewSet(ViewSet):
     """Several images in one request. A bad file does not affect the others."""
 
@@ -101,6 +116,7 @@ class BatchViewSet(ViewSet):
             required=False,
             help_text="Instead of images, with async=true: a zip or a tar, compressed or not",
         )
+        image_url = ImageUrlsField()
 
     class BatchPartFormSerializer(PartOptionsSerializer):
         images = serializers.ListField(
@@ -110,6 +126,7 @@ class BatchViewSet(ViewSet):
             help_text="More files; optional in the last part",
         )
         archive = ImageFileField(required=False, help_text="Instead of images")
+        image_url = ImageUrlsField()
 
     def get_throttles(self) -> list[BaseThrottle]:
         is_sending = self.action in ("create", "append")
@@ -183,7 +200,7 @@ class BatchViewSet(ViewSet):
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
         if batch.owner_id != getattr(owner_of(request), "pk", None):
             raise PermissionDenied("Only the user who opened this batch can add images to it.")
-        serializer = PartOptionsSerializer(data=single_values(request.POST))
+        serializer = PartOptionsSerializer(data=single_values(request.POST, repeatable="image_url"))
         serializer.is_valid(raise_exception=True)
         more = serializer.validated_data["more"]
         if more or has_images(request):

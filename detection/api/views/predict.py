@@ -19,8 +19,8 @@ from detection.api.parameters import single_values
 from detection.api.serializers import PredictionResultSerializer
 from detection.d3.images import MAX_JUDGED_FRAMES
 from detection.judging import predict_image
-from detection.models import Prediction, Source
-from detection.web import PredictThrottle, admits_images, check_form, single_image
+from detection.models import MAX_URL_LENGTH, Prediction, Source
+from detection.web import PredictThrottle, admits_images, check_form, image_or_url
 
 
 @extend_schema_field(OpenApiTypes.BINARY)
@@ -31,6 +31,7 @@ class ImageFileField(serializers.FileField):
 class OptionsSerializer(serializers.Serializer):
     """Form fields beside the images."""
 
+    repeatable = ""  # a field of the form that may be sent several times
     threshold = ScoreField(
         required=False, help_text="Scores above it are labelled FAKE; default: the checkpoint's"
     )
@@ -48,7 +49,7 @@ class OptionsSerializer(serializers.Serializer):
     @classmethod
     def read(cls, request: Request) -> dict:
         """Return the options of a form. Raises ValidationError, which names the invalid options."""
-        serializer = cls(data=single_values(request.POST))
+        serializer = cls(data=single_values(request.POST, repeatable=cls.repeatable))
         serializer.is_valid(raise_exception=True)
         options = serializer.validated_data
         options["all_frames"] = options.pop("frames") == "all"
@@ -99,8 +100,15 @@ class PredictViewSet(ViewSet):
 
     class PredictFormSerializer(SingleOptionsSerializer):
         image = ImageFileField(
+            required=False,
             help_text="JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC; the content decides, not the "
-            "name"
+            "name",
+        )
+        image_url = serializers.CharField(
+            default="",
+            max_length=MAX_URL_LENGTH,
+            help_text="Instead of image, where the service allows it: an https URL, for example "
+            "https://images.example.org/2026/test.jpg",
         )
 
     @extend_schema(
@@ -111,7 +119,10 @@ class PredictViewSet(ViewSet):
             200: OpenApiResponse(
                 PredictionResultSerializer,
                 "The verdict",
-                examples=[schema.example("verdict", schema.PREDICTION)],
+                examples=[
+                    schema.example("verdict", schema.PREDICTION),
+                    schema.example("verdict on an image by URL", schema.FETCHED),
+                ],
             ),
             **schema.errors(*schema.SENDING_ERRORS),
         },
@@ -119,9 +130,10 @@ class PredictViewSet(ViewSet):
     @admits_images
     def create(self, request: Request) -> Response:
         check_form(request, images=1)
-        upload, options = single_image(request), SingleOptionsSerializer.read(request)
+        options = SingleOptionsSerializer.read(request)
         if options["explain"]:  # drawing is as expensive as judging
             request.throttle.count(1)
+        upload = image_or_url(request)
         with counted_frames(request, images=1, all_frames=options["all_frames"]) as judged:
             prediction = predict_image(
                 upload=upload,

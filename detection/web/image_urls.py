@@ -1,0 +1,79 @@
+"""Images that a form names by their URLs, in the field ``image_url``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from django.conf import settings
+from rest_framework.request import Request
+
+from detection.errors import QueueFullError
+from detection.judging import Upload
+from detection.sources import fetch_images
+from detection.web.admission import Load
+from detection.web.errors import ImageUrlsOffError, RequestTooLargeError, TooManyImagesError
+from detection.web.throttling import ImageUrlThrottle
+
+MAX_FETCHING = 8  # requests at a time, so that slow hosts do not occupy all threads
+
+_fetching = threading.BoundedSemaphore(MAX_FETCHING)
+
+
+def image_urls(request: Request, *, most: int) -> list[str]:
+    """Return the URLs in the field ``image_url``.
+
+    Raises ImageUrlsOffError, TooManyImagesError.
+    """
+    urls = [url for url in request.POST.getlist("image_url") if url]
+    if not urls:
+        return []
+    if not settings.ALLOW_IMAGE_URLS:
+        raise ImageUrlsOffError("This service fetches no images; send the image itself.")
+    if request.FILES:
+        raise TooManyImagesError("Send files or image URLs, but not both.")
+    if len(urls) > most:
+        raise TooManyImagesError(
+            f"The request has {len(urls)} image URLs; at most {most} are allowed."
+        )
+    return urls
+
+
+def fetched_images(request: Request, urls: list[str]) -> list[Upload]:
+    """Fetch the images before the request goes on. An image that cannot be fetched is an upload
+    with an error.
+
+    Raises Throttled, QueueFullError, RequestTooLargeError, StorageUnavailableError.
+    """
+    request.place.hold_images(len(urls))
+    with _place_to_fetch():
+        ImageUrlThrottle().count(request, len(urls))
+        return list(_fetched(request, urls))
+
+
+@contextmanager
+def _place_to_fetch() -> Iterator[None]:
+    if not _fetching.acquire(blocking=False):
+        raise QueueFullError("Too many images are being fetched; try again later.")
+    try:
+        yield
+    finally:
+        _fetching.release()
+
+
+def _fetched(request: Request, urls: list[str]) -> Iterator[Upload]:
+    """The images count as bytes of the request, as if they had been sent."""
+    left = settings.MAX_REQUEST_BYTES
+    with closing(fetch_images(urls, store=request.upload_folder.store)) as uploads:
+        for upload in uploads:
+            if not upload.error:
+                size = upload.data.stat().st_size
+                request.place.hold(Load(size_bytes=size))
+                left -= size
+            if left < 0:
+                limit = f"{settings.MAX_REQUEST_BYTES / 2**20:.3g} MiB"
+                raise RequestTooLargeError(
+                    f"The images at these URLs have more than {limit} together."
+                )
+            yield upload
