@@ -17,7 +17,7 @@ MAX_ASYNC_IMAGES = 10_000  # in one queued batch
 MAX_QUEUED_IMAGES = env.int("MAX_QUEUED_IMAGES", default=20_000)
 MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", default=20 * 2**30)
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_ASYNC_IMAGES + 100  # room for a refusal that counts them
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the admin's forms have some, the API's three
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100  # the API's forms have 50 URLs and some options
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # of a request without its files
 # Whether callers may name the URL of an image instead of sending it
 ALLOW_IMAGE_URLS = env.bool("ALLOW_IMAGE_URLS", default=False)

@@ -324,18 +324,15 @@ class BatchSerializer(AnswerSerializer):
 class AcceptedBatchSerializer(BatchSerializer):
     """A queued batch."""
 
-    webhook_secret = serializers.SerializerMethodField(
+    webhook_secret = serializers.CharField(
         required=False,
         help_text="Key that signs the webhook; only in the answer to the request with webhook_url",
     )
 
-    def get_webhook_secret(self, batch: PredictionBatch) -> str:
-        return webhook_secret(batch)
-
     def to_representation(self, batch: PredictionBatch) -> ReturnDict:
         shown = super().to_representation(batch)
-        if not (batch.webhook_url and self.context["is_new"]):
-            del shown["webhook_secret"]
+        if batch.webhook_url and self.context["is_new"]:
+            shown["webhook_secret"] = webhook_secret(batch)
         return shown
 
 
