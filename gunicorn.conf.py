@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 
-from d3site.settings import MAX_WAITING_REQUESTS, env
+from d3site.settings import MAX_WAITING_REQUESTS, TRUSTED_PROXIES, env
 
 HOST = env.str("LISTEN_HOST", "127.0.0.1")
 PORT = env.int("PORT", default=8000)
@@ -43,6 +43,7 @@ timeout = 120  # seconds, for loading a large tower from a slow disk
 graceful_timeout = 120  # seconds, for finishing accepted requests and batches
 keepalive = 5
 limit_request_line = 8190  # a search in any script, percent-encoded
+forwarder_headers = ""  # the service has no other prefix; SCRIPT_NAME would hide its paths
 control_socket_disable = True
 
 
@@ -69,7 +70,9 @@ def post_fork(server, worker) -> None:
 
 
 def post_worker_init(worker) -> None:
-    """Load the detector after the fork, which PyTorch's threads would not survive."""
+    """Bound the connections of an address, unless a proxy's or this computer's is that of all
+    clients. Load the detector after the fork, which PyTorch's threads would not survive.
+    """
     from django.conf import settings
     from django.core.checks import run_checks
 
@@ -79,6 +82,8 @@ def post_worker_init(worker) -> None:
     from detection.queue import resume_batches
     from detection.records import MissingTablesError, check_tables
 
+    if not (TRUSTED_PROXIES or _is_loopback(HOST)):
+        worker.max_per_address = threads // 2
     problems = [problem.msg for problem in run_checks() if problem.is_serious()]
     try:
         check_tables()

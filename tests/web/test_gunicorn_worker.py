@@ -23,7 +23,7 @@ pytestmark = pytest.mark.stateless
 @pytest.fixture
 def connection(monkeypatch):
     """A client, and our end of its connection."""
-    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(gunicorn_worker, "SENDING_SECONDS", 0.2)
     client, server = socket.socketpair()
     with client, DeadlineSocket(server) as ours:
@@ -78,7 +78,7 @@ def test_each_request_of_a_connection_has_time_of_its_own(connection):
 
 def test_a_shorter_time_limit_of_the_server_counts(connection, monkeypatch):
     _, ours = connection
-    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 3600)
+    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 3600)
     ours.begin_request()
     ours.settimeout(0.01)
 
