@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import resource
 import signal
 import socket
@@ -12,7 +13,8 @@ from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 
-from d3site.settings import MAX_WAITING_REQUESTS, TRUSTED_PROXIES, env
+from d3site.private_files import PRIVATE_UMASK, make_private
+from d3site.settings import DATA_DIR, MAX_WAITING_REQUESTS, TRUSTED_PROXIES, env
 
 HOST = env.str("LISTEN_HOST", "127.0.0.1")
 PORT = env.int("PORT", default=8000)
@@ -31,6 +33,7 @@ def _raise_descriptor_limit() -> int:
     return most
 
 
+os.umask(PRIVATE_UMASK)
 wsgi_app = "d3site.wsgi:application"
 bind = f"{HOST}:{PORT}"
 worker_class = "d3site.gunicorn_worker.DeadlineWorker"
@@ -48,7 +51,9 @@ control_socket_disable = True
 
 
 def on_starting(server) -> None:
-    """Exit at once when the port is busy; gunicorn itself retries for five seconds."""
+    """Exit at once when the port is busy; gunicorn itself retries for five seconds. Take the rights
+    of other users from what is stored.
+    """
     family = socket.AF_INET6 if ":" in HOST else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,6 +63,8 @@ def on_starting(server) -> None:
             if error.errno != errno.EADDRINUSE:
                 raise
             sys.exit(f"Port {PORT} is in use by another program; choose one with PORT=<number>.")
+    for path in make_private(DATA_DIR):
+        server.log.warning("%s belongs to another user, so its rights stay as they are.", path)
 
 
 def post_fork(server, worker) -> None:
