@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import selectors
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPResponse
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
 from d3site import gunicorn_worker
-from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker
+from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker, network_of
 
 pytestmark = pytest.mark.stateless
 
@@ -106,6 +107,48 @@ def test_each_part_of_a_large_answer_has_time_of_its_own(connection, monkeypatch
 
     assert b"".join(parts) == answer
     assert max(map(len, parts)) == gunicorn_worker.PART
+
+
+@pytest.fixture
+def worker():
+    config = Config()
+    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.poller = selectors.DefaultSelector()
+    yield worker
+    worker.poller.close()
+    worker.tmp.close()
+
+
+def test_the_main_thread_does_not_wait_until_a_client_closes(worker):
+    """It accepts all connections, and gunicorn itself would wait in it for two seconds."""
+    client, server = socket.socketpair()
+    connection = TConn(worker.cfg, DeadlineSocket(server), ("192.0.2.1", 4000), ("192.0.2.2", 80))
+    worker.nr_conns = 1
+    answered: Future[bool] = Future()
+    answered.set_result(False)  # it was the last request of its connection
+
+    worker.finish_request(connection, answered)
+
+    assert client.recv(1) == b""
+    assert connection.sock.fileno() != -1  # open
+    client.close()
+    worker.wait_for_and_dispatch_events(timeout=20)
+    assert connection.sock.fileno() == -1
+    assert worker.nr_conns == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "network"),
+    [
+        (("192.0.2.1", 4000), "192.0.2.1"),
+        (("2001:db8:1:2:3::4", 4000, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 4000, 0, 2), "fe80::/64"),
+        (("::ffff:192.0.2.1", 4000, 0, 0), "192.0.2.1"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_client_has_a_network(client, network):
+    assert network_of(client) == network
 
 
 def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
