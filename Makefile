@@ -4,6 +4,7 @@
 # make lint   only the lint
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
+# make attack  attacks beside an honest client
 # make screenshots  the pictures in docs/, of the real pages
 
 # The command line and the environment come before .env, and .env before these defaults.
@@ -18,7 +19,7 @@ SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
-.PHONY: run setup test test-old-cpu browser lint benchmark-records load-test screenshots \
+.PHONY: run setup test test-old-cpu browser lint benchmark-records load-test attack screenshots \
 	benchmark-workers force
 
 run: setup $(CLIP) $(MIGRATED) $(SCANNED)
@@ -64,6 +65,10 @@ benchmark-records: .venv/.requirements-dev
 # 64 clients for two minutes on each pair: no 5xx but queue_full, stable memory, no lost files.
 load-test: .venv/.requirements-dev
 	$(BIN)/python -m tests.load
+
+# Eleven attacks in five minutes: an honest client is answered, and the worker survives.
+attack: .venv/.requirements-dev
+	@$(BIN)/python -m tests.load.attack
 
 # One worker compared with two, on a slow storage.
 benchmark-workers: .venv/.requirements-dev
