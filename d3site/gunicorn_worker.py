@@ -26,6 +26,7 @@ HEAD_SECONDS = 10.0  # for the head of a request, and between two requests of a 
 BODY_SECONDS = 15.0  # for a body, whatever its size
 MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
+REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request
 CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
 PART = 64 * 2**10  # bytes received or sent at a time
 MAX_HEAD_BYTES = 64 * 2**10
@@ -191,6 +192,14 @@ class DeadlineWorker(ThreadWorker):
         body = error_response(status).content
         with suppress(OSError):  # hung up
             client.sendall(_answer(status, body))
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's
+        """Whether the connection may have another request. Gunicorn would hold the thread for five
+        seconds while the client sends a body that was refused.
+        """
+        if not keepalive:
+            return False
+        return conn.parser.finish_body(deadline=time.monotonic() + REST_SECONDS)
 
     def _is_over_limit(self, conn: TConn) -> bool:
         most = self.max_per_address

@@ -1,6 +1,6 @@
 """Attack the service while an honest client uses it: ``make attack``.
 
-``python -m tests.load.attack [--seconds 14] [--only "slow heads"]`` starts a production service on
+``python -m tests.load.attack [--seconds 12] [--only "slow heads"]`` starts a production service on
 this computer, without a proxy, with SQLite and a folder. It prints for each attack how the honest
 client fared. Exit code: 1 after any failure.
 """
@@ -13,7 +13,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import Process
@@ -21,7 +22,18 @@ from pathlib import Path
 
 import requests
 
-from tests.load.attackers import ATTACKS, Target, client, picture, sign_in
+from tests.load.attackers import (
+    ATTACKS,
+    BATCH_IMAGES,
+    Attack,
+    Target,
+    client,
+    picture,
+    regex_lookups,
+    sign_in,
+    staying,
+    upload_slow_name,
+)
 from tests.support.installation import PASSWORD, ROOT, Installation, Service
 
 CHECKPOINT = ROOT / "checkpoints" / "d3-tiny.safetensors"
@@ -39,13 +51,14 @@ SETTINGS = {
 }
 HONEST = "127.0.0.1"
 ATTACKER = "127.0.0.{}"
-SECONDS = 14  # eleven attacks, a quiet time and the recovery are within five minutes
+CROWD, CROWD_ADDRESSES, CROWD_READERS = "127.0.1.{}", 8, 100
+SECONDS = 12  # eleven attacks, a quiet time and the recovery are within five minutes
 MAX_FACTOR = 3  # of the quiet time
 MIN_IN_TIME = 0.95
 RECOVERY_SECONDS = 60
 MAX_GROWTH = 0.1  # of the memory
 MAX_DESCRIPTORS = 5  # more than before
-TIMEOUT = 30
+TIMEOUT = 8
 # What the honest client asks for in turn, within its limits, and how long it thinks in between
 TURN = ("predict", "health", "history", "health", "statistics", "health", "history", "health")
 THINKING = 0.15
@@ -54,8 +67,8 @@ PATHS = {
     "history": "/api/predictions/?limit=20",
     "statistics": "/api/statistics/",
 }
-HEAD = "{:<17} {:>8} {:>8} {:>6} {:>5} {:>7} {:>8} {:>9}"
-ROW = "{:<17} {:>8} {:>7.1%} {:>6} {:>5} {:>7} {:>8.0f} {:>9.0f}"
+HEAD = "{:<17} {:>8} {:>8} {:>8} {:>5} {:>7} {:>8} {:>8} {:>6}"
+ROW = "{:<17} {:>8} {:>8.1%} {:>8} {:>5} {:>7} {:>8.0f} {:>8.0f} {:>6}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ class Phase:
     name: str
     answers: list[Answer]
     quiet: dict[str, float] = field(default_factory=dict)  # seconds, by kind
+    memory: int = 0  # bytes of the worker at the end
 
     def times(self) -> dict[str, float]:
         """Return the time in which 95 % of the answers of each kind came."""
@@ -120,6 +134,7 @@ class Phase:
             unanswered,
             statistics.median(times),
             max(times),
+            _mib(self.memory),
         )
 
 
@@ -187,12 +202,12 @@ class HonestClient:
 
 
 @contextmanager
-def attacked(attacks: list[Callable[[Target, str], None]], target: Target) -> Iterator[None]:
+def attacked(attacks: list[Attack], targets: dict[Attack, Target]) -> Iterator[None]:
     """Attack in a process for each attack, which yields to others on the same cores."""
 
-    def run(attack: Callable[[Target, str], None], address: str) -> None:
-        os.nice(10)
-        attack(target, address)
+    def run(attack: Attack, address: str) -> None:
+        os.nice(19)
+        attack(targets[attack], address)
 
     processes = [
         Process(target=run, args=(attack, ATTACKER.format(number + 2)), daemon=True)
@@ -211,26 +226,55 @@ def attacked(attacks: list[Callable[[Target, str], None]], target: Target) -> It
 def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str, list[str]]:
     """Return the table and the failures."""
     installation = Installation(folder / "data", CHECKPOINT, **SETTINGS)
-    installation.make_database("ann", "mallory")
-    ann, mallory = (
-        installation.run("create_token", name)[1].strip() for name in ("ann", "mallory")
-    )
+    attackers = {attack: attack.__name__ for attack in ATTACKS["all at once"]}
+    installation.make_database("ann", *attackers.values())
+    tokens = _tokens(installation, ["ann", *attackers.values()])
     with installation.served() as service:
-        honest = HonestClient(service, ann)
-        target = Target(service.port, mallory, sign_in(service.port, "mallory", PASSWORD))
+        honest = HonestClient(service, tokens["ann"])
+        session = sign_in(service.port, attackers[regex_lookups], PASSWORD)
+        targets = {
+            attack: Target(service.port, tokens[name], session)
+            for attack, name in attackers.items()
+        }
+        upload_slow_name(targets[regex_lookups])
+        _warm_up(service, tokens[staying.__name__])
         honest.ask_during(seconds / 2)  # the first requests are slower
         before = State.of(service)
         answers = honest.ask_during(seconds)
-        quiet = Phase("quiet", answers, Phase("quiet", answers).times())
+        quiet = Phase("quiet", answers, Phase("quiet", answers).times(), before.memory)
         phases = [quiet]
         for name in names:
-            with attacked(ATTACKS[name], target):
-                phases.append(Phase(name, honest.ask_during(seconds), quiet.quiet))
+            with attacked(ATTACKS[name], targets):
+                answers = honest.ask_during(seconds)
+            phases.append(Phase(name, answers, quiet.quiet, service.memory))
         after = _recovered(service, before)
     return _table(phases, before, after), [
         *(failure for phase in phases for failure in phase.failures),
         *after.failures(before),
     ]
+
+
+def _tokens(installation: Installation, names: list[str]) -> dict[str, str]:
+    """Make a token for each user, so that the limits of one attacker do not end another attack."""
+    processes = {name: installation.start("create_token", name) for name in names}
+    return {name: process.communicate()[0].strip() for name, process in processes.items()}
+
+
+def _warm_up(service: Service, token: str) -> None:
+    """Have the service use all its threads and judge a full batch, since both take memory for
+    good.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def read(number: int) -> None:
+        with client(CROWD.format(1 + number % CROWD_ADDRESSES)) as session:
+            session.get(service.url + PATHS["history"], headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(CROWD_READERS) as crowd:
+        list(crowd.map(read, range(2 * CROWD_READERS)))
+        files = [("images", picture()) for _ in range(BATCH_IMAGES)]
+        url = f"{service.url}/api/batches/"
+        requests.post(url, files=files, headers=headers, timeout=60).raise_for_status()
 
 
 def _recovered(service: Service, before: State) -> State:
@@ -246,7 +290,9 @@ def _table(phases: list[Phase], before: State, after: State) -> str:
     times = ", ".join(f"{kind} {quiet[kind] * 1000:.0f} ms" for kind in sorted(quiet))
     return "\n".join(
         [
-            HEAD.format("", "requests", "in time", "503", "bad", "no ans.", "p50 ms", "max ms"),
+            HEAD.format(
+                "", "requests", "in time", "refused", "bad", "no ans.", "p50 ms", "max ms", "MiB"
+            ),
             *(phase.row for phase in phases),
             f"95 % of the answers in the quiet time: {times}",
             f"worker: {before.descriptors} open files and {_mib(before.memory)} MiB before, "

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from tarfile import TarInfo
 
 import requests
 from PIL import Image
@@ -65,6 +66,9 @@ class Target:
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+
+Attack = Callable[[Target, str], None]  # the target, and the attacker's address
 
 
 class _From(requests.adapters.HTTPAdapter):
@@ -246,8 +250,6 @@ def archive_bombs(target: Target, address: str) -> None:
 
 def _bomb() -> bytes:
     """Return a tar.bz2 of some kilobytes whose one member has a gibibyte of zeros."""
-    from tarfile import TarInfo
-
     member = TarInfo("large.jpg")
     member.size = BOMB_MIB * 2**20
     packer = bz2.BZ2Compressor(9)
@@ -270,10 +272,7 @@ def nested_json(target: Target, address: str) -> None:
 
 
 def regex_lookups(target: Target, address: str) -> None:
-    """Name an image so that a pattern takes for ever, and have the admin search for it."""
-    files = {"image": (SLOW_NAME, picture())}
-    with suppress(requests.RequestException):
-        target.program(address).post(target.url("/api/predict/"), files=files, timeout=60)
+    """Have the admin search for a pattern that takes for ever on a name."""
     session = target.browser(address)
     pages = ("/admin/detection/prediction/", "/admin/detection/predictionbatch/", "/history/")
 
@@ -285,7 +284,7 @@ def regex_lookups(target: Target, address: str) -> None:
     _repeat(attack, threads=2)
 
 
-ATTACKS: dict[str, list[Callable[[Target, str], None]]] = {
+ATTACKS: dict[str, list[Attack]] = {
     "slow heads": [slow_heads, slow_next_heads],
     "slow bodies": [slow_forms, slow_images],
     "unread answers": [unread_answers],
@@ -298,6 +297,12 @@ ATTACKS: dict[str, list[Callable[[Target, str], None]]] = {
     "regex lookups": [regex_lookups],
 }
 ATTACKS["all at once"] = [attack for attacks in ATTACKS.values() for attack in attacks]
+
+
+def upload_slow_name(target: Target) -> None:
+    files = {"image": (SLOW_NAME, picture())}
+    session = target.program("127.0.0.1")
+    session.post(target.url("/api/predict/"), files=files, timeout=60).raise_for_status()
 
 
 def sign_in(port: int, name: str, password: str) -> dict[str, str]:
