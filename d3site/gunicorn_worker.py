@@ -4,6 +4,7 @@ request is complete, and the rest of a request and its answer have deadlines.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import ipaddress
 import json
@@ -28,6 +29,7 @@ MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
 REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request
 CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
+RELEASE_SECONDS = 30.0  # between two releases of memory that is free since a burst of requests
 PART = 64 * 2**10  # bytes received or sent at a time
 MAX_HEAD_BYTES = 64 * 2**10
 HEAD_END = re.compile(rb"\n\r?\n")
@@ -139,6 +141,7 @@ class DeadlineWorker(ThreadWorker):
         self._heads: dict[TConn, float] = {}
         self._closing: dict[TConn, float] = {}
         self._addresses: Counter[str] = Counter()  # open connections
+        self._released = time.monotonic()
 
     def enqueue_req(self, conn: TConn) -> None:
         """Have a thread handle the next request of a connection once its head is complete."""
@@ -177,6 +180,9 @@ class DeadlineWorker(ThreadWorker):
         super().murder_pending()
         self._expire(self._heads, HEAD_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
         self._expire(self._closing, CLOSING_SECONDS)
+        if time.monotonic() > self._released + RELEASE_SECONDS:
+            release_freed_memory()
+            self._released = time.monotonic()
 
     def handle_error(
         self, req: Request | None, client: socket.socket, addr: tuple, exc: Exception
@@ -274,6 +280,12 @@ class DeadlineWorker(ThreadWorker):
             if since > oldest:
                 return
             self._drop(conn)
+
+
+def release_freed_memory() -> None:
+    """Return to the system what glibc holds free since a burst. It takes some milliseconds."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def network_of(client: tuple | str) -> str:

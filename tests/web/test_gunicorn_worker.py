@@ -5,6 +5,8 @@ import json
 import selectors
 import socket
 import ssl
+import subprocess
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPResponse
 from types import SimpleNamespace
@@ -135,6 +137,27 @@ def test_the_main_thread_does_not_wait_until_a_client_closes(worker):
     worker.wait_for_and_dispatch_events(timeout=20)
     assert connection.sock.fileno() == -1
     assert worker.nr_conns == 0
+
+
+BURST = """
+from pathlib import Path
+from d3site.gunicorn_worker import release_freed_memory
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+blocks = [bytes(2000) for _ in range(100_000)]
+del blocks[:-1]  # the last one keeps the heap from shrinking
+before = pages()
+release_freed_memory()
+print((before - pages()) * 4096)
+"""
+
+
+def test_memory_of_a_burst_is_released():
+    finished = subprocess.run([sys.executable, "-c", BURST], capture_output=True, check=True)
+
+    assert int(finished.stdout) > 100 * 2**20
 
 
 @pytest.mark.parametrize(
