@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,7 +77,9 @@ def test_the_service_leaves_nothing_to_others(tmp_path, tiny_checkpoint):
     (installation.data / "files" / "old.jpg").write_bytes(b"old")
     (installation.data / "files" / "old.jpg").chmod(0o644)
     installation.data.chmod(0o755)
-    with installation.served() as service:
+    database = sqlite3.connect(installation.data / "db.sqlite3")
+    database.execute("select count(*) from predictions")  # makes the files -wal and -shm
+    with closing(database), installation.served() as service:
         sent = requests.post(f"{service.url}/predict", files={"image": image_bytes()}, timeout=60)
         found = modes(installation.data)
 
