@@ -44,6 +44,7 @@ SETTINGS = {
     "TRUSTED_PROXIES": "0",
     "SECURE_SSL_REDIRECT": "false",  # no proxy brings TLS
     "SECURE_COOKIES": "false",
+    "OMP_NUM_THREADS": str(os.cpu_count()),  # as `make run` has it
     "API_ACCESS": "token",
     "THROTTLE_PREDICT": "60/min",
     "THROTTLE_READ": "600/min",
