@@ -195,15 +195,6 @@ def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
     worker.tmp.close()
 
 
-@pytest.fixture
-def worker():
-    config = Config()
-    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
-    worker.wsgi = says_hello
-    yield worker
-    worker.tmp.close()
-
-
 def answer_of(worker: DeadlineWorker, request: bytes) -> HTTPResponse:
     client, server = socket.socketpair()
     with client:
