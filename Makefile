@@ -4,6 +4,9 @@
 # make lint   only the lint
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
+# make attack  attacks beside an honest client
+# make lock   the packages of requirements*.in with their hashes
+# make audit  known vulnerabilities of the packages
 # make screenshots  the pictures in docs/, of the real pages
 
 # The command line and the environment come before .env, and .env before these defaults.
@@ -18,8 +21,8 @@ SCANNED := $(DATA_DIR)/.samples-scanned
 MIGRATED := $(DATA_DIR)/.migrated
 CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
-.PHONY: run setup test test-old-cpu browser lint benchmark-records load-test screenshots \
-	benchmark-workers force
+.PHONY: run setup test test-old-cpu browser lint benchmark-records load-test attack screenshots \
+	benchmark-workers lock audit force
 
 run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -65,6 +68,10 @@ benchmark-records: .venv/.requirements-dev
 load-test: .venv/.requirements-dev
 	$(BIN)/python -m tests.load
 
+# Eleven attacks in five minutes: an honest client is answered, and the worker survives.
+attack: .venv/.requirements-dev
+	@$(BIN)/python -m tests.load.attack
+
 # One worker compared with two, on a slow storage.
 benchmark-workers: .venv/.requirements-dev
 	$(BIN)/python -m tests.load.workers
@@ -80,14 +87,35 @@ screenshots: .venv/.requirements-dev browser
 	echo "Python 3.11 or newer with its venv module is needed; name one with PYTHON=<path>."; \
 	exit 1
 
-.venv/.requirements: requirements.txt | .venv/bin/python
+PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet
+LOCKED := --require-hashes --no-deps
+
+.venv/.requirements: requirements.txt requirements-torch.txt | .venv/bin/python
 	@echo "Installing into .venv; the first time takes a few minutes."
-	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements.txt
+	@$(PIP_INSTALL) $(LOCKED) -r requirements.txt
+	@$(PIP_INSTALL) -r requirements-torch.txt
 	@touch $@
 
 .venv/.requirements-dev: requirements-dev.txt .venv/.requirements
-	@$(BIN)/pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@$(PIP_INSTALL) $(LOCKED) -r requirements-dev.txt
 	@touch $@
+
+# Only versions that requirements.in and requirements-dev.in ask for change, and what these need;
+# all others with LOCK_OPTIONS=--upgrade. Needs a package index.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-package torch --no-emit-package torchvision \
+	--constraints requirements-torch.txt --custom-compile-command "make lock" $(LOCK_OPTIONS)
+
+lock:
+	$(LOCK) requirements.in --output-file requirements.txt
+	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+
+# Known vulnerabilities of the locked packages. Needs a network.
+AUDIT := $(BIN)/uv tool run pip-audit@2.10.1 --disable-pip
+
+audit: .venv/.requirements-dev
+	$(AUDIT) -r requirements.txt -r requirements-dev.txt
+	$(AUDIT) --no-deps -r requirements-torch.txt
 
 # Without a package index, the service judges with d3-tiny and says so.
 $(CLIP): | .venv/.requirements

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import resource
 import signal
 import socket
@@ -12,7 +13,8 @@ from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 
-from d3site.settings import MAX_WAITING_REQUESTS, env
+from d3site.private_files import PRIVATE_UMASK, make_private
+from d3site.settings import DATA_DIR, MAX_WAITING_REQUESTS, TRUSTED_PROXIES, env
 
 HOST = env.str("LISTEN_HOST", "127.0.0.1")
 PORT = env.int("PORT", default=8000)
@@ -31,6 +33,7 @@ def _raise_descriptor_limit() -> int:
     return most
 
 
+os.umask(PRIVATE_UMASK)
 wsgi_app = "d3site.wsgi:application"
 bind = f"{HOST}:{PORT}"
 worker_class = "d3site.gunicorn_worker.DeadlineWorker"
@@ -43,11 +46,14 @@ timeout = 120  # seconds, for loading a large tower from a slow disk
 graceful_timeout = 120  # seconds, for finishing accepted requests and batches
 keepalive = 5
 limit_request_line = 8190  # a search in any script, percent-encoded
+forwarder_headers = ""  # the service has no other prefix; SCRIPT_NAME would hide its paths
 control_socket_disable = True
 
 
 def on_starting(server) -> None:
-    """Exit at once when the port is busy; gunicorn itself retries for five seconds."""
+    """Exit at once when the port is busy; gunicorn itself retries for five seconds. Take the rights
+    of other users from what is stored.
+    """
     family = socket.AF_INET6 if ":" in HOST else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,6 +63,8 @@ def on_starting(server) -> None:
             if error.errno != errno.EADDRINUSE:
                 raise
             sys.exit(f"Port {PORT} is in use by another program; choose one with PORT=<number>.")
+    for path in make_private(DATA_DIR):
+        server.log.warning("%s belongs to another user, so its rights stay as they are.", path)
 
 
 def post_fork(server, worker) -> None:
@@ -69,7 +77,9 @@ def post_fork(server, worker) -> None:
 
 
 def post_worker_init(worker) -> None:
-    """Load the detector after the fork, which PyTorch's threads would not survive."""
+    """Bound the connections of an address, unless a proxy's or this computer's is that of all
+    clients. Load the detector after the fork, which PyTorch's threads would not survive.
+    """
     from django.conf import settings
     from django.core.checks import run_checks
 
@@ -79,6 +89,8 @@ def post_worker_init(worker) -> None:
     from detection.queue import resume_batches
     from detection.records import MissingTablesError, check_tables
 
+    if not (TRUSTED_PROXIES or _is_loopback(HOST)):
+        worker.max_per_address = threads // 2
     problems = [problem.msg for problem in run_checks() if problem.is_serious()]
     try:
         check_tables()

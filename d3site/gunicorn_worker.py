@@ -1,22 +1,39 @@
-"""Gunicorn's threads, with deadlines for slow clients, which would otherwise occupy all threads."""
+"""Gunicorn's threads without the clients that occupy them: a thread is taken when the head of a
+request is complete, and the rest of a request and its answer have deadlines.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import ipaddress
+import json
+import re
 import socket
 import ssl
 import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from http import HTTPStatus
+from selectors import EVENT_READ
 
 from gunicorn.http import errors
 from gunicorn.http.message import Request
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-HEAD_SECONDS = 15.0  # for a request until its body has begun, whatever its size
+HEAD_SECONDS = 10.0  # for the head of a request, and between two requests of a connection
+BODY_SECONDS = 15.0  # for a body, whatever its size
 MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
-PART = 64 * 2**10  # bytes of the answer
+REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request
+CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
+RELEASE_SECONDS = 30.0  # between two releases of memory that is free since a burst of requests
+PART = 64 * 2**10  # bytes received or sent at a time
+MAX_HEAD_BYTES = 64 * 2**10
+HEAD_END = re.compile(rb"\n\r?\n")
+IPV6_NETWORK_BITS = 64  # a client of IPv6 has a network, not an address
 # Statuses of requests that never reach Django; the first class decides.
 STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -32,6 +49,10 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
 }
 
 
+class HeadTooLargeError(Exception):
+    """The head of a request has more than MAX_HEAD_BYTES."""
+
+
 class DeadlineSocket(socket.socket):
     """A connection that counts as closed when its client is too slow.
 
@@ -40,13 +61,42 @@ class DeadlineSocket(socket.socket):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(fileno=connection.detach())
+        self._early = bytearray()  # received with the head
         self.begin_request()
 
     def begin_request(self) -> None:
-        self._deadline = time.monotonic() + HEAD_SECONDS
+        self._deadline = time.monotonic() + BODY_SECONDS + len(self._early) / MIN_RATE
+
+    def unread(self, data: bytes) -> None:
+        """Let ``data`` be received next."""
+        self._early[:0] = data
+
+    def receive_head(self) -> bool:
+        """Receive what has arrived, without waiting. Return whether the head of the next request is
+        complete. Raises HeadTooLargeError, and OSError when the client hung up.
+        """
+        if HEAD_END.search(self._early):
+            return True
+        try:
+            data = super().recv(PART)
+        except BlockingIOError:
+            return False
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "The client hung up.")
+        start = max(len(self._early) - 2, 0)
+        self._early += data
+        if HEAD_END.search(self._early, start):
+            return True
+        if len(self._early) > MAX_HEAD_BYTES:
+            raise HeadTooLargeError
+        return False
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        own_timeout = self.gettimeout()  # gunicorn's, while it closes the connection
+        if self._early:
+            data = bytes(self._early[:size])
+            del self._early[:size]
+            return data
+        own_timeout = self.gettimeout()  # gunicorn's, while it reads the rest of a body
         left = max(self._deadline - time.monotonic(), 0.001)
         self.settimeout(left if own_timeout is None else min(left, own_timeout))
         try:
@@ -59,6 +109,15 @@ class DeadlineSocket(socket.socket):
         self._deadline += len(data) / MIN_RATE
         return data
 
+    def discard(self) -> bool:
+        """Discard what has arrived, without waiting. Return whether the client may send more.
+        Raises OSError when the connection is lost.
+        """
+        try:
+            return bool(super().recv(PART))
+        except BlockingIOError:
+            return True
+
     def sendall(self, data: bytes, flags: int = 0) -> None:
         self.settimeout(SENDING_SECONDS)  # also for a file that is sent next
         whole = memoryview(data)
@@ -70,13 +129,60 @@ class DeadlineSocket(socket.socket):
 
 
 class DeadlineWorker(ThreadWorker):
-    def handle(self, conn: TConn) -> object:
-        """Handle one request of a connection, in a thread."""
-        if not conn.initialized:  # later it may be a TLS connection, which must not be replaced
+    """A worker whose main thread reads the heads of requests and closes connections, which gunicorn
+    leaves to its few threads or waits for. Gunicorn itself handles connections with TLS.
+    """
+
+    max_per_address: int | None = None  # connections; for clients that connect without a proxy
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)
+        # Connections that await a head or their end, and since when. The oldest is the first.
+        self._heads: dict[TConn, float] = {}
+        self._closing: dict[TConn, float] = {}
+        self._addresses: Counter[str] = Counter()  # open connections
+        self._released = time.monotonic()
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Have a thread handle the next request of a connection once its head is complete."""
+        if self.cfg.is_ssl:
+            super().enqueue_req(conn)
+            return
+        if not isinstance(conn.sock, DeadlineSocket):
             conn.sock = DeadlineSocket(conn.sock)
-        if isinstance(conn.sock, DeadlineSocket):
-            conn.sock.begin_request()
-        return super().handle(conn)
+            conn.data_ready = True  # whenever a thread gets it
+            self._addresses[network_of(conn.client)] += 1
+            conn.sock.settimeout(0)
+            if self._is_over_limit(conn):
+                self._turn_away(conn)
+                return
+        if conn.parser:
+            conn.sock.unread(conn.parser.unreader.take_buffered())
+        self._await(conn, self._heads, self._read_head)
+        self._read_head(conn)
+
+    def finish_request(self, conn: TConn, future: Future) -> None:
+        """Await the next request of a connection, or close it."""
+        if self.cfg.is_ssl:
+            super().finish_request(conn, future)
+            return
+        try:
+            conn.sock.settimeout(0)  # raises if the thread closed it
+            if not future.cancelled() and not future.exception() and future.result():
+                self.enqueue_req(conn)
+            else:
+                self._close_gently(conn)
+        except OSError:
+            self._drop(conn)
+
+    def murder_pending(self) -> None:
+        """Close connections whose time is over. Gunicorn calls this every second at least."""
+        super().murder_pending()
+        self._expire(self._heads, HEAD_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
+        self._expire(self._closing, CLOSING_SECONDS)
+        if time.monotonic() > self._released + RELEASE_SECONDS:
+            release_freed_memory()
+            self._released = time.monotonic()
 
     def handle_error(
         self, req: Request | None, client: socket.socket, addr: tuple, exc: Exception
@@ -90,11 +196,131 @@ class DeadlineWorker(ThreadWorker):
         else:
             self.log.warning("Refused a request from %s: %s", addr[0] if addr else "a socket", exc)
         body = error_response(status).content
-        head = (
-            f"HTTP/1.1 {status} {status.phrase}",
-            "Connection: close",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-        )
         with suppress(OSError):  # hung up
-            client.sendall("\r\n".join([*head, "", ""]).encode() + body)
+            client.sendall(_answer(status, body))
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's
+        """Whether the connection may have another request. Gunicorn would hold the thread for five
+        seconds while the client sends a body that was refused.
+        """
+        if not keepalive:
+            return False
+        return conn.parser.finish_body(deadline=time.monotonic() + REST_SECONDS)
+
+    def _is_over_limit(self, conn: TConn) -> bool:
+        most = self.max_per_address
+        return most is not None and self._addresses[network_of(conn.client)] > most
+
+    def _read_head(self, conn: TConn) -> None:
+        try:
+            is_complete = conn.sock.receive_head()
+        except HeadTooLargeError:
+            self._forget(conn)
+            self._close_gently(conn, HEAD_TOO_LARGE)
+        except OSError:
+            self._drop(conn)
+        else:
+            if is_complete:
+                self._forget(conn)
+                conn.sock.begin_request()
+                super().enqueue_req(conn)
+
+    def _turn_away(self, conn: TConn) -> None:
+        """Close a connection at once, since others wait for its place."""
+        with suppress(OSError):
+            conn.sock.discard()
+            conn.sock.send(TOO_MANY_CONNECTIONS)
+        self._drop(conn)
+
+    def _close_gently(self, conn: TConn, last_words: bytes = b"") -> None:
+        """Close a connection when its client has. Closing it at once, with bytes unread, would
+        delete an answer that is on its way.
+        """
+        try:
+            conn.sock.send(last_words)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(conn)
+            return
+        self._await(conn, self._closing, self._discard)
+
+    def _discard(self, conn: TConn) -> None:
+        try:
+            is_open = conn.sock.discard()
+        except OSError:
+            is_open = False
+        if not is_open:
+            self._drop(conn)
+
+    def _await(
+        self, conn: TConn, where: dict[TConn, float], callback: Callable[[TConn], None]
+    ) -> None:
+        where[conn] = time.monotonic()
+        self.poller.register(conn.sock, EVENT_READ, lambda _: callback(conn))
+
+    def _forget(self, conn: TConn) -> None:
+        self._heads.pop(conn, None)
+        self._closing.pop(conn, None)
+        with suppress(KeyError, ValueError):  # closed by its thread
+            self.poller.unregister(conn.sock)
+
+    def _drop(self, conn: TConn) -> None:
+        self._forget(conn)
+        self.nr_conns -= 1
+        network = network_of(conn.client)
+        self._addresses[network] -= 1
+        if not self._addresses[network]:
+            del self._addresses[network]
+        conn.close()
+
+    def _expire(self, connections: dict[TConn, float], seconds: float) -> None:
+        oldest = time.monotonic() - seconds
+        while connections:
+            conn, since = next(iter(connections.items()))
+            if since > oldest:
+                return
+            self._drop(conn)
+
+
+def release_freed_memory() -> None:
+    """Return to the system what glibc holds free since a burst. It takes some milliseconds."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def network_of(client: tuple | str) -> str:
+    """Return the address of a client, or the network that an IPv6 client has for itself."""
+    if not isinstance(client, tuple):  # a Unix socket
+        return ""
+    address = ipaddress.ip_address(client[0].partition("%")[0])
+    if address.version == 4:
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
+
+
+def _answer(status: HTTPStatus, body: bytes, *headers: str) -> bytes:
+    head = [
+        f"HTTP/1.1 {status} {status.phrase}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def _envelope(code: str, sentence: str) -> bytes:
+    return json.dumps({"success": False, "error": sentence, "code": code}).encode()
+
+
+TOO_MANY_CONNECTIONS = _answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    _envelope("queue_full", "Your address has too many connections; try again later."),
+    "Retry-After: 5",
+)
+HEAD_TOO_LARGE = _answer(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    _envelope("request_header_fields_too_large", "The headers have more than 64 KiB."),
+)

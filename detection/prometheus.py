@@ -12,6 +12,7 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 REQUESTS_IN_PROGRESS = Gauge("d3_http_requests_in_progress", "Requests being answered now")
+FAILED_SIGN_INS = Counter("d3_failed_sign_ins", "Sign-ins with a wrong name or password")
 ERRORS = Counter("d3_errors", "Errors answered, by the code of their envelope", ["code"])
 
 MODEL_SECONDS = Histogram(

@@ -27,7 +27,11 @@ FILE_UPLOAD_HANDLERS = ["detection.web.forms.NoFiles"]  # views that take images
 
 # The cache that counts requests: of this process, or shared by several (redis://…)
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
-REDIS_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}  # seconds
+REDIS_OPTIONS = {
+    "serializer": "d3site.json_cache.JsonSerializer",
+    "socket_connect_timeout": 1,  # seconds
+    "socket_timeout": 1,
+}
 if CACHES["default"]["BACKEND"].endswith("LocMemCache"):
     CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": 100_000}
 if CACHES["default"]["BACKEND"].endswith("RedisCache"):

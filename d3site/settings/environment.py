@@ -21,7 +21,7 @@ def env_path(name: str, default: str) -> Path:
 
 # Records, files and the secret key of an installation that nobody has configured
 DATA_DIR = env_path("DATA_DIR", "data")
-DATA_DIR.mkdir(parents=True, exist_ok=True)
+DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 DEBUG = env.bool("DEBUG", default=not SECRET_KEY)

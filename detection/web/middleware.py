@@ -10,6 +10,8 @@ from collections.abc import Callable
 from math import ceil
 
 from django.contrib.admindocs.views import simplify_regex
+from django.contrib.auth.signals import user_login_failed
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from rest_framework.exceptions import Throttled
@@ -221,10 +223,20 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         throttle = LoginThrottle()
-        if request.method != "POST" or request.path not in pages:
+        if request.method != "POST" or request.path_info not in pages:
             return get_response(request)
         if throttle.allow_request(request, None):
             return get_response(request)
         return _refusal_of(request, Throttled(throttle.wait(), "Too many attempts; wait a little."))
 
     return middleware
+
+
+@receiver(user_login_failed)
+def record_failed_sign_in(request: HttpRequest | None = None, **_: object) -> None:
+    """Log and count a wrong name or password. The name is not logged: some people type their
+    password there.
+    """
+    prometheus.FAILED_SIGN_INS.inc()
+    address = BaseThrottle().get_ident(request) if request else None
+    logger.warning("Sign-in failed from %s.", address, extra={"address": address})

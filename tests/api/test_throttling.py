@@ -252,10 +252,10 @@ def test_only_some_archives_are_read_at_a_time(client, stored_files):
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_processes_count_together_in_a_shared_cache(client, rates, redis):
+def test_processes_count_together_in_a_shared_cache(client, rates, redis, settings):
     rates["predict"] = "4/min"
     elsewhere = PredictThrottle()
-    elsewhere.cache = RedisCache(redis.url, {})
+    elsewhere.cache = RedisCache(redis.url, {"OPTIONS": settings.REDIS_OPTIONS})
     assert elsewhere.allow_request(a_request(), None)
     batch_predicted(client, 2)
     elsewhere.count(1)

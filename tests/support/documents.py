@@ -19,7 +19,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 def documents() -> dict[str, str]:
     """Return the text of each document by its path in the project."""
     folders = ("docs", "deploy", "checkpoints", "samples")
-    paths = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    paths = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
     paths += [path for folder in folders for path in sorted((ROOT / folder).rglob("*.md"))]
     return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
 

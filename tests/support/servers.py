@@ -116,11 +116,13 @@ class S3Server(Server):
 
 
 class RedisServer(Server):
+    password = "only-for-tests"
+
     def command(self) -> list[str]:
         # The server itself: the package's launcher would leave it running after a kill.
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
-        return [str(get_binary_path()), *options, "--save", ""]
+        return [str(get_binary_path()), *options, "--save", "", "--requirepass", self.password]
 
     @property
     def url(self) -> str:
-        return f"redis://{self.address}/0"
+        return f"redis://:{self.password}@{self.address}/0"

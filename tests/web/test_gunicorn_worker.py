@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import errno
 import json
+import selectors
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPResponse
 from types import SimpleNamespace
 
@@ -15,7 +18,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
 from d3site import gunicorn_worker
-from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker
+from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker, network_of
 
 pytestmark = pytest.mark.stateless
 
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.stateless
 @pytest.fixture
 def connection(monkeypatch):
     """A client, and our end of its connection."""
-    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(gunicorn_worker, "SENDING_SECONDS", 0.2)
     client, server = socket.socketpair()
     with client, DeadlineSocket(server) as ours:
@@ -78,7 +81,7 @@ def test_each_request_of_a_connection_has_time_of_its_own(connection):
 
 def test_a_shorter_time_limit_of_the_server_counts(connection, monkeypatch):
     _, ours = connection
-    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 3600)
+    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 3600)
     ours.begin_request()
     ours.settimeout(0.01)
 
@@ -108,6 +111,69 @@ def test_each_part_of_a_large_answer_has_time_of_its_own(connection, monkeypatch
     assert max(map(len, parts)) == gunicorn_worker.PART
 
 
+@pytest.fixture
+def worker():
+    config = Config()
+    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.poller = selectors.DefaultSelector()
+    yield worker
+    worker.poller.close()
+    worker.tmp.close()
+
+
+def test_the_main_thread_does_not_wait_until_a_client_closes(worker):
+    """It accepts all connections, and gunicorn itself would wait in it for two seconds."""
+    client, server = socket.socketpair()
+    connection = TConn(worker.cfg, DeadlineSocket(server), ("192.0.2.1", 4000), ("192.0.2.2", 80))
+    worker.nr_conns = 1
+    answered: Future[bool] = Future()
+    answered.set_result(False)  # it was the last request of its connection
+
+    worker.finish_request(connection, answered)
+
+    assert client.recv(1) == b""
+    assert connection.sock.fileno() != -1  # open
+    client.close()
+    worker.wait_for_and_dispatch_events(timeout=20)
+    assert connection.sock.fileno() == -1
+    assert worker.nr_conns == 0
+
+
+BURST = """
+from pathlib import Path
+from d3site.gunicorn_worker import release_freed_memory
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+blocks = [bytes(2000) for _ in range(100_000)]
+del blocks[:-1]  # the last one keeps the heap from shrinking
+before = pages()
+release_freed_memory()
+print((before - pages()) * 4096)
+"""
+
+
+def test_memory_of_a_burst_is_released():
+    finished = subprocess.run([sys.executable, "-c", BURST], capture_output=True, check=True)
+
+    assert int(finished.stdout) > 100 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("client", "network"),
+    [
+        (("192.0.2.1", 4000), "192.0.2.1"),
+        (("2001:db8:1:2:3::4", 4000, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 4000, 0, 2), "fe80::/64"),
+        (("::ffff:192.0.2.1", 4000, 0, 0), "192.0.2.1"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_client_has_a_network(client, network):
+    assert network_of(client) == network
+
+
 def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
     authority = trustme.CA()
     file = tmp_path / "server.pem"
@@ -126,15 +192,6 @@ def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
         assert answers.result() == [b"hello", b"hello"]
     assert kept == [True, True]
     connection.close()
-    worker.tmp.close()
-
-
-@pytest.fixture
-def worker():
-    config = Config()
-    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
-    worker.wsgi = says_hello
-    yield worker
     worker.tmp.close()
 
 

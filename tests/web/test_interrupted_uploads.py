@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
 from d3site import gunicorn_worker
-from d3site.gunicorn_worker import DeadlineWorker
+from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker
 from d3site.wsgi import application
 from detection.models import PredictionBatch
 from tests.support.api import a_user, assert_nothing_stored
@@ -39,7 +39,7 @@ def worker(monkeypatch) -> DeadlineWorker:
     """As gunicorn makes it, but without processes and threads, and with the test's database."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
-    monkeypatch.setattr(gunicorn_worker, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 0.3)
     config = Config()
     worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
     worker.wsgi = application
@@ -55,7 +55,7 @@ class Connection:
     def __init__(self, worker: DeadlineWorker) -> None:
         self.client, ours = socket.socketpair()
         self._worker = worker
-        self._ours = TConn(worker.cfg, ours, ("127.0.0.1", 4000), ("127.0.0.1", 80))
+        self._ours = TConn(worker.cfg, DeadlineSocket(ours), ("127.0.0.1", 4000), ("127.0.0.1", 80))
 
     def answer(self, data: bytes, *, half_closed: bool = False) -> tuple[int, dict, bool]:
         """Status and body of the answer; and whether the connection is kept."""

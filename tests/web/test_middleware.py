@@ -217,6 +217,26 @@ def test_passwords_cannot_be_tried_without_end(client, rates, path):
     assert client.get(path).status_code == 200
 
 
+@pytest.mark.usefixtures("nothing_counted")
+def test_a_prefix_of_the_path_hides_no_attempt(client, rates):
+    rates["login"] = "3/min"
+
+    statuses = [client.post("/sign-in/", SCRIPT_NAME=f"/{n}").status_code for n in range(4)]
+
+    assert statuses == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
+def test_failed_attempts_are_counted_and_logged_without_a_name(client, caplog, path):
+    before = metric(client, "d3_failed_sign_ins_total")
+
+    client.post(path, {"username": "perhaps a password", "password": "wrong"})
+
+    assert metric(client, "d3_failed_sign_ins_total") == before + 1
+    assert "Sign-in failed from 127.0.0.1." in caplog.messages
+    assert "perhaps a password" not in caplog.text
+
+
 def test_the_queue_is_measured(client):
     assert metric(client, "d3_queued_batches") == 0
 

@@ -207,6 +207,10 @@ def test_pages_of_other_sites_may_ask_only_where_they_are_listed(service, origin
     assert (headers.get("Access-Control-Allow-Origin") == origin) is allowed
 
 
+def test_a_header_gives_the_paths_no_prefix(service):
+    assert ask(service, "/x/sign-in/", **{"SCRIPT_NAME": "/x"}).status_code == 404
+
+
 def test_the_log_is_json_with_the_clients_address(service):
     ask(service, "/health/live")
 

@@ -1,0 +1,56 @@
+"""The files in ``deploy/`` protect what the service has."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from django.urls import reverse
+
+from tests.support.documents import ROOT
+
+pytestmark = pytest.mark.stateless
+
+NGINX = (ROOT / "deploy" / "nginx.conf").read_text()
+COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+CONTAINERS = COMPOSE["services"]
+
+
+@pytest.mark.parametrize("page", ["admin:login", "rest_framework:login", "sign-in"])
+def test_nginx_limits_attempts_to_sign_in(page):
+    locations = re.findall(r"location (/\S+) \{([^}]*)\}", NGINX)
+    limited = tuple(path for path, rules in locations if "limit_req zone=d3_login" in rules)
+
+    assert reverse(page).startswith(limited)
+
+
+def reaching(name: str) -> set[str]:
+    """Return the containers that share a network with this one."""
+    own = set(CONTAINERS[name]["networks"])
+    return {other for other, made in CONTAINERS.items() if own & set(made["networks"])} - {name}
+
+
+@pytest.mark.parametrize(
+    ("name", "clients"),
+    [
+        ("mongodb", {"api", "worker", "upkeep"}),
+        ("broker", {"api", "worker", "upkeep", "beat"}),
+        ("cache", {"api"}),
+    ],
+)
+def test_a_container_is_reached_by_those_that_need_it(name, clients):
+    [network] = CONTAINERS[name]["networks"]
+
+    assert reaching(name) == clients
+    assert COMPOSE["networks"][network] == {"internal": True}
+
+
+def test_broker_and_cache_have_passwords_of_their_own():
+    commands = {name: CONTAINERS[name]["command"] for name in ("broker", "cache")}
+    passwords = [command[command.index("--requirepass") + 1] for command in commands.values()]
+
+    assert [re.match(r"\$\{(\w+):\?", each)[1] for each in passwords] == [
+        "BROKER_PASSWORD",
+        "CACHE_PASSWORD",
+    ]

@@ -1,0 +1,43 @@
+"""SECURITY.md: each threat names what stops it, and tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.support.documents import DOCUMENTS, ROOT, section, table_rows
+
+pytestmark = pytest.mark.stateless
+
+_, *THREATS = table_rows(section(DOCUMENTS["SECURITY.md"], "## Threats"))
+
+
+def named_tests(threat: list[str]) -> list[str]:
+    return re.findall(r"`([^`]+)`", threat[-1])
+
+
+def is_test(name: str) -> bool:
+    """Return whether a test like ``tests/site/test_security.py::test_a_threat`` exists."""
+    path, _, function = name.partition("::")
+    file = ROOT / path
+    return file.is_file() and function in {
+        node.name
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=[threat[2] for threat in THREATS])
+def test_a_threat_is_stopped_by_something_that_is_tested(threat):
+    _, _, _, stopped_by, _ = threat
+
+    assert stopped_by
+    assert named_tests(threat)
+    assert [name for name in named_tests(threat) if not is_test(name)] == []
+
+
+def test_a_test_that_is_gone_is_found():
+    assert not is_test("tests/site/test_security.py::test_that_is_gone")
+    assert not is_test("tests/site/test_gone.py::test_a_threat")
