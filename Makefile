@@ -4,6 +4,7 @@
 # make lint   only the lint
 # make setup  only the environment
 # make load-test  many clients at once, on both pairs
+# make fuzz   damaged images, for MINUTES
 # make screenshots  the pictures in docs/, of the real pages
 
 # The command line and the environment come before .env, and .env before these defaults.
@@ -19,7 +20,7 @@ MIGRATED := $(DATA_DIR)/.migrated
 CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
 .PHONY: run setup test test-old-cpu browser lint benchmark-records load-test screenshots \
-	benchmark-workers force
+	benchmark-workers fuzz force
 
 run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -68,6 +69,11 @@ load-test: .venv/.requirements-dev
 # One worker compared with two, on a slow storage.
 benchmark-workers: .venv/.requirements-dev
 	$(BIN)/python -m tests.load.workers
+
+# Damaged images of every type, and of FOLDER, each decoded in a process of its own.
+MINUTES ?= 2
+fuzz: .venv/.requirements-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.load.fuzzing $(MINUTES) $(FOLDER)
 
 screenshots: .venv/.requirements-dev browser
 	$(BIN)/python -m tests.support.screenshots docs
