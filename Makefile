@@ -7,6 +7,7 @@
 # make attack  attacks beside an honest client
 # make lock   the packages of requirements*.in with their hashes
 # make audit  known vulnerabilities of the packages
+# make fuzz   damaged images, for MINUTES
 # make screenshots  the pictures in docs/, of the real pages
 
 # The command line and the environment come before .env, and .env before these defaults.
@@ -22,7 +23,7 @@ MIGRATED := $(DATA_DIR)/.migrated
 CLIP := $(CLIP_CACHE)/clip-vit-b-16.safetensors
 
 .PHONY: run setup test test-old-cpu browser lint benchmark-records load-test attack screenshots \
-	benchmark-workers lock audit force
+	benchmark-workers fuzz lock audit force
 
 run: setup $(CLIP) $(MIGRATED) $(SCANNED)
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py
@@ -75,6 +76,11 @@ attack: .venv/.requirements-dev
 # One worker compared with two, on a slow storage.
 benchmark-workers: .venv/.requirements-dev
 	$(BIN)/python -m tests.load.workers
+
+# Damaged images of every type, and of FOLDER, each decoded in a process of its own.
+MINUTES ?= 2
+fuzz: .venv/.requirements-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.load.fuzzing $(MINUTES) $(FOLDER)
 
 screenshots: .venv/.requirements-dev browser
 	$(BIN)/python -m tests.support.screenshots docs

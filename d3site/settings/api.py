@@ -7,7 +7,7 @@ from d3site.settings.security import TRUSTED_PROXIES
 
 # Uploads
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=25 * 2**20)
-MAX_IMAGE_PIXELS = env.int("MAX_IMAGE_PIXELS", default=50_000_000)
+MAX_IMAGE_PIXELS = env.int("MAX_IMAGE_PIXELS", default=64_000_000)
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=100 * 2**20)
 MAX_BATCH_IMAGES = 50  # in one request
 # Requests with images that are admitted at a time; further ones are refused at once

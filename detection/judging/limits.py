@@ -9,7 +9,7 @@ from django.conf import settings
 
 from detection.d3.images import ImageLimits
 
-# One per core, since more would not be faster: a picture of 50 million pixels takes several hundred
+# One per core, since more would not be faster: a picture of 64 million pixels takes several hundred
 # megabytes while it is decoded.
 DECODING = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 decoding = BoundedSemaphore(DECODING)

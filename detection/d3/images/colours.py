@@ -9,6 +9,7 @@ from PIL.ExifTags import Base
 from ..errors import ImageError
 
 _WHITE_16_BIT = 65535
+_ROWS = 256
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -22,13 +23,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # a direct conversion would forget the alpha
         image = image.convert("LA")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        return _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image.convert("RGB")
 
 
 def _on_white(rgba: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    """Composite a few rows at a time: at once, a large picture would be in memory five times."""
+    rgb = Image.new("RGB", rgba.size)
+    for top in range(0, rgba.height, _ROWS):
+        band = rgba.crop((0, top, rgba.width, min(top + _ROWS, rgba.height)))
+        white = Image.new("RGBA", band.size, "white")
+        rgb.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
+    return rgb
 
 
 def _lab_to_rgb(image: Image.Image) -> Image.Image:

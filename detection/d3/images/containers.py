@@ -46,6 +46,7 @@ _PDF_END = re.compile(rb"startxref|trailer")
 _PDF_REACH = 1024  # bytes in which readers look for the header of a PDF
 _ARCHIVES = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 
+_PICTURE = {b"meta", b"mdat", b"moov"}  # boxes without which AVIF and HEIC have no picture
 _ZEROS = re.compile(rb"\0{64,}")
 MAX_LOST = 0.01  # share of the pixels; a picture that lost more is refused
 
@@ -126,24 +127,6 @@ def undecodable(name: str) -> ImageError:
     return ImageError(f"This {name} file is damaged, or of a variant that cannot be decoded.")
 
 
-def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a WebP; its decoder allocates the canvas before it knows them."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        return None
-    if kind == b"VP8X":
-        return _u24(body, 4) + 1, _u24(body, 7) + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", body, 6)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _u24(data: bytes, position: int) -> int:
-    return int.from_bytes(data[position : position + 3], "little")
-
-
 def _is_bmp(data: bytes) -> bool:
     """Check the header's size too: two letters are a weak signature, and texts begin with BM."""
     return len(data) >= 18 and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
@@ -172,7 +155,9 @@ def _boxes_are_whole(data: bytes) -> bool:
         size, kind = struct.unpack_from(">I4s", data, position)
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, position + 8)
-        if size == 0 or size < 8 or not kind.isalnum():
+        if size < 8 or not kind.isalnum():
+            return True
+        if has_pixels and kind not in _PICTURE and position + size > len(data):  # it is no box
             return True
         has_pixels |= kind == b"mdat"
         if kind == b"mdat":

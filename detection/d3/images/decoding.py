@@ -42,7 +42,7 @@ class ImageLimits:
     """The most bytes and the most pixels (width × height) of an image that is decoded."""
 
     max_bytes: int = 25 * 2**20
-    max_pixels: int = 50_000_000
+    max_pixels: int = 64_000_000
 
 
 DEFAULT_LIMITS = ImageLimits()

@@ -31,8 +31,11 @@ _EOI_MARKER = b"\xff\xd9"
 _ZEROS = bytes(64)
 _CUT = "premature end of data segment"
 _SLACK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MAX_SLACK = 0.01  # of the file; cameras append data without a marker
+_MAX_REST = 16  # bytes behind pixels that end without a marker, beside fill bytes and trailers
 _COLOURS = {"Gray": ("GRAY", "L"), "CMYK": ("CMYK", "CMYK"), "YCCK": ("CMYK", "CMYK")}
+# Of a step: levels of brightness, columns, and shares of them; see ``_has_step``.
+_MIN_STEP, _MIN_COLUMNS = 4, 8
+_ALIKE, _ALIKE_PART, _CALM = 0.65, 0.5, 0.55
 # Width and height of the blocks that are stored one after the other.
 _UNITS = {"420": (16, 16), "422": (16, 8), "440": (8, 16), "411": (32, 8)}
 
@@ -124,21 +127,29 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
     *_, colour, subsampling = simplejpeg.decode_jpeg_header(marked, strict=False)
     wanted, mode = _COLOURS.get(colour, ("RGBX", "RGBX"))
     options = {"colorspace": wanted, "fastdct": False, "fastupsample": False}
+    lost = 0.0
     try:
-        return simplejpeg.decode_jpeg(marked, strict=True, **options), mode, 0.0
+        pixels = simplejpeg.decode_jpeg(marked, strict=True, **options)
     except ValueError as error:
-        warning = str(error)
-    pixels = simplejpeg.decode_jpeg(marked, strict=False, **options)
+        pixels = simplejpeg.decode_jpeg(marked, strict=False, **options)
+        lost = _lost(data, pixels, subsampling, warning=str(error))
+    if mode == "RGBX" and _has_step(pixels, subsampling):
+        raise damaged("JPEG")
+    return pixels, mode, lost
+
+
+def _lost(data: bytes, pixels: np.ndarray, subsampling: str, *, warning: str) -> float:
+    """The share of invented pixels, by libjpeg's first ``warning``; raise where it is too large."""
     if slack := _SLACK.search(warning):
         if _is_padding(data, int(slack[1])):
-            return pixels, mode, 0.0
+            return 0.0
     elif _CUT in warning:
         lost = _flat_end(pixels, subsampling)
         # With an end marker the file was mended after a loss that may lie anywhere.
         if _is_progressive(data) or lost > MAX_LOST:
             raise truncated("JPEG")
         if not data.rstrip(b"\0").endswith(_EOI_MARKER):
-            return pixels, mode, lost
+            return lost
     raise damaged("JPEG")
 
 
@@ -147,9 +158,21 @@ def _is_padding(data: bytes, count: int) -> bool:
     marker, or what a camera appended without one.
     """
     end = data.rfind(_EOI_MARKER)
-    if end < 0:
-        return count <= max(_MAX_SLACK * len(data), 128) or not data[-count:].strip(b"\0\xff")
-    return not data[max(end - count, 0) : end].strip(b"\0\xff")
+    if end >= 0:
+        return not data[max(end - count, 0) : end].strip(b"\0\xff")
+    return len(data[-count:].strip(b"\0\xff")) <= _samsungs_trailer(data) + _MAX_REST
+
+
+def _samsungs_trailer(data: bytes) -> int:
+    """Length of what Samsung's cameras append, by the directory at its end: how far before the
+    directory each block starts.
+    """
+    directory = data.rfind(b"SEFH")
+    if directory < 0 or not data.endswith(b"SEFT"):
+        return 0
+    entries = data[directory + 12 : -8]
+    starts = [int.from_bytes(entries[at : at + 4], "little") for at in range(4, len(entries), 12)]
+    return max(starts, default=0) + len(data) - directory
 
 
 def _without_padding(data: bytes) -> bytes:
@@ -202,3 +225,40 @@ def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
         if np.ptp(inner, axis=(0, 1)).any():
             return (count + 1) / (rows * columns)
     return enough / (rows * columns)
+
+
+def _has_step(pixels: np.ndarray, subsampling: str) -> bool:
+    """Whether all blocks from one on are brighter, darker or of another tint.
+
+    A sequential picture stores differences between the means of blocks, so that a wrong one changes
+    all behind it, and libjpeg warns of none. Where blocks above meet changed ones, there is a jump
+    of one size along the whole width, a row lower left of the first changed block.
+    """
+    width, height = _UNITS.get(subsampling, (8, 8))
+    columns = pixels.shape[1] // width
+    edges = np.arange(height, pixels.shape[0] - 1, height)
+    if columns < _MIN_COLUMNS or len(edges) < 2:
+        return False
+    around = pixels[edges[:, None] + [-2, -1, 0, 1], width // 2 : columns * width : width, :3]
+    first, above, below, last = np.moveaxis(around.astype(np.int16), 1, 0)
+    jumps = (3 * (below - above) - (last - first)) / np.float32(2)  # beyond the slope around
+    left = np.cumsum(jumps, axis=1)
+    right = left[:, -1:] - left
+    along, beside = right[:-1] + left[1:], left[:-1] + right[1:]
+    margin = max(2, columns // 12)
+    excess = (np.abs(along) - np.abs(beside))[:, margin:-margin]
+    row, column, channel = np.unravel_index(excess.argmax(), excess.shape)
+    if excess[row, column, channel] < _MIN_STEP / 2 * columns:
+        return False
+    first_changed = column + margin + 1
+    upper, lower = jumps[row, :, channel], jumps[row + 1, :, channel]
+    met = np.concatenate([lower[:first_changed], upper[first_changed:]])
+    others = np.concatenate([upper[:first_changed], lower[first_changed:]])
+    step = np.median(met)
+    alike = np.abs(met - step) < abs(step) / 2
+    return bool(
+        abs(step) >= _MIN_STEP
+        and alike.mean() >= _ALIKE
+        and min(alike[:first_changed].mean(), alike[first_changed:].mean()) >= _ALIKE_PART
+        and (np.abs(others) < abs(step) / 4).mean() >= _CALM
+    )

@@ -17,14 +17,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
-from ..errors import TooManyPixelsError
-from .containers import check_whole, truncated, undecodable, webp_size
+from ..errors import ImageError, TooManyPixelsError
+from .containers import check_whole, truncated, undecodable
 from .frames import FrameBudget
 from .gif import count_gif_frames, gif_canvas, shown_frames
 from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
 from .png import check_frames, count_png_frames, mended_png, png_size, reduced_png
 from .raw import check_tags
 from .tiff import tiff_pages
+from .webp import decode_webp, webp_size
 
 # Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -45,6 +46,7 @@ _PNG_KEY_TO_8_BIT = {
     "RGB;16B": lambda colour: tuple(value >> 8 for value in colour),
 }
 
+_SIGNED, _FLOAT = 2, 3  # sample formats of a TIFF
 _TIFF_PIECES = (
     (Base.StripOffsets, Base.StripByteCounts),
     (Base.TileOffsets, Base.TileByteCounts),
@@ -57,6 +59,8 @@ def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, fl
         return _decode_jpeg(data, max_pixels)
     if name == "PNG":
         return _decode_png(data, max_pixels)
+    if name == "WEBP":
+        return _decode_webp(data, max_pixels), 0.0
     return _open(data, name, max_pixels), 0.0
 
 
@@ -77,7 +81,7 @@ def count_frames(data: bytes, name: str, image: Image.Image) -> int:
         case "TIFF":
             return len(tiff_pages(data))
         case "WEBP" | "AVIF":
-            return image.n_frames
+            return getattr(image, "n_frames", 1)
     return 1  # of a HEIC only one picture is shown
 
 
@@ -181,6 +185,17 @@ def _decode_png(data: bytes, max_pixels: int, *, last: int = 1) -> tuple[Image.I
     return image, lost
 
 
+def _decode_webp(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode a picture; an animation is opened only."""
+    image = _open(data, "WEBP", max_pixels)
+    if (samples := decode_webp(data, image.size)) is None:
+        return image
+    decoded = Image.frombuffer("RGBA", image.size, samples, "raw", "RGBA", 0, 1)
+    decoded = decoded if image.mode == "RGBA" else decoded.convert("RGB")
+    decoded.info = image.info
+    return decoded
+
+
 def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
     """Raises TooManyPixelsError."""
     width, height = size
@@ -196,21 +211,28 @@ def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
         to_8_bit = _PNG_KEY_TO_8_BIT.get(image.tile[0].args)
         if to_8_bit:
             image.info["transparency"] = to_8_bit(image.info["transparency"])
-    if isinstance(image, TiffImageFile) and image.tag_v2.get(Base.Compression, 1) != 1:
-        _check_strips(image, size_bytes)
     if isinstance(image, TiffImageFile):
-        _prepare_tiff(image)
+        _prepare_tiff(image, size_bytes)
     if isinstance(image, BmpImageFile) and image.mode == "RGBA":
         image.load()
         if image.getextrema()[3] == (0, 0):  # the fourth byte is unused, as in many BMPs
             image.putalpha(255)
 
 
-def _prepare_tiff(image: TiffImageFile) -> None:
+def _prepare_tiff(image: TiffImageFile, size_bytes: int) -> None:
     tags = image.tag_v2
+    is_compressed = tags.get(Base.Compression, 1) != 1
+    if is_compressed:
+        _check_strips(image, size_bytes)
     planes = tags.get(Base.SamplesPerPixel, 1) if tags.get(Base.PlanarConfiguration) == 2 else 1
     depth = max(tags.get(Base.BitsPerSample, (1,)))
-    if planes > 1 and depth > 8 and tags.get(Base.Compression, 1) == 1:  # Pillow mixes the planes
+    is_grey = tags.get(Base.PhotometricInterpretation) in (0, 1)
+    if planes > 1 and (is_grey or (depth > 8 and not is_compressed)):  # Pillow mixes the planes
+        raise undecodable("TIFF")
+    kinds = tags.get(Base.SampleFormat, ())
+    if _SIGNED in kinds and depth <= 16:
+        raise ImageError("The image has samples with a sign, so its brightness is undefined.")
+    if _FLOAT in kinds and is_compressed and tags.prefix == b"MM":  # Pillow swaps no bytes
         raise undecodable("TIFF")
     colours = tags.get(Base.ColorMap, ())
     if image.mode == "P" and colours and max(colours) < 256:  # 8 bits, where 16 are asked for

@@ -119,6 +119,14 @@ def test_half_transparency_is_blended():
     assert np.abs(decoded(encoded(image, "PNG")) - 127).max() <= 1
 
 
+def test_a_high_picture_is_composited_as_a_low_one():
+    image = picture(64, 600)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    white = Image.new("RGBA", image.size, "white")
+    whole = Image.alpha_composite(white, image).convert("RGB")
+    assert (np.asarray(upright_rgb(image)) == np.asarray(whole)).all()
+
+
 @pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBa"])
 def test_every_mode_with_alpha_is_composited_on_white(mode):
     rgba = Image.new("RGBA", (4, 2), (0, 0, 0, 255))

@@ -196,7 +196,7 @@ def bombs() -> dict[str, bytes]:
     frame = gif_frame(1, (0, 0, 1, 1))
     return {
         "GIF": tiny_gif([gif_frame(0, (0, 0, 64, 48))] + [frame] * 20_000),
-        "large GIF": tiny_gif([frame] * 20, 4000, 3000),
+        "large GIF": tiny_gif([frame] * 25, 4000, 3000),
         "PNG": png[:33] + announced + png[33:start] + png[start:end] * 20_000 + png[end:],
         "TIFF": _long_tiff(20_000),
     }

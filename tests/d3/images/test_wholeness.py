@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from pathlib import Path
@@ -80,6 +81,29 @@ def test_a_jpeg_with_a_strange_marker_among_its_pixels_is_refused():
     half = len(data) // 2
     with pytest.raises(DamagedImageError):
         decode_image(data[:half] + b"\xff\xd8" + data[half + 2 :])
+
+
+def brightened(data: bytes, levels: int) -> bytes:
+    """As after a wrong difference between means of blocks: all blocks from one on differ."""
+    with Image.open(io.BytesIO(data)) as image:
+        samples = np.asarray(image).astype(int)
+    samples[128:144, 240:] += levels
+    samples[144:] += levels
+    brighter = Image.fromarray(samples.clip(0, 255).astype(np.uint8))
+    return encoded(brighter, "JPEG", quality=95)
+
+
+@pytest.mark.parametrize("levels", [-30, 30])
+def test_a_jpeg_whose_blocks_from_one_on_are_brighter_is_refused(levels):
+    with pytest.raises(DamagedImageError):
+        decode_image(brightened(photograph(), levels))
+
+
+def test_a_jpeg_with_a_bar_across_is_whole():
+    with Image.open(SAMPLE) as sample:
+        image = sample.resize((480, 270))
+    image.paste((20, 20, 20), (0, 128, 480, 160))
+    assert not decode_image(encoded(image, "JPEG")).damaged
 
 
 def test_an_unknown_version_of_jfif_neither_costs_the_picture_nor_hides_a_loss():
@@ -255,6 +279,105 @@ def test_coded_pixels_that_were_zeroed_are_refused(name):
 @pytest.mark.parametrize("name", ["AVIF", "HEIC"])
 def test_a_byte_behind_the_last_box_is_no_loss(name):
     assert decode_image(encoded(picture(), name) + b"\n")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_webp_whose_coded_pixels_were_overwritten_is_refused(place):
+    with Image.open(SAMPLE) as image:
+        data = encoded(image.resize((480, 270)), "WEBP")
+    start = int(len(data) * place)
+    for overwritten in (bytes(200), random.Random(1).randbytes(200)):
+        with pytest.raises(ImageError):
+            decode_image(data[:start] + overwritten + data[start + 200 :])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 1}, {"quality": 100}, {"lossless": True}, {"exact": True}, {"exif": b"Exif\0\0?"}],
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_pixels_of_a_webp_are_those_that_pillow_gives(options, mode):
+    with Image.open(SAMPLE) as sample:
+        image = sample.resize((481, 271)).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    data = encoded(image, "WEBP", **options)
+    with Image.open(io.BytesIO(data)) as opened:
+        white = Image.new("RGBA", opened.size, "white")
+        shown = Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
+    assert (decoded(data) == np.asarray(shown)).all()
+
+
+def samsungs_directory(length: int) -> bytes:
+    """Of one block of ``length`` bytes before it."""
+    entry = struct.pack("<HHII", 0, 0x0A01, length, length)
+    directory = b"SEFH" + struct.pack("<II", 107, 1) + entry
+    return directory + struct.pack("<I", len(directory)) + b"SEFT"
+
+
+def trailer(kind: str) -> bytes:
+    """What cameras and phones store behind the end of a photograph."""
+    picture_behind = photograph()
+    film = struct.pack(">I4s8sI", 20, b"ftyp", b"mp42\0\0\0\0", 0) + bytes(range(256)) * 40
+    block = b"\0\0\1\x0a\x0e\0\0\0Image_UTC_Data1600000000000"
+    return {
+        "zeros": bytes(5000),
+        "fill bytes": b"\xff" * 5000,
+        "line feed": b"\n",
+        "random": random.Random(2).randbytes(5000),
+        "second picture": picture_behind,  # MPF: a preview or the other eye's view
+        "padded second picture": bytes(3000) + picture_behind + bytes(3000),
+        "film of a motion photo": film,
+        "depth map": encoded(picture().convert("L"), "PNG"),
+        "Samsung's blocks": block + samsungs_directory(len(block)),
+        "Samsung's film": b"MotionPhoto_Data" + film + samsungs_directory(16 + len(film)),
+        "text": b'{"lens": "wide", "focus": 3}' * 100,
+    }[kind]
+
+
+TRAILERS = [
+    "zeros",
+    "fill bytes",
+    "line feed",
+    "random",
+    "second picture",
+    "padded second picture",
+    "film of a motion photo",
+    "depth map",
+    "Samsung's blocks",
+    "Samsung's film",
+    "text",
+]
+
+
+@pytest.mark.parametrize("kind", TRAILERS)
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_cameras_store_behind_a_photograph_is_no_loss(kind, progressive):
+    data = photograph(progressive=progressive)
+    image = decode_image(data + trailer(kind))
+    assert (np.asarray(image.pixels) == decoded(data)).all()
+    assert not image.damaged
+
+
+@pytest.mark.parametrize("kind", TRAILERS)
+@pytest.mark.parametrize("name", ["AVIF", "HEIC", "WEBP", "PNG"])
+def test_what_cameras_store_behind_other_types_is_no_loss(kind, name):
+    data = encoded(picture(), name)
+    image = decode_image(data + trailer(kind))
+    assert (np.asarray(image.pixels) == decoded(data)).all()
+
+
+@pytest.mark.parametrize("kind", ["zeros", "fill bytes", "line feed", "Samsung's blocks"])
+def test_slack_instead_of_an_end_marker_is_no_loss(kind):
+    data = photograph()
+    image = decode_image(data.removesuffix(END) + trailer(kind))
+    assert (np.asarray(image.pixels) == decoded(data)).all()
+
+
+def test_coded_pixels_that_are_left_over_without_an_end_marker_are_damage():
+    data = photograph().removesuffix(END)
+    with pytest.raises(ImageError):
+        decode_image(data + data[-200:])
 
 
 def test_of_an_animated_png_the_first_frame_that_is_shown_is_judged():

@@ -1,0 +1,81 @@
+"""The pixels of a WebP, decoded so that lost ones show.
+
+libwebp stops at the last pixel and says nothing of data that it did not need. A picture whose data
+are wrong needs more than there are, or fewer. Only its incremental decoder, which Pillow does not
+use, tells how many it needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+
+import numpy as np
+from PIL import _webp
+
+from .containers import damaged
+
+# Pillow's module loads the library with its functions.
+_LIBRARY = ctypes.CDLL(_webp.__file__)
+_LIBRARY.WebPINewRGB.restype = ctypes.c_void_p
+_LIBRARY.WebPINewRGB.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_LIBRARY.WebPIUpdate.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+_LIBRARY.WebPIDelete.argtypes = (ctypes.c_void_p,)
+_RGBA = 1
+_DONE, _SUSPENDED = 0, 5
+_LAST = 16  # bytes; decoders read ahead, encoders fill up
+# A lossy picture may have up to eight partitions for rows of 16 pixels; the last must be in use.
+_MIN_HEIGHT = 128
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a WebP; its decoder allocates the canvas before it knows them."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        return _u24(body, 4) + 1, _u24(body, 7) + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", body, 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def decode_webp(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
+    """Return samples uint8 (H, W, 4), or None for an animation and for what cannot be decoded.
+
+    Raise ``DamagedImageError`` if the last bytes of the coded pixels are not needed.
+    """
+    end = _pixels_end(data)
+    if end is None or size[1] < _MIN_HEIGHT:
+        return None
+    samples = np.empty((size[1], size[0], 4), np.uint8)
+    decoder = _LIBRARY.WebPINewRGB(_RGBA, samples.ctypes.data, samples.nbytes, samples.strides[0])
+    try:
+        status = _LIBRARY.WebPIUpdate(decoder, data, end - _LAST)
+        if status == _DONE:
+            raise damaged("WEBP")
+        if status == _SUSPENDED:
+            status = _LIBRARY.WebPIUpdate(decoder, data, len(data))
+    finally:
+        _LIBRARY.WebPIDelete(decoder)
+    return samples if status == _DONE else None
+
+
+def _pixels_end(data: bytes) -> int | None:
+    """Return the position behind the only picture; None if there is none, or a part is missing."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        position += 8 + length
+        if kind == b"ANIM":
+            return None
+        if kind in (b"VP8 ", b"VP8L"):
+            return position if position <= len(data) else None
+        position += length & 1
+    return None
+
+
+def _u24(data: bytes, position: int) -> int:
+    return int.from_bytes(data[position : position + 3], "little")
