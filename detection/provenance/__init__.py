@@ -1,0 +1,26 @@
+"""What the file of a picture says of its own origin. Imports nothing of Django or of the detector.
+
+    from detection.provenance import inspect
+    inspect(Path("picture.png").read_bytes()).declares  # "generated", "edited", "captured" or None
+
+A claim is the word of a stranger: its texts are bounded, and nothing that it names is fetched.
+"""
+
+from .claims import CAPTURED, DECLARATIONS, EDITED, GENERATED, Claim, Provenance
+from .inspection import inspect
+from .manifest_helper import ManifestHelper, UnreadableManifestError
+from .sentences import RENDERING_XMP, TRUST_WORDS
+
+__all__ = [
+    "CAPTURED",
+    "DECLARATIONS",
+    "EDITED",
+    "GENERATED",
+    "RENDERING_XMP",
+    "TRUST_WORDS",
+    "Claim",
+    "ManifestHelper",
+    "Provenance",
+    "UnreadableManifestError",
+    "inspect",
+]

@@ -1,0 +1,201 @@
+"""Where files of pictures hold metadata: found without decoding a pixel, and bounded."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from PIL import Image
+from PIL.ExifTags import Base
+from pillow_heif import HeifImageFile
+
+MAX_TEXT = 2**18  # bytes of one text or packet; a longer one is cut
+MAX_TEXTS = 64
+MAX_EXIF = 2**16
+_XMP_KEY = "XML:com.adobe.xmp"
+_EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_PHOTOSHOP_START, _IPTC_RESOURCE = b"Photoshop 3.0\0", 0x0404
+_TIFF_XMP, _TIFF_IPTC = 700, 33723
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text with its key, and where it was found."""
+
+    place: str
+    key: str
+    value: str
+
+
+@dataclass(slots=True)
+class Blocks:
+    """Metadata as they lie in the file, not yet understood. ``format`` is a MIME type."""
+
+    format: str = ""
+    texts: list[Text] = field(default_factory=list)
+    xmp: bytes = b""
+    exif: bytes = b""
+    iptc: bytes = b""
+
+    def add(self, place: str, key: str, value: bytes | str) -> None:
+        if len(self.texts) < MAX_TEXTS:
+            text = value if isinstance(value, str) else _decoded(value[:MAX_TEXT])
+            self.texts.append(Text(place, key, text[:MAX_TEXT]))
+
+
+def blocks_of(data: bytes) -> Blocks:
+    """Return the metadata of a file. Raises all kinds of errors for damaged files."""
+    blocks = Blocks()
+    for is_of_type, name, read in _READERS:
+        if is_of_type(data):
+            blocks.format = name
+            read(data, blocks)
+            break
+    return blocks
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _read_jpeg(data: bytes, blocks: Blocks) -> None:
+    for code, body in _jpeg_segments(data):
+        if code == 0xFE:
+            blocks.add("JPEG comment", "Comment", body)
+        elif code == 0xE1 and body.startswith(_EXIF_START):
+            blocks.exif = blocks.exif or body[len(_EXIF_START) :]
+        elif code == 0xE1 and body.startswith(_XMP_START):
+            blocks.xmp = blocks.xmp or body[len(_XMP_START) :]
+        elif code == 0xED and body.startswith(_PHOTOSHOP_START):
+            blocks.iptc += _iptc_of(body[len(_PHOTOSHOP_START) :])
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        code, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if code == 0xFF:  # fill bytes
+            position += 1
+            continue
+        if code in (0xDA, 0xD9) or length < 2:  # the pixels, or the end
+            return
+        yield code, data[position + 4 : position + 2 + length]
+        position += 2 + length
+
+
+def _iptc_of(resources: bytes) -> bytes:
+    """Return the IPTC block among Photoshop's image resources."""
+    position = 0
+    while resources[position : position + 4] == b"8BIM" and position + 12 <= len(resources):
+        (number,) = struct.unpack_from(">H", resources, position + 4)
+        name = 1 + resources[position + 6]
+        start = position + 6 + name + name % 2
+        size = int.from_bytes(resources[start : start + 4], "big")
+        if number == _IPTC_RESOURCE:
+            return resources[start + 4 : start + 4 + size]
+        position = start + 4 + size + size % 2
+    return b""
+
+
+def _read_png(data: bytes, blocks: Blocks) -> None:
+    position = 8
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + min(length, MAX_TEXT)]
+        if kind == b"eXIf":
+            blocks.exif = body
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            key, value = _png_text(kind, body)
+            if key == _XMP_KEY:
+                blocks.xmp = value
+            else:
+                blocks.add(f"PNG text {key[:79]!r}", key, value)
+        position += 12 + length
+
+
+def _png_text(kind: bytes, body: bytes) -> tuple[str, bytes]:
+    key, _, value = body.partition(b"\0")
+    if kind == b"zTXt":
+        value = _inflated(value[1:])
+    elif kind == b"iTXt":
+        is_compressed, rest = value[:1] == b"\1", value[2:]
+        value = rest.split(b"\0", 2)[-1]
+        value = _inflated(value) if is_compressed else value
+    return key.decode("latin-1"), value
+
+
+def _inflated(value: bytes) -> bytes:
+    return zlib.decompressobj().decompress(value, MAX_TEXT)
+
+
+def _read_webp(data: bytes, blocks: Blocks) -> None:
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, position)
+        body = data[position + 8 : position + 8 + min(size, MAX_TEXT)]
+        if kind == b"EXIF":
+            blocks.exif = body.removeprefix(_EXIF_START)
+        elif kind == b"XMP ":
+            blocks.xmp = body
+        position += 8 + size + size % 2
+
+
+def _read_tiff(data: bytes, blocks: Blocks) -> None:
+    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        tags = image.tag_v2
+        blocks.xmp = _as_bytes(tags.get(_TIFF_XMP))
+        blocks.iptc = _as_bytes(tags.get(_TIFF_IPTC))
+        for tag in (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.Artist):
+            if isinstance(value := tags.get(tag), str):
+                blocks.add(f"TIFF {tag.name}", tag.name, value)
+
+
+def _read_gif(data: bytes, blocks: Blocks) -> None:
+    with Image.open(io.BytesIO(data), formats=["GIF"]) as image:
+        blocks.xmp = _as_bytes(image.info.get("xmp"))
+        if comment := image.info.get("comment"):
+            blocks.add("GIF comment", "Comment", comment)
+
+
+def _read_avif(data: bytes, blocks: Blocks) -> None:
+    with Image.open(io.BytesIO(data), formats=["AVIF"]) as image:
+        _take_info(image, blocks)
+
+
+def _read_heic(data: bytes, blocks: Blocks) -> None:
+    with HeifImageFile(io.BytesIO(data)) as image:
+        _take_info(image, blocks)
+
+
+def _take_info(image: Image.Image, blocks: Blocks) -> None:
+    blocks.xmp = _as_bytes(image.info.get("xmp"))
+    blocks.exif = _as_bytes(image.info.get("exif")).removeprefix(_EXIF_START)
+
+
+def _as_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
+
+
+def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(signatures)
+
+
+def _has_brand(*brands: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data[4:8] == b"ftyp" and any(brand in data[8:64] for brand in brands)
+
+
+_READERS = (
+    (_starts(b"\xff\xd8\xff"), "image/jpeg", _read_jpeg),
+    (_starts(b"\x89PNG\r\n\x1a\n"), "image/png", _read_png),
+    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", "image/webp", _read_webp),
+    (_starts(b"II*\0", b"MM\0*"), "image/tiff", _read_tiff),
+    (_starts(b"GIF8"), "image/gif", _read_gif),
+    (_has_brand(b"avif", b"avis"), "image/avif", _read_avif),
+    (_has_brand(b"hei", b"hev"), "image/heic", _read_heic),
+)

@@ -1,0 +1,101 @@
+"""Claims of a file about its origin, and what they declare together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+GENERATED, EDITED, CAPTURED = "generated", "edited", "captured"
+DECLARATIONS = (GENERATED, EDITED, CAPTURED)
+
+# Who vouches for a claim.
+TRUSTED, INTACT, NOT_LISTED = "trusted", "intact", "not_listed"
+CHANGED, INVALID, UNSIGNED = "changed", "invalid", "unsigned"
+
+MAX_NAME = 100  # characters of a generator, a version, a signer, a model
+MAX_SENTENCE = 300  # characters of a claim in words, and of a prompt in a record
+MAX_CLAIMS = 20
+
+
+def plain(value: object, limit: int = MAX_NAME) -> str:
+    """Return a text of the file on one line, without control characters, cut to ``limit``."""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    text = str(value)[: 4 * limit + 64] if limit else str(value)
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    words = " ".join(printable.split())
+    return words if not limit or len(words) <= limit else words[: limit - 1].rstrip() + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One statement of the file.
+
+    ``kind`` is c2pa, source_type, credit, generator, aigc_label or camera. ``says`` is a sentence.
+    ``declares`` is one of ``DECLARATIONS`` or None. ``trust`` is a key of ``TRUST_WORDS``, ``why``
+    says more about it. ``place`` is where in the file. ``details`` are facts by name.
+    """
+
+    kind: str
+    says: str
+    place: str
+    declares: str | None = None
+    generator: str = ""
+    version: str = ""
+    signer: str = ""
+    trust: str = UNSIGNED
+    why: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_signed(self) -> bool:
+        return self.trust != UNSIGNED
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """All claims of a file, and the places whose metadata could not be read."""
+
+    claims: tuple[Claim, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def decisive(self) -> Claim | None:
+        """Return the claim that the summary follows.
+
+        A manifest says more than a text: it knows the difference between made and edited. A claim
+        that a camera took the picture is the weakest: the others contradict it.
+        """
+        signed = [claim for claim in self.claims if claim.is_signed]
+        for declared, claims in (
+            ((GENERATED, EDITED), signed),
+            ((GENERATED,), self.claims),
+            ((EDITED,), self.claims),
+            ((CAPTURED,), self.claims),
+        ):
+            for claim in claims:
+                if claim.declares in declared:
+                    return claim
+        return None
+
+    @property
+    def declares(self) -> str | None:
+        """Return generated, edited (a part of it is generated), captured (a camera's signed claim),
+        or None.
+        """
+        return self.decisive.declares if self.decisive else None
+
+    @property
+    def generator(self) -> str:
+        """Return the generator that made the picture or a part of it; empty if none is named."""
+        names = [c.generator for c in self.claims if c.generator and c.declares == self.declares]
+        return (self.decisive.generator or next(iter(names), "")) if self.decisive else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a record stores: JSON types only."""
+        return {
+            "declares": self.declares,
+            "generator": self.generator,
+            "claims": [asdict(claim) for claim in self.claims],
+            "unread": [*self.unread],
+        }
