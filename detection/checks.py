@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from detection.d3.checkpoints import missing_tower
 from detection.d3.errors import CheckpointError
+from detection.d3.files import reason
 from detection.judging import (
     active_checkpoint,
     fallback_notice,
@@ -141,6 +142,22 @@ def check_precision(**kwargs) -> list[CheckMessage]:
         return []
     problem = f"The precision {settings.PRECISION!r} is not known."
     return [Error(problem, hint="Set PRECISION to auto, fp32, fp16 or bf16.", id="detection.E010")]
+
+
+@register()
+def check_trust_list(**kwargs) -> list[CheckMessage]:
+    """Check that the file of C2PA_TRUST_LIST holds certificates."""
+    path = settings.C2PA_TRUST_LIST
+    if path is None:
+        return []
+    try:
+        if "-----BEGIN CERTIFICATE-----" in path.read_text(encoding="utf-8"):
+            return []
+        problem = f"The trust list {path} holds no certificate in PEM."
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"The trust list {path} cannot be read: {reason(error)}."
+    hint = "Set C2PA_TRUST_LIST to a PEM file of certificates, or to nothing."
+    return [Error(problem, hint=hint, id="detection.E011")]
 
 
 @register()

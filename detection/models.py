@@ -186,6 +186,13 @@ class Prediction(models.Model):
         CONFIRMED = "confirmed", "Confirmed"
         OVERTURNED = "overturned", "Overturned"
 
+    class Declares(models.TextChoices):
+        """What the file says of its own origin, as in ``detection.provenance``."""
+
+        GENERATED = "generated", "Generated"
+        EDITED = "edited", "Edited with generated parts"
+        CAPTURED = "captured", "Taken with a camera"
+
     class Reason(models.TextChoices):
         """Why no verdict on an image is certain, whatever its score."""
 
@@ -257,6 +264,16 @@ class Prediction(models.Model):
         max_length=100, blank=True, help_text="From the metadata of the file"
     )
 
+    provenance = models.JSONField(
+        default=dict, blank=True, help_text="Claims of the file; empty: never inspected"
+    )
+    declares = models.CharField(
+        max_length=10, choices=Declares, blank=True, help_text="What the file says of its origin"
+    )
+    disputed = models.BooleanField(
+        default=False, editable=False, help_text="The model's label contradicts the file's word"
+    )
+
     label = models.CharField(max_length=4, choices=Label)
     fake_score = models.FloatField(help_text="0 is surely real, 1 is surely fake")
     threshold = models.FloatField(help_text="Above this score, the label is FAKE")
@@ -321,13 +338,16 @@ class Prediction(models.Model):
             models.Index(fields=["batch", "-id"], name="prediction_batch"),
             models.Index(fields=["source", "-id"], name="prediction_source"),
             models.Index(fields=["model_version", "-id"], name="prediction_model"),
+            models.Index(fields=["declares", "-id"], name="prediction_declares"),
             models.Index(fields=["-id", "fake_score"], name="prediction_score"),
             # How often the model contradicts itself, for the dashboard
             models.Index(fields=["agreement", "-id"], name="prediction_agreement"),
             # The images of a batch, in their order
             models.Index(fields=["batch", "batch_index"], name="prediction_batch_index"),
-            # The review queue, the least certain first
-            models.Index(fields=["review_status", "margin", "id"], name="prediction_queue"),
+            # The review queue: disputed ones first, then the least certain
+            models.Index(
+                fields=["review_status", "-disputed", "margin", "id"], name="prediction_queue"
+            ),
             # Earlier verdicts on the same bytes; the admin's search for a sha256
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
             # Statistics of parts of days, totals counted anew, old records deleted
@@ -358,10 +378,25 @@ class Prediction(models.Model):
         return Label.REAL if self.is_fake else Label.FAKE
 
     @property
+    def is_contradicted(self) -> bool:
+        """Return whether the label in force contradicts what the file says."""
+        return contradicts(self.label_in_force, self.declares)
+
+    @property
     def file_keys(self) -> list[str]:
         """Return the storage keys of all files of this record."""
         files = (self.result_image, self.original_image, self.heatmap_image)
         return [file.name for file in files if file]
+
+
+def contradicts(label: str, declares: str) -> bool:
+    """Return whether a label contradicts what the file says. A file with generated parts
+    contradicts neither label.
+    """
+    return (label, declares) in (
+        (Label.REAL, Prediction.Declares.GENERATED),
+        (Label.FAKE, Prediction.Declares.CAPTURED),
+    )
 
 
 class PerceptualHash(models.Model):
@@ -476,9 +511,11 @@ class Total(models.Model):
     kind = models.CharField(max_length=8, help_text="usage, or the spread of scores and latencies")
     span = models.CharField(max_length=10, help_text="A day in UTC, as 2026-11-22, or: ever")
     model_version = models.CharField(max_length=64)
-    # Numbers by name: those of usage by label, certainty and review status, then those of spread
+    # Numbers by name: those of usage by label, certainty and review status, and by what files
+    # declare; then those of spread
     counts = models.JSONField(default=dict)
     score_sums = models.JSONField(default=dict)
+    declared = models.JSONField(default=dict)
     score_bins = models.JSONField(default=dict)
     latencies = models.JSONField(default=dict)
     revision = models.PositiveBigIntegerField(default=0, help_text="Increases with each change")

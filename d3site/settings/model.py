@@ -16,5 +16,7 @@ FALLBACK_CHECKPOINT = (
 ACTIVE_CHECKPOINT_FILE = DATA_DIR / "active_checkpoint"  # names another, see activate_checkpoint
 CLIP_CACHE = env_path("CLIP_CACHE", str(DATA_DIR / "clip"))  # towers that checkpoints share
 CLIP_WEIGHTS = env.str("CLIP_WEIGHTS", "") or None
+# Certificates in PEM of authorities whose signers of C2PA manifests are known
+C2PA_TRUST_LIST = env_path("C2PA_TRUST_LIST", "") if env.str("C2PA_TRUST_LIST", "") else None
 DEVICE = env.str("DEVICE", "auto")
 PRECISION = env.str("PRECISION", "auto")

@@ -77,6 +77,11 @@ def table(predictions: Iterable[Prediction]) -> SafeString:
     return render_to_string("admin/detection/verdicts.html", {"rows": rows})
 
 
+def claims(prediction: Prediction) -> SafeString:
+    """Show what the file says of its origin; empty if it says nothing."""
+    return render_to_string("provenance.html", {"prediction": prediction}).strip()
+
+
 def progress(batch: PredictionBatch) -> SafeString:
     """Show a bar of the judged and the failed images, and their numbers."""
     total = max(batch.total_images, 1)

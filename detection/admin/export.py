@@ -39,6 +39,9 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
     "judged_frames": lambda each: each.judged_frames,
     "camera": lambda each: each.camera,
     "software": lambda each: each.software,
+    "declares": lambda each: each.declares,
+    "generator": lambda each: each.provenance.get("generator", ""),
+    "file_says": lambda each: each.provenance.get("says", ""),
 }
 
 

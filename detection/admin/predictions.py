@@ -35,6 +35,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         "file_name",
         "verdict",
         "score",
+        "declares",
         "review_status",
         "source",
         "version",
@@ -45,6 +46,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         OfBatch,
         "label",
         "uncertain",
+        "declares",
         "review_status",
         "source",
         DateRange,
@@ -64,6 +66,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         (None, {"fields": ["result", *VERDICT]}),
         ("Review", {"fields": REVIEW}),
         ("File", {"fields": [*FILE, "image_format", "damaged", *FRAMES, "camera", "software"]}),
+        ("What the file says", {"fields": ["declares", "disputed", "claims"]}),
         ("Origin", {"fields": ORIGIN}),
         ("Model", {"fields": ["model_name", "model_version", "duplicate_of", "others"]}),
     ]
@@ -77,6 +80,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         "heatmap",
         "size",
         "time",
+        "claims",
         "others",
     ]
 
@@ -143,6 +147,10 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     @admin.display(description="heatmap")
     def heatmap(self, prediction: Prediction) -> SafeString:
         return _file_link(prediction.heatmap_image)
+
+    @admin.display(description="claims")
+    def claims(self, prediction: Prediction) -> SafeString | str:
+        return cells.claims(prediction) or "–"
 
     @admin.display(description="width × height")
     def size(self, prediction: Prediction) -> str:

@@ -80,6 +80,27 @@ VERDICT = {
     "meaning": "In a test with as many photographs as generated pictures, about 93 of 100 with a "
     "score like this were generated.",
 }
+PROVENANCE = {
+    "declares": "generated",
+    "says": "This file says that it was made with Midjourney.",
+    "generator": "Midjourney",
+    "contradicts_label": False,
+    "claims": [
+        {
+            "kind": "generator",
+            "says": "The file has settings as Midjourney writes them.",
+            "place": "PNG text 'Description'",
+            "declares": "generated",
+            "generator": "Midjourney",
+            "version": "7",
+            "signer": "",
+            "trust": "unsigned",
+            "trust_says": "Not signed: anybody can write or delete this.",
+            "details": {"prompt": "A lighthouse at dusk --ar 3:2 --v 7"},
+        }
+    ],
+    "unread": [],
+}
 IMAGE_INFO = {
     "width": 512,
     "height": 512,
@@ -118,6 +139,7 @@ PREDICTION = {
     "duplicate_of": None,
     "timestamp": "2026-11-22T12:00:00.000000Z",
     "prediction": VERDICT,
+    "provenance": PROVENANCE,
     "image_info": IMAGE_INFO,
     "model": MODEL,
     "result_image_url": RESULT_URL,
@@ -135,6 +157,7 @@ RECORD = {
     "batch_id": None,
     "duplicate_of": None,
     "prediction": VERDICT,
+    "provenance": PROVENANCE,
     "image_info": IMAGE_INFO,
     "timestamps": {
         "created_at": "2026-11-22T12:00:00.000000Z",
@@ -167,6 +190,7 @@ BATCH = {
             "source_url": None,
             "duplicate_of": None,
             "prediction": VERDICT,
+            "provenance": PROVENANCE,
             "result_image_url": RESULT_URL,
             "result_filename": RESULT_NAME,
             "review": REVIEW,
@@ -201,6 +225,7 @@ STATISTICS = {
     "fake_percentage": 37.5,
     "real_percentage": 62.5,
     "average_confidence": {"fake": 0.9312, "real": 0.8874},
+    "declared": {"generated": 12, "edited": 1, "captured": 0},
 }
 STATISTICS_OF_A_DAY = {
     **STATISTICS,

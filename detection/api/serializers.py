@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
+from detection.api.origin import ProvenanceSerializer, WithProvenance
 from detection.errors import UnavailableError
 from detection.judging import detector_info, meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
@@ -117,7 +118,11 @@ class ReviewSerializer(serializers.Serializer):
         return "" if is_open else prediction.review_note
 
 
-class BatchResultSerializer(serializers.Serializer):
+class FileProvenanceSerializer(AnswerSerializer, ProvenanceSerializer):
+    """What a stored file says of its own origin, in full."""
+
+
+class BatchResultSerializer(WithProvenance):
     """One image of a batch."""
 
     index = serializers.IntegerField(source="batch_index", help_text="Place in the request, from 0")
@@ -225,7 +230,7 @@ class StorageSerializer(serializers.Serializer):
     result_filename = serializers.CharField(help_text="Name of the picture with the verdict")
 
 
-class RecordSerializer(serializers.Serializer):
+class RecordSerializer(WithProvenance):
     """A stored prediction."""
 
     id = serializers.CharField(help_text="26 characters, sortable by time")
@@ -341,6 +346,12 @@ class MeanConfidenceSerializer(serializers.Serializer):
     real = ScoreField(help_text="Of the images labelled REAL")
 
 
+class DeclaredSerializer(serializers.Serializer):
+    generated = serializers.IntegerField(help_text="Say that a generator made them")
+    edited = serializers.IntegerField(help_text="Say that a generator made parts of them")
+    captured = serializers.IntegerField(help_text="Say, signed, that a camera took them")
+
+
 class FiguresSerializer(serializers.Serializer):
     total_predictions = serializers.IntegerField(help_text="Number of predictions")
     fake_count = serializers.IntegerField(help_text="Labelled FAKE by the model")
@@ -349,6 +360,7 @@ class FiguresSerializer(serializers.Serializer):
     fake_percentage = serializers.FloatField(help_text="0 to 100")
     real_percentage = serializers.FloatField(help_text="0 to 100")
     average_confidence = MeanConfidenceSerializer(help_text="Mean score of the label given")
+    declared = DeclaredSerializer(help_text="Images whose files say where they come from")
 
 
 class DaySerializer(FiguresSerializer):

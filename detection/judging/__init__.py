@@ -20,6 +20,7 @@ from detection.judging.checkpoint_choice import (
 from detection.judging.drawing import LABEL_COLOURS, draw_result, fitted, percentage, picture_place
 from detection.judging.frames import frames_in_words
 from detection.judging.heatmaps import OtherModelError, open_heatmap
+from detection.judging.inspection import inspect_upload, origin_fields
 from detection.judging.keepers import DirectKeeper
 from detection.judging.limits import image_limits
 from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload
@@ -51,6 +52,7 @@ __all__ = [
     "get_detector",
     "has_fallback",
     "image_limits",
+    "inspect_upload",
     "is_activated",
     "is_caller_gone",
     "lacking_tower",
@@ -58,6 +60,7 @@ __all__ = [
     "load_detector",
     "meaning_of",
     "open_heatmap",
+    "origin_fields",
     "percentage",
     "picture_place",
     "predict_batch",

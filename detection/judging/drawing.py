@@ -14,6 +14,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from detection.provenance import RENDERING_XMP
+
 MAX_EDGE = 2048  # pixels, of the whole result image
 MIN_WIDTH = 480  # pixels, of the canvas, so that the words fit
 MIN_PICTURE_EDGE = 240  # pixels; a longest edge below half of this is enlarged
@@ -63,7 +65,7 @@ def draw_result(image: Image.Image, *, label: str, score: float, uncertain: bool
     _draw_bar(band, layout, label=label, score=score)
     canvas.paste(band, (0, picture.height))
     buffer = io.BytesIO()
-    canvas.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    canvas.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0, xmp=RENDERING_XMP)
     return buffer.getvalue()
 
 
@@ -89,7 +91,7 @@ def draw_heatmap(image: Image.Image, evidence: np.ndarray) -> bytes:
     grey = image.convert("L").point(lambda value: DARKEST + value * (255 - DARKEST) // 255)
     picture = Image.composite(layer, grey.convert("RGB"), mask)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY, xmp=RENDERING_XMP)
     return buffer.getvalue()
 
 

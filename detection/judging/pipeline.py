@@ -26,9 +26,11 @@ from detection.files import clean_filename, result_filename
 from detection.judging.batcher import results_of
 from detection.judging.drawing import draw_result, fitted
 from detection.judging.frames import Asked, ask_for_frames
+from detection.judging.inspection import inspect_upload, origin_fields
 from detection.judging.limits import decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction, PredictionBatch, Source, moment_of, new_id, now
+from detection.provenance import Provenance
 from detection.records import (
     BestFrame,
     Judged,
@@ -107,6 +109,7 @@ class Job:
     views: Tensor | None = None
     doubt: Doubt = ""
     hashes: list[int] = field(default_factory=list)
+    provenance: Provenance | None = None
     error: ImageError | None = None
     decoding_seconds: float = 0
     prediction: Prediction | None = None
@@ -200,6 +203,7 @@ class Run:
                 if self.keeper and job.doubt != Prediction.Reason.NO_CONTENT:
                     job.hashes = perceptual_hashes(job.image.pixels)
                 job.decoding_seconds = time.perf_counter() - start
+            job.provenance = inspect_upload(data)
         except ImageError as error:
             job.error = error
         return job
@@ -326,6 +330,7 @@ class Run:
             duration_ms=round(seconds * 1000),
             created_at=created_at,
             updated_at=created_at,
+            **origin_fields(job.provenance, verdict.label),
         )
 
     def _store_files(self, job: Job) -> Job:

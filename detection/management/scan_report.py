@@ -11,6 +11,7 @@ import heapq
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -25,7 +26,7 @@ from detection.d3.files import reason
 from detection.d3.html import STYLE
 from detection.files import BYTE_ORDER_MARK, cell
 from detection.judging import LABEL_COLOURS, Outcome, percentage
-from detection.models import Label
+from detection.models import Label, Prediction
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_THUMBNAILS = 2000  # a page with more is a burden for every browser
@@ -55,6 +56,9 @@ class Row:
     id: str | None = None
     error: str | None = None
     code: str | None = None
+    declares: str | None = None
+    generator: str | None = None
+    file_says: str | None = None
 
     @classmethod
     def of(cls, outcome: Outcome, *, stored: bool) -> Row:
@@ -77,6 +81,9 @@ class Row:
             frames=prediction.frames,
             sha256=prediction.sha256,
             id=prediction.pk if stored else None,
+            declares=prediction.declares or None,
+            generator=prediction.provenance.get("generator") or None,
+            file_says=prediction.provenance.get("says") or None,
         )
 
 
@@ -95,6 +102,7 @@ class Scan:
     fake: int = 0
     real: int = 0
     uncertain: int = 0
+    declared: Counter[str] = field(default_factory=Counter)
     unreadable: list[Row] = field(default_factory=list)
     seconds: float = 0
 
@@ -105,6 +113,8 @@ class Scan:
         self.fake += row.label == Label.FAKE
         self.real += row.label == Label.REAL
         self.uncertain += row.uncertain
+        if row.declares:
+            self.declared[row.declares] += 1
 
     @property
     def tried(self) -> int:
@@ -202,6 +212,11 @@ class HtmlReport(Report):
                 "scan": scan,
                 "name": scan.path.resolve().name or scan.path,
                 "finished_at": timezone.now(),
+                "declared": [
+                    (value, words, scan.declared[value])
+                    for value, words in Prediction.Declares.choices
+                    if scan.declared[value]
+                ],
                 "images": [_card(each, scan) for each in sorted(self._shown, reverse=True)],
                 "hidden": scan.fake + scan.real - len(self._shown),
                 "unreadable": [(scan.relative(row.path), row.error) for row in scan.unreadable],
@@ -283,6 +298,7 @@ def _figures(scan: Scan) -> dict:
         "fake": scan.fake,
         "real": scan.real,
         "uncertain": scan.uncertain,
+        "declared": {name: scan.declared[name] for name in Prediction.Declares.values},
         "unreadable": len(scan.unreadable),
         "other_files": scan.others,
         "closed_folders": scan.closed,
@@ -300,5 +316,7 @@ def _card(shown: _Shown, scan: Scan) -> dict:
         "label": shown.row.label,
         "score": percentage(shown.row.fake_score),
         "uncertain": shown.row.uncertain,
+        "declares": shown.row.declares,
+        "file_says": shown.row.file_says,
         "picture": shown.thumbnail,
     }

@@ -56,6 +56,11 @@ REVIEWED_MEANINGS = {
     Prediction.Review.OVERTURNED: "A reviewer checked this image and decided against the model. "
     "The reviewer's label is in force. The model's score stays here for the record.",
 }
+DISPUTE = (
+    "The file and the detector disagree. What a file says can be forged or copied from another "
+    "picture, and the detector can be wrong: a person should check."
+)
+REVIEWED_DISPUTE = "The label of the reviewer disagrees with what the file says."
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,13 @@ class Card:
     @property
     def frames(self) -> str:
         return frames_in_words(self.prediction)
+
+    @property
+    def dispute(self) -> str:
+        """Return a sentence where the label in force and the file disagree; else empty."""
+        if not self.prediction.is_contradicted:
+            return ""
+        return REVIEWED_DISPUTE if self.is_reviewed else DISPUTE
 
     @property
     def percentage(self) -> str:

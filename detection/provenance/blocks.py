@@ -15,10 +15,15 @@ from pillow_heif import HeifImageFile
 MAX_TEXT = 2**18  # bytes of one text or packet; a longer one is cut
 MAX_TEXTS = 64
 MAX_EXIF = 2**16
+MAX_TAGS = 512  # of a TIFF; photographs have about thirty
+# The type of the box in which every C2PA manifest begins, with the start of its identifier.
+_MANIFEST_START = b"jumdc2pa"
 _XMP_KEY = "XML:com.adobe.xmp"
 _EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP_START, _IPTC_RESOURCE = b"Photoshop 3.0\0", 0x0404
-_TIFF_XMP, _TIFF_IPTC = 700, 33723
+_TIFF_XMP, _TIFF_IPTC, _TIFF_MANIFEST = 700, 33723, 0xCD41
+_TIFF_TEXTS = {tag.value: tag.name for tag in (Base.ImageDescription, Base.Software, Base.Artist)}
+_TIFF_SIZES = {3: 2, 4: 4}  # bytes of a value by type, where it is no single byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,11 @@ class Text:
 
 @dataclass(slots=True)
 class Blocks:
-    """Metadata as they lie in the file, not yet understood. ``format`` is a MIME type."""
+    """Metadata as they lie in the file, not yet understood. ``has_manifest``: there is a C2PA
+    manifest, or something that looks like one.
+    """
 
-    format: str = ""
+    has_manifest: bool = False
     texts: list[Text] = field(default_factory=list)
     xmp: bytes = b""
     exif: bytes = b""
@@ -46,15 +53,14 @@ class Blocks:
             self.texts.append(Text(place, key, text[:MAX_TEXT]))
 
 
-def blocks_of(data: bytes) -> Blocks:
-    """Return the metadata of a file. Raises all kinds of errors for damaged files."""
-    blocks = Blocks()
-    for is_of_type, name, read in _READERS:
+def read_blocks(data: bytes, blocks: Blocks) -> None:
+    """Add the metadata of a file to ``blocks``. Raises all kinds of errors for damaged files; what
+    was found before stays.
+    """
+    for is_of_type, read in _READERS:
         if is_of_type(data):
-            blocks.format = name
             read(data, blocks)
-            break
-    return blocks
+            return
 
 
 def _decoded(value: bytes) -> str:
@@ -72,6 +78,8 @@ def _read_jpeg(data: bytes, blocks: Blocks) -> None:
             blocks.exif = blocks.exif or body[len(_EXIF_START) :]
         elif code == 0xE1 and body.startswith(_XMP_START):
             blocks.xmp = blocks.xmp or body[len(_XMP_START) :]
+        elif code == 0xEB and _MANIFEST_START in body:
+            blocks.has_manifest = True
         elif code == 0xED and body.startswith(_PHOTOSHOP_START):
             blocks.iptc += _iptc_of(body[len(_PHOTOSHOP_START) :])
 
@@ -110,6 +118,8 @@ def _read_png(data: bytes, blocks: Blocks) -> None:
         body = data[position + 8 : position + 8 + min(length, MAX_TEXT)]
         if kind == b"eXIf":
             blocks.exif = body
+        elif kind == b"caBX":
+            blocks.has_manifest = True
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             key, value = _png_text(kind, body)
             if key == _XMP_KEY:
@@ -143,20 +153,34 @@ def _read_webp(data: bytes, blocks: Blocks) -> None:
             blocks.exif = body.removeprefix(_EXIF_START)
         elif kind == b"XMP ":
             blocks.xmp = body
+        elif kind == b"C2PA":
+            blocks.has_manifest = True
         position += 8 + size + size % 2
 
 
 def _read_tiff(data: bytes, blocks: Blocks) -> None:
-    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-        tags = image.tag_v2
-        blocks.xmp = _as_bytes(tags.get(_TIFF_XMP))
-        blocks.iptc = _as_bytes(tags.get(_TIFF_IPTC))
-        for tag in (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.Artist):
-            if isinstance(value := tags.get(tag), str):
-                blocks.add(f"TIFF {tag.name}", tag.name, value)
+    """Read some tags of the first page. Pillow would copy the values of all, however many."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    for entry in range(min(count, MAX_TAGS)):
+        at = start + 2 + 12 * entry
+        tag, kind, number, place = struct.unpack_from(f"{order}HHII", data, at)
+        size = number * _TIFF_SIZES.get(kind, 1)
+        place = place if size > 4 else at + 8
+        value = data[place : place + min(size, MAX_TEXT)]
+        if tag == _TIFF_XMP:
+            blocks.xmp = value
+        elif tag == _TIFF_IPTC:
+            blocks.iptc = value
+        elif tag == _TIFF_MANIFEST:
+            blocks.has_manifest = True
+        elif name := _TIFF_TEXTS.get(tag):
+            blocks.add(f"TIFF {name}", name, value.rstrip(b"\0"))
 
 
 def _read_gif(data: bytes, blocks: Blocks) -> None:
+    blocks.has_manifest = _MANIFEST_START in data
     with Image.open(io.BytesIO(data), formats=["GIF"]) as image:
         blocks.xmp = _as_bytes(image.info.get("xmp"))
         if comment := image.info.get("comment"):
@@ -164,11 +188,13 @@ def _read_gif(data: bytes, blocks: Blocks) -> None:
 
 
 def _read_avif(data: bytes, blocks: Blocks) -> None:
+    blocks.has_manifest = _MANIFEST_START in data
     with Image.open(io.BytesIO(data), formats=["AVIF"]) as image:
         _take_info(image, blocks)
 
 
 def _read_heic(data: bytes, blocks: Blocks) -> None:
+    blocks.has_manifest = _MANIFEST_START in data
     with HeifImageFile(io.BytesIO(data)) as image:
         _take_info(image, blocks)
 
@@ -191,11 +217,11 @@ def _has_brand(*brands: bytes) -> Callable[[bytes], bool]:
 
 
 _READERS = (
-    (_starts(b"\xff\xd8\xff"), "image/jpeg", _read_jpeg),
-    (_starts(b"\x89PNG\r\n\x1a\n"), "image/png", _read_png),
-    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", "image/webp", _read_webp),
-    (_starts(b"II*\0", b"MM\0*"), "image/tiff", _read_tiff),
-    (_starts(b"GIF8"), "image/gif", _read_gif),
-    (_has_brand(b"avif", b"avis"), "image/avif", _read_avif),
-    (_has_brand(b"hei", b"hev"), "image/heic", _read_heic),
+    (_starts(b"\xff\xd8\xff"), _read_jpeg),
+    (_starts(b"\x89PNG\r\n\x1a\n"), _read_png),
+    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", _read_webp),
+    (_starts(b"II*\0", b"MM\0*"), _read_tiff),
+    (_starts(b"GIF8"), _read_gif),
+    (_has_brand(b"avif", b"avis"), _read_avif),
+    (_has_brand(b"hei", b"hev"), _read_heic),
 )

@@ -91,11 +91,22 @@ class Provenance:
         names = [c.generator for c in self.claims if c.generator and c.declares == self.declares]
         return (self.decisive.generator or next(iter(names), "")) if self.decisive else ""
 
+    @property
+    def says(self) -> str:
+        """Return a sentence about what the file declares; empty if it declares nothing."""
+        if self.declares == CAPTURED:
+            return f"This file says that a camera took it; {self.decisive.signer} signed this."
+        agent = f"with {self.generator}" if self.generator else "by a generator"
+        if self.declares == GENERATED:
+            return f"This file says that it was made {agent}."
+        return f"This file says that parts of it were made {agent}." if self.declares else ""
+
     def as_dict(self) -> dict[str, Any]:
         """Return what a record stores: JSON types only."""
         return {
             "declares": self.declares,
             "generator": self.generator,
+            "says": self.says,
             "claims": [asdict(claim) for claim in self.claims],
             "unread": [*self.unread],
         }

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from .blocks import Blocks, Text, blocks_of
+from .blocks import Blocks, Text, read_blocks
 from .claims import (
     CAPTURED,
     EDITED,
@@ -37,8 +37,6 @@ from .xmp import properties_of
 
 logger = logging.getLogger(__name__)
 
-# The type of the box in which every C2PA manifest begins, with the start of its identifier.
-_MANIFEST_START = b"jumdc2pa"
 _AIGC_WORDS = {
     "1": (GENERATED, "a generator made this"),
     "2": (None, "a generator may have made this"),
@@ -67,10 +65,11 @@ def inspect(
             unread.append(place)
             return otherwise
 
-    if _MANIFEST_START in data:
+    blocks = Blocks()
+    attempt("metadata", lambda: read_blocks(data, blocks), None)
+    if blocks.has_manifest:
         manifest = helper or _shared_helper()
         claims += attempt(MANIFEST, lambda: [_manifest_claim(data, manifest)], [])
-    blocks = attempt("metadata", lambda: blocks_of(data), Blocks())
     exif = attempt("EXIF", lambda: exif_of(blocks.exif), Exif())
     xmp = attempt("XMP", lambda: properties_of(blocks.xmp), {})
     iptc = attempt("IPTC", lambda: [*credits_of(blocks.iptc)], [])

@@ -12,6 +12,7 @@ import json
 import resource
 import struct
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 _LENGTH = struct.Struct(">Q")
@@ -34,7 +35,8 @@ def settings(anchors: str) -> dict[str, Any]:
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
     given = json.loads(requests.readline())
-    resource.setrlimit(resource.RLIMIT_AS, (given["max_memory"], given["max_memory"]))
+    with suppress(ValueError):  # macOS knows no limit of addresses
+        resource.setrlimit(resource.RLIMIT_AS, (given["max_memory"], given["max_memory"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import c2pa  # after the limit was set
 

@@ -33,7 +33,7 @@ EVERYBODY = ""
 SCORE_UNIT = 10**9  # scores are added as whole numbers, whose sum has no rounding errors
 SCORE_BINS = 20
 USAGE, SPREAD = "usage", "spread"
-FIELDS_OF = {USAGE: ("counts", "score_sums"), SPREAD: ("score_bins", "latencies")}
+FIELDS_OF = {USAGE: ("counts", "score_sums", "declared"), SPREAD: ("score_bins", "latencies")}
 FIELDS = (*FIELDS_OF[USAGE], *FIELDS_OF[SPREAD])
 NAMES_AT_ONCE = 40
 
@@ -72,7 +72,13 @@ def shares_of(prediction: Prediction) -> dict[str, dict[str, int]]:
     if not prediction.duplicate_of:  # its score was known
         spread[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
     usage = _in_group(prediction, _group(prediction, prediction.review_status))
+    usage |= declared_share(prediction.declares)
     return {USAGE: usage, SPREAD: spread}
+
+
+def declared_share(declares: str) -> dict[str, int]:
+    """Return what a declaration adds to the rows of usage."""
+    return {f"declared/{declares}": 1} if declares else {}
 
 
 def two_digits(milliseconds: int) -> int:

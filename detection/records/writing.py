@@ -33,14 +33,19 @@ def delete_predictions(ids: Iterable[str]) -> list[Prediction]:
         while left:
             missed = [each.pk for each in left if not _delete(each)]
             deleted += [each for each in left if each.pk not in missed]
-            # Missed records were reviewed since they were read, or deleted by another request.
+            # Missed records were reviewed or inspected since they were read, or deleted by another
+            # request.
             left = list(Prediction.objects.filter(pk__in=missed)) if missed else []
     return deleted
 
 
 def _delete(prediction: Prediction) -> bool:
     """Delete the record if it is still as it was read: the totals counted it as that."""
-    seen = Prediction.objects.filter(pk=prediction.pk, review_revision=prediction.review_revision)
+    seen = Prediction.objects.filter(
+        pk=prediction.pk,
+        review_revision=prediction.review_revision,
+        declares=prediction.declares,
+    )
     is_deleted = bool(seen.delete()[0])
     if is_deleted:
         delete_index_rows([prediction])

@@ -18,9 +18,11 @@ AT_ONCE = 50  # candidates that are read together
 
 
 def unreviewed_predictions() -> QuerySet[Prediction]:
-    """Return the review queue, the least certain first, without images that cannot be judged."""
+    """Return the review queue without images that cannot be judged: first those whose label
+    contradicts what the file says, then the others; of both, the least certain first.
+    """
     waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, reason="")
-    return waiting.order_by("margin", "pk")
+    return waiting.order_by("-disputed", "margin", "pk")
 
 
 def count_waiting(*, most: int) -> int:
@@ -30,8 +32,8 @@ def count_waiting(*, most: int) -> int:
 
 
 def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Prediction | None:
-    """Claim the least certain prediction that is free for ``reviewer``, and return it; None when
-    there is none. ``skipped`` are ids that this moderator has passed over.
+    """Claim the first prediction of the queue that is free for ``reviewer``; return it, or None
+    when there is none. ``skipped`` are ids that this moderator has passed over.
 
     Raises UnavailableError.
     """
@@ -47,12 +49,17 @@ def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
     while candidates:
         # Not left out by the database: that would compare each record with a long list.
         yield from (each for each in candidates if each.pk not in skipped)
-        candidates = list(_after(candidates[-1])[:AT_ONCE])
+        candidates = _after(candidates[-1])
 
 
-def _after(last: Prediction) -> QuerySet[Prediction]:
-    """Return the queue after ``last``. A number of records to skip would move with each decision
-    of others.
+def _after(last: Prediction) -> list[Prediction]:
+    """Read the queue after ``last``. A number of records to skip would move with each decision of
+    others.
     """
-    rest = unreviewed_predictions().filter(margin__gte=last.margin)
-    return rest.exclude(margin=last.margin, pk__lte=last.pk)
+    queue = unreviewed_predictions()
+    # In a list: for "NOT disputed", SQLite would read the queue from its start.
+    rest = queue.filter(disputed__in=[last.disputed], margin__gte=last.margin)
+    candidates = list(rest.exclude(margin=last.margin, pk__lte=last.pk)[:AT_ONCE])
+    if last.disputed and not candidates:
+        candidates = list(queue.filter(disputed__in=[False])[:AT_ONCE])
+    return candidates

@@ -120,12 +120,24 @@ class Usage:
 
     fake: _Tally = field(default_factory=_Tally)
     real: _Tally = field(default_factory=_Tally)
+    declared: Counter[str] = field(default_factory=Counter)
 
     def add(
-        self, *, label: str, count: int, score_sum: float, uncertain: bool, **group: object
+        self,
+        *,
+        count: int,
+        label: str = "",
+        declares: str = "",
+        score_sum: float = 0.0,
+        uncertain: bool = False,
+        **group: object,
     ) -> None:
-        tally = self.fake if label == Label.FAKE else self.real
-        tally.add(count=count, score_sum=score_sum, uncertain=uncertain)
+        """Add predictions grouped by their label, by what their files declare, or by both."""
+        if label:
+            tally = self.fake if label == Label.FAKE else self.real
+            tally.add(count=count, score_sum=score_sum, uncertain=uncertain)
+        if declares:
+            self.declared[declares] += count
 
     @property
     def total(self) -> int:
@@ -152,6 +164,7 @@ class Usage:
                 "fake": self.fake.mean_score,
                 "real": 1 - self.real.mean_score if self.real.count else 0.0,
             },
+            "declared": {name: self.declared[name] for name in Prediction.Declares.values},
         }
 
 
@@ -201,7 +214,7 @@ def _groups(
     """Read whole days from their totals, and count the records of parts of days at the ends."""
     owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
     if start is None and end is None:
-        yield from count_groups(totals.all_days(owner=owner))
+        yield from _stored(totals.all_days(owner=owner))
         return
     whole = _whole_days(start, end)
     if whole.first > whole.last:  # within a day, or two
@@ -209,7 +222,7 @@ def _groups(
         return
     if start and start < whole.start:
         yield from _counted(user, start, whole.start)
-    yield from count_groups(totals.days_between(whole.first, whole.last, owner=owner))
+    yield from _stored(totals.days_between(whole.first, whole.last, owner=owner))
     if end and whole.end < end:
         yield from _counted(user, whole.end, end)
 
@@ -231,7 +244,7 @@ def _counted(
     limits = {"created_at__gte": start, "created_at__lt": end}
     made = {name: limit for name, limit in limits.items() if limit is not None}
     records = visible_predictions(user).filter(**made).annotate(first_moment=_Day("created_at"))
-    groups = records.order_by().values("first_moment", "label", "uncertain")
+    groups = records.order_by().values("first_moment", "label", "uncertain", "declares")
     for group in groups.annotate(count=Count("pk"), score_sum=Sum("fake_score")):
         yield {"day": group.pop("first_moment").date(), **group}
 
@@ -245,12 +258,25 @@ def read_days(period: Period) -> list[Total]:
     ]
 
 
+def _stored(rows: Iterable[Total]) -> Iterator[Group]:
+    """Return the groups of totals: by label, then by what the files declare."""
+    for row in rows:
+        yield from count_groups([row])
+        for declares, number in row.declared.items():
+            yield {"day": _day_of(row), "declares": declares, "count": number}
+
+
+def _day_of(row: Total) -> date | None:
+    """Return the day of a row; None: all days."""
+    return None if row.span == totals.EVER else date.fromisoformat(row.span)
+
+
 def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
     """Return ``count`` and ``score_sum`` of the predictions by ``day`` (None: all days), ``label``,
     ``uncertain``, ``review_status`` and ``model_version``; groups without predictions are left out.
     """
     for row in rows:
-        day = None if row.span == totals.EVER else date.fromisoformat(row.span)
+        day = _day_of(row)
         for group in totals.groups_of(row):
             yield {"day": day, "model_version": row.model_version, **group}
 

@@ -34,6 +34,7 @@ COUNTED = (
     "fake_score",
     "duration_ms",
     "duplicate_of",
+    "declares",
     "owner_id",
     "model_version",
     "created_at",

@@ -8,12 +8,14 @@ model versions tell them from real records, so that they can be removed.
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.files.base import ContentFile
@@ -25,7 +27,16 @@ from ulid import ULID
 
 from detection.errors import database_errors, storage_errors
 from detection.judging import draw_result
-from detection.models import Label, Prediction, PredictionBatch, Source, Total, first_id
+from detection.models import (
+    Label,
+    Prediction,
+    PredictionBatch,
+    Source,
+    Total,
+    contradicts,
+    first_id,
+)
+from detection.provenance import Claim, Provenance
 from detection.records import BITS, REGIONS, delete_files, delete_index_rows, index_rows, totals
 
 if TYPE_CHECKING:
@@ -47,6 +58,7 @@ NAMES = (
 )
 FAKES, DUPLICATES = 0.3, 0.05  # shares of the images
 AGREEMENTS = {"": 90, Prediction.Agreement.AGREES: 9, Prediction.Agreement.CONTRADICTS: 1}
+DECLARED = {"": 95, Prediction.Declares.GENERATED: 4, Prediction.Declares.EDITED: 1}
 SOURCES = {Source.API: 60, Source.SCAN: 25, Source.PAGE: 15}
 REVIEWS = {
     Prediction.Review.UNREVIEWED: 95,
@@ -106,6 +118,8 @@ def _insert(records: Sequence[Model]) -> None:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return json.dumps(value)
     is_moment = isinstance(value, datetime)
     return connection.ops.adapt_datetimefield_value(value) if is_moment else value
 
@@ -140,6 +154,13 @@ def _owner(name: str) -> AbstractUser:
     model = get_user_model()
     owner = model.objects.filter(username=name).first()
     return owner or model.objects.create_user(username=name, is_active=False)
+
+
+@cache
+def _provenance(declares: str) -> dict[str, Any]:
+    says = "EXIF Software says: Midjourney"
+    claim = Claim("credit", says, "EXIF Software", declares=declares, generator="Midjourney")
+    return Provenance((claim,) if declares else ()).as_dict()
 
 
 @dataclass(slots=True)
@@ -195,6 +216,8 @@ class _Making:
         [review] = chance.choices([*REVIEWS], [*REVIEWS.values()])
         is_reviewed = review != Prediction.Review.UNREVIEWED
         [agreement] = chance.choices([*AGREEMENTS], [*AGREEMENTS.values()])
+        [declares] = chance.choices([*DECLARED], [*DECLARED.values()])
+        label = Label.FAKE if score > THRESHOLD else Label.REAL
         name = chance.choice(NAMES).format(number)
         return Prediction(
             id=self._id(moment, chance),
@@ -210,7 +233,10 @@ class _Making:
             width=4000,
             height=3000,
             image_format="JPEG",
-            label=Label.FAKE if score > THRESHOLD else Label.REAL,
+            provenance=_provenance(declares),
+            declares=declares,
+            disputed=contradicts(label, declares),
+            label=label,
             fake_score=score,
             threshold=THRESHOLD,
             margin=abs(score - THRESHOLD),

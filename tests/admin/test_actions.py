@@ -279,6 +279,8 @@ def test_the_export_has_all_of_a_record_and_no_formulas(admin_client, admin_user
         frames=12,
         frame=7,
         judged_frames=12,
+        declares="generated",
+        provenance={"generator": "Midjourney", "says": "=This file says"},
     )
     others = [a_prediction(reviewer=admin_user) for _ in range(5)]
     with CaptureQueriesContext(connection) as queries:
@@ -292,6 +294,8 @@ def test_the_export_has_all_of_a_record_and_no_formulas(admin_client, admin_user
     row = next(row for row in rows if row["id"] == decided.pk)
     assert (row["filename"], row["note"], row["camera"]) == ("'=HYPERLINK(1)", "'+1", "'@camera")
     assert (row["frames"], row["frame"], row["judged_frames"]) == ("12", "7", "12")
+    assert (row["declares"], row["generator"]) == ("generated", "Midjourney")
+    assert row["file_says"] == "'=This file says"
     assert (row["label"], row["label_in_force"], row["reviewer"]) == ("FAKE", "REAL", "admin")
     assert (row["time"], row["reviewed_at"]) == ("2026-11-30 09:15:00", "2026-11-30 10:15:07")
     assert {row["reviewed_at"] for row in rows if row["id"] != decided.pk} == {""}

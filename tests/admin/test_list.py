@@ -52,6 +52,7 @@ def three_records() -> list:
         a_prediction(
             original_filename=SECOND,
             fake_score=0.45,
+            declares="generated",
             uncertain=True,
             review_status="confirmed",
             model_version="2",
@@ -77,6 +78,8 @@ def three_records() -> list:
         ({"uncertain__exact": "1"}, [SECOND]),
         ({"review_status__exact": "unreviewed"}, [FIRST]),
         ({"source__exact": "page"}, [FIRST]),
+        ({"declares__exact": "generated"}, [SECOND]),
+        ({"declares__exact": "captured"}, []),
         ({"model_version": "2"}, [SECOND]),
         ({"min_score": "45"}, [THIRD, SECOND]),
         ({"max_score": "45"}, [SECOND, FIRST]),

@@ -7,11 +7,13 @@ import re
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 
 from detection.models import Prediction, now
 from detection.records.duplicates import MAX_SAME
 from tests.support.api import a_user
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
+from tests.support.provenance import a_generated_record
 from tests.support.reviewing import NEXT, alerts, decided, signed_in, stored, text, url
 
 pytestmark = pytest.mark.django_db
@@ -270,3 +272,44 @@ def test_after_an_overturn_the_api_says_so(moderator, moderator_client, client):
     }
     assert after["prediction"] == before["prediction"]
     assert reviewed_at > before["timestamps"]["updated_at"]
+
+
+def test_the_word_of_the_file_is_shown_beside_the_verdict(moderator_client):
+    quiet, said = a_prediction(), a_generated_record()
+    page = text(moderator_client.get(url(said)))
+    assert "This file says that it was made with Midjourney." in page
+    assert "The verdict and the file disagree." in page
+    assert "Not signed: anybody can write or delete this." in page
+    assert "A lighthouse at dusk --ar 3:2 --v 7" in page
+    html = moderator_client.get(url(said)).content.decode()
+    assert reverse("prediction-provenance", args=[said.pk]) in html
+    assert "What the file says" not in text(moderator_client.get(url(quiet)))
+
+
+def test_claims_are_escaped(moderator_client):
+    evil = "<script>alert(1)</script>"
+    found = {
+        "says": evil,
+        "unread": [evil],
+        "claims": [
+            {
+                "kind": "generator",
+                "says": evil,
+                "place": evil,
+                "declares": "generated",
+                "generator": evil,
+                "version": evil,
+                "signer": evil,
+                "trust": "invalid",
+                "why": evil,
+                "details": {"prompt": evil},
+            }
+        ],
+    }
+    record = a_prediction(declares="generated", provenance=found)
+    for address in (
+        url(record),
+        f"/history/{record.pk}/",
+        f"/admin/detection/prediction/{record.pk}/change/",
+    ):
+        assert evil not in moderator_client.get(address).content.decode()

@@ -19,6 +19,7 @@ from tests.support.api import (
     sent,
 )
 from tests.support.factories import a_prediction, image_bytes
+from tests.support.provenance import SAYS_NOTHING
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -49,6 +50,7 @@ def test_a_batch_answers_as_the_contract_says(client):
         "source_url": None,
         "duplicate_of": None,
         "prediction": client.get(f"/api/predictions/{second.pk}/").json()["prediction"],
+        "provenance": SAYS_NOTHING,
         "result_image_url": body["results"][1]["result_image_url"],
         "result_filename": second.result_filename,
         "review": {

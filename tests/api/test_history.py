@@ -39,7 +39,11 @@ def four_records() -> None:
         created_at=NOON - DAY,
     )
     a_prediction(
-        original_filename="a.*(b.jpg", fake_score=0.75, review_status="overturned", created_at=NOON
+        original_filename="a.*(b.jpg",
+        fake_score=0.75,
+        review_status="overturned",
+        declares="generated",
+        created_at=NOON,
     )
     a_prediction(original_filename="100%_sure[1].jpg", fake_score=1.0, created_at=NOON + DAY)
 
@@ -54,6 +58,8 @@ FILTERS = [
     ({"review_status": "confirmed"}, [SECOND]),
     ({"review_status": "overturned"}, [THIRD]),
     ({"uncertain": "true"}, [SECOND]),
+    ({"declares": "generated"}, [THIRD]),
+    ({"declares": "captured"}, []),
     ({"uncertain": "false"}, [FOURTH, THIRD, FIRST]),
     ({"min_score": "0.5"}, [FOURTH, THIRD, SECOND]),
     ({"max_score": "0.5"}, [SECOND, FIRST]),

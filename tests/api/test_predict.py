@@ -14,6 +14,7 @@ from detection.models import Prediction
 from tests.support import api
 from tests.support.api import a_file, fetched
 from tests.support.factories import image_bytes
+from tests.support.provenance import SAYS_NOTHING
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -53,6 +54,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
             "judged_frames": 1,
             "meaning": None,
         },
+        "provenance": SAYS_NOTHING,
         "image_info": {
             "width": 64,
             "height": 48,

@@ -41,6 +41,7 @@ def test_each_view_is_there_once_under_its_canonical_path(document):
         "/api/predictions/{id}/",
         "/api/predictions/{id}/heatmap/",
         "/api/predictions/{id}/similar/",
+        "/api/predictions/{id}/provenance/",
         "/api/statistics/",
         "/health/",
         "/health/live/",

@@ -6,8 +6,10 @@ import pytest
 
 from detection.judging.predict import predict_image
 from detection.models import now
+from detection.records.deleting import delete_prediction
 from tests.support.api import a_client, a_token, a_user, assert_refused
 from tests.support.factories import a_prediction, an_upload
+from tests.support.provenance import a_generated_record
 
 pytestmark = pytest.mark.django_db
 
@@ -21,6 +23,7 @@ NOTHING = {
     "fake_percentage": 0.0,
     "real_percentage": 0.0,
     "average_confidence": {"fake": 0.0, "real": 0.0},
+    "declared": {"generated": 0, "edited": 0, "captured": 0},
 }
 
 
@@ -43,7 +46,20 @@ def test_the_figures_are_exact(client):
         "fake_percentage": 33.33,
         "real_percentage": 66.67,
         "average_confidence": {"fake": 0.75, "real": 0.825},
+        "declared": {"generated": 0, "edited": 0, "captured": 0},
     }
+
+
+@pytest.mark.parametrize("query", [{}, {"from": "2026-03-05"}, {"from": "2026-03-05T06:00:00Z"}])
+def test_what_files_declare_is_counted(client, query):
+    noon = datetime(2026, 3, 5, 12, tzinfo=UTC)
+    a_prediction(created_at=noon)
+    records = [a_generated_record(created_at=noon) for _ in range(3)]
+    a_prediction(declares="edited", created_at=noon + timedelta(days=1))
+    delete_prediction(prediction=records[0])
+
+    declared = {"generated": 2, "edited": 1, "captured": 0}
+    assert client.get(URL, query).json()["declared"] == declared
 
 
 def test_with_one_label_only_the_other_is_zero(client):
@@ -128,6 +144,7 @@ def test_each_day_has_its_figures_and_days_without_predictions_zeros(client):
         "fake_percentage": 50.0,
         "real_percentage": 50.0,
         "average_confidence": {"fake": 0.8, "real": 0.8},
+        "declared": {"generated": 0, "edited": 0, "captured": 0},
     }
     assert body["days"][2] == {"date": "2026-03-03", **figures}
 

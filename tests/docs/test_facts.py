@@ -105,7 +105,7 @@ READ = variables_read()
 
 def documented_defaults() -> dict[str, str]:
     rows = list(table_rows(DOCUMENTS["docs/configuration.md"]))[1:]
-    assert all(re.fullmatch(r"`[A-Z_]+`", name) for name, _, _ in rows)
+    assert all(re.fullmatch(r"`[A-Z0-9_]+`", name) for name, _, _ in rows)
     names = [name.strip("`") for name, _, _ in rows]
     assert len(names) == len(set(names))
     return {name.strip("`"): default.strip("`") for name, default, _ in rows}

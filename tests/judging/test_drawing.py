@@ -19,6 +19,8 @@ from detection.judging.drawing import (
     draw_result,
     percentage,
 )
+from detection.provenance import Provenance, inspect
+from tests.support.provenance import generated_picture
 
 pytestmark = pytest.mark.stateless
 
@@ -173,6 +175,19 @@ def test_metadata_of_the_picture_are_not_passed_on():
     gradient(500, 300).save(source, "JPEG", exif=b"Exif\0\0secret place", comment=b"secret name")
     data = draw_result(Image.open(source), label="REAL", score=0.1, uncertain=False)
     assert b"secret" not in data
+
+
+def test_drawn_pictures_carry_only_a_note_that_they_are_renderings():
+    source = Image.open(io.BytesIO(generated_picture()))
+    drawn = (
+        draw_result(source, label="REAL", score=0.1, uncertain=False),
+        draw_heatmap(source, np.array([[1, -1]], np.float32)),
+    )
+    for data in drawn:
+        with Image.open(io.BytesIO(data)) as picture:
+            assert b"A rendering of a picture" in picture.info["xmp"]
+            assert b"DigitalSourceType" not in picture.info["xmp"]
+        assert inspect(data) == Provenance()
 
 
 # The heatmap

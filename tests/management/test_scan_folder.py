@@ -18,7 +18,7 @@ from tests.support.pages import Page
 
 COLUMNS = (
     "path label fake_score confidence uncertain reason threshold width height format damaged "
-    "frames sha256 id error code"
+    "frames sha256 id error code declares generator file_says"
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]

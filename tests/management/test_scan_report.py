@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,31 @@ def test_a_report_in_a_missing_folder_is_refused(tmp_path):
         open_report(output, a_scan(tmp_path)),
     ):
         pass
+
+
+def test_what_files_say_has_columns_and_a_filter(tmp_path):
+    said = replace(
+        a_row("said.jpg"),
+        declares="generated",
+        generator="Midjourney",
+        file_says="This file says that it was made with Midjourney.",
+    )
+    rows = [said, a_row("plain.jpg")]
+    for name in ("report.csv", "report.json", "report.html"):
+        write(tmp_path / name, rows, folder=Path())
+
+    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["declares"], first["generator"]) == ("generated", "Midjourney")
+    assert (second["declares"], second["file_says"]) == ("", "")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["declared"] == {"generated": 1, "edited": 0, "captured": 0}
+    page = Page((tmp_path / "report.html").read_text())
+    assert said.file_says in page.text
+    assert [field.get("id") for field in page.all("input")] == [None, "only-generated"]
+    assert [item for item in page.all("li") if item.get("class") == "declares-generated"]
+
+
+def test_without_a_word_of_the_files_there_is_no_filter(tmp_path):
+    write(tmp_path / "report.html", [a_row("plain.jpg")], folder=Path())
+    assert not Page((tmp_path / "report.html").read_text()).all("input")

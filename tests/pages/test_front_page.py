@@ -8,9 +8,10 @@ from django.test import Client
 
 from detection.models import Prediction, Source
 from tests.support.api import a_file, a_user, images_judged
-from tests.support.factories import image_bytes, noise_image
+from tests.support.factories import a_prediction, image_bytes, noise_image
 from tests.support.image_files import animated
 from tests.support.pages import Page
+from tests.support.provenance import MIDJOURNEY, a_generated_record, picture_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nothing_counted")]
 
@@ -320,3 +321,27 @@ def test_browsers_find_an_icon(client):
     place = client.get("/favicon.ico").headers["Location"]
 
     assert finders.find(place.removeprefix("/static/"))
+
+
+def test_the_word_of_the_file_stands_above_the_score(client):
+    data = picture_with(texts={"Description": MIDJOURNEY})
+    page = shown(posted(client, a_file(data=data), headers=FETCH))
+    said = page.text.index("This file says that it was made with Midjourney.")
+    assert said < page.text.index("fake score")
+    assert page.all("details")
+    assert not shown(posted(client, headers=FETCH)).all("details")
+
+
+@pytest.mark.parametrize("fake_score", [0.1, 0.9])
+def test_a_dispute_between_file_and_verdict_is_said(client, fake_score):
+    page = shown(client.get(f"/history/{a_generated_record(fake_score=fake_score).pk}/"))
+    assert ("The file and the detector disagree." in page.text) == (fake_score < 0.5)
+
+
+def test_a_camera_without_a_signature_changes_no_word_and_no_colour(client):
+    facts = {"says": "", "unread": [], "claims": [{"kind": "camera", "says": "A camera."}]}
+    plain, camera = a_prediction(), a_prediction(provenance=facts)
+    pages = [client.get(f"/history/{each.pk}/").content.decode() for each in (plain, camera)]
+    for sign in ("card-fake", "Probably made by a generator"):
+        assert pages[0].count(sign) == pages[1].count(sign)
+    assert "file-says" not in pages[1]

@@ -16,6 +16,7 @@ from tests.support.accessibility import serious_problems
 from tests.support.browser import Watch, opened_page
 from tests.support.factories import image_bytes
 from tests.support.installation import PASSWORD, Installation, Service
+from tests.support.provenance import MIDJOURNEY, picture_with
 
 pytestmark = pytest.mark.own_servers
 
@@ -56,7 +57,7 @@ def images(tmp_path) -> list[Path]:
     paths = [tmp_path / name for name in ("first.jpg", "notes.jpg", "last.png")]
     paths[0].write_bytes(image_bytes(seed=next(seeds)))
     paths[1].write_text("just some text, long enough to be a file")
-    paths[2].write_bytes(image_bytes(seed=next(seeds), image_format="PNG"))
+    paths[2].write_bytes(picture_with(texts={"Description": MIDJOURNEY}, seed=next(seeds)))
     return paths
 
 
@@ -346,6 +347,8 @@ def test_every_page_is_for_everybody(service: Service, images):
         expect_usable()
         picker(page).set_input_files(images)
         expect(page.get_by_text("3 of 3 done")).to_be_visible()
+        card(page, "last.png").get_by_text("What the file says of its origin").click()
+        expect(page.get_by_text("A lighthouse at dusk")).to_be_visible()
         expect_usable()
         page.get_by_role("button", name="Evidence map").first.click()
         expect(page.get_by_text("evidence for FAKE").first).to_be_visible()

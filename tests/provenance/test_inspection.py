@@ -195,6 +195,18 @@ def test_a_credit_that_names_only_an_owner_is_no_claim():
     assert inspect(caption).claims == ()
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_with_countless_tags_is_read_as_far_as_photographs_have_tags(order):
+    text = b"Midjourney\0"
+    entries = [struct.pack(f"{order}HHII", 305, 2, len(text), 8)]
+    entries += [struct.pack(f"{order}HHII", 40000, 1, 2**20, 8)] * 60_000
+    start = 8 + len(text)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
+    data = head + text + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(2**20)
+    found = inspect(data)
+    assert (found.generator, found.unread) == ("Midjourney", ())
+
+
 def test_the_program_of_a_generator_is_a_claim():
     found = inspect(with_exif(Software="Adobe Firefly 3"))
     assert (found.declares, found.generator) == ("generated", "Adobe Firefly")
@@ -335,6 +347,7 @@ def test_what_cannot_be_read_is_named():
     assert inspect(b"").as_dict() == {
         "declares": None,
         "generator": "",
+        "says": "",
         "claims": [],
         "unread": [],
     }

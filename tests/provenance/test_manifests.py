@@ -9,11 +9,11 @@ import pytest
 
 from detection.provenance import ManifestHelper, UnreadableManifestError, inspect
 from detection.provenance.manifest import claim_of
+from detection.workbench.signing import a_signer
 from tests.support.provenance import (
     CAMERA,
     COMPOSITE,
     TRAINED,
-    a_signer,
     created,
     edition_of,
     generated_picture,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.stateless
 
 @pytest.fixture(scope="module")
 def trusting():
-    helper = ManifestHelper(anchors=the_signer().root)
+    helper = ManifestHelper(anchors=the_signer().root, seconds=60)
     yield helper
     helper.close()
 
@@ -162,7 +162,7 @@ def test_damaged_manifests_are_named_and_nothing_else():
 
 
 def test_a_helper_that_ends_is_started_again():
-    helper = ManifestHelper()
+    helper = ManifestHelper(seconds=60)
     picture = generated_picture()
     first = helper.read(picture)
     os.kill(helper._process.pid, signal.SIGKILL)
@@ -172,20 +172,22 @@ def test_a_helper_that_ends_is_started_again():
 
 
 def test_a_helper_that_hangs_is_ended():
-    helper = ManifestHelper(seconds=0.5)
+    helper = ManifestHelper(seconds=60)
     picture = generated_picture()
     helper.read(picture)
     hung = helper._process
     os.kill(hung.pid, signal.SIGSTOP)
+    helper._seconds = 0.2
     with pytest.raises(UnreadableManifestError, match="too long"):
         helper.read(picture)
     assert hung.poll() == -signal.SIGKILL
+    helper._seconds = 60
     assert helper.read(picture)["active_manifest"]
     helper.close()
 
 
 def test_a_helper_has_only_so_much_memory():
-    helper = ManifestHelper(max_memory=2**28)
+    helper = ManifestHelper(max_memory=2**28, seconds=60)
     with pytest.raises(UnreadableManifestError):
         helper.read(bytes(2**29))
     assert helper.read(generated_picture())["active_manifest"]
@@ -193,7 +195,7 @@ def test_a_helper_has_only_so_much_memory():
 
 
 def test_threads_share_a_helper():
-    helper = ManifestHelper()
+    helper = ManifestHelper(seconds=60)
     pictures = [signed_picture(created(TRAINED), seed=seed) for seed in range(4)]
     expected = [helper.read(picture) for picture in pictures]
     found: list[dict | None] = [None] * 8

@@ -66,6 +66,7 @@ def test_the_id_of_the_api_is_the_id_of_the_document():
 
 
 NEWEST_FIRST = ("-pk",)
+QUEUE_ORDER = ("-disputed", "margin", "pk")
 LISTS = [  # each list by its filter and order
     ({}, NEWEST_FIRST, "primary key"),
     ({"pk__gte": MIDDLE}, NEWEST_FIRST, "primary key"),
@@ -79,8 +80,9 @@ LISTS = [  # each list by its filter and order
     ({"fake_score__gte": 0.9}, NEWEST_FIRST, "prediction_score"),
     ({"agreement": "contradicts"}, NEWEST_FIRST, "prediction_agreement"),
     ({"batch": MIDDLE}, ("batch_index",), "prediction_batch_index"),
-    ({"review_status": "unreviewed"}, ("margin", "pk"), "prediction_queue"),
-    ({"review_status": "unreviewed", "margin__gte": 0.1}, ("margin", "pk"), "prediction_queue"),
+    ({"declares": "generated"}, NEWEST_FIRST, "prediction_declares"),
+    ({"review_status": "unreviewed"}, QUEUE_ORDER, "prediction_queue"),
+    ({"review_status": "unreviewed", "margin__gte": 0.1}, QUEUE_ORDER, "prediction_queue"),
     ({"sha256": "0" * 64, "model_version": "1"}, (), "prediction_duplicate"),
     ({"created_at__gte": MOMENT, "created_at__lt": MOMENT}, (), "prediction_created"),
 ]

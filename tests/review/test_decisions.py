@@ -14,6 +14,7 @@ from detection.review import decisions, queue
 from detection.review.decisions import StaleDecisionError
 from tests.support.factories import a_prediction
 from tests.support.people import a_moderator
+from tests.support.provenance import a_generated_record
 from tests.support.queries import queries_of
 from tests.support.settings import ON_SERVERS
 from tests.support.threads import at_once
@@ -60,6 +61,19 @@ def test_the_least_certain_comes_first(ann):
 
     by_margin = sorted({0.9, 0.505, 0.2, 0.5, 0.495}, key=lambda score: by_score[score].margin)
     assert order == [by_score[score].pk for score in by_margin]
+
+
+def test_what_contradicts_its_file_comes_before_the_least_certain(ann, monkeypatch):
+    monkeypatch.setattr(queue, "AT_ONCE", 2)
+    unsure, sure = a_prediction(fake_score=0.5), a_prediction(fake_score=0.9)
+    disputed = [a_generated_record(fake_score=score) for score in (0.1, 0.4, 0.2)]
+    agreeing = a_generated_record(fake_score=0.7)
+    order = []
+
+    while prediction := queue.claim_next(reviewer=ann, skipped=[each.pk for each in order]):
+        order.append(prediction)
+
+    assert order == [disputed[1], disputed[2], disputed[0], unsure, agreeing, sure]
 
 
 def test_what_one_has_another_does_not_get(ann, bob):

@@ -9,8 +9,10 @@ from detection.checks import (
     check_model_checkpoint,
     check_precision,
     check_production,
+    check_trust_list,
     check_upload_limits,
 )
+from tests.support.provenance import the_signer
 
 pytestmark = pytest.mark.stateless
 
@@ -119,3 +121,17 @@ def test_the_embedded_default_needs_neither(settings):
     settings.DEBUG = True
     settings.ALLOWED_HOSTS = []
     assert check_production() == []
+
+
+def test_the_trust_list_holds_certificates(settings, tmp_path):
+    settings.C2PA_TRUST_LIST = None
+    assert check_trust_list() == []
+    settings.C2PA_TRUST_LIST = tmp_path / "anchors.pem"
+    [missing] = check_trust_list()
+    assert missing.id == "detection.E011"
+    assert missing.msg.endswith("anchors.pem cannot be read: no such file or directory.")
+    settings.C2PA_TRUST_LIST.write_text("nothing")
+    [empty] = check_trust_list()
+    assert empty.msg.endswith("anchors.pem holds no certificate in PEM.")
+    settings.C2PA_TRUST_LIST.write_text(the_signer().root)
+    assert check_trust_list() == []

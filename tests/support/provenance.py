@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import io
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache
 
-import c2pa
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.support.factories import noise_image
+from detection.models import Label, Prediction, contradicts
+from detection.provenance import inspect
+from detection.workbench.signing import Signer, a_signer
+from tests.support.factories import a_prediction, noise_image
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = SOURCE_TYPES + "trainedAlgorithmicMedia"
 COMPOSITE = SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 CAMERA = SOURCE_TYPES + "digitalCapture"
+SAYS_NOTHING = {  # in answers of the API
+    "declares": None,
+    "says": "",
+    "generator": "",
+    "contradicts_label": False,
+    "claims": [],
+    "unread": [],
+}
 MIDJOURNEY = "A lighthouse at dusk --ar 3:2 --v 7 Job ID: 0a1b2c3d-0000-4000-8000-0123456789ab"
 AUTOMATIC1111 = (
     "a lighthouse at dusk\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, "
@@ -29,102 +31,10 @@ AUTOMATIC1111 = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """An authority in PEM, and what signs in the name of an organisation."""
-
-    root: str
-    chain: str
-    key: str
-
-    def sign(self, picture: bytes, manifest: dict, *ingredients: bytes) -> bytes:
-        """Return the picture with a manifest; ``ingredients`` are pictures that it was made of."""
-        signer = c2pa.Signer.from_info(
-            c2pa.C2paSignerInfo("es256", self.chain.encode(), self.key.encode(), None)
-        )
-        signed = io.BytesIO()
-        with c2pa.Builder(json.dumps(manifest)) as builder:
-            for ingredient in ingredients:
-                about = {"title": "origin", "relationship": "parentOf", "label": "origin"}
-                builder.add_ingredient(json.dumps(about), mime(ingredient), io.BytesIO(ingredient))
-            builder.sign(signer, mime(picture), io.BytesIO(picture), signed)
-        return signed.getvalue()
-
-
-def mime(picture: bytes) -> str:
-    with Image.open(io.BytesIO(picture)) as image:
-        return Image.MIME[image.format]
-
-
-def a_signer(organisation: str = "Test Maker", *, valid_days: float = 30) -> Signer:
-    """Return a signer whose certificate was made for it; with less than 0 days it has expired."""
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _name("Test Authority")
-    root = _certificate(authority, root_key, authority, root_key, days=60)
-    leaf = _certificate(
-        _name(organisation), key, authority, root_key, days=valid_days, is_leaf=True
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return Signer(root=_pem(root), chain=_pem(leaf) + _pem(root), key=private.decode())
-
-
 @cache
 def the_signer() -> Signer:
     """Return a signer that tests share."""
     return a_signer()
-
-
-def _name(organisation: str) -> x509.Name:
-    parts = {NameOID.ORGANIZATION_NAME: organisation, NameOID.COMMON_NAME: f"{organisation} key"}
-    return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts.items()])
-
-
-def _certificate(
-    subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    *,
-    days: float,
-    is_leaf: bool = False,
-) -> x509.Certificate:
-    usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-    ) | {"encipher_only": False, "decipher_only": False}
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=90))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=not is_leaf, path_length=None), critical=True)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=is_leaf, key_cert_sign=not is_leaf, crl_sign=not is_leaf, **usage
-            ),
-            critical=True,
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            critical=False,
-        )
-    )
-    if is_leaf:
-        for_mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        builder = builder.add_extension(for_mail, critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def manifest_of(*actions: dict, program: str = "Test Program") -> dict:
@@ -188,3 +98,16 @@ def picture_with(
     buffer = io.BytesIO()
     noise_image(seed=seed).save(buffer, image_format, **options)
     return buffer.getvalue()
+
+
+def a_generated_record(*, fake_score: float = 0.1, **fields) -> Prediction:
+    """Store the record of a picture that says it was made with Midjourney."""
+    found = inspect(picture_with(texts={"Description": MIDJOURNEY}))
+    label = Label.FAKE if fake_score > 0.5 else Label.REAL
+    return a_prediction(
+        fake_score=fake_score,
+        provenance=found.as_dict(),
+        declares=found.declares,
+        disputed=contradicts(label, found.declares),
+        **fields,
+    )

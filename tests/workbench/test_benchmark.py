@@ -57,6 +57,7 @@ def numbers(**changes) -> Benchmark:
         image_gflop=3.0,
         peak_gflops=100.0,
         share_of_peak=0.6,
+        provenance={"without manifest": 0.4, "with manifest": 7.5},
         memory_mib=300.0,
     )
     return replace(result, **changes)
@@ -69,7 +70,8 @@ def test_every_number_is_measured_and_nothing_is_left(stored_files):
     assert found["device"] == "cpu"
     assert [*found["stages"]] == [*found["plain_stages"]] == list(STAGES)
     assert [*found["engine"]] == [*found["service"]] == SIZES
-    for name in ("stages", "plain_stages", "engine", "service"):
+    assert [*found["provenance"]] == ["without manifest", "with manifest"]
+    for name in ("stages", "plain_stages", "engine", "service", "provenance"):
         assert all(number > 0 for number in found[name].values())
     for name in (
         "plain",

@@ -23,15 +23,17 @@ from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newe
 from detection.api.parameters import PeriodQuerySerializer
 from detection.api.permissions import MayDelete
 from detection.api.serializers import (
+    FileProvenanceSerializer,
     HistorySerializer,
     SimilarSerializer,
     StoredPredictionSerializer,
 )
-from detection.judging import open_heatmap
+from detection.judging import inspect_upload, open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
 from detection.records import (
     delete_prediction,
     lookalikes_of,
+    read_original,
     sent_between,
     visible_predictions,
 )
@@ -42,6 +44,7 @@ LOOKUPS = {
     "label": "label",
     "review_status": "review_status",
     "uncertain": "uncertain",
+    "declares": "declares",
     "min_score": "fake_score__gte",
     "max_score": "fake_score__lte",
     "batch": "batch",
@@ -68,6 +71,9 @@ class HistoryQuerySerializer(PeriodQuerySerializer):
     )
     uncertain = FlagField(
         required=False, help_text="true: only predictions that a person should check"
+    )
+    declares = serializers.ChoiceField(
+        Prediction.Declares.choices, required=False, help_text="What the file says of its origin"
     )
     min_score = ScoreField(required=False, help_text="Lowest fake score, 0 to 1")
     max_score = ScoreField(required=False, help_text="Highest fake score, 0 to 1")
@@ -212,6 +218,29 @@ class PredictionViewSet(ViewSet):
     def similar(self, request: Request, pk: str) -> Response:
         found = lookalikes_of(self._find(pk), user=request.user)
         return Response(SimilarSerializer({"similar": found}).data)
+
+    @extend_schema(
+        operation_id="predictions_provenance",
+        summary="What the file says of its origin, with whole prompts",
+        description="Read from the original again: records hold the first 300 characters of a "
+        "prompt.",
+        parameters=[ID_PARAMETER],
+        responses={
+            200: OpenApiResponse(
+                FileProvenanceSerializer,
+                "All statements of the file",
+                examples=[schema.example("provenance", {"success": True, **schema.PROVENANCE})],
+            ),
+            **schema.errors(401, 404, 429, 500, 503),
+        },
+    )
+    @action(detail=True)
+    def provenance(self, request: Request, pk: str) -> Response:
+        prediction = self._find(pk)
+        with gate.place():
+            found = inspect_upload(read_original(prediction), whole_prompts=True)
+        shown = found.as_dict() | {"contradicts_label": prediction.disputed}
+        return Response(FileProvenanceSerializer(shown).data)
 
     def _heatmap_of(self, prediction: Prediction) -> File:
         if prediction.heatmap_image:

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from detection.management.base import ServiceCommand
+from detection.models import Prediction
+from detection.upkeep import count_uninspected, inspect_records
+
+SOME_LOST = 2  # exit code
+
+
+class Command(ServiceCommand):
+    help = (
+        "Reads what the originals of old records say of their origin: of those that were judged "
+        "before the service asked. Newer records have it already. The service may run meanwhile. "
+        "Exit code: 0 when all were read, 2 when some originals are lost, 1 after any other error."
+    )
+    interrupted = "Interrupted; the same command inspects the rest."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        declared: Counter[str] = Counter()
+        inspected = lost = 0
+        with self.progress_bar(total=count_uninspected(), unit="record", leave=False) as bar:
+            for each in inspect_records():
+                inspected += not each.problem
+                lost += bool(each.problem)
+                declared[each.declares] += 1
+                if each.problem:
+                    self.stderr.write(each.problem)
+                bar.update()
+        figures = ", ".join(f"{declared[name]} {name}" for name in Prediction.Declares.values)
+        self.stdout.write(f"{inspected} records were inspected: {figures}.")
+        if lost:
+            raise CommandError(f"{lost} originals are lost.", returncode=SOME_LOST)

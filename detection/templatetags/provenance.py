@@ -1,0 +1,23 @@
+"""Filters for what files say of their origin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+
+from detection.provenance import TRUST_WORDS
+
+register = template.Library()
+
+
+@register.filter
+def trust_words(claim: dict[str, Any]) -> str:
+    """Return who vouches for a claim, in words."""
+    return f"{TRUST_WORDS[claim['trust']]} {claim['why']}".rstrip()
+
+
+@register.filter
+def fact_name(key: str) -> str:
+    """Return the name of a fact for people: ``negative_prompt`` is a negative prompt."""
+    return key.replace("_", " ")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from detection.judging.predict import predict_image
+from detection.models import Prediction
+from detection.records.deleting import delete_prediction
+from detection.statistics import count_predictions
+from detection.upkeep import rebuild_totals
+from tests.support.factories import a_prediction, an_upload
+from tests.support.provenance import MIDJOURNEY, generated_picture, picture_with
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+def inspected() -> str:
+    printed = io.StringIO()
+    call_command("inspect_provenance", stdout=printed, stderr=printed)
+    return printed.getvalue()
+
+
+def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
+    """Store a record as a version wrote it that did not inspect files."""
+    record = predict_image(upload=an_upload(data=data, seed=seed), source="api")
+    if record.declares:
+        delete_prediction(prediction=record)
+        return _again(record, data)
+    Prediction.objects.filter(pk=record.pk).update(provenance={})
+    return record
+
+
+def _again(record: Prediction, data: bytes) -> Prediction:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detection.judging.pipeline.inspect_upload", lambda data: None)
+        return predict_image(upload=an_upload(data=data), source="api")
+
+
+def test_old_records_get_the_word_of_their_files(monkeypatch):
+    monkeypatch.setattr("detection.upkeep.inspecting.AT_ONCE", 2)
+    said = old_record(picture_with(texts={"Description": MIDJOURNEY}))
+    signed = old_record(generated_picture())
+    plain = [old_record(seed=seed) for seed in range(2)]
+
+    assert inspected() == "4 records were inspected: 2 generated, 0 edited, 0 captured.\n"
+
+    for each in (said, signed, *plain):
+        each.refresh_from_db()
+    assert said.provenance["says"] == "This file says that it was made with Midjourney."
+    assert (said.declares, signed.declares) == ("generated", "generated")
+    assert said.disputed == (said.label == "REAL")
+    assert all(each.provenance and not each.declares for each in plain)
+    assert count_predictions(user=None)["declared"]["generated"] == 2
+    assert rebuild_totals(mend=False, settle=0).wrong == []
+    assert inspected() == "0 records were inspected: 0 generated, 0 edited, 0 captured.\n"
+
+
+def test_a_lost_original_is_named_and_the_others_are_inspected():
+    a_prediction(original_filename="lost.jpg")
+    other = old_record()
+    printed = io.StringIO()
+    with pytest.raises(CommandError, match=r"1 originals are lost\.") as caught:
+        call_command("inspect_provenance", stdout=printed, stderr=printed)
+    assert caught.value.returncode == 2
+    assert "The original of lost.jpg is no longer in the storage." in printed.getvalue()
+    other.refresh_from_db()
+    assert other.provenance
+
+
+def test_a_record_that_was_inspected_meanwhile_is_deleted_with_its_share():
+    record = old_record(picture_with(texts={"Description": MIDJOURNEY}))
+    inspected()
+    delete_prediction(prediction=record)  # as it was read before
+    assert count_predictions(user=None)["declared"]["generated"] == 0
