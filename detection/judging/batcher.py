@@ -8,10 +8,10 @@ queue, and one thread, or a few, process what is in it.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -43,13 +43,17 @@ class _Entry(Generic[Key, Item, Result]):
     future: Future[Result] = field(default_factory=Future)
 
 
+_Queued = tuple[int, int, _Entry]  # the turn of an item, its number, and the item
+
+
 class Batcher(Generic[Key, Item, Result]):
     """Calls ``process(key, items)``, which returns one result per item, in ``threads`` of its own.
 
-    Items with the same key share a call, ``max_items(key)`` at most, in the order in which callers
-    submitted them. An idle thread starts a call at once: the queue fills up while all threads work.
-    Only after a call that several callers shared does the thread pause, for ``linger`` seconds at
-    most, until as many items are queued.
+    Items with the same key share a call, ``max_items(key)`` at most. Callers take turns, so that a
+    single item does not wait for all items of another caller: start-time fair queueing (Goyal, Vin
+    and Cheng, SIGCOMM 1996). An idle thread starts a call at once: the queue fills up while all
+    threads work. Only after a call that several callers shared does the thread pause, for
+    ``linger`` seconds at most, until as many items are queued.
 
     ``room`` items may be queued; a caller with more blocks until there is room again.
     """
@@ -73,7 +77,9 @@ class Batcher(Generic[Key, Item, Result]):
         self._max_items = max_items
         self._room = room
         self._linger = linger
-        self._waiting: deque[_Entry[Key, Item, Result]] = deque()
+        self._waiting: list[_Queued] = []  # a heap
+        self._round = 0  # the turn of the last item that a call took
+        self._numbers = count()
         self._changed = threading.Condition()
         self._callers = count()
         self._shared = 0  # items of the last call, if several callers shared it
@@ -102,9 +108,10 @@ class Batcher(Generic[Key, Item, Result]):
         entries = [_Entry(key, item, caller, is_gone) for item in items]
         try:
             with self._changed:
-                for entry in entries:
+                first = self._round
+                for turn, entry in enumerate(entries, first):
                     self._wait_for_room()
-                    self._waiting.append(entry)
+                    heappush(self._waiting, (turn, next(self._numbers), entry))
                 if entries:
                     self._start()
         except BaseException:  # stopped or interrupted: the caller gets none of the futures
@@ -155,18 +162,21 @@ class Batcher(Generic[Key, Item, Result]):
     def _take(self) -> list[_Entry[Key, Item, Result]]:
         """Take the items that share the next call: those with the key of the first item."""
         group: list[_Entry[Key, Item, Result]] = []
-        others: deque[_Entry[Key, Item, Result]] = deque()
+        others: list[_Queued] = []
         while self._waiting and not (group and len(group) >= self._max_items(group[0].key)):
-            entry = self._waiting.popleft()
+            turn, _, entry = queued = heappop(self._waiting)
             if group and entry.key != group[0].key:
-                others.append(entry)
-            elif not entry.future.set_running_or_notify_cancel():
+                others.append(queued)
                 continue
-            elif entry.is_gone():
+            self._round = max(self._round, turn)
+            if not entry.future.set_running_or_notify_cancel():
+                continue
+            if entry.is_gone():
                 entry.future.set_exception(CallerGoneError("The client hung up."))
             else:
                 group.append(entry)
-        self._waiting.extendleft(reversed(others))
+        for queued in others:
+            heappush(self._waiting, queued)
         return group
 
     def _finish(self, group: list[_Entry[Key, Item, Result]]) -> None:

@@ -84,9 +84,9 @@ def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
     gone = threading.Event()
     work, batcher = busy(most=2)
     ours = batcher.submit("a", [1, 2, 3], is_gone=gone.is_set)
-    theirs = batcher.submit("a", [4, 5], is_gone=lambda: False)
     work.go.release()
     assert work.started.acquire(timeout=30)  # with 1 and 2
+    theirs = batcher.submit("a", [4, 5], is_gone=lambda: False)
     gone.set()
     work.release()
 
@@ -97,13 +97,13 @@ def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
     assert work.calls == [[0], [1, 2], [4, 5]]
 
 
-def test_a_call_has_at_most_as_many_items_as_are_useful_in_the_order_they_came():
+def test_a_call_has_at_most_as_many_items_as_are_useful_those_of_each_caller_in_order():
     work, batcher = busy(most=4)
     futures = [*batcher.submit("a", [1, 2, 3]), *batcher.submit("a", [4, 5, 6, 7, 8, 9])]
     work.release()
 
     assert results(futures) == [2, 4, 6, 8, 10, 12, 14, 16, 18]
-    assert work.calls == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9]]
+    assert work.calls == [[0], [1, 4, 2, 5], [3, 6, 7, 8], [9]]
 
 
 def test_items_with_different_keys_share_no_call_and_lose_no_place():
@@ -330,3 +330,27 @@ def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own(thread
     assert batcher.waiting == 0
     assert max(sizes) <= 16
     assert sum(size > 1 for size in sizes) > 100
+
+
+def test_a_single_item_does_not_wait_for_all_items_of_another_caller():
+    work, batcher = busy(most=2)
+    many = batcher.submit("a", range(1, 7))
+    single = batcher.submit("a", [10])
+    work.release()
+    results([*many, *single])
+
+    assert work.calls == [[0], [1, 10], [2, 3], [4, 5], [6]]
+
+
+def test_callers_take_turns_from_when_they_came():
+    """A newcomer shares the rest; it does not catch up what others had before."""
+    work, batcher = busy(most=1)
+    first = batcher.submit("a", [11, 12, 13, 14])
+    for _ in range(2):
+        work.go.release()
+        assert work.started.acquire(timeout=30)
+    second = batcher.submit("a", [21, 22])
+    work.release()
+    results([*first, *second])
+
+    assert [item for [item] in work.calls] == [0, 11, 12, 21, 13, 22, 14]
