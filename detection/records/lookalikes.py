@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import Q
-
 from detection.errors import database_errors
 from detection.models import PerceptualHash, Prediction
 from detection.records.perceptual_hash import BAND_BITS, REGIONS, bands, distance, mirrored
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/similar.md
 MAX_SIMILAR = 20  # look-alikes that are shown
-MAX_COMPARED = 1000  # rows of the index: a picture may have been sent that often
+MAX_COMPARED = 1000  # rows for each band: a picture may have been sent that often
 
 _FLIPS = [0, *(1 << bit for bit in range(BAND_BITS))]
 
@@ -106,17 +104,13 @@ def _row_ids(prediction: Prediction) -> list[str]:
     return [f"{prediction.pk}-{region}" for region in range(REGIONS)]
 
 
-def _candidates(sought: Sequence[int]) -> list[tuple[str, str]]:
-    """Return ids and bits of the rows to compare with the hashes."""
-    return list(
-        PerceptualHash.objects.filter(_near(sought)).values_list("pk", "bits")[:MAX_COMPARED]
-    )
-
-
-def _near(sought: Sequence[int]) -> Q:
-    """Select rows that share a band with a hash, but for one bit at most."""
-    condition = Q()
+def _candidates(sought: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """Yield ids and bits of the rows to compare with the hashes."""
     for place, values in enumerate(zip(*map(bands, sought), strict=True)):
-        near = [value ^ flip for value in values for flip in _FLIPS]
-        condition |= Q(**{f"band_{place}__in": near})
-    return condition
+        rows = PerceptualHash.objects.filter(**_near(place, values))
+        yield from rows.values_list("pk", "bits")[:MAX_COMPARED]
+
+
+def _near(place: int, values: Iterable[int]) -> dict[str, list[int]]:
+    """Select rows whose band at this place has one of the values, but for one bit at most."""
+    return {f"band_{place}__in": [value ^ flip for value in values for flip in _FLIPS]}

@@ -351,7 +351,9 @@ def test_a_bad_checkpoint_is_one_sentence_and_exit_code_1(tmp_path, folder):
     bad = tmp_path / "bad.safetensors"
     bad.write_text("not a checkpoint")
 
-    code, printed, complaints = Installation(tmp_path / "data", bad).run("scan_folder", folder)
+    installation = Installation(tmp_path / "data", bad)
+    installation.make_database()
+    code, printed, complaints = installation.run("scan_folder", folder)
 
     assert (code, printed) == (1, "")
     [line] = complaints.splitlines()
