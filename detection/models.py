@@ -406,7 +406,7 @@ class PerceptualHash(models.Model):
 
     id = _key(28)
     bits = models.CharField(max_length=64, help_text="256 bits, hexadecimal")
-    # The lowest frequencies, 24 bits each
+    # The lowest frequencies, 26 bits each
     band_0 = models.PositiveIntegerField(db_index=True)
     band_1 = models.PositiveIntegerField(db_index=True)
     band_2 = models.PositiveIntegerField(db_index=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 SIDE = 16  # frequencies in each direction
 BITS = SIDE * SIDE
-BANDS, BAND_BITS = 4, 24  # of the lowest frequencies, for the index
+BANDS, BAND_BITS = 4, 26  # of the lowest frequencies, for the index
 EDGE = 256  # pixels: a larger picture is reduced to that first
 REGION = 0.95  # of both sides
 CORNERS = ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))  # where a region is, from 0 to 1
@@ -40,7 +40,7 @@ def mirrored(perceptual_hash: int) -> int:
 
 
 def bands(perceptual_hash: int) -> list[int]:
-    """Return the lowest frequencies as numbers of 24 bits."""
+    """Return the lowest frequencies as numbers of 26 bits."""
     return [
         perceptual_hash >> (BITS - BAND_BITS * (band + 1)) & (2**BAND_BITS - 1)
         for band in range(BANDS)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from detection.records.perceptual_hash import (
+    BAND_BITS,
     BITS,
     REGIONS,
     bands,
@@ -53,8 +54,8 @@ def test_the_bands_are_the_first_bits_of_the_hash():
 
     assert len(regions) == REGIONS - 1
     assert 0 <= whole < 2**BITS
-    assert bands(0b1 << (BITS - 24)) == [1, 0, 0, 0]
-    assert bands(0b1 << (BITS - 48)) == [0, 1, 0, 0]
+    assert bands(0b1 << (BITS - BAND_BITS)) == [1, 0, 0, 0]
+    assert bands(0b1 << (BITS - 2 * BAND_BITS)) == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 2)])
