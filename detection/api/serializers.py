@@ -199,7 +199,7 @@ class WithSimilarSerializer(serializers.Serializer):
         return LookalikeSerializer(nearest).data if nearest else None
 
 
-class PredictionResultSerializer(WithSimilarSerializer, AnswerSerializer, BatchResultSerializer):
+class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer, WithSimilarSerializer):
     """The verdict on one image."""
 
     timestamp = serializers.DateTimeField(source="created_at", help_text="Time of the verdict")
@@ -257,7 +257,7 @@ class RecordSerializer(WithProvenance):
         return prediction.duplicate_of or None
 
 
-class StoredPredictionSerializer(WithSimilarSerializer, AnswerSerializer, RecordSerializer):
+class StoredPredictionSerializer(AnswerSerializer, RecordSerializer, WithSimilarSerializer):
     """One stored prediction."""
 
 
