@@ -79,6 +79,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._linger = linger
         self._waiting: list[_Queued] = []  # a heap
         self._round = 0  # the turn of the last item that a call took
+        self._before = -1  # the round before the last call
         self._numbers = count()
         self._changed = threading.Condition()
         self._callers = count()
@@ -163,6 +164,7 @@ class Batcher(Generic[Key, Item, Result]):
         """Take the items that share the next call: those with the key of the first item."""
         group: list[_Entry[Key, Item, Result]] = []
         others: list[_Queued] = []
+        start = self._round
         while self._waiting and not (group and len(group) >= self._max_items(group[0].key)):
             turn, _, entry = queued = heappop(self._waiting)
             if group and entry.key != group[0].key:
@@ -177,6 +179,9 @@ class Batcher(Generic[Key, Item, Result]):
                 group.append(entry)
         for queued in others:
             heappush(self._waiting, queued)
+        if self._round == start == self._before:  # newcomers alone: the others' turn comes too
+            self._round += 1
+        self._before = start
         return group
 
     def _finish(self, group: list[_Entry[Key, Item, Result]]) -> None:

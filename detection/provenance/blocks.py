@@ -112,7 +112,7 @@ def _iptc_of(resources: bytes) -> bytes:
 
 
 def _read_png(data: bytes, blocks: Blocks) -> None:
-    position = 8
+    position, texts = 8, 0
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         body = data[position + 8 : position + 8 + min(length, MAX_TEXT)]
@@ -120,7 +120,8 @@ def _read_png(data: bytes, blocks: Blocks) -> None:
             blocks.exif = body
         elif kind == b"caBX":
             blocks.has_manifest = True
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and texts < MAX_TEXTS:
+            texts += 1
             key, value = _png_text(kind, body)
             if key == _XMP_KEY:
                 blocks.xmp = value
@@ -205,7 +206,7 @@ def _take_info(image: Image.Image, blocks: Blocks) -> None:
 
 
 def _as_bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b""
+    return value[:MAX_TEXT] if isinstance(value, bytes) else b""
 
 
 def _starts(*signatures: bytes) -> Callable[[bytes], bool]:

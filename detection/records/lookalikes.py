@@ -49,25 +49,29 @@ def lookalikes_of(prediction: Prediction, *, user: AbstractUser | None) -> list[
     """Return the predictions on similar pictures that ``user`` may see, the nearest first, without
     the prediction itself; at most MAX_SIMILAR.
     """
+    return _others_like(prediction, user=user)[:MAX_SIMILAR]
+
+
+def _others_like(prediction: Prediction, *, user: AbstractUser | None) -> list[Lookalike]:
     rows = PerceptualHash.objects.filter(pk__in=_row_ids(prediction)).order_by("pk")
     hashes = [int(bits, 16) for bits in rows.values_list("bits", flat=True)]
     if not hashes:  # an image without content
         return []
     found = find_lookalikes(hashes, user=user)
-    return [each for each in found if each.prediction.pk != prediction.pk][:MAX_SIMILAR]
+    return [each for each in found if each.prediction.pk != prediction.pk]
 
 
 def nearest_earlier(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
     """Return the nearest look-alike that was judged before. Raises UnavailableError."""
     with database_errors():
-        found = lookalikes_of(prediction, user=user)
+        found = _others_like(prediction, user=user)
     return next((each for each in found if each.prediction.pk < prediction.pk), None)
 
 
 def nearest_reviewed(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
     """Return the nearest look-alike that a reviewer decided on. Raises UnavailableError."""
     with database_errors():
-        found = lookalikes_of(prediction, user=user)
+        found = _others_like(prediction, user=user)
     unreviewed = Prediction.Review.UNREVIEWED
     return next((each for each in found if each.prediction.review_status != unreviewed), None)
 

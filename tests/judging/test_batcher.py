@@ -354,3 +354,18 @@ def test_callers_take_turns_from_when_they_came():
     results([*first, *second])
 
     assert [item for [item] in work.calls] == [0, 11, 12, 21, 13, 22, 14]
+
+
+def test_newcomers_do_not_hold_up_an_earlier_caller_for_ever():
+    work, batcher = busy(most=1)
+    many = batcher.submit("a", [11, 12])
+    newcomers = []
+    for number in range(100, 110):
+        newcomers += batcher.submit("a", [number])
+        work.go.release()
+        assert work.started.acquire(timeout=30)
+    work.release()
+    results([*many, *newcomers])
+
+    order = [item for [item] in work.calls]
+    assert order.index(12) < order.index(109)

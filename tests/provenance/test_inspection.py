@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -10,6 +11,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from detection.provenance import TRUST_WORDS, inspect
+from detection.provenance.blocks import MAX_TEXT, MAX_TEXTS
 from tests.support.image_files import encoded, picture, png
 from tests.support.provenance import (
     AUTOMATIC1111,
@@ -375,3 +377,25 @@ def test_a_manifest_knows_better_than_a_text():
 def with_xmp_segment(jpeg: bytes, packet: bytes) -> bytes:
     body = b"http://ns.adobe.com/xap/1.0/\0" + packet
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def test_only_the_first_texts_of_a_png_are_read():
+    """Each may be inflated to a thousand times its size."""
+    info = PngInfo()
+    for number in range(MAX_TEXTS):
+        info.add_text(f"note {number}", "nothing", zip=True)
+    info.add_itxt("XML:com.adobe.xmp", xmp_packet(TRAINED).decode())
+    buffer = io.BytesIO()
+    picture().save(buffer, "PNG", pnginfo=info)
+
+    assert inspect(buffer.getvalue()).declares is None
+
+
+def test_a_long_packet_is_cut_before_it_is_parsed():
+    packet = xmp_packet(TRAINED).replace(b"</x:xmpmeta>", b" " * MAX_TEXT + b"</x:xmpmeta>")
+    assert len(packet) > MAX_TEXT
+    buffer = io.BytesIO()
+    picture().save(buffer, "AVIF", xmp=packet)
+    found = inspect(buffer.getvalue())
+
+    assert (found.declares, found.unread) == (None, ("XMP",))

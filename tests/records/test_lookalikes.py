@@ -11,10 +11,12 @@ from detection.models import PerceptualHash
 from detection.records.deleting import delete_prediction
 from detection.records.lookalikes import (
     MAX_DISTANCE,
+    MAX_SIMILAR,
     _near,
     agreement_of,
     find_lookalikes,
     lookalikes_of,
+    nearest_reviewed,
 )
 from detection.records.perceptual_hash import BANDS, REGIONS, perceptual_hashes
 from tests.support.factories import (
@@ -124,3 +126,14 @@ def test_each_band_is_sought_by_its_index(place):
     else:
         assert f"(band_{place}=?)" in plan
         assert "SCAN" not in plan
+
+
+def test_a_review_is_found_behind_any_number_of_unreviewed_look_alikes():
+    picture = scene(seed=1)
+    for _ in range(MAX_SIMILAR + 1):
+        a_pictured_prediction(picture)
+    reviewed = a_pictured_prediction(picture, review_status="overturned")
+    latest = a_pictured_prediction(picture)
+
+    assert nearest_reviewed(latest, user=None).prediction == reviewed
+    assert len(lookalikes_of(latest, user=None)) == MAX_SIMILAR
