@@ -173,8 +173,10 @@ def _count(report: Report, name: str, data: bytes, intact: np.ndarray) -> np.nda
 
 def _in_child(data: bytes, intact: np.ndarray) -> tuple[dict | None, int, int]:
     """What ``_outcome`` returns in a process of its own (None without an answer), the status with
-    which the process ended, and the most bytes that it held.
+    which the process ended, and the most bytes that it held beyond those of this process, which it
+    shares.
     """
+    shared = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     reading, writing = os.pipe()
     if not (child := os.fork()):
         os.close(reading)
@@ -193,7 +195,8 @@ def _in_child(data: bytes, intact: np.ndarray) -> tuple[dict | None, int, int]:
     with os.fdopen(reading, "rb") as stream:
         answer = stream.read()
     _, status, usage = os.wait4(child, 0)
-    return (pickle.loads(answer) if status == 0 else None), status, usage.ru_maxrss * 1024
+    taken = max(0, usage.ru_maxrss * 1024 - shared)
+    return (pickle.loads(answer) if status == 0 else None), status, taken
 
 
 def _outcome(data: bytes, intact: np.ndarray) -> dict:
