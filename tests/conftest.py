@@ -56,6 +56,14 @@ def tiny_checkpoint() -> Path:
 
 
 @pytest.fixture(scope="module")
+def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+    """An installation without records that the tests of a file share."""
+    installation = Installation(tmp_path_factory.mktemp("installation"), tiny_checkpoint)
+    installation.make_database()
+    return installation
+
+
+@pytest.fixture(scope="module")
 def service(installation: Installation) -> Iterator[Service]:
     """The service that the tests of a file share, with the ``installation`` of that file."""
     with installation.served() as service:

@@ -9,16 +9,9 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser import Watch, opened_page
 from tests.support.factories import image_bytes
-from tests.support.installation import Installation, Service
+from tests.support.installation import Service
 
 pytestmark = pytest.mark.own_servers
-
-
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    installation = Installation(tmp_path_factory.mktemp("swagger"), tiny_checkpoint)
-    installation.make_database()
-    return installation
 
 
 @pytest.fixture

@@ -9,19 +9,12 @@ from playwright.sync_api import Page
 
 from tests.support.browser import opened_page
 from tests.support.image_files import encoded, picture
-from tests.support.installation import Installation, Service
+from tests.support.installation import Service
 
 pytestmark = pytest.mark.own_servers
 
 MARK = "was-run"
 MARKUP = f"<html><script>fetch('/{MARK}')</script><iframe src='/{MARK}'></iframe>"
-
-
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    installation = Installation(tmp_path_factory.mktemp("served"), tiny_checkpoint)
-    installation.make_database()
-    return installation
 
 
 @pytest.fixture

@@ -26,13 +26,6 @@ seeds = count()
 VERDICT = re.compile("Probably|Not certain")
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    installation = Installation(tmp_path_factory.mktemp("pages"), tiny_checkpoint)
-    installation.make_database()
-    return installation
-
-
 @pytest.fixture
 def page(service: Service) -> Iterator[Page]:
     """The front page; nothing may be complained of, or be fetched from elsewhere."""
