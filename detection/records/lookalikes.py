@@ -18,7 +18,7 @@ from detection.records.visibility import visible_predictions
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
 
-MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/similar.md
+MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/measurements
 MAX_SIMILAR = 20  # look-alikes that are shown
 MAX_COMPARED = 1000  # rows for each band: a picture may have been sent that often
 
