@@ -35,13 +35,12 @@ from PIL import Image, ImageFile
 from detection.d3.errors import ImageError
 from detection.d3.images import decode_image
 from detection.d3.text_table import text_table
-from tests.support.image_files import SAMPLES, encoded
+from tests.support.image_files import SAMPLES, encoded, sample_photograph
 
 if TYPE_CHECKING:
     from detection.d3 import Detector
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "samples" / "photo-roman-colosseum.jpg"
 CHECKPOINT = ROOT / "checkpoints" / "d3-tiny.safetensors"
 SEED = 13
 MAX_SECONDS = 10
@@ -74,8 +73,7 @@ class Report:
 
 def corpus(folder: Path | None = None) -> dict[str, bytes]:
     """Return intact files by name: a photograph and a small drawing in every type."""
-    with Image.open(SAMPLE) as image:
-        photograph = image.convert("RGB").resize((480, 270))
+    photograph = sample_photograph()
     files = {f"small {name}": data for name, data in SAMPLES.items()}
     files |= {
         name: encoded(photograph, kind, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -16,11 +17,29 @@ from detection.d3.images.containers import FORMAT_NAMES
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
 
+PHOTOGRAPH = Path(__file__).parents[2] / "samples" / "photo-roman-colosseum.jpg"
+
 
 def picture(width: int = 64, height: int = 48) -> Image.Image:
     """Smooth colours, different in every corner, so that any turn shows after any codec."""
     corners = np.array([[[230, 20, 20], [20, 200, 20]], [[20, 20, 220], [240, 240, 60]]], np.uint8)
     return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def sample_photograph(width: int = 480, height: int = 270) -> Image.Image:
+    with Image.open(PHOTOGRAPH) as image:
+        return image.convert("RGB").resize((width, height))
+
+
+def photograph(**options) -> bytes:
+    """A JPEG."""
+    return encoded(sample_photograph(), "JPEG", quality=85, **options)
+
+
+def zeroed(data: bytes, start: float, end: float) -> bytes:
+    """With zeros from one share of its length to another."""
+    first, last = (int(len(data) * share) for share in (start, end))
+    return data[:first] + bytes(last - first) + data[last:]
 
 
 def encoded(image: Image.Image, name: str, **options) -> bytes:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 from itertools import product
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from detection.d3.errors import ImageError
 from detection.d3.images import decode_image
-from tests.support.image_files import picture
+from tests.support.image_files import close, decoded, encoded, picture
 
 pytestmark = pytest.mark.stateless
 
@@ -148,3 +150,22 @@ def is_common(kind: str, layout: dict, planar: str) -> bool:
     if layout.get("byteorder") == ">" and is_wide:
         return photometric != "miniswhite" and not (kind == "floats" and is_compressed)
     return True
+
+
+def test_a_colour_map_of_8_bit_values_has_its_colours():
+    image = picture().quantize(16)
+    data = bytearray(encoded(image, "TIFF"))
+    with Image.open(io.BytesIO(data)) as tiff:
+        values = tiff.tag_v2[320]
+    stored = struct.pack(f"<{len(values)}H", *values)
+    start = data.index(stored)
+    data[start : start + len(stored)] = struct.pack(
+        f"<{len(values)}H", *(value >> 8 for value in values)
+    )
+    assert close(decode_image(bytes(data)).pixels, picture(), tolerance=30)
+
+
+def test_a_single_plane_of_floats_is_judged():
+    grey = Image.fromarray(np.linspace(0, 1, 64 * 48, dtype=np.float32).reshape(48, 64))
+    planar = encoded(grey, "TIFF", tiffinfo={284: 2})
+    assert (decoded(planar) == decoded(encoded(grey, "TIFF"))).all()
