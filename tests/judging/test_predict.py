@@ -303,7 +303,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
 
 
 def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
-    monkeypatch.setattr("detection.models.MAX_BATCH_ERRORS", 2)
+    monkeypatch.setattr("detection.models.batches.MAX_BATCH_ERRORS", 2)
     batch = open_batch(total_images=3, source=Source.API)
     uploads = [an_upload(filename=f"{i}.jpg", data=b"text") for i in range(3)]
     outcomes = list(predict_images(uploads=uploads, source=Source.API, batch=batch))
