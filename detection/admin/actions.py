@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.actions import delete_selected as ask_before_deleting
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 
 from detection.admin.decision_log import decide_and_log, log_decision, log_deletion
@@ -18,11 +20,6 @@ from detection.judging import Rejudged, rejudge
 from detection.models import Prediction
 from detection.records import delete_prediction
 from detection.review import ReviewError
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-    from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse
 
 UNSEEN = -1  # no record has this revision: decisions on it are stale
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser
 from django.utils.safestring import SafeString
 
 from detection.admin import cells
@@ -13,9 +13,6 @@ from detection.errors import database_errors
 from detection.models import Prediction
 from detection.records import lookalikes_of
 from detection.review import StaleDecisionError
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 Review = Prediction.Review
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+
 from detection.errors import UnavailableError
 from detection.judging import detector_info, frames_in_words, meaning_of, percentage
 from detection.models import Label, Prediction
 from detection.records import nearest_reviewed
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser, AnonymousUser
-
     from detection.d3 import DetectorInfo
 
 logger = logging.getLogger(__name__)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser
 
 from detection.models import Prediction
 from detection.records.visibility import visible_predictions
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 MAX_SAME = 10  # other predictions on the same bytes that are shown
 MAX_AT_ONCE = 100  # earlier records that are read to find the scores of some images

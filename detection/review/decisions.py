@@ -8,16 +8,13 @@ that another moderator has changed since.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser
 from django.db import transaction
 
 from detection.errors import ServiceError, database_errors
 from detection.models import Prediction, now
 from detection.records import count_review
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 CLAIM = timedelta(minutes=10)  # a prediction is reserved for one moderator so long
 UNCLAIMED = {"claimed_by": None, "claimed_until": None}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.conf import settings
+from django.contrib.auth.models import AbstractUser
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -35,9 +34,6 @@ from detection.web import (
     counted_images_or_archive,
     has_images,
 )
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 MOST, MAX_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
 BATCH_ID = OpenApiParameter(
