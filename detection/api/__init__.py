@@ -2,5 +2,3 @@
 
 from detection.api.pagination import CursorField, newest_first
 from detection.api.parameters import single_values
-
-__all__ = ["CursorField", "newest_first", "single_values"]
