@@ -1,6 +1,6 @@
-"""Files: their names and keys, the storage with its links, cells of CSV files."""
+"""Files: their names and keys, the storage with its links, CSV files."""
 
-from detection.files.csv_cells import BYTE_ORDER_MARK, cell
+from detection.files.csv_table import CsvTable
 from detection.files.keys import (
     FOLDERS,
     TEMPORARY,
