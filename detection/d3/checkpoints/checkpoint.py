@@ -159,8 +159,8 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     fields = {
         "name": checkpoint.name,
         "version": checkpoint.version,
-        "architecture": checkpoint.architecture.as_dict(),
-        "preprocessing": checkpoint.preprocessing.as_dict(),
+        "architecture": asdict(checkpoint.architecture),
+        "preprocessing": asdict(checkpoint.preprocessing),
         "permutation_seed": checkpoint.permutation_seed,
         "permutations": checkpoint.permutations,
         "threshold": checkpoint.threshold,
@@ -172,7 +172,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     if checkpoint.min_side:
         fields["min_side"] = checkpoint.min_side
     if checkpoint.tower_file:
-        fields["tower_file"] = checkpoint.tower_file.as_dict()
+        fields["tower_file"] = asdict(checkpoint.tower_file)
     if problem := value_problem(fields):
         raise CheckpointError(f"The checkpoint {checkpoint.name} is not valid: {problem}.")
     return {"format": FORMAT, **{name: json.dumps(value) for name, value in fields.items()}}
