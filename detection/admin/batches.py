@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString
 from detection.admin import cells
 from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange
-from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
 from detection.queue import count_queued_images, refresh_counts
 
@@ -24,7 +23,7 @@ MAX_RESULTS = 100  # on the page of a batch; a folder scan may have a million
 
 
 @admin.register(PredictionBatch)
-class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
+class PredictionBatchAdmin(NewestFirstAdmin):
     list_display = [
         "batch_id",
         cells.state,

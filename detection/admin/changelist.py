@@ -34,6 +34,8 @@ class NewestFirst(ChangeList):
 
 
 class NewestFirstAdmin(DeclaredFiltersAdmin):
+    """Records that nobody adds or edits by hand."""
+
     change_list_template = "admin/detection/newest_first.html"
     list_per_page = 50
     sortable_by = ()
@@ -42,6 +44,12 @@ class NewestFirstAdmin(DeclaredFiltersAdmin):
 
     class Media:
         css = {"all": ["detection/admin/records.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj=None) -> bool:
+        return False
 
     def name_in(self, search: str) -> str:
         """Return the part of a file name that is searched for; empty: the search is for others."""

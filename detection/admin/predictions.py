@@ -15,10 +15,9 @@ from django.utils.safestring import SafeString
 from detection.admin import actions, cells
 from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
-from detection.admin.read_only import ReadOnlyAdmin
 from detection.judging import percentage
 from detection.models import RECORD_ID, Prediction
-from detection.records import delete_prediction, same_bytes
+from detection.records import delete_with_files, same_bytes
 
 VERDICT = [cells.verdict, cells.score, "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
@@ -28,7 +27,7 @@ ORIGIN = ["id", "time", "source", "source_url", "owner", "batch", "batch_index",
 
 
 @admin.register(Prediction)
-class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
+class PredictionAdmin(NewestFirstAdmin):
     change_list_template = "admin/detection/prediction/change_list.html"
     list_display = [
         cells.thumbnail,
@@ -87,7 +86,7 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         return "" if _exact(search) else search.strip()
 
     def delete_model(self, request: HttpRequest, obj: Prediction) -> None:
-        delete_prediction(prediction=obj)
+        delete_with_files([obj])
 
     def file_name(self, prediction: Prediction) -> str:
         return prediction.original_filename

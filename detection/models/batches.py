@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 
 from detection.d3.errors import ImageError
 from detection.files import clean_filename
 from detection.models.choices import Source
-from detection.models.ids import new_id, now, primary_key
+from detection.models.ids import new_id, now, primary_key, user_key
 
 MAX_URL_LENGTH = 2000
 MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
@@ -41,13 +40,7 @@ class PredictionBatch(models.Model):
         help_text="One object per refused image: index, filename, error, code",
     )
     source = models.CharField(max_length=10, choices=Source)
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="prediction_batches",
-    )
+    owner = user_key("prediction_batches")
     created_at = models.DateTimeField(default=now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
     sending = models.CharField(

@@ -1,9 +1,10 @@
-"""Ids of records, the moments in them, and the primary key that holds them."""
+"""Ids of records, the moments in them, and the keys that hold ids."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from ulid import ULID
@@ -42,4 +43,16 @@ def primary_key(max_length: int, **options: object) -> models.CharField:
     """Return a primary key; MongoDB calls each ``_id``."""
     return models.CharField(
         primary_key=True, db_column="_id", max_length=max_length, editable=False, **options
+    )
+
+
+def user_key(related_name: str, **options: object) -> models.ForeignKey:
+    """Return a key of a user, which is empty when the user is deleted."""
+    return models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name=related_name,
+        **options,
     )

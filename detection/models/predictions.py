@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 
 from detection.files import searched_text
 from detection.models.batches import MAX_URL_LENGTH, PredictionBatch
 from detection.models.choices import Label, Source
-from detection.models.ids import new_id, now, primary_key
+from detection.models.ids import new_id, now, primary_key, user_key
 
 
 class SearchedName(models.CharField):
@@ -59,14 +58,7 @@ class Prediction(models.Model):
     batch_index = models.PositiveIntegerField(
         null=True, blank=True, help_text="Place of the image in its batch, from 0"
     )
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="predictions",
-        db_index=False,  # an index below leads with it
-    )
+    owner = user_key("predictions", db_index=False)  # an index below leads with it
     source = models.CharField(max_length=10, choices=Source)
     source_url = models.CharField(
         max_length=MAX_URL_LENGTH, blank=True, help_text="Where it was fetched; empty: it was sent"
@@ -141,25 +133,14 @@ class Prediction(models.Model):
     )
 
     review_status = models.CharField(max_length=10, choices=Review, default=Review.UNREVIEWED)
-    reviewer = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="reviewed_predictions",
-        db_index=False,  # no list asks for it
-    )
+    reviewer = user_key("reviewed_predictions", db_index=False)  # no list asks for it
     reviewed_at = models.DateTimeField(null=True, blank=True)
     review_note = models.TextField(blank=True, max_length=2000)
     review_revision = models.PositiveIntegerField(
         default=0, help_text="Increases with each claim and decision"
     )
-    claimed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
+    claimed_by = user_key(
+        "+",
         db_index=False,  # no list asks for it
         help_text="The moderator who is reviewing it",
     )
@@ -213,9 +194,17 @@ class Prediction(models.Model):
         return self.fake_score if self.is_fake else self.real_score
 
     @property
+    def is_reviewed(self) -> bool:
+        return self.review_status != self.Review.UNREVIEWED
+
+    @property
+    def is_overturned(self) -> bool:
+        return self.review_status == self.Review.OVERTURNED
+
+    @property
     def label_in_force(self) -> str:
         """Return the reviewer's label where there is one, else the model's."""
-        if self.review_status != self.Review.OVERTURNED:
+        if not self.is_overturned:
             return self.label
         return Label.REAL if self.is_fake else Label.FAKE
 

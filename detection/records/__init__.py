@@ -1,7 +1,7 @@
 """Records: written, deleted, found and counted."""
 
 from detection.records.batches import close_batch, open_batch
-from detection.records.deleting import delete_prediction, delete_with_files
+from detection.records.deleting import delete_with_files
 from detection.records.duplicates import BestFrame, Judged, find_judged, same_bytes
 from detection.records.lookalikes import (
     Lookalike,

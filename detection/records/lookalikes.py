@@ -70,8 +70,7 @@ def nearest_reviewed(prediction: Prediction, *, user: AbstractUser | None) -> Lo
     """Return the nearest look-alike that a reviewer decided on. Raises UnavailableError."""
     with database_errors():
         found = _others_like(prediction, user=user)
-    unreviewed = Prediction.Review.UNREVIEWED
-    return next((each for each in found if each.prediction.review_status != unreviewed), None)
+    return next((each for each in found if each.prediction.is_reviewed), None)
 
 
 def find_lookalikes(hashes: Sequence[int], *, user: AbstractUser | None) -> list[Lookalike]:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 # Modules that belong to a face as modules: their functions are plain only with the module's name.
 MODULES = {
     "detection.queue": {"batches", "broker", "leases", "local_worker"},
-    "detection.records": {"name_search", "owners", "paging", "tables", "totals"},
+    "detection.records": {"name_search", "paging", "tables", "totals"},
     "detection.review": {"decisions"},
     "detection.upkeep": {"recounting"},
 }

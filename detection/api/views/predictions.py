@@ -31,7 +31,7 @@ from detection.api.serializers import (
 from detection.judging import inspect_upload, open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
 from detection.records import (
-    delete_prediction,
+    delete_with_files,
     lookalikes_of,
     read_original,
     sent_between,
@@ -147,7 +147,7 @@ class PredictionViewSet(ViewSet):
         },
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        delete_prediction(prediction=self._find(pk))
+        delete_with_files([self._find(pk)])
         return Response(status=204)
 
     @extend_schema(

@@ -20,7 +20,7 @@ from ..network import Architecture, ClipTowerConfig, D3Network
 from ..preprocessing import Preprocessing
 from . import scorecard
 from .clip_layouts import expected_weights
-from .header import FORMAT, read_safetensors_header, value_problem
+from .header import FORMAT, read_safetensors_metadata, value_problem
 from .kept_features import KeptFeatures
 from .scorecard import Scorecard
 from .tensors import read_entries
@@ -129,7 +129,7 @@ def record(path: Path, measured: Scorecard) -> None:
 
     Raises CheckpointError.
     """
-    metadata = read_safetensors_header(path).metadata
+    metadata = read_safetensors_metadata(path)
     metrics = json.loads(metadata["metrics"]) | {scorecard.NAME: asdict(measured)}
     _write(path, read_entries(path), metadata | {"metrics": json.dumps(metrics)})
 
