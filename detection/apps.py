@@ -13,4 +13,4 @@ class DetectionConfig(AppConfig):
     def ready(self) -> None:
         # Each of these modules registers checks or signal receivers.
         from detection import checks  # noqa: F401
-        from detection.records import name_search, owners, tables  # noqa: F401
+        from detection.records import name_search, tables, totals  # noqa: F401

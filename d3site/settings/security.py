@@ -6,7 +6,7 @@ from d3site.settings.environment import DEBUG, env
 from d3site.settings.files import PICTURE_HOSTS
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
-CSRF_FAILURE_VIEW = "detection.pages.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "detection.pages.page_view.csrf_failure"
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # Behind a TLS proxy: production answers over https only, and browsers remember so for 30 days.

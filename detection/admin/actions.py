@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.actions import delete_selected as ask_before_deleting
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 
 from detection.admin.decision_log import decide_and_log, log_decision, log_deletion
@@ -16,36 +18,28 @@ from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
 from detection.judging import Rejudged, rejudge
 from detection.models import Prediction
-from detection.records import delete_prediction
+from detection.records import delete_with_files
 from detection.review import ReviewError
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-    from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse
 
 UNSEEN = -1  # no record has this revision: decisions on it are stale
 
 Review = Prediction.Review
+Ticked = QuerySet[Prediction]
 
 
 @admin.action(permissions=["review"], description="Confirm the model's label")
-def confirm(
-    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
-) -> None:
-    _decide(request, predictions, Review.CONFIRMED)
+def confirm(model_admin: ModelAdmin, request: HttpRequest, ticked: Ticked) -> None:
+    _decide(request, ticked, Review.CONFIRMED)
 
 
 @admin.action(permissions=["review"], description="Overturn the model's label")
-def overturn(
-    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
-) -> None:
-    _decide(request, predictions, Review.OVERTURNED)
+def overturn(model_admin: ModelAdmin, request: HttpRequest, ticked: Ticked) -> None:
+    _decide(request, ticked, Review.OVERTURNED)
 
 
-def _decide(request: HttpRequest, predictions: QuerySet[Prediction], status: Review) -> None:
+def _decide(request: HttpRequest, ticked: Ticked, status: Review) -> None:
     decided, seen = 0, _revisions_seen(request)
-    for prediction in predictions:
+    for prediction in ticked:
         try:
             decide_and_log(
                 prediction=prediction,
@@ -72,14 +66,14 @@ def _revisions_seen(request: HttpRequest) -> dict[str, int]:
 
 @admin.action(permissions=["delete"], description="Delete with files")
 def delete_selected(
-    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
+    model_admin: ModelAdmin, request: HttpRequest, ticked: Ticked
 ) -> HttpResponse | None:
     """Replace Django's own action of this name. Django's page still asks first."""
     if not request.POST.get("post"):
-        return ask_before_deleting(model_admin, request, predictions)
+        return ask_before_deleting(model_admin, request, ticked)
     deleted = 0
-    for prediction in predictions:
-        delete_prediction(prediction=prediction)
+    for prediction in ticked:
+        delete_with_files([prediction])
         log_deletion(user=request.user, prediction=prediction)
         deleted += 1
     messages.success(request, f"{_counted(deleted)} deleted with files.")
@@ -87,19 +81,17 @@ def delete_selected(
 
 
 @admin.action(permissions=["rejudge"], description="Judge again with the current model")
-def judge_again(
-    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
-) -> None:
-    ticked = list(predictions)
+def judge_again(model_admin: ModelAdmin, request: HttpRequest, ticked: Ticked) -> None:
+    predictions = list(ticked)
     results: Counter[bool] = Counter()
     try:
-        for result in rejudge(predictions=ticked):
+        for result in rejudge(predictions=predictions):
             results[result.verdict is not None] += 1
             _note(request, result)
     except (UnavailableError, D3Error) as error:
         messages.error(request, f"{error} Earlier verdicts of this action are stored.")
     else:
-        if left_out := len(ticked) - results.total():
+        if left_out := len(predictions) - results.total():
             messages.info(request, f"{_counted(left_out)} skipped: this model judged it already.")
     if judged := results[True]:
         messages.success(request, f"{_counted(judged)} judged again.")
@@ -115,10 +107,8 @@ def _note(request: HttpRequest, result: Rejudged) -> None:
 
 
 @admin.action(permissions=["view"], description="Export CSV")
-def export_csv(
-    model_admin: ModelAdmin, request: HttpRequest, predictions: QuerySet[Prediction]
-) -> HttpResponse:
-    return csv_of(list(predictions))
+def export_csv(model_admin: ModelAdmin, request: HttpRequest, ticked: Ticked) -> HttpResponse:
+    return csv_of(list(ticked))
 
 
 def _counted(number: int) -> str:

@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString
 from detection.admin import cells
 from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange
-from detection.admin.read_only import ReadOnlyAdmin
 from detection.models import PredictionBatch
 from detection.queue import count_queued_images, refresh_counts
 
@@ -24,10 +23,10 @@ MAX_RESULTS = 100  # on the page of a batch; a folder scan may have a million
 
 
 @admin.register(PredictionBatch)
-class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
+class PredictionBatchAdmin(NewestFirstAdmin):
     list_display = [
         "batch_id",
-        "state",
+        cells.state,
         "progress",
         "judged",
         "unreadable",
@@ -42,27 +41,13 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     fieldsets = [
         (
             None,
-            {"fields": ["state", "progress", "total_images", "judged", "unreadable", "queued"]},
+            {"fields": [cells.state, "progress", "total_images", "judged", "unreadable", "queued"]},
         ),
         ("Origin", {"fields": ["batch_id", "source", "owner", "sending", "started", "finished"]}),
         ("Errors", {"fields": ["refused"]}),
     ]
     of_webhooks = [("Webhook", {"fields": ["receiver", "delivery"]})]
     of_predictions = [("Results", {"fields": ["results", "all_results"]})]
-    readonly_fields = [
-        "state",
-        "progress",
-        "judged",
-        "unreadable",
-        "queued",
-        "started",
-        "finished",
-        "refused",
-        "receiver",
-        "delivery",
-        "results",
-        "all_results",
-    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PredictionBatch]:
         """Leave out the errors, up to a thousand per record, which only a batch's page shows."""
@@ -85,11 +70,6 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         term = search_term.strip().upper()
         return (queryset.filter(pk=term) if term else queryset), False
 
-    @admin.display(description="status")
-    def state(self, batch: PredictionBatch) -> SafeString:
-        return cells.status(batch)
-
-    @admin.display(description="progress")
     def progress(self, batch: PredictionBatch) -> SafeString:
         return cells.progress(_current(batch))
 
@@ -101,7 +81,6 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     def unreadable(self, batch: PredictionBatch) -> int:
         return _current(batch).failed
 
-    @admin.display(description="queued")
     def queued(self, batch: PredictionBatch) -> int:
         return count_queued_images(batch)
 
@@ -119,7 +98,6 @@ class PredictionBatchAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         context = {"errors": batch.errors, "unlisted": batch.failed - len(batch.errors)}
         return render_to_string("admin/detection/predictionbatch/errors.html", context)
 
-    @admin.display(description="receiver")
     def receiver(self, batch: PredictionBatch) -> str:
         """Return the host only: the rest of the URL may contain secrets."""
         return urlsplit(batch.webhook_url).hostname

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from django.contrib import admin
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -28,6 +29,7 @@ def _badge(label: str) -> SafeString:
     return format_html('<span class="badge badge-{}">{}</span>', label.lower(), label)
 
 
+@admin.display(description="fake score")
 def score(prediction: Prediction) -> SafeString:
     """Show the fake score as a bar with the threshold, and as a number."""
     return format_html(
@@ -42,6 +44,7 @@ def score(prediction: Prediction) -> SafeString:
     )
 
 
+@admin.display(description="")
 def thumbnail(prediction: Prediction) -> SafeString:
     """Show the result picture, small, as a link to the review."""
     return format_html(
@@ -77,9 +80,9 @@ def table(predictions: Iterable[Prediction]) -> SafeString:
     return render_to_string("admin/detection/verdicts.html", {"rows": rows})
 
 
-def claims(prediction: Prediction) -> SafeString:
-    """Show what the file says of its origin; empty if it says nothing."""
-    return render_to_string("provenance.html", {"prediction": prediction}).strip()
+def claims(prediction: Prediction) -> SafeString | str:
+    """Show what the file says of its origin, or a dash if it says nothing."""
+    return render_to_string("provenance.html", {"prediction": prediction}).strip() or "–"
 
 
 def progress(batch: PredictionBatch) -> SafeString:
@@ -99,7 +102,8 @@ def progress(batch: PredictionBatch) -> SafeString:
     )
 
 
-def status(batch: PredictionBatch) -> SafeString:
+@admin.display(description="status")
+def state(batch: PredictionBatch) -> SafeString:
     return format_html(
         '<span class="badge badge-{}">{}</span>', batch.status, batch.get_status_display()
     )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from detection.admin.declared_filters import DeclaredFiltersAdmin
 from detection.records import Cursor, newest_first
-
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
-    from django.http import HttpRequest
 
 
 class NewestFirst(ChangeList):
@@ -38,6 +34,8 @@ class NewestFirst(ChangeList):
 
 
 class NewestFirstAdmin(DeclaredFiltersAdmin):
+    """Records that nobody adds or edits by hand."""
+
     change_list_template = "admin/detection/newest_first.html"
     list_per_page = 50
     sortable_by = ()
@@ -46,6 +44,12 @@ class NewestFirstAdmin(DeclaredFiltersAdmin):
 
     class Media:
         css = {"all": ["detection/admin/records.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj=None) -> bool:
+        return False
 
     def name_in(self, search: str) -> str:
         """Return the part of a file name that is searched for; empty: the search is for others."""

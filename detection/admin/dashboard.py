@@ -23,7 +23,6 @@ from detection.statistics import (
     Confusion,
     Period,
     PeriodError,
-    Rate,
     Usage,
     count_failed_batches,
     count_groups,
@@ -91,39 +90,6 @@ class Day:
     refused: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RateCell:
-    """A rate in percent."""
-
-    name: str
-    rate: Rate
-
-    @property
-    def value(self) -> float:
-        return round(100 * self.rate.value, 1)
-
-    @property
-    def low(self) -> float:
-        return round(100 * self.rate.low, 1)
-
-    @property
-    def high(self) -> float:
-        return round(100 * self.rate.high, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """A row of the table by model version."""
-
-    version: str
-    confusion: Confusion
-
-    @property
-    def cells(self) -> list[RateCell]:
-        names = ("agreement", "precision", "recall")
-        return [RateCell(name, getattr(self.confusion, name)) for name in names]
-
-
 @admin.site.admin_view
 @permission_required("detection.view_prediction", raise_exception=True)
 @require_safe
@@ -149,9 +115,7 @@ def dashboard(request: HttpRequest) -> TemplateResponse:
         **_quality(groups),
         "failed_batches": count_failed_batches(period),
         "queue": review_queue(),
-        "robustness": RateCell(
-            "robustness", robustness(start=period.start, end=period.end, model_version=asked)
-        ),
+        "robustness": robustness(start=period.start, end=period.end, model_version=asked),
     }
     return TemplateResponse(request, "admin/dashboard.html", context)
 
@@ -193,5 +157,4 @@ def _quality(groups: list[dict[str, Any]]) -> dict[str, Any]:
         case = {name: group[name] for name in ("label", "review_status", "count")}
         by_version[group["model_version"]].add(**case)
         confusion.add(**case)
-    rows = [Quality(version, counted) for version, counted in sorted(by_version.items())]
-    return {"quality": rows, "confusion": confusion}
+    return {"quality": sorted(by_version.items()), "confusion": confusion}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.auth.models import AbstractUser
 from django.db import DatabaseError
 
 from detection.errors import DatabaseUnavailableError, database_errors
 from detection.models import Prediction
 from detection.review import decide
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 logger = logging.getLogger(__name__)
 

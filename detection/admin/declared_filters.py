@@ -6,15 +6,11 @@ process for minutes, and ``__startswith`` tells letter by letter what a page hid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.contrib import admin
+from django.contrib.admin import ListFilter
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ListFilter
-    from django.http import HttpRequest
+from django.http import HttpRequest
 
 
 class DeclaredFiltersAdmin(admin.ModelAdmin):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 
 from django.db.models import prefetch_related_objects
 from django.http import HttpResponse
 
-from detection.files import BYTE_ORDER_MARK, cell
+from detection.files import CsvTable
 from detection.models import Prediction, now
 
 COLUMNS: dict[str, Callable[[Prediction], object]] = {
@@ -53,9 +52,7 @@ def csv_of(predictions: list[Prediction]) -> HttpResponse:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-    response.write(BYTE_ORDER_MARK)
-    writer = csv.writer(response)
-    writer.writerow(COLUMNS)
+    table = CsvTable(response, COLUMNS)
     for prediction in predictions:
-        writer.writerow(cell(value_of(prediction)) for value_of in COLUMNS.values())
+        table.add(value_of(prediction) for value_of in COLUMNS.values())
     return response

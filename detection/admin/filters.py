@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from django.contrib.admin import ListFilter, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
 
 from detection.models import now
 from detection.records import sent_between
 
 if TYPE_CHECKING:
-    from django.contrib.admin.views.main import ChangeList
-    from django.db.models import Model, QuerySet
-    from django.http import HttpRequest
-
     from detection.admin.predictions import PredictionAdmin
 
 DAY = timedelta(days=1)

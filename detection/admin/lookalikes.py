@@ -1,43 +1,16 @@
-"""The look-alikes of a prediction on the review screen: shown, decided alike, and undone."""
+"""The look-alikes of a prediction on the review screen: decided alike, and undone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from django.contrib.auth.models import AbstractUser
 
-from django.utils.safestring import SafeString
-
-from detection.admin import cells
 from detection.admin.decision_log import decide_and_log
 from detection.errors import database_errors
 from detection.models import Prediction
 from detection.records import lookalikes_of
 from detection.review import StaleDecisionError
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-
 Review = Prediction.Review
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A look-alike in the strip. ``distance`` is the number of differing bits of 256."""
-
-    prediction: Prediction
-    distance: int
-    verdict: SafeString
-
-    @property
-    def is_open(self) -> bool:
-        return self.prediction.review_status == Review.UNREVIEWED
-
-
-def shown_lookalikes(prediction: Prediction, moderator: AbstractUser) -> list[Shown]:
-    """Return the look-alikes of a prediction, the nearest first. Raises UnavailableError."""
-    with database_errors():
-        found = lookalikes_of(prediction, user=moderator)
-    return [Shown(each.prediction, each.distance, cells.verdict(each.prediction)) for each in found]
 
 
 def decide_lookalikes(prediction: Prediction, moderator: AbstractUser) -> list[tuple[str, int]]:
@@ -47,10 +20,11 @@ def decide_lookalikes(prediction: Prediction, moderator: AbstractUser) -> list[t
     Raises UnavailableError; decisions until then stand.
     """
     decided = []
-    for each in shown_lookalikes(prediction, moderator):
-        if not each.is_open:
+    with database_errors():
+        found = lookalikes_of(prediction, user=moderator)
+    for other in (each.prediction for each in found):
+        if other.is_reviewed:
             continue
-        other = each.prediction
         agrees = other.label == prediction.label_in_force
         try:
             decide_and_log(

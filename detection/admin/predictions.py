@@ -15,12 +15,11 @@ from django.utils.safestring import SafeString
 from detection.admin import actions, cells
 from detection.admin.changelist import NewestFirstAdmin
 from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
-from detection.admin.read_only import ReadOnlyAdmin
 from detection.judging import percentage
 from detection.models import RECORD_ID, Prediction
-from detection.records import delete_prediction, same_bytes
+from detection.records import delete_with_files, same_bytes
 
-VERDICT = ["verdict", "score", "threshold_of_model"]
+VERDICT = [cells.verdict, cells.score, "threshold_of_model"]
 REVIEW = ["review_status", "reviewer", "reviewed_at", "review_note"]
 FILE = ["file_name", "original", "heatmap", "sha256", "size_bytes", "size"]
 FRAMES = ["frames", "frame", "judged_frames"]
@@ -28,13 +27,13 @@ ORIGIN = ["id", "time", "source", "source_url", "owner", "batch", "batch_index",
 
 
 @admin.register(Prediction)
-class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
+class PredictionAdmin(NewestFirstAdmin):
     change_list_template = "admin/detection/prediction/change_list.html"
     list_display = [
-        "picture",
+        cells.thumbnail,
         "file_name",
-        "verdict",
-        "score",
+        cells.verdict,
+        cells.score,
         "declares",
         "review_status",
         "source",
@@ -66,22 +65,9 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         (None, {"fields": ["result", *VERDICT]}),
         ("Review", {"fields": REVIEW}),
         ("File", {"fields": [*FILE, "image_format", "damaged", *FRAMES, "camera", "software"]}),
-        ("What the file says", {"fields": ["declares", "disputed", "claims"]}),
+        ("What the file says", {"fields": ["declares", "disputed", cells.claims]}),
         ("Origin", {"fields": ORIGIN}),
         ("Model", {"fields": ["model_name", "model_version", "duplicate_of", "others"]}),
-    ]
-    readonly_fields = [
-        "result",
-        "verdict",
-        "score",
-        "threshold_of_model",
-        "file_name",
-        "original",
-        "heatmap",
-        "size",
-        "time",
-        "claims",
-        "others",
     ]
 
     def has_review_permission(self, request: HttpRequest) -> bool:
@@ -100,13 +86,8 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
         return "" if _exact(search) else search.strip()
 
     def delete_model(self, request: HttpRequest, obj: Prediction) -> None:
-        delete_prediction(prediction=obj)
+        delete_with_files([obj])
 
-    @admin.display(description="")
-    def picture(self, prediction: Prediction) -> SafeString:
-        return cells.thumbnail(prediction)
-
-    @admin.display(description="file name")
     def file_name(self, prediction: Prediction) -> str:
         return prediction.original_filename
 
@@ -117,14 +98,6 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     @admin.display(description="threshold")
     def threshold_of_model(self, prediction: Prediction) -> str:
         return percentage(prediction.threshold)
-
-    @admin.display(description="verdict")
-    def verdict(self, prediction: Prediction) -> SafeString:
-        return cells.verdict(prediction)
-
-    @admin.display(description="fake score")
-    def score(self, prediction: Prediction) -> SafeString:
-        return cells.score(prediction)
 
     @admin.display(description="model")
     def version(self, prediction: Prediction) -> SafeString:
@@ -144,13 +117,8 @@ class PredictionAdmin(NewestFirstAdmin, ReadOnlyAdmin):
     def original(self, prediction: Prediction) -> SafeString:
         return _file_link(prediction.original_image)
 
-    @admin.display(description="heatmap")
     def heatmap(self, prediction: Prediction) -> SafeString:
         return _file_link(prediction.heatmap_image)
-
-    @admin.display(description="claims")
-    def claims(self, prediction: Prediction) -> SafeString | str:
-        return cells.claims(prediction) or "–"
 
     @admin.display(description="width × height")
     def size(self, prediction: Prediction) -> str:

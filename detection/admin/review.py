@@ -19,12 +19,12 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from detection.admin import cells
 from detection.admin.decision_log import decide_and_log
-from detection.admin.lookalikes import decide_lookalikes, shown_lookalikes, undo_lookalikes
+from detection.admin.lookalikes import decide_lookalikes, undo_lookalikes
 from detection.admin.review_session import LastDecision, ReviewSession
 from detection.errors import database_errors
 from detection.judging import frames_in_words, percentage, picture_place
 from detection.models import Label, Prediction
-from detection.records import same_bytes
+from detection.records import lookalikes_of, same_bytes
 from detection.review import StaleDecisionError, claim, claim_next, count_waiting, pass_over
 
 PERMISSION = "detection.review_prediction"
@@ -141,7 +141,7 @@ def _carry_out(
         session.skip(prediction.pk)
         return redirect("review-next")
     is_undo = decision == Decision.UNDO
-    if is_undo and prediction.review_status == Prediction.Review.UNREVIEWED:
+    if is_undo and not prediction.is_reviewed:
         raise StaleDecisionError("This prediction has no decision that could be undone.")
     decide_and_log(
         prediction=prediction,
@@ -171,16 +171,15 @@ def _undo_alike(request: HttpRequest, prediction: Prediction, session: ReviewSes
 
 
 def _skip(request: HttpRequest, prediction: Prediction, note: str) -> None:
-    if prediction.review_status == Prediction.Review.UNREVIEWED:
+    if not prediction.is_reviewed:
         pass_over(prediction=prediction, reviewer=request.user, note=note)
     messages.info(request, f"Skipped {prediction.original_filename}; it is still in the queue.")
 
 
 def _decided_words(prediction: Prediction) -> str:
     """``Overturned to REAL: holiday.jpg``"""
-    overturned = prediction.review_status == Prediction.Review.OVERTURNED
-    verdict = f"{'Overturned to' if overturned else 'Confirmed as'} {prediction.label_in_force}"
-    return f"{verdict}: {prediction.original_filename}"
+    verdict = "Overturned to" if prediction.is_overturned else "Confirmed as"
+    return f"{verdict} {prediction.label_in_force}: {prediction.original_filename}"
 
 
 def _page(
@@ -195,7 +194,8 @@ def _page(
     session = ReviewSession(request.session)
     session.visit(prediction.pk)
     last = session.last
-    lookalikes = shown_lookalikes(prediction, request.user)
+    with database_errors():
+        lookalikes = lookalikes_of(prediction, user=request.user)
     context = {
         "title": prediction.original_filename,
         "prediction": prediction,
@@ -206,10 +206,13 @@ def _page(
         "frames": frames_in_words(prediction),
         "threshold": percentage(prediction.threshold),
         "other_label": Label.REAL if prediction.is_fake else Label.FAKE,
-        "reviewed": prediction.review_status != Prediction.Review.UNREVIEWED,
         "same_bytes": [(each, cells.verdict(each)) for each in same_bytes(prediction)],
-        "lookalikes": [each for each in lookalikes if each.prediction.sha256 != prediction.sha256],
-        "open_lookalikes": sum(each.is_open for each in lookalikes),
+        "lookalikes": [
+            (each, cells.verdict(each.prediction))
+            for each in lookalikes
+            if each.prediction.sha256 != prediction.sha256
+        ],
+        "open_lookalikes": sum(not each.prediction.is_reviewed for each in lookalikes),
         "queue_length": _queue_length(),
         "problem": problem,
         "obstacle": obstacle if obstacle != problem else "",
@@ -226,7 +229,7 @@ def _claim(request: HttpRequest, prediction: Prediction) -> str:
     """Reserve an open prediction for this moderator. Return why that failed, in a sentence; empty
     if the moderator may decide.
     """
-    if prediction.review_status != Prediction.Review.UNREVIEWED:
+    if prediction.is_reviewed:
         return ""
     try:
         claim(prediction=prediction, reviewer=request.user)

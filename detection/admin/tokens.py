@@ -44,7 +44,6 @@ class AccessTokenAdmin(DeclaredFiltersAdmin):
     search_fields = ["name", "token_key"]
     raw_id_fields = ["user"]  # the autocompletion has no name for screen readers
 
-    @admin.display(description="begins with")
     def begins_with(self, token: AccessToken) -> str:
         return f"{token.token_key[:8]}…"
 

@@ -6,20 +6,28 @@ from typing import Any
 
 from django.http import QueryDict
 from rest_framework import serializers
-from rest_framework.request import Request
 
 from detection.api.fields import MomentField
 
 
-def single_values(given: QueryDict, *, repeatable: str = "") -> dict[str, str]:
-    """Return the values by name, in a plain dictionary: in a QueryDict, REST framework reads a
-    missing flag as false. Raises ValidationError for names that were sent several times, but for
-    the one that is ``repeatable``.
+def validated(
+    serializer: type[serializers.Serializer],
+    sent: QueryDict,
+    *,
+    repeatable: str = "",
+    **given: str,
+) -> dict[str, Any]:
+    """Return the values of parameters or form fields, and of those ``given`` otherwise. Raises
+    ValidationError, also for names that were sent several times, but for the one that is
+    ``repeatable``.
     """
-    repeated = [name for name, values in given.lists() if len(values) > 1 and name != repeatable]
+    repeated = [name for name, values in sent.lists() if len(values) > 1 and name != repeatable]
     if repeated:
         raise serializers.ValidationError({name: ["Send this once."] for name in repeated})
-    return given.dict()
+    # A plain dictionary: in a QueryDict, REST framework reads a missing flag as false.
+    read = serializer(data=sent.dict() | given)
+    read.is_valid(raise_exception=True)
+    return read.validated_data
 
 
 class PeriodQuerySerializer(serializers.Serializer):
@@ -47,13 +55,3 @@ class PeriodQuerySerializer(serializers.Serializer):
         if unknown:
             raise serializers.ValidationError(unknown)
         return super().to_internal_value(data)
-
-    @classmethod
-    def asked(cls, request: Request, **given: str) -> dict[str, Any]:
-        """Return the parameters of the request, and those that were ``given`` in its path.
-
-        Raises ValidationError.
-        """
-        serializer = cls(data=single_values(request.query_params) | given)
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
 
 from detection.api.serializers import ErrorSerializer
+from detection.models import RECORD_ID as ID_PATTERN
 
 CANONICAL = r"/(api/(?!db/)|health/(live/)?$)"
 ERROR_MEANINGS = {
@@ -47,6 +49,7 @@ ERROR_EXAMPLES = {
     500: ("internal_server_error", "An internal error occurred; it has been logged."),
     503: ("database_unavailable", "The database cannot be reached."),
 }
+RECORD_ERRORS = (401, 404, 429, 500, 503)
 READING_ERRORS = (400, 401, 429, 500, 503)
 SENDING_ERRORS = (400, 401, 403, 411, 413, 415, 429, 500, 503)
 
@@ -58,9 +61,29 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 
 def _error(status: int) -> OpenApiResponse:
     code, sentence = ERROR_EXAMPLES[status]
-    value = {"success": False, "error": sentence, "code": code}
-    shown = example(code, value, status=status)
-    return OpenApiResponse(ErrorSerializer, ERROR_MEANINGS[status], examples=[shown])
+    shown = {code: {"success": False, "error": sentence, "code": code}}
+    return answer(ErrorSerializer, ERROR_MEANINGS[status], shown, status=status)
+
+
+def answer(
+    serializer: type[serializers.Serializer] | object,
+    meaning: str,
+    examples: dict[str, dict],
+    *,
+    status: int = 200,
+) -> OpenApiResponse:
+    """Return a response for ``extend_schema`` with its examples by name."""
+    shown = [
+        OpenApiExample(name, value=value, response_only=True, status_codes=[str(status)])
+        for name, value in examples.items()
+    ]
+    return OpenApiResponse(serializer, meaning, examples=shown)
+
+
+def id_parameter(name: str, meaning: str) -> OpenApiParameter:
+    """Return the parameter of a path that is the id of a record."""
+    pattern = {"type": "string", "pattern": f"^{ID_PATTERN}$"}
+    return OpenApiParameter(name, pattern, OpenApiParameter.PATH, description=meaning)
 
 
 def canonical_endpoints(endpoints: list[tuple]) -> list[tuple]:
@@ -172,6 +195,14 @@ RECORD = {
     "model": MODEL,
     "review": REVIEW,
 }
+PAGE = {
+    "success": True,
+    "count": 1,
+    "next": None,
+    "previous": None,
+    "searched_to": None,
+    "predictions": [RECORD],
+}
 STORED = {"success": True, **RECORD, "similar": SIMILAR}
 BATCH = {
     "success": True,
@@ -234,7 +265,3 @@ STATISTICS_OF_A_DAY = {
         | {name: figure for name, figure in STATISTICS.items() if name != "success"}
     ],
 }
-
-
-def example(name: str, value: dict, *, status: int = 200) -> OpenApiExample:
-    return OpenApiExample(name, value=value, response_only=True, status_codes=[str(status)])

@@ -114,8 +114,7 @@ class ReviewSerializer(serializers.Serializer):
 
     def get_note(self, prediction: Prediction) -> str:
         """Hide the note of an open record: it is for moderators only."""
-        is_open = prediction.review_status == Prediction.Review.UNREVIEWED
-        return "" if is_open else prediction.review_note
+        return prediction.review_note if prediction.is_reviewed else ""
 
 
 class FileProvenanceSerializer(AnswerSerializer, ProvenanceSerializer):

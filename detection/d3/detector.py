@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -116,13 +116,13 @@ class Detector:
         self.info = DetectorInfo(
             name=checkpoint.name,
             version=checkpoint.version,
-            architecture=checkpoint.architecture.as_dict(),
+            architecture=asdict(checkpoint.architecture),
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             threshold=checkpoint.threshold,
             uncertain=checkpoint.uncertain,
             device=str(device),
             precision="fp32",
-            preprocessing=checkpoint.preprocessing.as_dict(),
+            preprocessing=asdict(checkpoint.preprocessing),
             scorecard=checkpoint.scorecard,
             min_side=checkpoint.min_side,
         )
@@ -358,7 +358,8 @@ def _rgb(source: ImageSource) -> Image.Image:
 def find_device(name: str) -> torch.device:
     """Return the device "auto", "cpu", "cuda" or "cuda:n". Raises D3Error if it is missing."""
     try:
-        device = torch.device(name if name != "auto" else _best_device())
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(best if name == "auto" else name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type == "cpu":
@@ -368,7 +369,3 @@ def find_device(name: str) -> torch.device:
     if (device.index or 0) >= torch.cuda.device_count():
         raise D3Error(f"The device {name} was asked for, but PyTorch finds no such GPU here.")
     return torch.device("cuda", device.index or 0)
-
-
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,7 +12,7 @@ P patches of an image.
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -72,9 +72,6 @@ class Architecture:
     def features(self) -> int:
         """Channels of one view at the head's input."""
         return getattr(self.tower, "features", 0) or self.tower.width
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
@@ -308,12 +305,12 @@ class AttentionHead(nn.Module):
     in the training of the published weights.
     """
 
-    def __init__(self, width: int, outputs: int = 1, views: int = 2) -> None:
+    def __init__(self, width: int, outputs: int = 1) -> None:
         super().__init__()
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
-        self.fc = nn.Linear(views * width, outputs)
+        self.fc = nn.Linear(2 * width, outputs)
         self.scale = width**-0.5
 
     def forward(self, features: Tensor) -> Tensor:  # (N, 2, C), shuffled first

@@ -1,6 +1,6 @@
-"""Files: their names and keys, the storage with its links, cells of CSV files."""
+"""Files: their names and keys, the storage with its links, CSV files."""
 
-from detection.files.csv_cells import BYTE_ORDER_MARK, cell
+from detection.files.csv_table import CsvTable
 from detection.files.keys import (
     FOLDERS,
     TEMPORARY,
@@ -12,19 +12,3 @@ from detection.files.keys import (
     storage_key,
 )
 from detection.files.storage import LinkError, PresignedS3Storage, verify_link
-
-__all__ = [
-    "BYTE_ORDER_MARK",
-    "FOLDERS",
-    "TEMPORARY",
-    "LinkError",
-    "PresignedS3Storage",
-    "cell",
-    "clean_filename",
-    "extension",
-    "original_filename",
-    "result_filename",
-    "searched_text",
-    "storage_key",
-    "verify_link",
-]

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
 
 from detection.d3.images import decode_frames, spread_frames
 from detection.judging.limits import animating, decoding, image_limits
 from detection.judging.scoring import ask_for_scores
+from detection.models import Prediction
 from detection.records import BestFrame, Judged
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from PIL import Image
-
     from detection.d3 import Detector, Doubt
     from detection.judging.pipeline import Job
-    from detection.models import Prediction
 
 
 AHEAD = 8  # frames that are decoded before their turn

@@ -12,12 +12,11 @@ from django.db import IntegrityError, transaction
 
 from detection.errors import DatabaseUnavailableError, database_errors, storage_errors
 from detection.files import original_filename, storage_key
-from detection.models import PredictionBatch
+from detection.models import Prediction, PredictionBatch
 from detection.records import delete_files, undo_writes, write_predictions
 
 if TYPE_CHECKING:
     from detection.judging.pipeline import Job
-    from detection.models import Prediction
 
 
 class Keeper(Protocol):

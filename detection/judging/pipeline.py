@@ -16,6 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from django.contrib.auth.models import AbstractUser
+from PIL import Image
+
 from detection import prometheus
 from detection.d3.errors import ImageError
 from detection.d3.html import thumbnail
@@ -41,8 +44,6 @@ from detection.records import (
 )
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-    from PIL import Image
     from torch import Tensor
 
     from detection.d3 import Detector, Doubt

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser
+
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
 from detection.judging.active_detector import get_detector
@@ -17,8 +19,6 @@ from detection.models import Prediction, PredictionBatch
 from detection.records import close_batch, open_batch, undo_writes
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-
     from detection.d3 import Detector
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser
 from django.db.models import prefetch_related_objects
 
 from detection.errors import database_errors
@@ -19,9 +19,6 @@ from detection.judging.pipeline import Upload
 from detection.judging.predict import predict_images
 from detection.models import Prediction, Source
 from detection.records import OriginalLostError, read_original
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from detection.errors import QueueFullError
 from detection.judging.batcher import Batcher, StoppedError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from torch import Tensor
 
     from detection.d3 import Detector

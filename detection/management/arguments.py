@@ -1,12 +1,33 @@
-"""Types of command arguments. Argparse turns an ArgumentTypeError into one sentence."""
+"""Arguments that commands share, and their types: an ArgumentTypeError becomes one sentence."""
 
 from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from django.core.management.base import CommandParser
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def add_dataset(parser: CommandParser) -> None:
+    """Add the arguments for the images of a measurement."""
+    parser.add_argument(
+        "dataset",
+        type=Path,
+        help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
+    )
+    parser.add_argument("--split", default="test", help="default: test")
+
+
+def add_trust(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--trust-torchscript",
+        action="store_true",
+        help="open a TorchScript archive, which is a program, that OpenAI did not publish",
+    )
 
 
 def positive_int(text: str) -> int:

@@ -11,6 +11,7 @@ from detection.d3.errors import D3Error
 from detection.errors import ServiceError, UnavailableError
 from detection.records import check_tables
 
+SOME_LOST = 2  # exit code: the work is done, but for some images
 INTERRUPTED = 130  # exit code: 128 and the number of Ctrl-C's signal, as in shells
 
 

@@ -6,7 +6,6 @@ interrupted scan has the rows until then.
 
 from __future__ import annotations
 
-import csv
 import heapq
 import json
 import os
@@ -15,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import TextIO
 
@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from detection.d3.files import reason
 from detection.d3.html import STYLE
-from detection.files import BYTE_ORDER_MARK, cell
+from detection.files import CsvTable
 from detection.judging import LABEL_COLOURS, Outcome, percentage
 from detection.models import Label, Prediction
 
@@ -149,12 +149,10 @@ class CsvReport(Report):
     """One line per image. Quotes file names that a spreadsheet would run as formulas."""
 
     def __init__(self, file: TextIO) -> None:
-        file.write(BYTE_ORDER_MARK)
-        self._writer = csv.writer(file)
-        self._writer.writerow(column.name for column in fields(Row))
+        self._table = CsvTable(file, [column.name for column in fields(Row)])
 
     def add(self, row: Row, thumbnail: str | None = None) -> None:
-        self._writer.writerow(cell(value) for value in asdict(row).values())
+        self._table.add(asdict(row).values())
 
 
 class JsonReport(Report):
@@ -174,16 +172,6 @@ class JsonReport(Report):
         self._file.write(f"\n], {figures}\n")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Shown:
-    """An image on the page. Sorts by score; of equal scores, the earlier image is the greater."""
-
-    score: float
-    place: int
-    row: Row = field(compare=False)
-    thumbnail: str | None = field(compare=False)
-
-
 class HtmlReport(Report):
     """A page with thumbnails, the highest fake score first."""
 
@@ -191,17 +179,19 @@ class HtmlReport(Report):
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._shown: list[_Shown] = []  # a heap, the lowest score first
-        self._place = 0
+        # A heap of score, place, row and thumbnail, the lowest score first. Places count down: of
+        # equal scores, the earlier image is the greater.
+        self._shown: list[tuple[float, int, Row, str | None]] = []
+        self._places = count(step=-1)
 
     def add(self, row: Row, thumbnail: str | None = None) -> None:
-        self._place -= 1
-        full = len(self._shown) == MAX_THUMBNAILS
-        if row.error is not None or (full and row.fake_score <= self._shown[0].score):
+        if row.error is not None:
             return
-        heapq.heappush(self._shown, _Shown(row.fake_score, self._place, row, thumbnail))
-        if full:
-            heapq.heappop(self._shown)
+        shown = (row.fake_score, next(self._places), row, thumbnail)
+        if len(self._shown) < MAX_THUMBNAILS:
+            heapq.heappush(self._shown, shown)
+        else:
+            heapq.heappushpop(self._shown, shown)
 
     def finish(self, scan: Scan) -> None:
         page = render_to_string(
@@ -217,7 +207,10 @@ class HtmlReport(Report):
                     for value, words in Prediction.Declares.choices
                     if scan.declared[value]
                 ],
-                "images": [_card(each, scan) for each in sorted(self._shown, reverse=True)],
+                "images": [
+                    _card(row, thumbnail, scan)
+                    for _, _, row, thumbnail in sorted(self._shown, reverse=True)
+                ],
                 "hidden": scan.fake + scan.real - len(self._shown),
                 "unreadable": [(scan.relative(row.path), row.error) for row in scan.unreadable],
                 "closed": [scan.relative(path) for path in scan.closed],
@@ -310,13 +303,13 @@ def _figures(scan: Scan) -> dict:
     }
 
 
-def _card(shown: _Shown, scan: Scan) -> dict:
+def _card(row: Row, thumbnail: str | None, scan: Scan) -> dict:
     return {
-        "name": scan.relative(shown.row.path),
-        "label": shown.row.label,
-        "score": percentage(shown.row.fake_score),
-        "uncertain": shown.row.uncertain,
-        "declares": shown.row.declares,
-        "file_says": shown.row.file_says,
-        "picture": shown.thumbnail,
+        "name": scan.relative(row.path),
+        "label": row.label,
+        "score": percentage(row.fake_score),
+        "uncertain": row.uncertain,
+        "declares": row.declares,
+        "file_says": row.file_says,
+        "picture": thumbnail,
     }

@@ -2,12 +2,3 @@
 
 from detection.outbound.addresses import UnreachableError, UrlError
 from detection.outbound.connection import CertificateError, NoAnswerError, check_url, exchange
-
-__all__ = [
-    "CertificateError",
-    "NoAnswerError",
-    "UnreachableError",
-    "UrlError",
-    "check_url",
-    "exchange",
-]

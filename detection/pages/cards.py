@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+
 from detection.errors import UnavailableError
 from detection.judging import detector_info, frames_in_words, meaning_of, percentage
 from detection.models import Label, Prediction
 from detection.records import nearest_reviewed
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser, AnonymousUser
-
     from detection.d3 import DetectorInfo
 
 logger = logging.getLogger(__name__)
@@ -117,28 +117,20 @@ class Card:
     @property
     def verdict(self) -> str:
         """FAKE, REAL or UNCERTAIN: the reviewer's label, else the model's."""
-        if self.prediction.uncertain and not self.is_reviewed:
+        if self.prediction.uncertain and not self.prediction.is_reviewed:
             return UNCERTAIN
         return self.prediction.label_in_force
 
     @property
-    def is_reviewed(self) -> bool:
-        return self.prediction.review_status != Prediction.Review.UNREVIEWED
-
-    @property
-    def is_overturned(self) -> bool:
-        return self.prediction.review_status == Prediction.Review.OVERTURNED
-
-    @property
     def words(self) -> str:
-        if self.is_reviewed:
+        if self.prediction.is_reviewed:
             return REVIEWED_WORDS[self.verdict]
         words, _ = REASONS.get(self.prediction.reason, (WORDS[self.verdict], ""))
         return words
 
     @property
     def meaning(self) -> str:
-        if self.is_reviewed:
+        if self.prediction.is_reviewed:
             return REVIEWED_MEANINGS[self.prediction.review_status]
         _, meaning = REASONS.get(self.prediction.reason, ("", MEANINGS[self.verdict]))
         return meaning
@@ -152,7 +144,7 @@ class Card:
         """Return a sentence where the label in force and the file disagree; else empty."""
         if not self.prediction.is_contradicted:
             return ""
-        return REVIEWED_DISPUTE if self.is_reviewed else DISPUTE
+        return REVIEWED_DISPUTE if self.prediction.is_reviewed else DISPUTE
 
     @property
     def percentage(self) -> str:

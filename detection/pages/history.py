@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from detection.api import CursorField, newest_first, single_values
+from detection.api import CursorField, newest_first, validated
 from detection.models import Label, Prediction
 from detection.pages.cards import UNCERTAIN, card_of, cards_of
 from detection.pages.page_view import PageView
@@ -32,9 +32,7 @@ class FilterSerializer(serializers.Serializer):
 
 class HistoryView(PageView):
     def get(self, request: Request) -> Response:
-        form = FilterSerializer(data=single_values(request.query_params))
-        form.is_valid(raise_exception=True)
-        query = form.validated_data
+        query = validated(FilterSerializer, request.query_params)
         found = visible_predictions(request.user)
         if verdict := query.get("verdict"):
             found = found.filter(_says(verdict))

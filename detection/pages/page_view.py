@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 from rest_framework.renderers import TemplateHTMLRenderer
@@ -12,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from detection.errors import DatabaseUnavailableError
-from detection.web import FormAuthentication, as_outage
+from detection.web import FormAuthentication, as_outage, error_page
 
 
 class PageAuthentication(FormAuthentication):
@@ -55,3 +56,12 @@ class PageView(APIView):
 
     def page(self, template: str, **context: object) -> Response:
         return Response(context, template_name=template)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form without the CSRF token of its page. Views of the API answer themselves."""
+    return error_page(
+        request,
+        403,
+        "This page was open for too long. Reload it, then send the form again.",
+    )

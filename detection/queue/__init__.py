@@ -8,22 +8,3 @@ from detection.queue.judging import judge_batch
 from detection.queue.quota import QueueQuotaError
 from detection.queue.webhooks import deliver_due_webhooks, webhook_secret
 from detection.queue.workers import finish_batches, requeue, resume_batches
-
-__all__ = [
-    "BatchClosedError",
-    "QueueQuotaError",
-    "append_to_batch",
-    "copy_image",
-    "count_queued_images",
-    "count_unfinished_batches",
-    "deliver_due_webhooks",
-    "finish_batches",
-    "judge_batch",
-    "queue_batch",
-    "refresh_counts",
-    "requeue",
-    "resume_batches",
-    "send_scan",
-    "store_images",
-    "webhook_secret",
-]

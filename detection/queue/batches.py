@@ -7,9 +7,9 @@ queue, so it outlives both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.contrib.auth.models import AbstractUser
 
 from detection.judging import Upload
 from detection.models import PredictionBatch, QueuedImage, Source
@@ -19,9 +19,6 @@ from detection.queue.quota import quota_of, within_quota
 from detection.queue.webhooks import check_webhook_url
 from detection.queue.workers import wake_workers
 from detection.records import open_batch, undo_writes
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 
 def queue_batch(

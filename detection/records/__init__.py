@@ -1,7 +1,7 @@
 """Records: written, deleted, found and counted."""
 
 from detection.records.batches import close_batch, open_batch
-from detection.records.deleting import delete_prediction, delete_with_files
+from detection.records.deleting import delete_with_files
 from detection.records.duplicates import BestFrame, Judged, find_judged, same_bytes
 from detection.records.lookalikes import (
     Lookalike,
@@ -22,45 +22,3 @@ from detection.records.totals import EVER, Row, count_review
 from detection.records.undoing import delete_files, undo_writes
 from detection.records.visibility import sees_all, visible_batches, visible_predictions
 from detection.records.writing import write_predictions
-
-__all__ = [
-    "BITS",
-    "CURSOR",
-    "DEFAULT_DAYS",
-    "EVER",
-    "MAX_DAYS",
-    "REGIONS",
-    "BestFrame",
-    "Cursor",
-    "Judged",
-    "Lookalike",
-    "MissingTablesError",
-    "OriginalLostError",
-    "Row",
-    "agreement_of",
-    "check_tables",
-    "close_batch",
-    "count_review",
-    "create_token",
-    "delete_files",
-    "delete_index_rows",
-    "delete_prediction",
-    "delete_with_files",
-    "find_judged",
-    "index_rows",
-    "lookalikes_of",
-    "nearest_earlier",
-    "nearest_reviewed",
-    "newest_first",
-    "note_refusal",
-    "open_batch",
-    "perceptual_hashes",
-    "read_original",
-    "same_bytes",
-    "sees_all",
-    "sent_between",
-    "undo_writes",
-    "visible_batches",
-    "visible_predictions",
-    "write_predictions",
-]

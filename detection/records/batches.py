@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from django.contrib.auth.models import AbstractUser
 
 from detection.errors import UnavailableError, database_errors
 from detection.models import PredictionBatch, now
 from detection.records.undoing import undo_writes
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 Status = PredictionBatch.Status
 

@@ -8,16 +8,11 @@ from detection.records.undoing import delete_files, undo_writes
 from detection.records.writing import delete_predictions
 
 
-def delete_prediction(*, prediction: Prediction) -> None:
-    """Delete a record and its files.
+def delete_with_files(predictions: list[Prediction]) -> None:
+    """Delete records and their files.
 
     Raises UnavailableError without a database; then everything is deleted later.
     """
-    delete_with_files([prediction])
-
-
-def delete_with_files(predictions: list[Prediction]) -> None:
-    """Like ``delete_prediction``, for several predictions."""
     try:
         with database_errors():
             deleted = delete_predictions([prediction.pk for prediction in predictions])

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser
 
 from detection.models import Prediction
 from detection.records.visibility import visible_predictions
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-
 MAX_SAME = 10  # other predictions on the same bytes that are shown
 MAX_AT_ONCE = 100  # earlier records that are read to find the scores of some images
-_SCORE_FIELDS = ("sha256", "fake_score", "frame", "judged_frames", "width", "height", "reason")
+_BEST_FRAME = ("frame", "judged_frames", "width", "height", "reason")  # as in BestFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +54,14 @@ def find_judged(
     found: dict[str, Judged] = {}
     while unknown:
         earlier = visible_predictions(user).filter(sha256__in=unknown, model_version=model_version)
-        records = list(earlier.filter(**way).order_by().only(*_SCORE_FIELDS)[:MAX_AT_ONCE])
-        for each in sorted(records, key=attrgetter("pk")):
-            best = _best_frame(each) if all_frames else None
-            found.setdefault(each.sha256, Judged(each.fake_score, each.pk, best))
+        fields = ("pk", "sha256", "fake_score", *_BEST_FRAME)
+        records = list(earlier.filter(**way).order_by().values_list(*fields)[:MAX_AT_ONCE])
+        for pk, sha256, fake_score, *frame in sorted(records):
+            best = BestFrame(*frame) if all_frames else None
+            found.setdefault(sha256, Judged(fake_score, pk, best))
         # An image that was sent a thousand times may fill the answer: ask again for the others.
         unknown = unknown - found.keys() if len(records) == MAX_AT_ONCE else set()
     return found
-
-
-def _best_frame(prediction: Prediction) -> BestFrame:
-    return BestFrame(
-        number=prediction.frame,
-        judged=prediction.judged_frames,
-        width=prediction.width,
-        height=prediction.height,
-        doubt=prediction.reason,
-    )
 
 
 def same_bytes(prediction: Prediction) -> list[Prediction]:

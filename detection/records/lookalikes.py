@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser
 
 from detection.errors import database_errors
 from detection.models import PerceptualHash, Prediction
 from detection.records.perceptual_hash import BAND_BITS, REGIONS, bands, distance, mirrored
 from detection.records.visibility import visible_predictions
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/measurements
 MAX_SIMILAR = 20  # look-alikes that are shown
@@ -72,8 +70,7 @@ def nearest_reviewed(prediction: Prediction, *, user: AbstractUser | None) -> Lo
     """Return the nearest look-alike that a reviewer decided on. Raises UnavailableError."""
     with database_errors():
         found = _others_like(prediction, user=user)
-    unreviewed = Prediction.Review.UNREVIEWED
-    return next((each for each in found if each.prediction.review_status != unreviewed), None)
+    return next((each for each in found if each.prediction.is_reviewed), None)
 
 
 def find_lookalikes(hashes: Sequence[int], *, user: AbstractUser | None) -> list[Lookalike]:

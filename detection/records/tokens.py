@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser
 
 from detection.models import AccessToken
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-
 
 DEFAULT_DAYS, MAX_DAYS = 365, 3650
 

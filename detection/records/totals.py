@@ -17,16 +17,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, JSONField, QuerySet
+from django.db.models.signals import post_delete
+from django.db.models.sql.compiler import SQLCompiler
+from django.dispatch import receiver
 
 from detection.models import Prediction, Total
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.sql.compiler import SQLCompiler
 
 EVER = "ever"
 EVERYBODY = ""
@@ -124,9 +126,12 @@ def count_review(prediction: Prediction, *, before: str) -> None:
     change([row.key for row in rows_of(prediction, USAGE)], moved)
 
 
-def forget_owner(owner_id: object) -> None:
-    """Delete the rows of a deleted user; the rows of all users stay."""
-    _between(f"{owner_id}/", f"{owner_id}0").delete()
+@receiver(post_delete, sender=get_user_model())
+def forget_owner(instance: AbstractUser, **about: object) -> None:
+    """Delete the rows of a deleted user. The rows of all users stay, and so do the predictions,
+    without an owner.
+    """
+    _between(f"{instance.pk}/", f"{instance.pk}0").delete()
 
 
 def change(keys: list[str], by: Counts) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.conf import settings
+from django.contrib.auth.models import AbstractUser
 from django.db.models import QuerySet
 
 from detection.models import Prediction, PredictionBatch
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 
 def visible_predictions(user: AbstractUser | None) -> QuerySet[Prediction]:

@@ -9,15 +9,3 @@ from detection.review.decisions import (
 )
 from detection.review.export import VAL_SHARE, ReviewExport
 from detection.review.queue import claim_next, count_waiting
-
-__all__ = [
-    "VAL_SHARE",
-    "ReviewError",
-    "ReviewExport",
-    "StaleDecisionError",
-    "claim",
-    "claim_next",
-    "count_waiting",
-    "decide",
-    "pass_over",
-]

@@ -8,16 +8,13 @@ that another moderator has changed since.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser
 from django.db import transaction
 
 from detection.errors import ServiceError, database_errors
 from detection.models import Prediction, now
 from detection.records import count_review
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 CLAIM = timedelta(minutes=10)  # a prediction is reserved for one moderator so long
 UNCLAIMED = {"claimed_by": None, "claimed_until": None}
@@ -87,7 +84,7 @@ def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | Non
     is_new = note is not None and note != prediction.review_note
     if is_new:
         changes["review_note"] = note
-    is_ours = prediction.claimed_by_id == reviewer.pk and _waits(prediction)
+    is_ours = prediction.claimed_by_id == reviewer.pk and not prediction.is_reviewed
     with database_errors():
         is_kept = is_ours and _change(prediction, prediction.review_revision, changes)
         if is_new and not is_kept:
@@ -96,7 +93,7 @@ def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | Non
 
 def try_claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
     """Claim the prediction; return False if another moderator has claimed or reviewed it."""
-    if not _waits(prediction) or _is_held_elsewhere(prediction, reviewer):
+    if prediction.is_reviewed or _is_held_elsewhere(prediction, reviewer):
         return False
     is_taken = prediction.claimed_by_id != reviewer.pk
     changes = {
@@ -119,10 +116,6 @@ def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -
     return True
 
 
-def _waits(prediction: Prediction) -> bool:
-    return prediction.review_status == Review.UNREVIEWED
-
-
 def _is_held_elsewhere(prediction: Prediction, reviewer: AbstractUser) -> bool:
     """Return whether another moderator has a claim that still holds."""
     until = prediction.claimed_until
@@ -133,7 +126,7 @@ def _what_happened(prediction: Prediction, reviewer: AbstractUser) -> str:
     record = Prediction.objects.filter(pk=prediction.pk).first()
     if record is None:
         return "This prediction has been deleted meanwhile."
-    if not _waits(record):
+    if record.is_reviewed:
         who = record.reviewer or "somebody else"
         return f"This prediction has been {record.review_status} by {who} meanwhile."
     if _is_held_elsewhere(record, reviewer):

@@ -7,21 +7,20 @@ that was interrupted. The next export completes it.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import TextIO
 
 from detection.d3.files import reason, replacing
 from detection.errors import ServiceError, database_errors
-from detection.files import cell, extension
+from detection.files import CsvTable, extension
 from detection.models import RECORD_ID, Label, Prediction
 from detection.records import OriginalLostError, read_original
 
@@ -38,41 +37,6 @@ AT_ONCE = 200  # records that are in memory together
 
 class ExportError(ServiceError):
     """The export cannot be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
-    """One line of the manifest: a picture, its label, and the verdict of the model."""
-
-    path: str
-    id: str
-    sha256: str
-    label: str
-    model_label: str
-    fake_score: float
-    model_name: str
-    model_version: str
-    review_status: str
-    reviewed_at: str  # ISO 8601, UTC
-    reviewer: str
-    original_filename: str
-    source: str
-    width: int
-    height: int
-
-
-HEADER = [column.name for column in fields(ManifestRow)]
-
-
-class Manifest:
-    """A CSV file, written row by row; names that a spreadsheet would run as formulas are quoted."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow(HEADER)
-
-    def add(self, row: ManifestRow) -> None:
-        self._writer.writerow(cell(value) for value in asdict(row).values())
 
 
 @dataclass(slots=True)
@@ -159,7 +123,7 @@ class ReviewExport:
         class_folder = CLASS_FOLDERS[Label(choice.label)]
         return f"{split}/{SOURCE}/{class_folder}/{choice.record_id}.{choice.extension}"
 
-    def _export(self, group: dict[str, _Choice], manifest: Manifest) -> None:
+    def _export(self, group: dict[str, _Choice], manifest: CsvTable) -> None:
         ids = [choice.record_id for choice in group.values()]
         with database_errors():
             records = Prediction.objects.select_related("reviewer").in_bulk(ids)
@@ -168,7 +132,8 @@ class ReviewExport:
             if self._is_there(path, choice, record):
                 self.pictures[path.partition("/")[0], choice.label] += 1
                 self.contradicted += choice.contradicted
-                manifest.add(_row(path, record))
+                values = (value_of(record) for value_of in COLUMNS.values())
+                manifest.add([path, *values])
             else:
                 (self.folder / path).unlink(missing_ok=True)
 
@@ -247,24 +212,26 @@ def _later(one: _Choice, other: _Choice) -> _Choice:
     return later
 
 
-def _row(path: str, record: Prediction) -> ManifestRow:
-    return ManifestRow(
-        path=path,
-        id=record.pk,
-        sha256=record.sha256,
-        label=record.label_in_force,
-        model_label=record.label,
-        fake_score=record.fake_score,
-        model_name=record.model_name,
-        model_version=record.model_version,
-        review_status=record.review_status,
-        reviewed_at=_reviewed_at(record).astimezone(UTC).isoformat(timespec="milliseconds"),
-        reviewer=str(record.reviewer or ""),
-        original_filename=record.original_filename,
-        source=record.source,
-        width=record.width,
-        height=record.height,
-    )
+# The manifest has one line for each picture: its path, its label, and the verdict of the model.
+COLUMNS: dict[str, Callable[[Prediction], object]] = {
+    "id": attrgetter("pk"),
+    "sha256": attrgetter("sha256"),
+    "label": attrgetter("label_in_force"),
+    "model_label": attrgetter("label"),
+    "fake_score": attrgetter("fake_score"),
+    "model_name": attrgetter("model_name"),
+    "model_version": attrgetter("model_version"),
+    "review_status": attrgetter("review_status"),
+    "reviewed_at": lambda each: (
+        _reviewed_at(each).astimezone(UTC).isoformat(timespec="milliseconds")
+    ),
+    "reviewer": lambda each: str(each.reviewer or ""),
+    "original_filename": attrgetter("original_filename"),
+    "source": attrgetter("source"),
+    "width": attrgetter("width"),
+    "height": attrgetter("height"),
+}
+HEADER = ["path", *COLUMNS]
 
 
 def _make_ours(folder: Path) -> None:
@@ -284,13 +251,13 @@ def _make_ours(folder: Path) -> None:
 
 
 @contextmanager
-def _new_manifest(folder: Path) -> Iterator[Manifest]:
+def _new_manifest(folder: Path) -> Iterator[CsvTable]:
     """Replace the manifest when the new one is complete."""
     with (
         replacing(folder / MANIFEST) as part,
         part.open("w", encoding="utf-8", newline="") as file,
     ):
-        yield Manifest(file)
+        yield CsvTable(file, HEADER, for_programs=True)
 
 
 def _sha256(data: bytes) -> str:

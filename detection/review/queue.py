@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import AbstractUser
 from django.db.models import QuerySet
 
 from detection.errors import database_errors
 from detection.models import Prediction
 from detection.review.decisions import try_claim
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 AT_ONCE = 50  # candidates that are read together
 

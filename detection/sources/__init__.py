@@ -13,19 +13,3 @@ from detection.sources.buckets import (
 from detection.sources.candidates import HEAD_BYTES
 from detection.sources.folders import Listing, list_images
 from detection.sources.image_urls import fetch_images
-
-__all__ = [
-    "HEAD_BYTES",
-    "SCHEME",
-    "ArchiveTooLargeError",
-    "BucketError",
-    "BucketPrefix",
-    "Listing",
-    "StoredObject",
-    "fetch_images",
-    "images_in_archive",
-    "list_images",
-    "list_objects",
-    "read_object",
-    "store_client",
-]

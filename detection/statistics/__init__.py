@@ -17,23 +17,3 @@ from detection.statistics.usage import (
     read_refusals,
     review_queue,
 )
-
-__all__ = [
-    "DEFAULT_DAYS",
-    "MAX_DAYS",
-    "Confusion",
-    "Period",
-    "PeriodError",
-    "Rate",
-    "Usage",
-    "count_failed_batches",
-    "count_groups",
-    "count_predictions",
-    "count_predictions_by_day",
-    "count_scores",
-    "latency_percentiles",
-    "read_days",
-    "read_refusals",
-    "review_queue",
-    "robustness",
-]

@@ -100,3 +100,7 @@ class Confusion:
     def recall(self) -> Rate:
         """Return how many of the fakes the model called FAKE."""
         return Rate(self.true_fake, self.fakes)
+
+    @property
+    def rates(self) -> tuple[Rate, Rate, Rate]:
+        return self.agreement, self.precision, self.recall

@@ -13,20 +13,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django.contrib.auth.models import AbstractUser
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Sum
 from django.db.models.functions import TruncDay
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
 from detection.errors import ServiceError
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
 from detection.records import sees_all, totals, visible_predictions
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.sql.compiler import SQLCompiler
 
 Group = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Tags about the model, for every page."""
+"""Tags for every page: about the model, and shares in percent."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def model_in_use() -> str:
 def notice_of_model() -> str:
     """Return why another model judges in place of the default; empty otherwise."""
     return detector_notice() or "" if detector_info() else ""
+
+
+@register.filter
+def percent(share: float) -> float:
+    """Return a share in percent, to one digit."""
+    return round(100 * share, 1)

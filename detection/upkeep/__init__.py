@@ -4,15 +4,3 @@ from detection.upkeep.inspecting import Inspected, count_uninspected, inspect_re
 from detection.upkeep.purging import purge_predictions
 from detection.upkeep.recounting import EPOCH, Recount, rebuild_totals
 from detection.upkeep.verification import find_discrepancies, is_plausible
-
-__all__ = [
-    "EPOCH",
-    "Inspected",
-    "Recount",
-    "count_uninspected",
-    "find_discrepancies",
-    "inspect_records",
-    "is_plausible",
-    "purge_predictions",
-    "rebuild_totals",
-]

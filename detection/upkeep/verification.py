@@ -22,7 +22,7 @@ from detection.errors import database_errors, storage_errors
 from detection.files import FOLDERS, TEMPORARY
 from detection.judging import draw_result, image_limits
 from detection.models import Prediction, QueuedImage, first_id
-from detection.records import OriginalLostError, delete_prediction, read_original
+from detection.records import OriginalLostError, delete_with_files, read_original
 
 MONTH = re.compile(r"(?:results|originals|heatmaps)/([0-9]{4})/(0[1-9]|1[0-2])")
 RECORD_ID = re.compile(r"([0-9A-Z]{26})_")
@@ -216,7 +216,7 @@ def _repair_result(prediction: Prediction) -> str:
     try:
         pixels = decode_frame(read_original(prediction), prediction.frame, image_limits())
     except OriginalLostError:
-        delete_prediction(prediction=prediction)
+        delete_with_files([prediction])
         return "The original is lost too; the record was deleted."
     except ImageError as error:
         return f"It cannot be drawn again: {error}"

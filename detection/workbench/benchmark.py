@@ -39,7 +39,7 @@ from detection.judging import (
 )
 from detection.management.interrupts import StopSignals
 from detection.models import Prediction, PredictionBatch, Source
-from detection.records import Judged, delete_prediction, open_batch
+from detection.records import Judged, delete_with_files, open_batch
 from detection.workbench.signing import TRAINED, a_signer
 from detection.workbench.speed import images_per_second, matrix_peak, operations, plain_score
 
@@ -239,7 +239,7 @@ def _delete(batch: PredictionBatch) -> None:
     with database_errors():
         predictions = [*Prediction.objects.filter(batch=batch)]
     for prediction in predictions:
-        delete_prediction(prediction=prediction)
+        delete_with_files([prediction])
     with database_errors():
         batch.delete()
 

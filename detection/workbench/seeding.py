@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
@@ -38,9 +39,6 @@ from detection.models import (
 )
 from detection.provenance import Claim, Provenance
 from detection.records import BITS, REGIONS, delete_files, delete_index_rows, index_rows, totals
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # one after the other
 OWNERS = ("seeded-ann", "seeded-bob", "seeded-eve")

@@ -6,7 +6,7 @@ import pytest
 
 from detection.judging.predict import predict_image
 from detection.models import now
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from tests.support.api import a_client, a_token, a_user, assert_refused
 from tests.support.factories import a_prediction, an_upload
 from tests.support.provenance import a_generated_record
@@ -56,7 +56,7 @@ def test_what_files_declare_is_counted(client, query):
     a_prediction(created_at=noon)
     records = [a_generated_record(created_at=noon) for _ in range(3)]
     a_prediction(declares="edited", created_at=noon + timedelta(days=1))
-    delete_prediction(prediction=records[0])
+    delete_with_files([records[0]])
 
     declared = {"generated": 2, "edited": 1, "captured": 0}
     assert client.get(URL, query).json()["declared"] == declared

@@ -4,7 +4,7 @@ import io
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -321,8 +321,8 @@ def test_a_detector_says_what_it_is(detector):
     checkpoint = a_checkpoint()
     info = detector.info
     assert (info.name, info.version) == ("d3-test", checkpoint.version)
-    assert info.architecture == checkpoint.architecture.as_dict()
-    assert info.preprocessing == checkpoint.preprocessing.as_dict()
+    assert info.architecture == asdict(checkpoint.architecture)
+    assert info.preprocessing == asdict(checkpoint.preprocessing)
     assert info.threshold == 0.625
     assert info.device == "cpu"
     assert info.precision in ("fp32", "bf16")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -136,4 +138,4 @@ def test_the_clip_tower_gives_the_normalised_class_token():
 
 @pytest.mark.parametrize("architecture", [ARCHITECTURE, CLIP, Architecture()])
 def test_architectures_survive_their_dictionary(architecture):
-    assert Architecture.from_dict(architecture.as_dict()) == architecture
+    assert Architecture.from_dict(asdict(architecture)) == architecture

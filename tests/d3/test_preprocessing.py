@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_there_are_never_more_crops_than_allowed_and_all_lie_inside(width, heigh
 
 
 def test_settings_survive_their_dictionary():
-    assert Preprocessing.from_dict(LEVELS.as_dict()) == LEVELS
+    assert Preprocessing.from_dict(asdict(LEVELS)) == LEVELS
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from detection.judging.heatmaps import OtherModelError, make_heatmap, open_heatm
 from detection.judging.predict import predict_image
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from detection.records.originals import OriginalLostError
 from tests.support.factories import an_upload, image_bytes
 from tests.support.threads import at_once
@@ -66,7 +66,7 @@ def test_deleting_the_record_deletes_it(stored_files):
     prediction = stored()
     opened(prediction)
 
-    delete_prediction(prediction=Prediction.objects.get())
+    delete_with_files([Prediction.objects.get()])
 
     assert stored_files() == []
 
@@ -76,7 +76,7 @@ def test_deleting_a_record_that_was_read_before_deletes_it_too(stored_files):
     seen = Prediction.objects.get()
     opened(prediction)
 
-    delete_prediction(prediction=seen)
+    delete_with_files([seen])
 
     assert stored_files() == []
 
@@ -109,7 +109,7 @@ def test_without_the_original_there_is_none():
 
 def test_a_record_that_is_deleted_meanwhile_leaves_no_file(stored_files):
     prediction = stored()
-    delete_prediction(prediction=Prediction.objects.get())
+    delete_with_files([Prediction.objects.get()])
 
     with pytest.raises(Prediction.DoesNotExist):
         make_heatmap(prediction=prediction, data=image_bytes())

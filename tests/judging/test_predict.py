@@ -17,7 +17,7 @@ from detection.judging.pipeline import Job, Run
 from detection.judging.predict import Upload, predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, Source
 from detection.records.batches import close_batch, open_batch
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from detection.records.writing import write_predictions
 from detection.statistics.usage import count_predictions
 from tests.support.api import images_judged
@@ -270,7 +270,7 @@ def test_a_closed_batch_knows_when_it_ended():
 def test_deleting_a_prediction_removes_its_files(stored_files):
     prediction = predict_image(upload=an_upload(), source="api")
 
-    delete_prediction(prediction=prediction)
+    delete_with_files([prediction])
 
     assert not Prediction.objects.exists()
     assert stored_files() == []
@@ -303,7 +303,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
 
 
 def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
-    monkeypatch.setattr("detection.models.MAX_BATCH_ERRORS", 2)
+    monkeypatch.setattr("detection.models.batches.MAX_BATCH_ERRORS", 2)
     batch = open_batch(total_images=3, source=Source.API)
     uploads = [an_upload(filename=f"{i}.jpg", data=b"text") for i in range(3)]
     outcomes = list(predict_images(uploads=uploads, source=Source.API, batch=batch))

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from detection.judging.predict import predict_image
 from detection.models import PerceptualHash
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from detection.records.lookalikes import (
     MAX_DISTANCE,
     MAX_SIMILAR,
@@ -75,7 +75,7 @@ def test_only_records_that_the_caller_may_see_are_found(settings):
 
 def test_a_deleted_record_leaves_nothing_in_the_index():
     kept, deleted = a_pictured_prediction(scene(seed=1)), a_pictured_prediction(scene(seed=1))
-    delete_prediction(prediction=deleted)
+    delete_with_files([deleted])
 
     assert PerceptualHash.objects.count() == REGIONS
     assert lookalikes_of(kept, user=None) == []

@@ -10,7 +10,7 @@ from django.db import connection
 
 from detection.models import Prediction
 from detection.records import name_search
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from detection.records.name_search import named
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.settings import ON_SERVERS
@@ -101,7 +101,7 @@ def test_records_written_together_are_found_too():
 def test_what_was_deleted_is_no_longer_found():
     kept, gone = (a_prediction(original_filename="beach.jpg") for _ in range(2))
 
-    delete_prediction(prediction=gone)
+    delete_with_files([gone])
 
     assert list(named(Prediction.objects.all(), "beach")[0]) == [kept]
     if not ON_SERVERS:

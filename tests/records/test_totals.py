@@ -14,7 +14,7 @@ from detection import tasks
 from detection.judging.predict import predict_image
 from detection.models import Prediction, Total, now
 from detection.records import totals
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from detection.records.writing import delete_predictions, write_predictions
 from detection.review.decisions import ReviewError, decide
 from detection.statistics.usage import (
@@ -105,8 +105,8 @@ class History:
         """Somebody has read it a while ago; it has been reviewed since."""
         if record := self.any_record():
             self.review()
-            delete_prediction(prediction=record)
-            delete_prediction(prediction=record)
+            delete_with_files([record])
+            delete_with_files([record])
 
     def take_back(self) -> None:
         """A request has failed after its record was written."""

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from detection.judging.predict import predict_image
 from detection.models import Prediction
-from detection.records.deleting import delete_prediction
+from detection.records.deleting import delete_with_files
 from detection.statistics import count_predictions
 from detection.upkeep import rebuild_totals
 from tests.support.factories import a_prediction, an_upload
@@ -26,7 +26,7 @@ def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
     """Store a record as a version wrote it that did not inspect files."""
     record = predict_image(upload=an_upload(data=data, seed=seed), source="api")
     if record.declares:
-        delete_prediction(prediction=record)
+        delete_with_files([record])
         return _again(record, data)
     Prediction.objects.filter(pk=record.pk).update(provenance={})
     return record
@@ -72,5 +72,5 @@ def test_a_lost_original_is_named_and_the_others_are_inspected():
 def test_a_record_that_was_inspected_meanwhile_is_deleted_with_its_share():
     record = old_record(picture_with(texts={"Description": MIDJOURNEY}))
     inspected()
-    delete_prediction(prediction=record)  # as it was read before
+    delete_with_files([record])  # as it was read before
     assert count_predictions(user=None)["declared"]["generated"] == 0

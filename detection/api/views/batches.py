@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.conf import settings
+from django.contrib.auth.models import AbstractUser
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
@@ -19,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
 from detection.api.fields import FlagField
-from detection.api.parameters import single_values
+from detection.api.parameters import validated
 from detection.api.serializers import MAX_RESULTS, AcceptedBatchSerializer, BatchSerializer
 from detection.api.views.predict import ImageFileField, OptionsSerializer, counted_frames
 from detection.judging import Upload, predict_batch
@@ -36,15 +35,13 @@ from detection.web import (
     has_images,
 )
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
-
 MOST, MAX_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
-BATCH_ID = OpenApiParameter(
-    "batch_id",
-    {"type": "string", "pattern": f"^{RECORD_ID}$"},
-    OpenApiParameter.PATH,
-    description="Id of the batch",
+BATCH_ID = schema.id_parameter("batch_id", "Id of the batch")
+ACCEPTED = schema.answer(
+    AcceptedBatchSerializer,
+    "Queued; Location is the address of the batch",
+    {"queued": schema.QUEUED_BATCH},
+    status=202,
 )
 
 
@@ -137,14 +134,8 @@ class BatchViewSet(ViewSet):
         summary=f"Judge up to {MOST} images, or queue up to {MAX_QUEUED}",
         request={"multipart/form-data": BatchFormSerializer},
         responses={
-            200: OpenApiResponse(
-                BatchSerializer, "All results", examples=[schema.example("batch", schema.BATCH)]
-            ),
-            202: OpenApiResponse(
-                AcceptedBatchSerializer,
-                "Queued; Location is the address of the batch",
-                examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
-            ),
+            200: schema.answer(BatchSerializer, "All results", {"batch": schema.BATCH}),
+            202: ACCEPTED,
             **schema.errors(*schema.SENDING_ERRORS),
         },
     )
@@ -185,11 +176,7 @@ class BatchViewSet(ViewSet):
         parameters=[BATCH_ID],
         request={"multipart/form-data": BatchPartFormSerializer},
         responses={
-            202: OpenApiResponse(
-                AcceptedBatchSerializer,
-                "Queued; Location is the address of the batch",
-                examples=[schema.example("queued", schema.QUEUED_BATCH, status=202)],
-            ),
+            202: ACCEPTED,
             **schema.errors(*schema.SENDING_ERRORS, 404, 409),
         },
     )
@@ -200,9 +187,8 @@ class BatchViewSet(ViewSet):
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
         if batch.owner_id != getattr(owner_of(request), "pk", None):
             raise PermissionDenied("Only the user who opened this batch can add images to it.")
-        serializer = PartOptionsSerializer(data=single_values(request.POST, repeatable="image_url"))
-        serializer.is_valid(raise_exception=True)
-        more = serializer.validated_data["more"]
+        options = validated(PartOptionsSerializer, request.POST, repeatable="image_url")
+        more = options["more"]
         if more or has_images(request):
             with counted_images_or_archive(request, most=MAX_QUEUED) as uploads:
                 append_to_batch(batch=batch, uploads=uploads, more=more)
@@ -221,12 +207,8 @@ class BatchViewSet(ViewSet):
         summary="Progress and results of a batch",
         parameters=[BATCH_ID],
         responses={
-            200: OpenApiResponse(
-                BatchSerializer,
-                "The results so far",
-                examples=[schema.example("batch", schema.BATCH)],
-            ),
-            **schema.errors(401, 404, 429, 500, 503),
+            200: schema.answer(BatchSerializer, "The results so far", {"batch": schema.BATCH}),
+            **schema.errors(*schema.RECORD_ERRORS),
         },
     )
     def retrieve(self, request: Request, batch_id: str) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -15,7 +15,7 @@ from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
 from detection.api.fields import FlagField, ScoreField
-from detection.api.parameters import single_values
+from detection.api.parameters import validated
 from detection.api.serializers import PredictionResultSerializer
 from detection.d3.images import MAX_JUDGED_FRAMES
 from detection.judging import predict_image
@@ -49,9 +49,7 @@ class OptionsSerializer(serializers.Serializer):
     @classmethod
     def read(cls, request: Request) -> dict:
         """Return the options of a form. Raises ValidationError, which names the invalid options."""
-        serializer = cls(data=single_values(request.POST, repeatable=cls.repeatable))
-        serializer.is_valid(raise_exception=True)
-        options = serializer.validated_data
+        options = validated(cls, request.POST, repeatable=cls.repeatable)
         options["all_frames"] = options.pop("frames") == "all"
         return options
 
@@ -116,13 +114,10 @@ class PredictViewSet(ViewSet):
         summary="Judge one image",
         request={"multipart/form-data": PredictFormSerializer},
         responses={
-            200: OpenApiResponse(
+            200: schema.answer(
                 PredictionResultSerializer,
                 "The verdict",
-                examples=[
-                    schema.example("verdict", schema.PREDICTION),
-                    schema.example("verdict on an image by URL", schema.FETCHED),
-                ],
+                {"verdict": schema.PREDICTION, "verdict on an image by URL": schema.FETCHED},
             ),
             **schema.errors(*schema.SENDING_ERRORS),
         },

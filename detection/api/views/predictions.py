@@ -10,7 +10,7 @@ from django.http import FileResponse, Http404
 from django.shortcuts import get_object_or_404
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -20,7 +20,7 @@ from rest_framework.viewsets import ViewSet
 from detection.api import schema
 from detection.api.fields import FlagField, RecordIdField, ScoreField
 from detection.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, CursorField, newest_first
-from detection.api.parameters import PeriodQuerySerializer
+from detection.api.parameters import PeriodQuerySerializer, validated
 from detection.api.permissions import MayDelete
 from detection.api.serializers import (
     FileProvenanceSerializer,
@@ -31,7 +31,7 @@ from detection.api.serializers import (
 from detection.judging import inspect_upload, open_heatmap
 from detection.models import RECORD_ID, Label, Prediction
 from detection.records import (
-    delete_prediction,
+    delete_with_files,
     lookalikes_of,
     read_original,
     sent_between,
@@ -49,12 +49,7 @@ LOOKUPS = {
     "max_score": "fake_score__lte",
     "batch": "batch",
 }
-ID_PARAMETER = OpenApiParameter(
-    "id",
-    {"type": "string", "pattern": f"^{RECORD_ID}$"},
-    OpenApiParameter.PATH,
-    description="Id of the prediction",
-)
+ID_PARAMETER = schema.id_parameter("id", "Id of the prediction")
 
 
 class UppercaseChoiceField(serializers.ChoiceField):
@@ -107,29 +102,15 @@ class PredictionViewSet(ViewSet):
         summary="History, newest first",
         parameters=[HistoryQuerySerializer],
         responses={
-            200: OpenApiResponse(
-                forced_singular_serializer(HistorySerializer),
-                "One page",
-                examples=[
-                    schema.example(
-                        "page",
-                        {
-                            "success": True,
-                            "count": 1,
-                            "next": None,
-                            "previous": None,
-                            "searched_to": None,
-                            "predictions": [schema.RECORD],
-                        },
-                    )
-                ],
+            200: schema.answer(
+                forced_singular_serializer(HistorySerializer), "One page", {"page": schema.PAGE}
             ),
             **schema.errors(*schema.READING_ERRORS),
         },
     )
     def list(self, request: Request, label: str | None = None) -> Response:
         given = {} if label is None else {"label": label}
-        query = HistoryQuerySerializer.asked(request, **given)
+        query = validated(HistoryQuerySerializer, request.query_params, **given)
         page = newest_first(
             _matching(request, query),
             request,
@@ -144,12 +125,12 @@ class PredictionViewSet(ViewSet):
         summary="One stored prediction",
         parameters=[ID_PARAMETER],
         responses={
-            200: OpenApiResponse(
+            200: schema.answer(
                 StoredPredictionSerializer,
                 "The record, with new links to its files",
-                examples=[schema.example("record", schema.STORED)],
+                {"record": schema.STORED},
             ),
-            **schema.errors(401, 404, 429, 500, 503),
+            **schema.errors(*schema.RECORD_ERRORS),
         },
     )
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -162,11 +143,11 @@ class PredictionViewSet(ViewSet):
         parameters=[ID_PARAMETER],
         responses={
             204: OpenApiResponse(description="Record and files are gone"),
-            **schema.errors(401, 403, 404, 429, 500, 503),
+            **schema.errors(*schema.RECORD_ERRORS, 403),
         },
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        delete_prediction(prediction=self._find(pk))
+        delete_with_files([self._find(pk)])
         return Response(status=204)
 
     @extend_schema(
@@ -178,7 +159,7 @@ class PredictionViewSet(ViewSet):
         parameters=[ID_PARAMETER],
         responses={
             (200, "image/jpeg"): OpenApiResponse(OpenApiTypes.BINARY, "The heatmap"),
-            **schema.errors(400, 401, 404, 409, 429, 500, 503),
+            **schema.errors(*schema.RECORD_ERRORS, 400, 409),
         },
     )
     @action(detail=True)
@@ -204,14 +185,12 @@ class PredictionViewSet(ViewSet):
         "again, reduced, grey, mirrored or cropped a little.",
         parameters=[ID_PARAMETER],
         responses={
-            200: OpenApiResponse(
+            200: schema.answer(
                 SimilarSerializer,
                 "The nearest first",
-                examples=[
-                    schema.example("similar", {"success": True, "similar": [schema.SIMILAR]})
-                ],
+                {"similar": {"success": True, "similar": [schema.SIMILAR]}},
             ),
-            **schema.errors(401, 404, 429, 500, 503),
+            **schema.errors(*schema.RECORD_ERRORS),
         },
     )
     @action(detail=True)
@@ -226,12 +205,12 @@ class PredictionViewSet(ViewSet):
         "prompt.",
         parameters=[ID_PARAMETER],
         responses={
-            200: OpenApiResponse(
+            200: schema.answer(
                 FileProvenanceSerializer,
                 "All statements of the file",
-                examples=[schema.example("provenance", {"success": True, **schema.PROVENANCE})],
+                {"provenance": {"success": True, **schema.PROVENANCE}},
             ),
-            **schema.errors(401, 404, 429, 500, 503),
+            **schema.errors(*schema.RECORD_ERRORS),
         },
     )
     @action(detail=True)

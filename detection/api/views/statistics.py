@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from drf_spectacular.helpers import forced_singular_serializer
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from detection.api import schema
-from detection.api.parameters import PeriodQuerySerializer
+from detection.api.parameters import PeriodQuerySerializer, validated
 from detection.api.serializers import StatisticsSerializer
 from detection.statistics import (
     DEFAULT_DAYS,
@@ -39,19 +39,16 @@ class StatisticsViewSet(ViewSet):
         summary="Usage figures",
         parameters=[StatisticsQuerySerializer],
         responses={
-            200: OpenApiResponse(
+            200: schema.answer(
                 forced_singular_serializer(StatisticsSerializer),
                 "The figures",
-                examples=[
-                    schema.example("statistics", schema.STATISTICS),
-                    schema.example("by day", schema.STATISTICS_OF_A_DAY),
-                ],
+                {"statistics": schema.STATISTICS, "by day": schema.STATISTICS_OF_A_DAY},
             ),
             **schema.errors(*schema.READING_ERRORS),
         },
     )
     def list(self, request: Request) -> Response:
-        query = StatisticsQuerySerializer.asked(request)
+        query = validated(StatisticsQuerySerializer, request.query_params)
         count = count_predictions_by_day if "interval" in query else count_predictions
         figures = count(user=request.user, start=query.get("from"), end=query.get("to"))
         return Response(StatisticsSerializer(figures).data)

@@ -20,7 +20,7 @@ from ..network import Architecture, ClipTowerConfig, D3Network
 from ..preprocessing import Preprocessing
 from . import scorecard
 from .clip_layouts import expected_weights
-from .header import FORMAT, read_safetensors_header, value_problem
+from .header import FORMAT, read_safetensors_metadata, value_problem
 from .kept_features import KeptFeatures
 from .scorecard import Scorecard
 from .tensors import read_entries
@@ -129,7 +129,7 @@ def record(path: Path, measured: Scorecard) -> None:
 
     Raises CheckpointError.
     """
-    metadata = read_safetensors_header(path).metadata
+    metadata = read_safetensors_metadata(path)
     metrics = json.loads(metadata["metrics"]) | {scorecard.NAME: asdict(measured)}
     _write(path, read_entries(path), metadata | {"metrics": json.dumps(metrics)})
 
@@ -159,8 +159,8 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     fields = {
         "name": checkpoint.name,
         "version": checkpoint.version,
-        "architecture": checkpoint.architecture.as_dict(),
-        "preprocessing": checkpoint.preprocessing.as_dict(),
+        "architecture": asdict(checkpoint.architecture),
+        "preprocessing": asdict(checkpoint.preprocessing),
         "permutation_seed": checkpoint.permutation_seed,
         "permutations": checkpoint.permutations,
         "threshold": checkpoint.threshold,
@@ -172,7 +172,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     if checkpoint.min_side:
         fields["min_side"] = checkpoint.min_side
     if checkpoint.tower_file:
-        fields["tower_file"] = checkpoint.tower_file.as_dict()
+        fields["tower_file"] = asdict(checkpoint.tower_file)
     if problem := value_problem(fields):
         raise CheckpointError(f"The checkpoint {checkpoint.name} is not valid: {problem}.")
     return {"format": FORMAT, **{name: json.dumps(value) for name, value in fields.items()}}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
 from ..files import reason
@@ -16,7 +17,6 @@ from .tower_file import TowerFile
 
 FORMAT = "d3-detector/1"
 MAX_PERMUTATIONS = 256  # each takes one more pass for each image
-_MAX_HEADER = 100 * 2**20  # bytes, the limit of the safetensors format
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before version 1.6
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -39,18 +39,6 @@ _FIELDS: dict[str, tuple[type, ...]] = {
 _OPTIONAL = {"tower_file", "min_side"}
 
 
-@dataclass(frozen=True, slots=True)
-class SafetensorsHeader:
-    """``metadata`` as stored (strings), ``tensors`` by name with their dtype and shape."""
-
-    metadata: dict[str, str]
-    tensors: dict[str, dict[str, Any]]
-
-    @property
-    def is_ours(self) -> bool:
-        return self.metadata.get("format", "").startswith("d3-detector/")
-
-
 def describe(path: str | Path) -> dict[str, Any]:
     """Describe a checkpoint file without reading its weights.
 
@@ -61,10 +49,10 @@ def describe(path: str | Path) -> dict[str, Any]:
     kind = file_kind(path)
     if kind != "safetensors":
         return {"format": kind}
-    header = read_safetensors_header(path)
-    if not header.is_ours:
+    stored = read_safetensors_metadata(path)
+    if not is_ours(stored):
         return {"format": kind}
-    return {"format": FORMAT, **read_metadata(path, header)}
+    return {"format": FORMAT, **read_metadata(path, stored)}
 
 
 def file_kind(path: Path) -> str:
@@ -109,28 +97,27 @@ def _archive_kind(path: Path) -> str:
     return "torchscript" if "constants.pkl" in files else "torch"
 
 
-def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """Read the header. Raises CheckpointError if it is damaged or the file has another length."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(min(length, _MAX_HEADER))
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata as stored. Raises CheckpointError if the header is damaged, or the file has
+    another length than the header says.
+    """
     try:
-        tensors = json.loads(header)
-        metadata = tensors.pop("__metadata__", {})
-        if not all(isinstance(value, str) for value in metadata.values()):
-            raise TypeError("Metadata are strings.")
-        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        whole = path.stat().st_size == 8 + length + end
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        if "file not fully covered" in str(error):
+            raise CheckpointError(f"The checkpoint {path} is truncated or damaged.") from error
         raise CheckpointError(f"The checkpoint {path} has a damaged header.") from error
-    if not whole:
-        raise CheckpointError(f"The checkpoint {path} is truncated or damaged.")
-    return SafetensorsHeader(metadata, tensors)
 
 
-def read_metadata(path: Path, header: SafetensorsHeader) -> dict[str, Any]:
+def is_ours(metadata: dict[str, str]) -> bool:
+    """Return whether the metadata are of our format, in any version."""
+    return metadata.get("format", "").startswith("d3-detector/")
+
+
+def read_metadata(path: Path, stored: dict[str, str]) -> dict[str, Any]:
     """Decode and check our metadata. Raises CheckpointError with the first problem."""
-    stored = dict(header.metadata)
+    stored = dict(stored)
     if (found := stored.pop("format")) != FORMAT:
         raise CheckpointError(f"The checkpoint {path} has format {found}; this is {FORMAT}.")
     if unknown := sorted(stored.keys() - _FIELDS.keys()):

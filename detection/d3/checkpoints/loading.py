@@ -18,7 +18,7 @@ from ..preprocessing import Preprocessing
 from .checkpoint import ADAPTERS, KEPT, TOWER, Checkpoint, tower_shapes
 from .clip_download import find_clip_file
 from .clip_layouts import ClipTower, read_clip_tower
-from .header import file_kind, read_metadata, read_safetensors_header
+from .header import file_kind, is_ours, read_metadata, read_safetensors_metadata
 from .kept_features import KeptFeatures
 from .published import load_published
 from .tensors import fitting_weights, read_entries
@@ -43,7 +43,7 @@ def load(
     Raises CheckpointError, and TowerError if the tower is missing or has other weights.
     """
     path = Path(path)
-    if file_kind(path) == "safetensors" and read_safetensors_header(path).is_ours:
+    if file_kind(path) == "safetensors" and is_ours(read_safetensors_metadata(path)):
         source = _TowerSource(clip_cache or default_cache(), clip_weights, trust_torchscript)
         return _load_ours(path, source)
     return load_published(path, clip_weights=clip_weights, trust_torchscript=trust_torchscript)
@@ -80,7 +80,7 @@ class _TowerSource:
 
 
 def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
-    metadata = read_metadata(path, read_safetensors_header(path))
+    metadata = read_metadata(path, read_safetensors_metadata(path))
     version = metadata.pop("version")
     found = read_entries(path)
     with _description_of(path):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .header import file_kind, read_safetensors_header
+from .header import file_kind, read_safetensors_metadata
 
 # SHA-256 of OpenAI's ViT-B-16.pt and ViT-L-14.pt; their addresses contain it
 OPENAI_ARCHIVES = {
@@ -85,7 +85,7 @@ def _all_finite(tensor: Tensor) -> bool:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    read_safetensors_header(path)  # raises plainer errors
+    read_safetensors_metadata(path)  # raises plainer errors
     try:
         # Tensors of the mapped file would change when another process overwrites the file.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}

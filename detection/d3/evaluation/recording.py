@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from ..checkpoints import FORMAT, ScoreBin, Scorecard, describe, record
 from ..dataset import FAKE, REAL, Sample
 from ..errors import CheckpointError, EvaluationError
 from .evaluation import Evaluation
-from .metrics import Estimate
 
 MIN_PICTURES = 30  # of each class, and of each bin of scores
 MAX_BINS = 20
@@ -53,9 +53,9 @@ def record_evaluation(evaluation: Evaluation, *, dataset: str, split: str, path:
         dataset=dataset,
         split=split,
         pictures=len(evaluation.samples),
-        auc=_triple(metrics.auc),
-        false_alarms=_triple(metrics.accuracy_real.complement()),
-        found=_triple(metrics.accuracy_fake),
+        auc=astuple(metrics.auc),
+        false_alarms=astuple(metrics.accuracy_real.complement()),
+        found=astuple(metrics.accuracy_fake),
         bins=score_bins(evaluation.clean.scores, evaluation.labels),
     )
     record(path, scorecard)
@@ -96,7 +96,3 @@ def _fake_share(each: ScoreBin) -> float:
 
 def _joined(lower: ScoreBin, upper: ScoreBin) -> ScoreBin:
     return ScoreBin(lower.low, upper.high, lower.real + upper.real, lower.fake + upper.fake)
-
-
-def _triple(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high

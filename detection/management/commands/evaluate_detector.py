@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from detection.d3.files import reason
 from detection.judging import active_checkpoint, load_detector
+from detection.management.arguments import add_dataset
 from detection.management.base import ServiceCommand
 
 if TYPE_CHECKING:
@@ -24,12 +25,7 @@ class Command(ServiceCommand):
     interrupted = "Interrupted; no report was written."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "dataset",
-            type=Path,
-            help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
-        )
-        parser.add_argument("--split", default="test", help="default: test")
+        add_dataset(parser)
         parser.add_argument(
             "--perturb",
             nargs="+",

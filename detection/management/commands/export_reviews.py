@@ -8,11 +8,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from detection.errors import UnavailableError
 from detection.management.arguments import moment, share
-from detection.management.base import INTERRUPTED, ServiceCommand
+from detection.management.base import INTERRUPTED, SOME_LOST, ServiceCommand
 from detection.models import Label
 from detection.review import VAL_SHARE, ReviewExport
-
-SOME_LOST = 2  # exit code
 
 
 class Command(ServiceCommand):

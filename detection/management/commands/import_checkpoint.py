@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from detection.d3.checkpoints import MAX_PERMUTATIONS
+from detection.management.arguments import add_trust
 from detection.management.base import ServiceCommand
 
 
@@ -30,11 +31,7 @@ class Command(ServiceCommand):
             "to download it; default: CLIP_WEIGHTS",
         )
         parser.add_argument("--output", type=Path, required=True, metavar="F")
-        parser.add_argument(
-            "--trust-torchscript",
-            action="store_true",
-            help="open a TorchScript archive, which is a program, that OpenAI did not publish",
-        )
+        add_trust(parser)
         parser.add_argument(
             "--permutations",
             type=_permutations,

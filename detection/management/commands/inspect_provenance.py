@@ -5,11 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from detection.management.base import ServiceCommand
+from detection.management.base import SOME_LOST, ServiceCommand
 from detection.models import Prediction
 from detection.upkeep import count_uninspected, inspect_records
-
-SOME_LOST = 2  # exit code
 
 
 class Command(ServiceCommand):

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from detection.judging import active_checkpoint, load_detector
-from detection.management.arguments import positive_int
+from detection.management.arguments import add_dataset, positive_int
 from detection.management.base import ServiceCommand
 
 
@@ -19,12 +19,7 @@ class Command(ServiceCommand):
     interrupted = "Interrupted; nothing was measured."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "dataset",
-            type=Path,
-            help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
-        )
-        parser.add_argument("--split", default="test", help="default: test")
+        add_dataset(parser)
         parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
             "--limit", type=positive_int, help="measure N images, drawn at random; default: all"

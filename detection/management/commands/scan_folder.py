@@ -18,7 +18,7 @@ from detection.judging import (
     percentage,
     predict_images,
 )
-from detection.management.base import ServiceCommand
+from detection.management.base import SOME_LOST, ServiceCommand
 from detection.management.interrupts import StopSignals
 from detection.management.queued_scan import QueuedScan, open_folder
 from detection.management.scan_report import (
@@ -32,7 +32,6 @@ from detection.models import PredictionBatch, Source
 from detection.records import close_batch, open_batch
 from detection.sources import SCHEME, BucketPrefix
 
-SOME_UNREADABLE = 2  # exit code
 INTERRUPTED_BY = 128  # exit code of signal 0; shells add the signal's number
 LINE = "{:<7}  {:>10}  {:<10}  {}"
 
@@ -155,7 +154,7 @@ class Command(ServiceCommand):
                 returncode=INTERRUPTED_BY + stop.received,
             )
         if problem := _reading_problem(scan):
-            raise CommandError(problem, returncode=SOME_UNREADABLE)
+            raise CommandError(problem, returncode=SOME_LOST)
 
     def _follow(
         self,

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from detection.d3.checkpoints import CLIP_VIT_B_16
-from detection.management.arguments import positive_float, positive_int
+from detection.management.arguments import add_trust, positive_float, positive_int
 from detection.management.base import ServiceCommand
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ class Command(ServiceCommand):
             help="frozen tower: a file, an address or openai; default for vit-b-16: the tower that "
             "fetch_clip stored",
         )
-        parser.add_argument(
-            "--trust-torchscript",
-            action="store_true",
-            help="open a TorchScript archive, which is a program, that OpenAI did not publish",
-        )
+        add_trust(parser)
         parser.add_argument(
             "--init-from",
             type=Path,

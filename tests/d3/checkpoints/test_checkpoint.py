@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -175,13 +175,13 @@ def test_metadata_that_make_no_sense_are_refused(rewrite, changes, problem):
     ],
 )
 def test_architectures_that_make_no_network_are_refused(rewrite, changes):
-    path = rewrite({"architecture": json.dumps({**ARCHITECTURE.as_dict(), **changes})})
+    path = rewrite({"architecture": json.dumps({**asdict(ARCHITECTURE), **changes})})
     with refused(path):
         load(path)
 
 
 def test_views_of_another_size_than_the_network_takes_are_refused(rewrite):
-    path = rewrite({"preprocessing": json.dumps(Preprocessing(size=32).as_dict())})
+    path = rewrite({"preprocessing": json.dumps(asdict(Preprocessing(size=32)))})
     with pytest.raises(CheckpointError, match="differ in size"):
         load(path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +72,7 @@ def rewritten(path: Path, **metadata: object) -> Path:
 
 def test_the_file_holds_the_head_and_names_the_tower(path, head_alone):
     assert all(name.startswith("attention_head.") for name in load_file(path))
-    assert describe(path)["tower_file"] == head_alone.tower_file.as_dict()
+    assert describe(path)["tower_file"] == asdict(head_alone.tower_file)
     assert describe(path)["format"] == "d3-detector/1"
 
 
