@@ -84,10 +84,10 @@ def post_worker_init(worker) -> None:
     from django.core.checks import run_checks
 
     from detection.d3.errors import D3Error
-    from detection.errors import DatabaseUnavailableError
+    from detection.errors import DatabaseUnavailableError, MissingTablesError
     from detection.judging import get_detector
     from detection.queue import resume_batches
-    from detection.records import MissingTablesError, check_tables
+    from detection.records import check_tables
 
     if not (TRUSTED_PROXIES or _is_loopback(HOST)):
         worker.max_per_address = threads // 2

@@ -18,8 +18,8 @@ app.autodiscover_tasks()
 
 @worker_init.connect
 def refuse_missing_tables(**about: object) -> None:
-    from detection.errors import DatabaseUnavailableError
-    from detection.records import MissingTablesError, check_tables
+    from detection.errors import DatabaseUnavailableError, MissingTablesError
+    from detection.records import check_tables
 
     with suppress(DatabaseUnavailableError):  # it may be back soon
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from pymongo.errors import PyMongoError
 
 
@@ -27,6 +28,13 @@ class DatabaseUnavailableError(UnavailableError):
     code = "database_unavailable"
 
 
+class MissingTablesError(DatabaseUnavailableError):
+    """Migrations were not applied to the database."""
+
+    def __init__(self) -> None:
+        super().__init__("The database lacks tables: run manage.py migrate.")
+
+
 class StorageUnavailableError(UnavailableError):
     code = "storage_unavailable"
 
@@ -37,12 +45,16 @@ class QueueFullError(UnavailableError):
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailableError for a database that cannot be reached or refuses its work."""
+    """Raise DatabaseUnavailableError for a database that cannot be reached or refuses its work;
+    MissingTablesError for one without tables. (MongoDB makes a collection when it is written to.)
+    """
     try:
         yield
     except Exception as error:
         if not is_lost_database(error):
             raise
+        if _is_without_tables(error):
+            raise MissingTablesError from error
         raise DatabaseUnavailableError("The database cannot be reached.") from error
 
 
@@ -62,3 +74,13 @@ def is_lost_database(error: BaseException) -> bool:
     if isinstance(error, OperationalError | InterfaceError | PyMongoError):
         return True
     return type(error) is DatabaseError and isinstance(error.__cause__, PyMongoError)
+
+
+def _is_without_tables(error: BaseException) -> bool:
+    """Whether the error is that of a database in which there is no table at all."""
+    if not str(error).startswith("no such table"):  # SQLite has no code for this
+        return False
+    try:
+        return not MigrationRecorder(connection).has_table()
+    except DatabaseError:
+        return False

@@ -43,7 +43,7 @@ class ServiceCommand(BaseCommand):
         return tqdm(*items, disable=not self.stderr.isatty(), **options)
 
     def _sentence(self, error: Exception) -> str:
-        if not (self.names_cause and isinstance(error, UnavailableError)):
+        if not (self.names_cause and isinstance(error, UnavailableError) and error.__cause__):
             return str(error)
         cause = str(error.__cause__).partition("\n")[0]
         return f"{str(error).rstrip('.')}: {cause}."

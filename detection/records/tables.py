@@ -9,11 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models.signals import pre_migrate
 from django.dispatch import receiver
 
-from detection.errors import ServiceError, database_errors
-
-
-class MissingTablesError(ServiceError):
-    """Migrations were not applied to the database."""
+from detection.errors import MissingTablesError, database_errors
 
 
 def check_tables() -> None:
@@ -21,7 +17,7 @@ def check_tables() -> None:
     with database_errors():
         loader = MigrationLoader(connection)
     if not loader.applied_migrations.keys() >= {*loader.graph.leaf_nodes()}:
-        raise MissingTablesError("The database lacks tables: run manage.py migrate.")
+        raise MissingTablesError
 
 
 @receiver(pre_migrate, sender=apps.get_app_config("detection"))

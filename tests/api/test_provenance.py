@@ -108,6 +108,16 @@ def test_the_file_of_another_user_is_not_read(client, settings):
     assert_refused(client.get(f"{URL}{record.pk}/provenance/"), 404, "not_found")
 
 
+@pytest.mark.usefixtures("nothing_counted")
+def test_reading_the_file_is_throttled_as_judging_is(client, rates):
+    rates["predict"] = "2/min"
+    record = predicted(client, generated_picture())
+    first, second = (client.get(f"{URL}{record['id']}/provenance/") for _ in range(2))
+    assert first.status_code == 200
+    assert_refused(second, 429, "throttled")
+    assert client.get(f"{URL}{record['id']}/").status_code == 200
+
+
 def test_a_lost_original_has_no_whole_prompt(client):
     record = a_generated_record()
     assert_refused(client.get(f"{URL}{record.pk}/provenance/"), 404, "original_lost")

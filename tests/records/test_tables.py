@@ -13,9 +13,12 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from detection.models import Prediction
+from tests.support.api import a_file
 from tests.support.factories import image_bytes
 from tests.support.installation import ROOT, Installation
+from tests.support.outages import lost_records
 from tests.support.servers import MongoServer
+from tests.support.settings import ON_SERVERS
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +91,29 @@ def test_a_command_says_what_to_do_with_a_database_without_tables(command, caplo
     assert str(error.value) == "The database lacks tables: run manage.py migrate."
     assert caplog.records == []
     assert not Prediction.objects.exists()
+
+
+@pytest.mark.skipif(ON_SERVERS, reason="MongoDB makes a collection when it is written to")
+def test_a_request_that_finds_no_tables_is_told_so_and_another_loss_is_not(
+    transactional_db, client, caplog
+):
+    sentence = "The database lacks tables: run manage.py migrate."
+    with lost_records("predictions"):
+        lost = client.get("/api/predictions/")
+        with lost_records("django_migrations"):
+            answer = client.get("/api/predictions/")
+            page = client.get("/history/", headers={"Accept": "text/html"})
+            verdict = client.post("/predict", {"image": a_file()})
+            caplog.clear()
+            client.get("/health")
+
+    assert lost.json()["error"] == "The database cannot be reached."
+    for response in (answer, verdict):
+        assert (response.status_code, response.json()["error"]) == (503, sentence)
+        assert response.json()["code"] == "database_unavailable"
+    assert page.status_code == 503
+    assert sentence in page.content.decode()
+    assert f"Health: database is down: {sentence}" in caplog.messages
 
 
 @pytest.fixture(params=[False, True], ids=["SQLite", "MongoDB"])

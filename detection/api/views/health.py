@@ -22,7 +22,13 @@ from rest_framework.views import APIView
 
 from detection.api import schema
 from detection.api.serializers import AnswerSerializer, ErrorSerializer
-from detection.errors import StorageUnavailableError, UnavailableError, storage_errors
+from detection.errors import (
+    MissingTablesError,
+    StorageUnavailableError,
+    UnavailableError,
+    database_errors,
+    storage_errors,
+)
 from detection.files import TEMPORARY
 from detection.judging import detector_notice, get_detector
 from detection.models import Prediction, new_id
@@ -205,7 +211,8 @@ def _tried(name: str, check: Callable[[], dict]) -> dict:
     try:
         result = {"ok": True, **check()}
     except Exception as error:  # of any kind: the part is down, and the answer says so
-        logger.error("Health: %s is down: %s", name, error.__cause__ or error)
+        reason = error if isinstance(error, MissingTablesError) else error.__cause__ or error
+        logger.error("Health: %s is down: %s", name, reason)
         result = {"ok": False}
     finally:
         connection.close()
@@ -219,7 +226,8 @@ def _check_model() -> dict:
 
 
 def _check_database() -> dict:
-    Prediction.objects.exists()
+    with database_errors():
+        Prediction.objects.exists()
     return {}
 
 

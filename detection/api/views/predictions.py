@@ -166,8 +166,7 @@ class PredictionViewSet(ViewSet):
     def heatmap(self, request: Request, pk: str) -> FileResponse:
         prediction = self._find(pk)
         if not prediction.heatmap_image:  # drawing is as expensive as judging
-            self.throttle_classes = [PredictThrottle]
-            self.check_throttles(request)
+            self._count_as_image()
         try:
             picture = self._heatmap_of(prediction)
         except Prediction.DoesNotExist as error:  # deleted while it was drawn
@@ -202,7 +201,7 @@ class PredictionViewSet(ViewSet):
         operation_id="predictions_provenance",
         summary="What the file says of its origin, with whole prompts",
         description="Read from the original again: records hold the first 300 characters of a "
-        "prompt.",
+        "prompt. Counts as one image.",
         parameters=[ID_PARAMETER],
         responses={
             200: schema.answer(
@@ -216,6 +215,7 @@ class PredictionViewSet(ViewSet):
     @action(detail=True)
     def provenance(self, request: Request, pk: str) -> Response:
         prediction = self._find(pk)
+        self._count_as_image()  # the original is read whole
         with gate.place():
             found = inspect_upload(read_original(prediction), whole_prompts=True)
         shown = found.as_dict() | {"contradicts_label": prediction.disputed}
@@ -226,6 +226,11 @@ class PredictionViewSet(ViewSet):
             return open_heatmap(prediction=prediction)
         with gate.place():
             return open_heatmap(prediction=prediction)
+
+    def _count_as_image(self) -> None:
+        """Raises Throttled if the caller has used up the rate of images."""
+        self.throttle_classes = [PredictThrottle]
+        self.check_throttles(self.request)
 
     def _find(self, pk: str) -> Prediction:
         prediction = get_object_or_404(visible_predictions(self.request.user), pk=pk)
