@@ -16,6 +16,8 @@ import simplejpeg
 from ..errors import ImageError
 from .containers import MAX_LOST, damaged, truncated
 
+Segment = tuple[int, int, int]  # marker code, start and end
+
 # FF00 and the restart markers belong to the compressed data, further FFs before a marker fill.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOI, _EOI, _SOS, _TEM, _DHT = 0xD8, 0xD9, 0xDA, 0x01, 0xC4
@@ -52,9 +54,11 @@ def jpeg_without_texts(data: bytes, texts: frozenset[int] = TEXTS) -> bytes:
     return b"".join([*parts, data[position:]])
 
 
-def check_scans(data: bytes) -> None:
-    """Raise ``TruncatedImageError`` where scans are missing, and ``ImageError`` for more of them
-    than any picture needs.
+def check_scans(data: bytes) -> list[Segment]:
+    """Return the segments of the file.
+
+    Raise ``TruncatedImageError`` where scans are missing, and ``ImageError`` for more of them than
+    any picture needs.
     """
     segments = list(islice(_segments(data), _MAX_SEGMENTS))
     scans = [data[start:end] for code, start, end in segments if code == _SOS]
@@ -62,12 +66,13 @@ def check_scans(data: bytes) -> None:
         raise ImageError("This JPEG file has more scans than any picture needs.")
     if not scans or segments[-1][2] > len(data):
         raise truncated("JPEG")
-    if _is_progressive(data) and not _are_complete(scans):
+    if _is_progressive(segments) and not _are_complete(scans):
         raise truncated("JPEG")
+    return segments
 
 
-def _is_progressive(data: bytes) -> bool:
-    until_pixels = takewhile(lambda segment: segment[0] != _SOS, _segments(data))
+def _is_progressive(segments: list[Segment]) -> bool:
+    until_pixels = takewhile(lambda segment: segment[0] != _SOS, segments)
     return any(code in _PROGRESSIVE for code, _, _ in until_pixels)
 
 
@@ -86,7 +91,7 @@ def _are_complete(scans: list[bytes]) -> bool:
     return not any(missing.values())
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _segments(data: bytes) -> Iterator[Segment]:
     """Marker code, start and end of each segment up to the end marker; a thumbnail inside a segment
     is stepped over.
     """
@@ -110,14 +115,16 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
-    """Samples uint8 (H, W, C), their mode (L, RGBX, or CMYK as stored), and the share of the pixels
-    that the decoder had to invent.
+def decode_jpeg(data: bytes, segments: list[Segment]) -> tuple[np.ndarray, str, float]:
+    """Decode a file with the ``segments`` that ``check_scans`` returned.
+
+    Return samples uint8 (H, W, C), their mode (L, RGBX, or CMYK as stored), and the share of the
+    pixels that the decoder had to invent.
 
     Raise ``TruncatedImageError`` where data are missing at the end, and ``DamagedImageError`` where
     they are missing or wrong elsewhere; a lost end marker is no loss.
     """
-    data = _without_padding(data)
+    data = _without_padding(data, segments)
     # A warning about a colour profile would hide the next one.
     marked = jpeg_without_texts(data, TEXTS - _COLOUR) + _EOI_MARKER
     try:
@@ -132,13 +139,15 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, str, float]:
         pixels = simplejpeg.decode_jpeg(marked, strict=True, **options)
     except ValueError as error:
         pixels = simplejpeg.decode_jpeg(marked, strict=False, **options)
-        lost = _lost(data, pixels, subsampling, warning=str(error))
+        lost = _lost(data, segments, pixels, subsampling, warning=str(error))
     if mode == "RGBX" and _has_step(pixels, subsampling):
         raise damaged("JPEG")
     return pixels, mode, lost
 
 
-def _lost(data: bytes, pixels: np.ndarray, subsampling: str, *, warning: str) -> float:
+def _lost(
+    data: bytes, segments: list[Segment], pixels: np.ndarray, subsampling: str, *, warning: str
+) -> float:
     """The share of invented pixels, by libjpeg's first ``warning``; raise where it is too large."""
     if slack := _SLACK.search(warning):
         if _is_padding(data, int(slack[1])):
@@ -146,7 +155,7 @@ def _lost(data: bytes, pixels: np.ndarray, subsampling: str, *, warning: str) ->
     elif _CUT in warning:
         lost = _flat_end(pixels, subsampling)
         # With an end marker the file was mended after a loss that may lie anywhere.
-        if _is_progressive(data) or lost > MAX_LOST:
+        if _is_progressive(segments) or lost > MAX_LOST:
             raise truncated("JPEG")
         if not data.rstrip(b"\0").endswith(_EOI_MARKER):
             return lost
@@ -175,7 +184,7 @@ def _samsungs_trailer(data: bytes) -> int:
     return max(starts, default=0) + len(data) - directory
 
 
-def _without_padding(data: bytes) -> bytes:
+def _without_padding(data: bytes, segments: list[Segment]) -> bytes:
     """The picture without the zeros behind its coded pixels; zeros that replace pixels end there
     too, so that these are missing.
 
@@ -184,16 +193,16 @@ def _without_padding(data: bytes) -> bytes:
     an empty block may be.
     """
     first_code, start = 0, 0
-    for code, begin, end in _segments(data):
+    for code, begin, end in segments:
         if code == _SOS:
             start = end
             break
         if code == _DHT:
             first_code = _first_code(data[begin + 4 : end], first_code)
-    if first_code == 0 or _is_progressive(data):
+    if first_code == 0 or _is_progressive(segments):
         return data
-    end = data.find(_EOI_MARKER, start)
-    end = len(data) if end < 0 else end
+    last_code, last_begin, _ = segments[-1]
+    end = last_begin if last_code == _EOI else len(data)
     coded = data[start:end].rstrip(b"\0")
     if _ZEROS in coded:
         raise damaged("JPEG")
@@ -236,11 +245,14 @@ def _has_step(pixels: np.ndarray, subsampling: str) -> bool:
     """
     width, height = _UNITS.get(subsampling, (8, 8))
     columns = pixels.shape[1] // width
-    edges = np.arange(height, pixels.shape[0] - 1, height)
-    if columns < _MIN_COLUMNS or len(edges) < 2:
+    edges = len(range(height, pixels.shape[0] - 1, height))
+    if columns < _MIN_COLUMNS or edges < 2:
         return False
-    around = pixels[edges[:, None] + [-2, -1, 0, 1], width // 2 : columns * width : width, :3]
-    first, above, below, last = np.moveaxis(around.astype(np.int16), 1, 0)
+    # Red and blue: a change of brightness or tint is in one of the two.
+    samples = pixels[:, width // 2 : columns * width : width, 0:3:2]
+    first, above, below, last = (
+        samples[height + offset :: height][:edges].astype(np.int16) for offset in (-2, -1, 0, 1)
+    )
     jumps = (3 * (below - above) - (last - first)) / np.float32(2)  # beyond the slope around
     left = np.cumsum(jumps, axis=1)
     right = left[:, -1:] - left

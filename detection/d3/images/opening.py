@@ -139,11 +139,11 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
     """Decode a JPEG; Pillow decodes stored CMYK, since it knows what each program means by it."""
-    check_scans(data)
+    segments = check_scans(data)
     if not (size := jpeg_size(data)):
         return _open(data, "JPEG", max_pixels), 0.0
     check_pixels(size, max_pixels)
-    samples, mode, lost = decode_jpeg(data)
+    samples, mode, lost = decode_jpeg(data, segments)
     described = _described_jpeg(data + b"\xff\xd9")
     if mode == "CMYK" and described is not None:
         return described, lost
