@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -23,11 +24,12 @@ WEEK_SECONDS = 7 * 24 * 3600
 
 
 @register()
-def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
+def check_model_checkpoint(**kwargs) -> Iterator[CheckMessage]:
     """Check that the file of the active checkpoint exists and begins as a checkpoint."""
     problem = _checkpoint_problem()
     if problem is None:
-        return _fallback_warnings()
+        yield from _fallback_warnings()
+        return
     hint = "Set MODEL_CHECKPOINT_PATH to a detector checkpoint."
     if is_activated():
         problem = f"The activated checkpoint cannot be used. {problem}"
@@ -35,146 +37,111 @@ def check_model_checkpoint(**kwargs) -> list[CheckMessage]:
             "Activate another with manage.py activate_checkpoint PATH, or return to "
             "MODEL_CHECKPOINT_PATH with manage.py activate_checkpoint --configured."
         )
-    return [Error(problem, hint=hint, id="detection.E001")]
+    yield Error(problem, hint=hint, id="detection.E001")
 
 
 @register()
-def check_production(**kwargs) -> list[CheckMessage]:
+def check_production(**kwargs) -> Iterator[CheckMessage]:
     """Check settings that have no safe default in production."""
     if settings.DEBUG:
-        return []
-    problems = []
+        return
     try:
         settings.SECRET_KEY  # noqa: B018  reading an empty one raises
     except ImproperlyConfigured:
         hint = "Set SECRET_KEY to a long random string."
-        problems.append(
-            Error("DEBUG is off and there is no SECRET_KEY.", hint=hint, id="detection.E004")
-        )
+        yield Error("DEBUG is off and there is no SECRET_KEY.", hint=hint, id="detection.E004")
     if not settings.ALLOWED_HOSTS:
-        problems.append(
-            Error(
-                "DEBUG is off and ALLOWED_HOSTS is empty: every request would be refused.",
-                hint="Set ALLOWED_HOSTS to the host names that clients use, comma-separated.",
-                id="detection.E005",
-            )
-        )
-    return problems
+        problem = "DEBUG is off and ALLOWED_HOSTS is empty: every request would be refused."
+        hint = "Set ALLOWED_HOSTS to the host names that clients use, comma-separated."
+        yield Error(problem, hint=hint, id="detection.E005")
 
 
 @register()
-def check_api(**kwargs) -> list[CheckMessage]:
+def check_api(**kwargs) -> Iterator[CheckMessage]:
     """Check API_ACCESS, and the rates THROTTLE_PREDICT, _READ and _LOGIN."""
-    problems = []
     if settings.API_ACCESS not in ("open", "token"):
-        problems.append(
-            Error(
-                f"API_ACCESS is {settings.API_ACCESS!r}.",
-                hint="Set API_ACCESS to open or token.",
-                id="detection.E006",
-            )
-        )
+        hint = "Set API_ACCESS to open or token."
+        yield Error(f"API_ACCESS is {settings.API_ACCESS!r}.", hint=hint, id="detection.E006")
     rates = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
-    problems += [
-        Error(
-            f"THROTTLE_{scope.upper()} is {rates[scope]!r}, which is no rate.",
-            hint="Set it to a rate like 60/min, or to nothing for no limit.",
-            id="detection.E007",
-        )
-        for scope in ("predict", "image_url", "read", "login")
-        if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", rates[scope])
-    ]
-    return problems
+    for scope in ("predict", "image_url", "read", "login"):
+        if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", rates[scope]):
+            problem = f"THROTTLE_{scope.upper()} is {rates[scope]!r}, which is no rate."
+            hint = "Set it to a rate like 60/min, or to nothing for no limit."
+            yield Error(problem, hint=hint, id="detection.E007")
 
 
 @register()
-def check_files(**kwargs) -> list[CheckMessage]:
+def check_files(**kwargs) -> Iterator[CheckMessage]:
     """Check the keys of an S3 store, and the expiry of links, a week at most with S3."""
-    problems = []
     options = settings.STORAGES["default"]["OPTIONS"]
     on_s3 = "endpoint" in options
     if on_s3 and not (options["access_key"] and options["secret_key"]):
-        problems.append(
-            Error(
-                "MINIO_ENDPOINT is set without its keys.",
-                hint="Set MINIO_ACCESS_KEY and MINIO_SECRET_KEY.",
-                id="detection.E008",
-            )
-        )
-    longest = WEEK_SECONDS if on_s3 else None
+        hint = "Set MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
+        yield Error("MINIO_ENDPOINT is set without its keys.", hint=hint, id="detection.E008")
     expiry = settings.RESULT_URL_EXPIRY
-    if expiry <= 0 or (longest and expiry > longest):
+    if expiry <= 0 or (on_s3 and expiry > WEEK_SECONDS):
         hint = "Set RESULT_URL_EXPIRY to a positive number of seconds"
-        hint += f", {longest} at most with an S3 store." if longest else "."
-        problems.append(Error(f"RESULT_URL_EXPIRY is {expiry}.", hint=hint, id="detection.E009"))
-    return problems
+        hint += f", {WEEK_SECONDS} at most with an S3 store." if on_s3 else "."
+        yield Error(f"RESULT_URL_EXPIRY is {expiry}.", hint=hint, id="detection.E009")
 
 
 @register(Tags.security, deploy=True)
-def check_open_access(**kwargs) -> list[CheckMessage]:
-    if settings.API_ACCESS != "open":
-        return []
-    hint = "Set API_ACCESS=token, unless a proxy decides who may use this service."
-    problem = "Anyone may use the API and see all predictions."
-    return [Warning(problem, hint=hint, id="detection.W001")]
+def check_open_access(**kwargs) -> Iterator[CheckMessage]:
+    if settings.API_ACCESS == "open":
+        hint = "Set API_ACCESS=token, unless a proxy decides who may use this service."
+        problem = "Anyone may use the API and see all predictions."
+        yield Warning(problem, hint=hint, id="detection.W001")
 
 
 @register(Tags.security, deploy=True)
-def check_image_urls(**kwargs) -> list[CheckMessage]:
-    if not (settings.ALLOW_IMAGE_URLS and settings.IMAGE_URL_ALLOW_PRIVATE):
-        return []
-    hint = "Leave out IMAGE_URL_ALLOW_PRIVATE; it is for development."
-    problem = "Callers may fetch pictures from the private network of this machine."
-    return [Warning(problem, hint=hint, id="detection.W003")]
+def check_image_urls(**kwargs) -> Iterator[CheckMessage]:
+    if settings.ALLOW_IMAGE_URLS and settings.IMAGE_URL_ALLOW_PRIVATE:
+        hint = "Leave out IMAGE_URL_ALLOW_PRIVATE; it is for development."
+        problem = "Callers may fetch pictures from the private network of this machine."
+        yield Warning(problem, hint=hint, id="detection.W003")
 
 
 @register()
-def check_device(**kwargs) -> list[CheckMessage]:
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", settings.DEVICE):
-        return []
-    hint = "Set DEVICE to auto, cpu, cuda or cuda:0."
-    return [Error(f"The device {settings.DEVICE!r} is not known.", hint=hint, id="detection.E003")]
+def check_device(**kwargs) -> Iterator[CheckMessage]:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", settings.DEVICE):
+        problem = f"The device {settings.DEVICE!r} is not known."
+        yield Error(problem, hint="Set DEVICE to auto, cpu, cuda or cuda:0.", id="detection.E003")
 
 
 @register()
-def check_precision(**kwargs) -> list[CheckMessage]:
-    if settings.PRECISION in ("auto", "fp32", "fp16", "bf16"):
-        return []
-    problem = f"The precision {settings.PRECISION!r} is not known."
-    return [Error(problem, hint="Set PRECISION to auto, fp32, fp16 or bf16.", id="detection.E010")]
+def check_precision(**kwargs) -> Iterator[CheckMessage]:
+    if settings.PRECISION not in ("auto", "fp32", "fp16", "bf16"):
+        problem = f"The precision {settings.PRECISION!r} is not known."
+        hint = "Set PRECISION to auto, fp32, fp16 or bf16."
+        yield Error(problem, hint=hint, id="detection.E010")
 
 
 @register()
-def check_trust_list(**kwargs) -> list[CheckMessage]:
+def check_trust_list(**kwargs) -> Iterator[CheckMessage]:
     """Check that the file of C2PA_TRUST_LIST holds certificates."""
     path = settings.C2PA_TRUST_LIST
     if path is None:
-        return []
+        return
     try:
         if "-----BEGIN CERTIFICATE-----" in path.read_text(encoding="utf-8"):
-            return []
+            return
         problem = f"The trust list {path} holds no certificate in PEM."
     except (OSError, UnicodeDecodeError) as error:
         problem = f"The trust list {path} cannot be read: {reason(error)}."
     hint = "Set C2PA_TRUST_LIST to a PEM file of certificates, or to nothing."
-    return [Error(problem, hint=hint, id="detection.E011")]
+    yield Error(problem, hint=hint, id="detection.E011")
 
 
 @register()
-def check_upload_limits(**kwargs) -> list[CheckMessage]:
+def check_upload_limits(**kwargs) -> Iterator[CheckMessage]:
     """Check the limits: zero would refuse every image."""
-    return [
-        Error(
-            f"{name} is {getattr(settings, name)}: every image would be refused.",
-            hint=f"Set {name} to a positive number.",
-            id="detection.E002",
-        )
-        for name in (
-            *("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS", "MAX_REQUEST_BYTES"),
-            *("MAX_QUEUED_IMAGES", "MAX_QUEUED_BYTES"),
-        )
-        if getattr(settings, name) <= 0
-    ]
+    for name in (
+        *("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS", "MAX_REQUEST_BYTES"),
+        *("MAX_QUEUED_IMAGES", "MAX_QUEUED_BYTES"),
+    ):
+        if getattr(settings, name) <= 0:
+            problem = f"{name} is {getattr(settings, name)}: every image would be refused."
+            yield Error(problem, hint=f"Set {name} to a positive number.", id="detection.E002")
 
 
 def _checkpoint_problem() -> str | None:
@@ -190,9 +157,8 @@ def _checkpoint_problem() -> str | None:
     return None
 
 
-def _fallback_warnings() -> list[CheckMessage]:
+def _fallback_warnings() -> Iterator[CheckMessage]:
     """Warn if another checkpoint judges, because the default lacks its CLIP tower."""
-    if not (has_fallback() and lacking_tower(active_checkpoint())):
-        return []
-    hint = "Run manage.py fetch_clip, or set MODEL_CHECKPOINT_PATH to another checkpoint."
-    return [Warning(fallback_notice(), hint=hint, id="detection.W002")]
+    if has_fallback() and lacking_tower(active_checkpoint()):
+        hint = "Run manage.py fetch_clip, or set MODEL_CHECKPOINT_PATH to another checkpoint."
+        yield Warning(fallback_notice(), hint=hint, id="detection.W002")

@@ -14,7 +14,6 @@ from django.core.files.storage import default_storage
 
 from detection.d3.images import decode_frame
 from detection.errors import ServiceError, database_errors, storage_errors
-from detection.files import storage_key
 from detection.judging.active_detector import get_detector
 from detection.judging.drawing import draw_heatmap
 from detection.judging.limits import decoding, explaining, image_limits
@@ -83,12 +82,8 @@ def _drawn(prediction: Prediction, data: bytes | Path, detector: Detector) -> Fi
 
 def _store(prediction: Prediction, picture: ContentFile) -> None:
     """Store the file, then the record. Of two heatmaps drawn at the same time, one is deleted."""
-    key = storage_key(
-        folder="heatmaps",
-        record_id=prediction.pk,
-        moment=prediction.created_at,
-        filename=f"{new_id()}.jpg",  # a new one, since an earlier try may still be deleted
-    )
+    # A new name, since an earlier try may still be deleted
+    key = prediction.key("heatmaps", f"{new_id()}.jpg")
     earlier = prediction.heatmap_image.name or ""
     record = Prediction.objects.filter(pk=prediction.pk)
     try:

@@ -11,8 +11,8 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 
 from detection.errors import DatabaseUnavailableError, database_errors, storage_errors
-from detection.files import original_filename, storage_key
-from detection.models import Prediction, PredictionBatch
+from detection.files import original_filename
+from detection.models import PredictionBatch
 from detection.records import delete_files, undo_writes, write_predictions
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class DirectKeeper:
     def store_files(self, job: Job, result: bytes) -> None:
         prediction = job.prediction
         name = original_filename(prediction.original_filename, image_format=prediction.image_format)
-        prediction.result_image = _key(prediction, "results", prediction.result_filename)
-        prediction.original_image = _key(prediction, "originals", name)
+        prediction.result_image = prediction.key("results", prediction.result_filename)
+        prediction.original_image = prediction.key("originals", name)
         with job.upload.open() as original:
             try:
                 with storage_errors():
@@ -106,12 +106,3 @@ class DirectKeeper:
                 index=job.index, filename=job.upload.filename, error=job.error
             )
         }
-
-
-def _key(prediction: Prediction, folder: str, filename: str) -> str:
-    return storage_key(
-        folder=folder,
-        record_id=prediction.pk,
-        moment=prediction.created_at,
-        filename=filename,
-    )

@@ -7,7 +7,7 @@ no second unique index.
 
 from detection.models.batches import MAX_BATCH_ERRORS, MAX_URL_LENGTH, PredictionBatch
 from detection.models.choices import Label, Source
-from detection.models.ids import RECORD_ID, first_id, moment_of, new_id, now
+from detection.models.ids import EPOCH, RECORD_ID, first_id, moment_of, new_id, now
 from detection.models.perceptual_hashes import PerceptualHash
 from detection.models.predictions import Prediction, SearchedName, contradicts
 from detection.models.queued_images import NEVER_LEASED, QueuedImage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from detection.files import searched_text
+from detection.files import searched_text, storage_key
 from detection.models.batches import MAX_URL_LENGTH, PredictionBatch
 from detection.models.choices import Label, Source
 from detection.models.ids import new_id, now, primary_key, user_key
@@ -212,6 +212,11 @@ class Prediction(models.Model):
     def is_contradicted(self) -> bool:
         """Return whether the label in force contradicts what the file says."""
         return contradicts(self.label_in_force, self.declares)
+
+    def key(self, folder: str, filename: str) -> str:
+        return storage_key(
+            folder=folder, record_id=self.pk, moment=self.created_at, filename=filename
+        )
 
     @property
     def file_keys(self) -> list[str]:

@@ -15,14 +15,14 @@ import random
 import time
 from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
 from detection.errors import ServiceError, database_errors
-from detection.models import MAX_URL_LENGTH, PredictionBatch, now
+from detection.models import EPOCH, MAX_URL_LENGTH, PredictionBatch, now
 from detection.outbound import CertificateError, NoAnswerError, UrlError, check_url, exchange
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ SEND_SECONDS = 10.0  # for one try
 AT_ONCE = 8  # receivers that are called together: a slow one does not hold up the others
 ROUNDS = 4  # of them in one call, which so ends though all of them are slow
 GONE = 410
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WebhookUrlError(ServiceError):
@@ -147,18 +145,12 @@ def _pause(tries: int) -> timedelta:
 def _try_to_send(batch: PredictionBatch) -> DeliveryError | WebhookUrlError | None:
     """Return why the webhook was not delivered. Runs in a thread without a database connection."""
     try:
-        _send(batch)
+        status = _post(batch)
     except (DeliveryError, WebhookUrlError) as error:
         return error
-    return None
-
-
-def _send(batch: PredictionBatch) -> None:
-    status = _post(batch)
     if status == GONE:
-        raise GoneError("The receiver answered 410: it wants no further webhook.")
-    if not 200 <= status < 300:
-        raise DeliveryError(f"The receiver answered {status}.")
+        return GoneError("The receiver answered 410: it wants no further webhook.")
+    return None if 200 <= status < 300 else DeliveryError(f"The receiver answered {status}.")
 
 
 def _post(batch: PredictionBatch) -> int:

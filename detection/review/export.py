@@ -191,13 +191,12 @@ class ReviewExport:
 
 
 def _choice(record: Prediction) -> _Choice:
-    image_format = record.image_format
     return _Choice(
         record_id=record.pk,
         revision=record.review_revision,
         reviewed_at=_reviewed_at(record),
         label=record.label_in_force,
-        extension=extension(image_format),
+        extension=extension(record.image_format),
     )
 
 

@@ -56,16 +56,12 @@ class StoredObject:
         return any(part.startswith(".") for part in self.key.split("/"))
 
     @property
-    def is_our_own(self) -> bool:
-        """A file of the service. A scan of its own files would never end, since it adds some."""
-        return _is_our_own(self.bucket, self.key)
-
-    @property
     def is_named_like_an_image(self) -> bool:
         return is_named_like_an_image(self.key)
 
 
 def _is_our_own(bucket: str, key: str) -> bool:
+    """A file of the service. A scan of its own files would never end, since it adds some."""
     folder, slash, _ = key.partition("/")
     return bool(slash) and folder in OWN_FOLDERS and bucket == default_storage.bucket_name
 
@@ -83,7 +79,11 @@ def list_objects(place: BucketPrefix) -> Iterator[StoredObject]:
         for page in pages.paginate(Bucket=place.bucket, Prefix=place.prefix):
             for entry in page.get("Contents", []):
                 found = StoredObject(place.bucket, entry["Key"], entry["Size"])
-                if not (found.is_hidden or found.is_our_own or found.key.endswith("/")):
+                if not (
+                    found.is_hidden
+                    or _is_our_own(found.bucket, found.key)
+                    or found.key.endswith("/")
+                ):
                     yield found
     except ClientError as error:
         code = error.response["Error"]["Code"]

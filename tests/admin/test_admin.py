@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from detection.judging.predict import predict_image
+from detection.judging.predict import predict_image, predict_images
 from detection.models import Prediction, PredictionBatch
 from detection.records.batches import open_batch
 from tests.support.factories import a_prediction, an_upload
@@ -42,7 +42,7 @@ def test_deleting_removes_the_files_too(admin_client, stored_files):
 
 def test_deleting_a_batch_keeps_its_predictions(admin_client):
     batch = open_batch(total_images=1, source="scan")
-    predict_image(upload=an_upload(), source="scan", batch=batch)
+    list(predict_images(uploads=[an_upload()], source="scan", batch=batch))
 
     admin_client.post(f"/admin/detection/predictionbatch/{batch.pk}/delete/", {"post": "yes"})
 

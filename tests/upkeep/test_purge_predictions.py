@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from detection.judging.predict import predict_image
+from detection.judging.predict import predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, now
 from detection.records.batches import close_batch, open_batch
 from tests.support.commands import printed_by
@@ -24,12 +24,12 @@ def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
     """A prediction of 100 days ago in a batch of its own, and one of today."""
     monkeypatch.setattr("detection.upkeep.purging.PURGE_STEP", 2)
     batch = open_batch(total_images=1, source="batch")
-    old = predict_image(upload=an_upload(), source="batch", batch=batch)
+    [old] = predict_images(uploads=[an_upload()], source="batch", batch=batch)
     close_batch(batch=batch)
     long_ago = now() - timedelta(days=100)
     Prediction.objects.update(created_at=long_ago)
     PredictionBatch.objects.update(created_at=long_ago)
-    return old, predict_image(upload=an_upload(seed=1), source="api")
+    return old.prediction, predict_image(upload=an_upload(seed=1), source="api")
 
 
 def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_files):

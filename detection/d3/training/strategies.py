@@ -79,11 +79,6 @@ def _trainable(start: Checkpoint) -> D3Network:
     return build_network(replace(start, weights=copies)).train().requires_grad_()
 
 
-def _with_learned(start: Checkpoint, best: dict[str, Tensor]) -> Checkpoint:
-    learned = {name: tensor.cpu() for name, tensor in best.items()}
-    return replace(start, weights={**start.weights, **learned})
-
-
 @dataclass
 class Strategy:
     """The inputs of all four; ``cache`` is the folder of cached features."""
@@ -175,7 +170,8 @@ class HeadTraining(Strategy):
         return feature_batches(self.val_features, self.batch_size)
 
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
-        return _with_learned(self.start, best)
+        learned = {name: tensor.cpu() for name, tensor in best.items()}
+        return replace(self.start, weights={**self.start.weights, **learned})
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
         return head_logits(trained, read_features(trained, self.val_features))
@@ -221,7 +217,7 @@ class AdapterTraining(WholeTraining):
         )
 
 
-class HeadTuning(Strategy):
+class HeadTuning(HeadTraining):
     """Train the head alone, on new pictures among the kept features.
 
     The targets are the labels of the new pictures, and the head's earlier scores of the kept ones,
@@ -238,12 +234,12 @@ class HeadTuning(Strategy):
         self.kept = joined(kept.train, kept.val)
         self.scores = torch.from_numpy(row_logits(start, self.kept)).sigmoid()
         if self.val:
-            self.judged = self.validated = joined(kept.val, self.inputs_of_head(start, self.val))
+            self.judged = self.val_features = joined(kept.val, self.inputs_of_head(start, self.val))
         else:
-            self.judged, self.validated = kept.val, joined(kept.val, crops)
+            self.judged, self.val_features = kept.val, joined(kept.val, crops)
         self.val = _as_samples(self.judged)
-        pictures = _as_samples(self.validated)
-        self.samples = [pictures[picture] for picture in self.validated.pictures]
+        pictures = _as_samples(self.val_features)
+        self.samples = [pictures[picture] for picture in self.val_features.pictures]
 
     def training(self, epoch: int) -> Iterable[Batch]:
         """Yield batches with a fixed share of new pictures, equally of each class that exists."""
@@ -256,12 +252,6 @@ class HeadTuning(Strategy):
             kept = torch.randint(len(self.scores), (self.batch_size - count,), generator=generator)
             views = torch.cat([self.kept.views[kept], self.new.views[new]]).float()
             yield views.unbind(dim=1), torch.cat([self.scores[kept], labels[new].float()])
-
-    def validation(self) -> Iterable[Batch]:
-        return feature_batches(self.validated, self.batch_size)
-
-    def trained(self, best: dict[str, Tensor]) -> Checkpoint:
-        return _with_learned(self.start, best)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
         return head_logits(trained, self.judged)
