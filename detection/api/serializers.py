@@ -73,20 +73,12 @@ class ModelSerializer(serializers.Serializer):
     threshold = serializers.FloatField(help_text="Above this fake score, the label is FAKE")
 
 
-class SuccessField(serializers.BooleanField):
-    """True in every answer that is no error."""
-
-    def __init__(self) -> None:
-        super().__init__(read_only=True, default=True, help_text="Whether the request succeeded")
-
-    def get_attribute(self, instance: object) -> bool:
-        return True
-
-
 class AnswerSerializer(serializers.Serializer):
     """Base of every answer that is no error."""
 
-    success = SuccessField()
+    success = serializers.BooleanField(
+        read_only=True, default=True, help_text="Whether the request succeeded"
+    )
 
 
 class FileUrlField(serializers.URLField):

@@ -53,6 +53,7 @@ MAX_SECONDS = 12.0  # for a batch size; after that a slow model has no further r
 
 Numbers = dict[str, dict[str, float]]
 Lap = dict[str, float]  # the seconds of each stage of one image
+Judge = Callable[[Detector, torch.Tensor], float]
 
 
 @dataclass(slots=True)
@@ -114,21 +115,40 @@ def measure(detector: Detector) -> Benchmark:
         picture=f"JPEG, {SIDE}×{SIDE} pixels",
     )
     with TemporaryDirectory() as folder, _records() as batch:
-        pictures = _Pictures(Path(folder))
-        views = detector.prepare(pictures.new())
+        bench = _Bench(detector, batch, Path(folder))
+        views = detector.prepare(bench.picture())
         detector.logits([views])  # the first pass is slower than the later ones
         result.image_gflop = operations(detector, views) / 1e9
-        _measure_in_turns(result, detector, pictures, batch)
-        result.provenance = _provenance(pictures)
+        _measure_in_turns(result, bench)
+        result.provenance = _provenance(bench)
     result.memory_mib = _peak_memory()
     if device.type == "cuda":
         result.gpu_memory_mib = torch.cuda.max_memory_allocated(device) / 2**20
     return result
 
 
-def _measure_in_turns(
-    result: Benchmark, detector: Detector, pictures: _Pictures, batch: PredictionBatch
-) -> None:
+@dataclass(slots=True)
+class _Bench:
+    """What all measurements need. The pictures are new each time, because the service reuses the
+    scores of known bytes.
+    """
+
+    detector: Detector
+    batch: PredictionBatch
+    folder: Path
+    random: np.random.Generator = field(default_factory=np.random.default_rng)
+    pictures: int = 0
+
+    def picture(self) -> Path:
+        coarse = self.random.integers(0, 256, (SIDE // 8, SIDE // 8, 3), np.uint8)
+        image = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        self.pictures += 1
+        path = self.folder / f"{self.pictures}.jpg"
+        image.save(path, quality=90)
+        return path
+
+
+def _measure_in_turns(result: Benchmark, bench: _Bench) -> None:
     seconds = SECONDS / ROUNDS
     plain_laps: list[Lap] = []
     laps: list[Lap] = []
@@ -139,11 +159,11 @@ def _measure_in_turns(
         taking_part = [size for size in sizes if size.spent < MAX_SECONDS]
         if not taking_part:
             break
-        plain_laps += _serial(plain_score, detector, pictures, batch, seconds)
-        laps += _serial(_score, detector, pictures, batch, seconds)
+        plain_laps += _serial(plain_score, bench, seconds)
+        laps += _serial(_score, bench, seconds)
         peaks.append(matrix_peak(torch.device(result.device), result.precision) / 1e9)
         for size in taking_part:
-            size.measure(detector, pictures, batch, seconds)
+            size.measure(bench, seconds)
         fastest = max(size.engine[-1] for size in taking_part)
         shares.append(fastest * result.image_gflop / peaks[-1])  # of the same minute
     result.plain_stages, result.stages = _medians(plain_laps), _medians(laps)
@@ -164,15 +184,13 @@ class _BatchSize:
     busy: list[float] = field(default_factory=list)
     spent: float = 0.0
 
-    def measure(
-        self, detector: Detector, pictures: _Pictures, batch: PredictionBatch, seconds: float
-    ) -> None:
+    def measure(self, bench: _Bench, seconds: float) -> None:
         """Measure engine and service for about ``seconds`` each, with at least one batch."""
         start = time.perf_counter()
-        views = [detector.prepare(pictures.new())] * self.images
-        self.engine.append(images_per_second(detector, views, seconds))
+        views = [bench.detector.prepare(bench.picture())] * self.images
+        self.engine.append(images_per_second(bench.detector, views, seconds))
         enough = max(self.images, round(self.engine[-1] * seconds))
-        rate, busy = _service(detector, pictures, batch, self.images, enough)
+        rate, busy = _service(bench, self.images, enough)
         self.service.append(rate)
         self.busy.append(busy)
         self.spent += time.perf_counter() - start
@@ -183,9 +201,9 @@ def _medians(laps: list[Lap]) -> dict[str, float]:
     return {stage: 1000 * median(each[stage] for each in laps) for stage in STAGES}
 
 
-def _provenance(pictures: _Pictures) -> dict[str, float]:
+def _provenance(bench: _Bench) -> dict[str, float]:
     """Return the median milliseconds for the origin of a picture, with a manifest and without."""
-    plain = pictures.new().read_bytes()
+    plain = bench.picture().read_bytes()
     created = {"action": "c2pa.created", "digitalSourceType": TRAINED}
     assertion = {"label": "c2pa.actions", "data": {"actions": [created]}}
     signed = a_signer().sign(plain, {"assertions": [assertion]})
@@ -204,23 +222,6 @@ def _provenance(pictures: _Pictures) -> dict[str, float]:
 def _score(detector: Detector, views: torch.Tensor) -> float:
     [score] = detector.scores([views])
     return score
-
-
-class _Pictures:
-    """New pictures each time, because the service reuses the scores of known bytes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._random = np.random.default_rng()
-        self._count = 0
-
-    def new(self) -> Path:
-        coarse = self._random.integers(0, 256, (SIDE // 8, SIDE // 8, 3), np.uint8)
-        image = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        self._count += 1
-        path = self._folder / f"{self._count}.jpg"
-        image.save(path, quality=90)
-        return path
 
 
 @contextmanager
@@ -244,26 +245,16 @@ def _delete(batch: PredictionBatch) -> None:
         batch.delete()
 
 
-def _serial(
-    judge: Callable[[Detector, torch.Tensor], float],
-    detector: Detector,
-    pictures: _Pictures,
-    batch: PredictionBatch,
-    seconds: float,
-) -> list[Lap]:
+def _serial(judge: Judge, bench: _Bench, seconds: float) -> list[Lap]:
     """Judge single images one after the other, for ``seconds``."""
     laps: list[Lap] = []
     while sum(sum(each.values()) for each in laps) < seconds:
-        laps.append(_stages(judge, detector, pictures.new(), batch))
+        laps.append(_stages(judge, bench, bench.picture()))
     return laps
 
 
-def _stages(
-    judge: Callable[[Detector, torch.Tensor], float],
-    detector: Detector,
-    path: Path,
-    batch: PredictionBatch,
-) -> Lap:
+def _stages(judge: Judge, bench: _Bench, path: Path) -> Lap:
+    detector, batch = bench.detector, bench.batch
     times = [time.perf_counter()]
 
     def lap() -> None:
@@ -293,15 +284,17 @@ def _stages(
     return {stage: end - start for stage, (start, end) in zip(STAGES, pairwise(times), strict=True)}
 
 
-def _service(
-    detector: Detector, pictures: _Pictures, batch: PredictionBatch, size: int, images: int
-) -> tuple[float, float]:
+def _service(bench: _Bench, size: int, images: int) -> tuple[float, float]:
     """Return images per second through the service by groups of ``size``, and the busy cores."""
-    paths = [pictures.new() for _ in range(images)]
+    paths = [bench.picture() for _ in range(images)]
     uploads = (Upload(filename=path.name, data=path) for path in paths)
     start, cpu_start = time.perf_counter(), time.process_time()
     outcomes = predict_images(
-        uploads=uploads, source=Source.SCAN, batch=batch, batch_size=size, detector=detector
+        uploads=uploads,
+        source=Source.SCAN,
+        batch=bench.batch,
+        batch_size=size,
+        detector=bench.detector,
     )
     with closing(outcomes):
         for _ in outcomes:

@@ -184,9 +184,9 @@ def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_secon
     taken = []
     service = benchmark._service
 
-    def noted(detector, pictures, batch, size, images) -> tuple[float, float]:
+    def noted(bench, size, images) -> tuple[float, float]:
         taken.append(size)
-        return service(detector, pictures, batch, size, images)
+        return service(bench, size, images)
 
     monkeypatch.setattr(benchmark, "_service", noted)
     monkeypatch.setattr(benchmark, "ROUNDS", 3)

@@ -97,13 +97,20 @@ def evaluate(
     if not readable:
         raise EvaluationError(f"None of the {len(unreadable)} images could be read.")
 
+    measured = partial(
+        measure,
+        labels=[sample.label for sample in readable],
+        sources=[source_name(sample) for sample in readable],
+        threshold=detector.info.threshold,
+        uncertain=detector.info.uncertain,
+    )
     by_condition = np.array(scores).reshape(len(readable), len(names)).T
     return Evaluation(
         detector=detector.info,
         samples=tuple(readable),
         unreadable=tuple(unreadable),
         conditions=tuple(
-            Condition(name, own, _measure(own, readable, detector.info))
+            Condition(name, own, measured(scores=own))
             for name, own in zip(names, by_condition, strict=True)
         ),
     )
@@ -149,13 +156,3 @@ def _readable_images(
             yield from reading.images
         else:
             unreadable.append(Unreadable(reading.sample, str(reading.error)))
-
-
-def _measure(scores: np.ndarray, samples: Sequence[Sample], detector: DetectorInfo) -> Measurement:
-    return measure(
-        scores=scores,
-        labels=[sample.label for sample in samples],
-        sources=[source_name(sample) for sample in samples],
-        threshold=detector.threshold,
-        uncertain=detector.uncertain,
-    )
