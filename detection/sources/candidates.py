@@ -23,8 +23,6 @@ def has_image_content(head: bytes) -> bool:
     """``head`` is the first HEAD_BYTES of the file."""
     try:
         image_format(head)
-    except RawPhotographError:
-        return True
-    except UnsupportedImageError:
-        return False
+    except UnsupportedImageError as error:
+        return isinstance(error, RawPhotographError)
     return True

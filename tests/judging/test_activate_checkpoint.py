@@ -139,7 +139,7 @@ def test_a_choice_without_a_path_is_an_error(choice, fresh_detector):
 
 def test_an_active_checkpoint_that_has_gone_is_an_error_with_the_remedy(other_checkpoint):
     run(other_checkpoint)
-    assert check_model_checkpoint() == []
+    assert [*check_model_checkpoint()] == []
     other_checkpoint.unlink()
 
     [error] = check_model_checkpoint()

@@ -74,7 +74,7 @@ def test_with_the_tower_nothing_is_said(tower):
     fetch(tower)
     assert get_detector().info.name == "default"
     assert detector_notice() is None
-    assert check_model_checkpoint() == []
+    assert [*check_model_checkpoint()] == []
 
 
 def test_a_running_process_changes_over_once_the_tower_is_there(tower):
@@ -115,7 +115,7 @@ def test_an_activated_checkpoint_has_no_substitute(settings, default):
 
 def test_weights_that_are_given_take_the_place_of_the_tower(settings):
     settings.CLIP_WEIGHTS = str(CLIP)
-    assert check_model_checkpoint() == []
+    assert [*check_model_checkpoint()] == []
     assert get_detector().info.name == "default"
 
 

@@ -310,7 +310,7 @@ def test_the_claim_of_a_killed_process_ends(own_network, monkeypatch):
     with Receiver(200) as receiver:
         batch = due_batch(receiver.url())
         with monkeypatch.context() as patch:
-            patch.setattr(webhooks, "_send", killed)
+            patch.setattr(webhooks, "_post", killed)
             with pytest.raises(KilledError):
                 deliver_due_webhooks()
         assert deliver_due_webhooks() == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..network import Architecture, ClipTowerConfig, D3Network
 from ..preprocessing import Preprocessing
 from . import scorecard
 from .clip_layouts import expected_weights
-from .header import FORMAT, read_safetensors_metadata, value_problem
+from .header import FIELDS, FORMAT, OPTIONAL, read_safetensors_metadata, value_problem
 from .kept_features import KeptFeatures
 from .scorecard import Scorecard
 from .tensors import read_entries
@@ -156,23 +156,12 @@ def build_network(checkpoint: Checkpoint) -> D3Network:
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    values = {name: getattr(checkpoint, name) for name in FIELDS}
     fields = {
-        "name": checkpoint.name,
-        "version": checkpoint.version,
-        "architecture": asdict(checkpoint.architecture),
-        "preprocessing": asdict(checkpoint.preprocessing),
-        "permutation_seed": checkpoint.permutation_seed,
-        "permutations": checkpoint.permutations,
-        "threshold": checkpoint.threshold,
-        "uncertain": checkpoint.uncertain,
-        "temperature": checkpoint.temperature,
-        "metrics": checkpoint.metrics,
-        "training": checkpoint.training,
+        name: asdict(value) if is_dataclass(value) else value
+        for name, value in values.items()
+        if value or name not in OPTIONAL
     }
-    if checkpoint.min_side:
-        fields["min_side"] = checkpoint.min_side
-    if checkpoint.tower_file:
-        fields["tower_file"] = asdict(checkpoint.tower_file)
     if problem := value_problem(fields):
         raise CheckpointError(f"The checkpoint {checkpoint.name} is not valid: {problem}.")
     return {"format": FORMAT, **{name: json.dumps(value) for name, value in fields.items()}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
 from ..files import reason
-from . import scorecard
+from .scorecard import NAME, Scorecard
 from .tower_file import TowerFile
 
 FORMAT = "d3-detector/1"
@@ -21,7 +22,7 @@ _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save befo
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # Every field of our metadata and its JSON types. bool does not count as int.
-_FIELDS: dict[str, tuple[type, ...]] = {
+FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "version": (str,),
     "architecture": (dict,),
@@ -36,7 +37,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "training": (dict,),
     "tower_file": (dict,),
 }
-_OPTIONAL = {"tower_file", "min_side"}
+OPTIONAL = {"tower_file", "min_side"}
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -120,9 +121,9 @@ def read_metadata(path: Path, stored: dict[str, str]) -> dict[str, Any]:
     stored = dict(stored)
     if (found := stored.pop("format")) != FORMAT:
         raise CheckpointError(f"The checkpoint {path} has format {found}; this is {FORMAT}.")
-    if unknown := sorted(stored.keys() - _FIELDS.keys()):
+    if unknown := sorted(stored.keys() - FIELDS.keys()):
         raise CheckpointError(f"The checkpoint {path} has an unknown field {unknown[0]!r}.")
-    names = [name for name in _FIELDS if name in stored or name not in _OPTIONAL]
+    names = [name for name in FIELDS if name in stored or name not in OPTIONAL]
     metadata = {name: _decode(path, name, stored) for name in names}
     if problem := value_problem(metadata):
         raise CheckpointError(f"The checkpoint {path} is not valid: {problem}.")
@@ -136,7 +137,7 @@ def _decode(path: Path, name: str, stored: dict[str, str]) -> Any:
         value = json.loads(stored[name])
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"The field {name!r} of {path} is not valid JSON.") from error
-    if not isinstance(value, _FIELDS[name]) or isinstance(value, bool):
+    if not isinstance(value, FIELDS[name]) or isinstance(value, bool):
         raise CheckpointError(f"The field {name!r} of {path} has the wrong type.")
     return value
 
@@ -156,24 +157,17 @@ def value_problem(metadata: dict[str, Any]) -> str | None:
         return "the temperature must be a positive number"
     if metadata.get("min_side", 0) < 0:
         return "the least side must not be negative"
-    if scorecard.NAME in metadata["metrics"] and not _is_scorecard(metadata["metrics"]):
+    metrics, tower_file = metadata["metrics"], metadata.get("tower_file")
+    if NAME in metrics and not _accepts(Scorecard.from_dict, metrics[NAME]):
         return "the measurement on a test split lacks something, or has no valid bins"
-    if "tower_file" in metadata and not _is_tower_file(metadata["tower_file"]):
+    if tower_file is not None and not _accepts(lambda values: TowerFile(**values), tower_file):
         return "the tower's file needs a name and a SHA-256"
     return None
 
 
-def _is_scorecard(metrics: dict[str, Any]) -> bool:
+def _accepts(read: Callable[[Any], object], values: Any) -> bool:
     try:
-        scorecard.Scorecard.from_dict(metrics[scorecard.NAME])
+        read(values)
     except (ValueError, TypeError, LookupError):
-        return False
-    return True
-
-
-def _is_tower_file(values: dict[str, Any]) -> bool:
-    try:
-        TowerFile(**values)
-    except (TypeError, ValueError):
         return False
     return True
