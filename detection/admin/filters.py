@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
 
-from django.contrib.admin import ListFilter, SimpleListFilter
+from django.contrib.admin import ListFilter, ModelAdmin, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
@@ -15,9 +14,6 @@ from django.http import HttpRequest
 
 from detection.models import now
 from detection.records import sent_between
-
-if TYPE_CHECKING:
-    from detection.admin.predictions import PredictionAdmin
 
 DAY = timedelta(days=1)
 
@@ -43,7 +39,7 @@ class TypedFilter(ListFilter):
         request: HttpRequest,
         params: dict[str, list[str]],
         model: type[Model],
-        model_admin: PredictionAdmin,
+        model_admin: ModelAdmin,
     ) -> None:
         super().__init__(request, params, model, model_admin)
         for each in self.inputs:
@@ -145,7 +141,7 @@ class OfBatch(SimpleListFilter):
     title = "batch"
     parameter_name = "batch"
 
-    def lookups(self, request: HttpRequest, model_admin: PredictionAdmin) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
         return [(self.value(), self.value())] if self.value() else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:

@@ -6,11 +6,11 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from PIL import Image
 
+from detection import d3
 from detection.d3.errors import D3Error, TowerError
 from detection.judging.checkpoint_choice import (
     State,
@@ -20,23 +20,19 @@ from detection.judging.checkpoint_choice import (
     has_fallback,
 )
 
-if TYPE_CHECKING:
-    from detection.d3 import Detector, DetectorInfo
-
 logger = logging.getLogger(__name__)
 
 
-def load_detector(path: Path, *, device: str | None = None) -> Detector:
+def load_detector(path: Path, *, device: str | None = None) -> d3.Detector:
     """Load a checkpoint onto ``device``, by default the configured one.
 
     Raises CheckpointError, and D3Error for a device that does not exist.
     """
     # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
-    from detection.d3 import Detector
     from detection.d3.runtime import INFERENCE, keep_freed_memory
 
     keep_freed_memory(INFERENCE)
-    return Detector.from_checkpoint(
+    return d3.Detector.from_checkpoint(
         path,
         clip_weights=settings.CLIP_WEIGHTS,
         clip_cache=settings.CLIP_CACHE,
@@ -45,7 +41,7 @@ def load_detector(path: Path, *, device: str | None = None) -> Detector:
     )
 
 
-def load_and_try_detector(path: Path) -> Detector:
+def load_and_try_detector(path: Path) -> d3.Detector:
     """Load a checkpoint and judge one picture: complete weights may be unusable.
 
     Raises D3Error.
@@ -63,13 +59,13 @@ class ActiveDetector:
 
     def __init__(self) -> None:
         self.notice: str | None = None
-        self._detector: Detector | None = None
+        self._detector: d3.Detector | None = None
         self._state: State | None = None  # of the choice that the detector was loaded for
         self._loading = threading.Lock()
         self._successor: threading.Thread | None = None  # loads the next detector
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> d3.Detector:
         """The first thread loads it. After another activation a thread loads the successor, while
         the old detector works on.
 
@@ -115,7 +111,7 @@ class ActiveDetector:
             self._state = state
             self._successor = None
 
-    def _load(self, load: Callable[[Path], Detector]) -> None:
+    def _load(self, load: Callable[[Path], d3.Detector]) -> None:
         """Load the active checkpoint or, without its CLIP tower, the fallback. Raises D3Error."""
         try:
             self._detector, self.notice = load(active_checkpoint()), None
@@ -129,12 +125,12 @@ class ActiveDetector:
 _active = ActiveDetector()
 
 
-def get_detector() -> Detector:
+def get_detector() -> d3.Detector:
     """Return the detector of this process. Raises D3Error when it cannot be loaded."""
     return _active.detector
 
 
-def detector_info() -> DetectorInfo | None:
+def detector_info() -> d3.DetectorInfo | None:
     """Return facts about the detector of this process, or None when it cannot be loaded."""
     try:
         return get_detector().info

@@ -6,12 +6,12 @@ A heatmap explains a score, so only the model that gave the score can make it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
+from detection import d3
 from detection.d3.images import decode_frame
 from detection.errors import ServiceError, database_errors, storage_errors
 from detection.judging.active_detector import get_detector
@@ -19,9 +19,6 @@ from detection.judging.drawing import draw_heatmap
 from detection.judging.limits import decoding, explaining, image_limits
 from detection.models import Prediction, new_id
 from detection.records import delete_files, read_original, undo_writes
-
-if TYPE_CHECKING:
-    from detection.d3 import Detector
 
 
 class OtherModelError(ServiceError):
@@ -60,7 +57,7 @@ def _stored(prediction: Prediction) -> File | None:
             return None
 
 
-def _detector_of(prediction: Prediction) -> Detector:
+def _detector_of(prediction: Prediction) -> d3.Detector:
     detector = get_detector()
     if prediction.model_version != detector.info.version:
         raise OtherModelError(
@@ -70,7 +67,7 @@ def _detector_of(prediction: Prediction) -> Detector:
     return detector
 
 
-def _drawn(prediction: Prediction, data: bytes | Path, detector: Detector) -> File:
+def _drawn(prediction: Prediction, data: bytes | Path, detector: d3.Detector) -> File:
     with explaining:
         with decoding:  # other threads may decode while the network works
             pixels = decode_frame(data, prediction.frame, image_limits())

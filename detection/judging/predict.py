@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from django.contrib.auth.models import AbstractUser
 
+from detection import d3
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
 from detection.judging.active_detector import get_detector
@@ -17,10 +17,6 @@ from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Up
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction, PredictionBatch
 from detection.records import close_batch, open_batch, undo_writes
-
-if TYPE_CHECKING:
-    from detection.d3 import Detector
-
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +66,7 @@ def predict_images(
     store: bool = True,
     all_frames: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
-    detector: Detector | None = None,
+    detector: d3.Detector | None = None,
     thumbnails: bool = False,
 ) -> Iterator[Outcome]:
     """Yield one outcome per upload, in order, and count it in the ``batch``.

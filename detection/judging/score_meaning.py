@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from detection import d3
 from detection.models import Prediction
 
-if TYPE_CHECKING:
-    from detection.d3 import DetectorInfo
 
-
-def meaning_of(prediction: Prediction, model: DetectorInfo | None) -> str | None:
+def meaning_of(prediction: Prediction, model: d3.DetectorInfo | None) -> str | None:
     """Return a sentence, or None where ``model`` did not judge the prediction or has no scorecard.
 
     ``model`` is the present model, see ``detector_info``.

@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 
+from detection import d3
 from detection.errors import UnavailableError
 from detection.judging import detector_info, frames_in_words, meaning_of, percentage
 from detection.models import Label, Prediction
 from detection.records import nearest_reviewed
-
-if TYPE_CHECKING:
-    from detection.d3 import DetectorInfo
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +167,7 @@ def cards_of(predictions: Iterable[Prediction]) -> list[Card]:
     ]
 
 
-def _scale(prediction: Prediction, model: DetectorInfo | None) -> Scale:
+def _scale(prediction: Prediction, model: d3.DetectorInfo | None) -> Scale:
     """Return the scale with the uncertain band of ``model``, if this model judged the prediction.
     A threshold that the caller set widens the band up to itself.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -83,7 +83,9 @@ def _content(url: str, until: float) -> Iterator[bytes]:
     until = min(until, time.monotonic() + IMAGE_SECONDS)
     subject = "The image URL"
     for _ in range(MAX_REDIRECTS + 1):
-        with _image_errors(subject), _answer(url, until) as answer:
+        private = settings.IMAGE_URL_ALLOW_PRIVATE
+        answered = exchange("GET", url, headers=HEADERS, until=until, allow_private=private)
+        with _image_errors(subject), answered as answer:
             location = answer.headers.get("Location")
             if answer.status not in REDIRECTS or not location:
                 yield from _body(answer)
@@ -94,11 +96,6 @@ def _content(url: str, until: float) -> Iterator[bytes]:
             raise InvalidImageUrlError("The image URL redirects to no URL.") from error
         subject = "The image URL redirects to a URL that"
     raise ImageNotFetchedError(f"The image URL redirects more than {MAX_REDIRECTS} times.")
-
-
-def _answer(url: str, until: float) -> AbstractContextManager[HTTPResponse]:
-    private = settings.IMAGE_URL_ALLOW_PRIVATE
-    return exchange("GET", url, headers=HEADERS, until=until, allow_private=private)
 
 
 def _body(answer: HTTPResponse) -> Iterator[bytes]:

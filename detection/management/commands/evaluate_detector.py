@@ -56,62 +56,50 @@ class Command(ServiceCommand):
         **options: Any,
     ) -> None:
         # Imported here: PyTorch and matplotlib take seconds, and --help needs neither.
+        from detection.d3 import evaluation
         from detection.d3.dataset import scan_dataset
-        from detection.d3.evaluation import (
-            HTML_NAME,
-            Occasion,
-            check_recordable,
-            evaluate,
-            parse_perturbations,
-            record_evaluation,
-            write_report,
-        )
 
-        perturbations = parse_perturbations(perturb)
+        perturbations = evaluation.parse_perturbations(perturb)
         samples = scan_dataset(dataset, split)
         path = checkpoint or active_checkpoint()
         detector = load_detector(path)
         if record:
-            check_recordable(path, detector.info.version, samples)
+            evaluation.check_recordable(path, detector.info.version, samples)
         folder = output or Path("runs", f"evaluation-{timezone.now():%Y%m%d-%H%M%S}")
         _make_folder(folder)
 
         start = time.perf_counter()
-        evaluation = evaluate(
+        measured = evaluation.evaluate(
             detector=detector,
             samples=self.progress_bar(samples, unit="image"),
             perturbations=perturbations,
         )
-        occasion = Occasion(
+        occasion = evaluation.Occasion(
             dataset=dataset,
             split=split,
             command=shlex.join(["python", "manage.py", *sys.argv[1:]]),
             finished_at=timezone.now(),
             seconds=time.perf_counter() - start,
         )
-        write_report(evaluation=evaluation, occasion=occasion, folder=folder)
-        self._print(evaluation)
-        self.stdout.write(f"\nReport: {folder / HTML_NAME}")
+        evaluation.write_report(evaluation=measured, occasion=occasion, folder=folder)
+        self._print(measured)
+        self.stdout.write(f"\nReport: {folder / evaluation.HTML_NAME}")
         if record:
-            record_evaluation(evaluation, dataset=dataset.resolve().name, split=split, path=path)
+            name = dataset.resolve().name
+            evaluation.record_evaluation(measured, dataset=name, split=split, path=path)
             self.stdout.write(f"Recorded in {path}.")
 
-    def _print(self, evaluation: Evaluation) -> None:
-        from detection.d3.evaluation import (
-            metrics_table,
-            pooled_table,
-            robustness_table,
-            table_notes,
-        )
+    def _print(self, measured: Evaluation) -> None:
+        from detection.d3 import evaluation
 
-        for each in evaluation.unreadable:
+        for each in measured.unreadable:
             self.stderr.write(f"{each.sample.path}: {each.reason}")
-        self.stdout.write(metrics_table(evaluation.clean))
-        if notes := table_notes(evaluation.clean):
+        self.stdout.write(evaluation.metrics_table(measured.clean))
+        if notes := evaluation.table_notes(measured.clean):
             self.stdout.write(f"\n{textwrap.fill(notes, 80)}")
-        self.stdout.write(f"\n{pooled_table(evaluation.conditions)}")
-        if len(evaluation.conditions) > 1:
-            self.stdout.write(f"\n{robustness_table(evaluation.conditions)}")
+        self.stdout.write(f"\n{evaluation.pooled_table(measured.conditions)}")
+        if len(measured.conditions) > 1:
+            self.stdout.write(f"\n{evaluation.robustness_table(measured.conditions)}")
 
 
 def _make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from detection.d3.checkpoints import MAX_PERMUTATIONS
+from detection.d3 import checkpoints
 from detection.management.arguments import add_trust
 from detection.management.base import ServiceCommand
 
@@ -49,9 +49,7 @@ class Command(ServiceCommand):
         permutations: int | None,
         **options: Any,
     ) -> None:
-        from detection.d3.checkpoints import build_network, load, save
-
-        checkpoint = load(
+        checkpoint = checkpoints.load(
             source,
             clip_weights=clip_weights,
             clip_cache=settings.CLIP_CACHE,
@@ -59,8 +57,8 @@ class Command(ServiceCommand):
         )
         if permutations:
             checkpoint = replace(checkpoint, permutations=permutations)
-        save(checkpoint, output)
-        parameters = sum(weights.numel() for weights in build_network(checkpoint).parameters())
+        checkpoints.save(checkpoint, output)
+        parameters = sum(p.numel() for p in checkpoints.build_network(checkpoint).parameters())
         self.stdout.write(
             f"{output}: {checkpoint.name}, version {checkpoint.version}, {parameters:,} "
             f"parameters, permutations averaged: {checkpoint.permutations}, "
@@ -69,6 +67,8 @@ class Command(ServiceCommand):
 
 
 def _permutations(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= MAX_PERMUTATIONS):
-        raise ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_PERMUTATIONS}")
+    if not (text.isdecimal() and 1 <= int(text) <= checkpoints.MAX_PERMUTATIONS):
+        raise ArgumentTypeError(
+            f"{text!r} is not a number from 1 to {checkpoints.MAX_PERMUTATIONS}"
+        )
     return int(text)

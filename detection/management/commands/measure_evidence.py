@@ -40,23 +40,19 @@ class Command(ServiceCommand):
     ) -> None:
         # Imported here: PyTorch takes seconds, and --help does not need it.
         from detection.d3.dataset import scan_dataset
-        from detection.workbench.faithfulness import (
-            compare,
-            comparison_table,
-            draw_samples,
-            measure_faithfulness,
-        )
+        from detection.workbench import faithfulness
 
-        samples = draw_samples(scan_dataset(dataset, split), limit, seed=seed)
+        samples = faithfulness.draw_samples(scan_dataset(dataset, split), limit, seed=seed)
         detector = load_detector(checkpoint or active_checkpoint())
-        measured = measure_faithfulness(
+        measured = faithfulness.measure_faithfulness(
             detector=detector,
             samples=self.progress_bar(samples, unit="image"),
             seed=seed,
         )
         for each in measured.unreadable:
             self.stderr.write(f"{each.sample.path}: {each.reason}")
-        self.stdout.write(comparison_table(compare(measured, seed=seed)))
+        compared = faithfulness.compare(measured, seed=seed)
+        self.stdout.write(faithfulness.comparison_table(compared))
         self.stdout.write(
             f"\n{detector.info.name} {detector.info.version}, seed {seed}."
             " Movements of the logit towards 0, medians with 95 % intervals."

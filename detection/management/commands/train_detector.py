@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from detection.d3 import checkpoints
 from detection.d3.checkpoints import CLIP_VIT_B_16
 from detection.management.arguments import add_trust, positive_float, positive_int
 from detection.management.base import ServiceCommand
 
 if TYPE_CHECKING:
-    from detection.d3.checkpoints import Checkpoint
     from detection.d3.training import EpochMetrics, Schedule, TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
@@ -127,23 +127,21 @@ class Command(ServiceCommand):
         )
 
 
-def _start(options: dict[str, Any]) -> Checkpoint:
+def _start(options: dict[str, Any]) -> checkpoints.Checkpoint:
     """Return the weights to start from. Raises CheckpointError and CommandError."""
-    from detection.d3.checkpoints import load, untrained, untrained_head
-
     source, clip_weights = options["init_from"], options["clip_weights"]
     trust = options["trust_torchscript"]
     if source:
         if options["architecture"]:
             raise CommandError("--init-from has its own architecture; leave --architecture out.")
-        return load(
+        return checkpoints.load(
             source,
             clip_weights=clip_weights,
             clip_cache=settings.CLIP_CACHE,
             trust_torchscript=trust,
         )
     if (architecture := options["architecture"]) in CLIP_ARCHITECTURES:
-        return untrained_head(
+        return checkpoints.untrained_head(
             clip_weights or _fetched_tower(architecture),
             architecture=architecture,
             seed=options["seed"],
@@ -151,7 +149,7 @@ def _start(options: dict[str, Any]) -> Checkpoint:
         )
     if clip_weights:
         raise CommandError("--clip-weights are for --init-from or an --architecture with CLIP.")
-    return untrained("tiny", seed=options["seed"])
+    return checkpoints.untrained("tiny", seed=options["seed"])
 
 
 def _fetched_tower(architecture: str) -> Path:
@@ -164,7 +162,7 @@ def _fetched_tower(architecture: str) -> Path:
     return path
 
 
-def _schedule(options: dict[str, Any], start: Checkpoint) -> tuple[int, Schedule]:
+def _schedule(options: dict[str, Any], start: checkpoints.Checkpoint) -> tuple[int, Schedule]:
     """Return the batch size and the schedule."""
     from detection.d3.training import Schedule, tunes_head
 
