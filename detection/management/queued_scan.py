@@ -95,7 +95,7 @@ def _stored(place: Path | BucketPrefix, *, recursive: bool) -> Iterator[QueuedIm
         first = list(islice(found, 1))  # an unreadable bucket is an error before there is a batch
         return store_images(chain(first, found), copy_image)
     images = open_folder(place, recursive=recursive).images
-    return store_images(Upload(Path(path).name, Path(path)) for path in images)
+    return store_images(Upload(path.name, path) for path in map(Path, images))
 
 
 def open_folder(path: Path, *, recursive: bool) -> Listing:

@@ -8,9 +8,8 @@ model versions tell them from real records, so that they can be removed.
 from __future__ import annotations
 
 import io
-import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -21,8 +20,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
-from django.db.models import Model
+from django.db import transaction
 from PIL import Image
 from ulid import ULID
 
@@ -38,7 +36,14 @@ from detection.models import (
     first_id,
 )
 from detection.provenance import Claim, Provenance
-from detection.records import BITS, REGIONS, delete_files, delete_index_rows, index_rows, totals
+from detection.records import (
+    BITS,
+    REGIONS,
+    delete_files,
+    delete_index_rows,
+    totals,
+    write_predictions,
+)
 
 VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # one after the other
 OWNERS = ("seeded-ann", "seeded-bob", "seeded-eve")
@@ -85,9 +90,7 @@ def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[
         batches = [each.batch for each in step if each.batch_index == 0]
         with database_errors(), transaction.atomic():
             PredictionBatch.objects.bulk_create(batches)
-            _insert(step)
-            _insert([row for each in step for row in index_rows(each, _hashes(each))])
-            totals.count(step)
+            write_predictions(step, {each.pk: _hashes(each) for each in step})
         yield len(step)
 
 
@@ -95,31 +98,6 @@ def _hashes(prediction: Prediction) -> list[int]:
     """Return perceptual hashes of pictures that nothing resembles."""
     chance = random.Random(prediction.pk)
     return [chance.getrandbits(BITS) for _ in range(REGIONS)]
-
-
-def _insert(records: Sequence[Model]) -> None:
-    """Insert plain values into SQL: Django would take longer to write the command than SQLite to
-    run it.
-    """
-    model = type(records[0])
-    if connection.vendor == "mongodb":
-        model.objects.bulk_create(records)
-        return
-    fields = model._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    marks = ", ".join(["%s"] * len(fields))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({marks})",
-            [[_plain(each.__dict__[field.attname]) for field in fields] for each in records],
-        )
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return json.dumps(value)
-    is_moment = isinstance(value, datetime)
-    return connection.ops.adapt_datetimefield_value(value) if is_moment else value
 
 
 def remove_seeded() -> Iterator[int]:

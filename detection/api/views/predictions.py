@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
-from django.core.files import File
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404
 from django.shortcuts import get_object_or_404
@@ -165,10 +165,12 @@ class PredictionViewSet(ViewSet):
     @action(detail=True)
     def heatmap(self, request: Request, pk: str) -> FileResponse:
         prediction = self._find(pk)
-        if not prediction.heatmap_image:  # drawing is as expensive as judging
+        is_drawn = bool(prediction.heatmap_image)
+        if not is_drawn:  # drawing is as expensive as judging
             self._count_as_image()
         try:
-            picture = self._heatmap_of(prediction)
+            with nullcontext() if is_drawn else gate.place():
+                picture = open_heatmap(prediction=prediction)
         except Prediction.DoesNotExist as error:  # deleted while it was drawn
             raise Http404 from error
         return FileResponse(
@@ -220,12 +222,6 @@ class PredictionViewSet(ViewSet):
             found = inspect_upload(read_original(prediction), whole_prompts=True)
         shown = found.as_dict() | {"contradicts_label": prediction.disputed}
         return Response(FileProvenanceSerializer(shown).data)
-
-    def _heatmap_of(self, prediction: Prediction) -> File:
-        if prediction.heatmap_image:
-            return open_heatmap(prediction=prediction)
-        with gate.place():
-            return open_heatmap(prediction=prediction)
 
     def _count_as_image(self) -> None:
         """Raises Throttled if the caller has used up the rate of images."""

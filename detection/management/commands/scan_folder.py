@@ -138,7 +138,7 @@ class Command(ServiceCommand):
         with StopSignals() as stop:
             with open_report(output, scan) as report, _recorded(scan, store=store) as batch:
                 outcomes = predict_images(
-                    uploads=_uploads(listing.images),
+                    uploads=(Upload(path.name, path) for path in map(Path, listing.images)),
                     source=Source.SCAN,
                     batch=batch,
                     threshold=threshold,
@@ -241,11 +241,6 @@ def _check_options(*, output: Path | None, threshold: float | None, batch_size: 
         raise CommandError(f"The threshold must lie between 0 and 1, not at {threshold}.")
     if batch_size < 1:
         raise CommandError(f"The batch size must be at least 1, not {batch_size}.")
-
-
-def _uploads(images: list[str]) -> Iterator[Upload]:
-    for path in map(Path, images):
-        yield Upload(filename=path.name, data=path)
 
 
 @contextmanager
