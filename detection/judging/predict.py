@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from typing import Required, TypedDict, Unpack
 
 from django.contrib.auth.models import AbstractUser
 
@@ -23,15 +24,17 @@ logger = logging.getLogger(__name__)
 WORKERS = 2  # threads that decode, draw and store beside inference
 
 
+class Options(TypedDict, total=False):
+    """How images are judged: for whom, by which threshold, by how many of their frames."""
+
+    source: Required[str]
+    owner: AbstractUser | None
+    threshold: float | None
+    all_frames: bool
+
+
 def predict_image(
-    *,
-    upload: Upload,
-    source: str,
-    owner: AbstractUser | None = None,
-    threshold: float | None = None,
-    store: bool = True,
-    all_frames: bool = False,
-    explain: bool = False,
+    *, upload: Upload, store: bool = True, explain: bool = False, **options: Unpack[Options]
 ) -> Prediction:
     """Return the verdict on one image. Its files and record are stored unless ``store`` is off;
     ``explain`` stores its heatmap too. With ``all_frames`` up to 32 frames or pages are judged, and
@@ -41,14 +44,7 @@ def predict_image(
     and UnavailableError when storage or database is down; then nothing is stored. When only the
     heatmap fails, or the caller has hung up, the verdict is stored without a heatmap.
     """
-    [outcome] = predict_images(
-        uploads=[upload],
-        source=source,
-        owner=owner,
-        threshold=threshold,
-        store=store,
-        all_frames=all_frames,
-    )
+    [outcome] = predict_images(uploads=[upload], store=store, **options)
     if outcome.error is not None:
         raise outcome.error
     if explain and store and not is_caller_gone.get()():  # a later request can still draw it
@@ -97,32 +93,20 @@ def predict_images(
 
 
 def predict_batch(
-    *,
-    uploads: list[Upload],
-    source: str,
-    owner: AbstractUser | None = None,
-    threshold: float | None = None,
-    store: bool = True,
-    all_frames: bool = False,
+    *, uploads: list[Upload], store: bool = True, **options: Unpack[Options]
 ) -> tuple[PredictionBatch, list[Outcome]]:
     """Judge the images of one request. Return the batch, and one outcome per upload in order.
 
     Raises UnavailableError or D3Error; then no record and no file of the batch is left.
     """
-    common = {
-        "uploads": uploads,
-        "source": source,
-        "owner": owner,
-        "threshold": threshold,
-        "all_frames": all_frames,
-        "batch_size": len(uploads),
-    }
+    size, source = len(uploads), options["source"]
     if not store:
-        return _unsaved_batch(source, list(predict_images(**common, store=False)))
-    batch = open_batch(total_images=len(uploads), source=source, owner=owner)
+        outcomes = predict_images(uploads=uploads, batch_size=size, store=False, **options)
+        return _unsaved_batch(source, list(outcomes))
+    batch = open_batch(total_images=size, source=source, owner=options.get("owner"))
     outcomes: list[Outcome] = []
     try:
-        outcomes.extend(predict_images(**common, batch=batch))
+        outcomes.extend(predict_images(uploads=uploads, batch_size=size, batch=batch, **options))
         close_batch(batch=batch)
     except BaseException as error:
         predictions = [outcome.prediction for outcome in outcomes if outcome.prediction]

@@ -7,11 +7,11 @@ queue, so it outlives both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Unpack
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
 
-from detection.judging import Upload
+from detection.judging import Options, Upload
 from detection.models import PredictionBatch, QueuedImage, Source
 from detection.queue.arrivals import BatchClosedError, add_images, add_in_groups, store_images
 from detection.queue.closing import Sending, Status, complete_sending
@@ -24,12 +24,9 @@ from detection.records import open_batch, undo_writes
 def queue_batch(
     *,
     uploads: Iterable[Upload],
-    source: str,
-    owner: AbstractUser | None = None,
-    threshold: float | None = None,
-    all_frames: bool = False,
     more: bool = False,
     webhook_url: str = "",
+    **options: Unpack[Options],
 ) -> PredictionBatch:
     """Store the images of a new batch and queue them; return its record. The batch stays open when
     ``more`` images are to follow.
@@ -41,13 +38,10 @@ def queue_batch(
         check_webhook_url(webhook_url)
     batch = open_batch(
         total_images=0,
-        source=source,
-        owner=owner,
         status=Status.QUEUED,
         sending=Sending.OPEN,
-        threshold=threshold,
-        all_frames=all_frames,
         webhook_url=webhook_url,
+        **options,
     )
     try:
         _add(batch, uploads, more=more)
