@@ -32,14 +32,8 @@ def judge_images(batch_id: str, first: int, last: int) -> None:
     queue.judge_batch(batch_id=batch_id, first=first, last=last)
 
 
-@shared_task(name="detection.upkeep.requeue")
-def requeue() -> None:
-    queue.requeue()
-
-
-@shared_task(name="detection.upkeep.deliver_webhooks")
-def deliver_webhooks() -> None:
-    queue.deliver_due_webhooks()
+requeue = shared_task(name="detection.upkeep.requeue")(queue.requeue)
+deliver_webhooks = shared_task(name="detection.upkeep.deliver_webhooks")(queue.deliver_due_webhooks)
 
 
 @shared_task(name="detection.upkeep.rebuild_totals")

@@ -143,10 +143,6 @@ class Card:
             return ""
         return REVIEWED_DISPUTE if self.prediction.is_reviewed else DISPUTE
 
-    @property
-    def percentage(self) -> str:
-        return percentage(self.prediction.fake_score)
-
 
 def card_of(prediction: Prediction, user: AbstractUser | AnonymousUser) -> Card:
     """Return the card of one prediction, with what ``user`` may see of similar pictures."""

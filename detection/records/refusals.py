@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from django.db import IntegrityError
 from django.db.models import F
 from django.utils import timezone
 
@@ -16,13 +15,12 @@ from detection.models import RefusalCount
 def count_refusal(*, code: str, source: str) -> None:
     """Count one more image that was refused today. Raises UnavailableError."""
     day = timezone.now().date()
-    counter = RefusalCount(id=f"{day}/{source}/{code}", day=day, source=source, code=code)
+    key = f"{day}/{source}/{code}"
     with database_errors():
-        if _increment(counter):
-            return
-        with suppress(IntegrityError):  # another process was faster
-            counter.save(force_insert=True)
-        _increment(counter)
+        RefusalCount.objects.get_or_create(
+            id=key, defaults={"day": day, "source": source, "code": code}
+        )
+        RefusalCount.objects.filter(pk=key).update(count=F("count") + 1)
 
 
 def note_refusal(*, code: str, source: str) -> None:
@@ -30,8 +28,3 @@ def note_refusal(*, code: str, source: str) -> None:
     prometheus.REFUSED_IMAGES.labels(code, source).inc()
     with suppress(UnavailableError):
         count_refusal(code=code, source=source)
-
-
-def _increment(counter: RefusalCount) -> bool:
-    counters = RefusalCount.objects.filter(pk=counter.pk)
-    return counters.update(count=F("count") + 1) == 1

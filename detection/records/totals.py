@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date
 from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
-from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, JSONField, QuerySet
 from django.db.models.signals import post_delete
@@ -166,20 +165,10 @@ def counts_of(total: Total) -> dict[str, int]:
 
 def make_row(row: Row, counts: Counts | None = None) -> bool:
     """Create a row; return False where another process has created it."""
-    total = Total(
-        id=row.key,
-        owner=row.owner,
-        kind=row.kind,
-        span=row.span,
-        model_version=row.model_version,
-        **by_field(counts or {}),
+    _, is_new = Total.objects.get_or_create(
+        id=row.key, defaults={**asdict(row), **by_field(counts or {})}
     )
-    try:
-        with transaction.atomic():
-            total.save(force_insert=True)
-    except IntegrityError:
-        return False
-    return True
+    return is_new
 
 
 def _between(first: str, end: str) -> QuerySet[Total]:

@@ -100,13 +100,10 @@ def read_object(found: StoredObject, **options: str) -> bytes:
             response = client.get_object(Bucket=found.bucket, Key=found.key, **options)
             return response["Body"].read()
     except UnavailableError as error:
-        if _is_missing(error.__cause__):
+        cause = error.__cause__
+        if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == "NoSuchKey":
             raise ImageError(f"The object {found.key} is no longer in the bucket.") from error
         raise
-
-
-def _is_missing(error: BaseException | None) -> bool:
-    return isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey"
 
 
 def store_client() -> Any:

@@ -1,12 +1,13 @@
-"""Tags for every page: about the model, and shares in percent."""
+"""Tags for every page: about the model, and numbers in words."""
 
 from __future__ import annotations
 
 from django import template
 
-from detection.judging import detector_info, detector_notice
+from detection.judging import detector_info, detector_notice, percentage
 
 register = template.Library()
+register.filter(percentage)
 
 
 @register.simple_tag
