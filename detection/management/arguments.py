@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from math import inf, nan
 from pathlib import Path
 
 from django.core.management.base import CommandParser
@@ -39,13 +41,7 @@ def positive_int(text: str) -> int:
 
 def positive_float(text: str) -> float:
     """Return a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+    return _number(text, "a number above 0", lambda value: 0 < value < inf)
 
 
 def duration(text: str) -> timedelta:
@@ -58,12 +54,16 @@ def duration(text: str) -> timedelta:
 
 def share(text: str) -> float:
     """Return a number from 0 to 1."""
+    return _number(text, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def _number(text: str, kind: str, fits: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+        value = nan
+    if not fits(value):
+        raise ArgumentTypeError(f"{text!r} is not {kind}")
     return value
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Self
 
 from django.conf import settings
 from django.db.models import Count, Sum
@@ -42,8 +40,7 @@ def within_quota(uploads: Iterable[Upload], *, quota: str) -> Iterable[Upload]:
     """
     if not quota:
         return uploads
-    queued = _Queued.of(quota)
-    bounded = queued.bounded(uploads)
+    bounded = _bounded(uploads, *_queued(quota))
     return list(bounded) if isinstance(uploads, list) else bounded
 
 
@@ -52,36 +49,32 @@ def check_quota(quota: str) -> None:
     same moment. Raises QueueQuotaError and UnavailableError.
     """
     if quota:
-        _Queued.of(quota).check()
+        _check(*_queued(quota))
 
 
-@dataclass(slots=True)
-class _Queued:
-    """What an owner has in the queue. Refused images count until their batch is closed."""
+def _queued(quota: str) -> tuple[int, int]:
+    """Return how many images an owner has in the queue, and their bytes. Refused images count until
+    their batch is closed.
+    """
+    with database_errors():
+        found = QueuedImage.objects.filter(quota=quota).aggregate(
+            images=Count("pk"), size_bytes=Sum("size_bytes")
+        )
+    return found["images"], found["size_bytes"] or 0
 
-    images: int
-    size_bytes: int
 
-    @classmethod
-    def of(cls, quota: str) -> Self:
-        with database_errors():
-            found = QueuedImage.objects.filter(quota=quota).aggregate(
-                images=Count("pk"), size_bytes=Sum("size_bytes")
-            )
-        return cls(found["images"], found["size_bytes"] or 0)
+def _bounded(uploads: Iterable[Upload], images: int, size_bytes: int) -> Iterator[Upload]:
+    for upload in uploads:
+        images, size_bytes = images + 1, size_bytes + _size(upload)
+        _check(images, size_bytes)
+        yield upload
 
-    def bounded(self, uploads: Iterable[Upload]) -> Iterator[Upload]:
-        for upload in uploads:
-            self.images += 1
-            self.size_bytes += _size(upload)
-            self.check()
-            yield upload
 
-    def check(self) -> None:
-        if self.images > settings.MAX_QUEUED_IMAGES:
-            raise QueueQuotaError(f"{settings.MAX_QUEUED_IMAGES} images")
-        if self.size_bytes > settings.MAX_QUEUED_BYTES:
-            raise QueueQuotaError(f"{settings.MAX_QUEUED_BYTES / 2**20:.6g} MiB of images")
+def _check(images: int, size_bytes: int) -> None:
+    if images > settings.MAX_QUEUED_IMAGES:
+        raise QueueQuotaError(f"{settings.MAX_QUEUED_IMAGES} images")
+    if size_bytes > settings.MAX_QUEUED_BYTES:
+        raise QueueQuotaError(f"{settings.MAX_QUEUED_BYTES / 2**20:.6g} MiB of images")
 
 
 def _size(upload: Upload) -> int:
