@@ -10,17 +10,3 @@ from .claims import CAPTURED, DECLARATIONS, EDITED, GENERATED, Claim, Provenance
 from .inspection import inspect
 from .manifest_helper import ManifestHelper, UnreadableManifestError
 from .sentences import RENDERING_XMP, TRUST_WORDS
-
-__all__ = [
-    "CAPTURED",
-    "DECLARATIONS",
-    "EDITED",
-    "GENERATED",
-    "RENDERING_XMP",
-    "TRUST_WORDS",
-    "Claim",
-    "ManifestHelper",
-    "Provenance",
-    "UnreadableManifestError",
-    "inspect",
-]

@@ -20,23 +20,3 @@ from detection.web.uploads import (
     image_or_url,
     single_image,
 )
-
-__all__ = [
-    "RETRY_AFTER_SECONDS",
-    "FormAuthentication",
-    "PredictThrottle",
-    "ReadThrottle",
-    "admits_images",
-    "as_outage",
-    "check_form",
-    "counted_images",
-    "counted_images_or_archive",
-    "envelope",
-    "error_page",
-    "error_response",
-    "gate",
-    "has_images",
-    "image_or_url",
-    "single_image",
-    "status_sentence_code",
-]
