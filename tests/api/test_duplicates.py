@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from detection.models import Prediction
-from tests.support.api import a_client, a_file, a_token, a_user, images_judged
+from tests.support.api import (
+    a_client,
+    a_file,
+    a_token,
+    a_user,
+    assert_nothing_stored,
+    images_judged,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -81,8 +88,7 @@ def test_a_verdict_alone_is_judged_and_leaves_nothing(client, stored_files):
 
     assert answer["id"] is answer["duplicate_of"] is None
     assert answer["result_image_url"] is answer["result_filename"] is None
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
+    assert_nothing_stored(stored_files)
     assert predicted(client)["duplicate_of"] is None
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from django.http import Http404
 from django.test import RequestFactory
 from rest_framework.exceptions import Throttled, ValidationError
 
@@ -27,9 +26,7 @@ def test_an_unknown_address_gets_the_envelope(client, path):
 def test_the_pages_of_debug_do_not_reach_a_client(client, settings):
     settings.DEBUG = True
 
-    response = client.get("/nothing")
-
-    assert response.json()["code"] == "not_found"
+    assert client.get("/nothing").json()["code"] == "not_found"
 
 
 def test_a_wrong_host_gets_the_envelope(client):
@@ -56,10 +53,6 @@ def test_messages_by_field_become_one_sentence():
         "error": "limit: Must be at most 100.",
         "code": "invalid",
     }
-
-
-def test_djangos_not_found_has_its_code():
-    assert handled(Http404()).data["code"] == "not_found"
 
 
 def test_a_throttled_request_has_a_retry_after():

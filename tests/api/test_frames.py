@@ -49,6 +49,13 @@ def an_animation(name: str = "PNG", frames: list[Image.Image] | None = None):
     return a_file(f"animation.{name.lower()}", data)
 
 
+def with_a_damaged_frame() -> bytes:
+    """Return an animation whose last frame cannot be decoded."""
+    data = bytearray(animated("PNG", noise_frames()))
+    data[data.rindex(b"fdAT") + 40] ^= 1
+    return bytes(data)
+
+
 def predicted(client, file, **options: str) -> dict:
     response = client.post("/api/predict/", {"image": file, **options})
     assert response.status_code == 200, response.content
@@ -169,9 +176,8 @@ def test_without_a_record_all_frames_are_judged_too(client, stored_files):
 
 
 def test_in_a_batch_a_bad_file_harms_no_animation(client):
-    cut = bytearray(animated("PNG", noise_frames()))
-    cut[cut.rindex(b"fdAT") + 40] ^= 1
-    files = [an_animation(), a_file("cut.png", bytes(cut)), a_file(), a_file("twice.png", cut)]
+    damaged = with_a_damaged_frame()
+    files = [an_animation(), a_file("1.png", damaged), a_file(), a_file("3.png", damaged)]
 
     body = sent(client, *files, frames="all").json()
 
@@ -193,15 +199,13 @@ def test_a_queued_batch_remembers_that_all_frames_are_to_be_judged(client):
 
 
 def test_a_damaged_frame_costs_the_verdict_only_where_it_is_judged(client, stored_files):
-    data = bytearray(animated("PNG", noise_frames()))
-    data[data.rindex(b"fdAT") + 40] ^= 1
-    file = a_file("a.png", bytes(data))
+    data = with_a_damaged_frame()
 
-    response = client.post("/api/predict/", {"image": file, "frames": "all"})
+    response = client.post("/api/predict/", {"image": a_file("a.png", data), "frames": "all"})
 
     assert_refused(response, 400, "damaged_image")
     assert_nothing_stored(stored_files)
-    assert predicted(client, a_file("a.png", bytes(data)))["image_info"]["frames"] == 6
+    assert predicted(client, a_file("a.png", data))["image_info"]["frames"] == 6
 
 
 def test_more_frames_than_can_be_judged_are_refused(client, stored_files, settings):

@@ -8,6 +8,7 @@ from detection.judging.inspection import manifest_helper
 from detection.models import Prediction
 from tests.support.api import a_file, a_user, assert_refused, sent
 from tests.support.factories import a_prediction
+from tests.support.failures import raising
 from tests.support.provenance import (
     AUTOMATIC1111,
     MIDJOURNEY,
@@ -81,13 +82,9 @@ def test_an_old_record_says_that_it_was_never_inspected(client):
 
 
 def test_a_reader_that_fails_refuses_no_upload(client, monkeypatch):
-    def fail(*arguments: object, **options: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr("detection.judging.inspection.inspect", fail)
-    assert predicted(client, generated_picture())["provenance"] == SAYS_NOTHING | {
-        "unread": ["file"]
-    }
+    monkeypatch.setattr("detection.judging.inspection.inspect", raising(MemoryError))
+    found = predicted(client, generated_picture())["provenance"]
+    assert found == SAYS_NOTHING | {"unread": ["file"]}
 
 
 def test_whole_prompts_are_read_from_the_file(client):
