@@ -12,8 +12,8 @@ from redis.exceptions import AuthenticationError
 
 from d3site.json_cache import JsonSerializer
 from tests.support.installation import Installation
+from tests.support.production import PRODUCTION, THROUGH_PROXY
 from tests.support.servers import RedisServer
-from tests.web.test_production import PRODUCTION, THROUGH_PROXY
 
 pytestmark = pytest.mark.stateless
 
