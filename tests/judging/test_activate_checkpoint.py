@@ -19,6 +19,7 @@ from detection.judging.active_detector import ActiveDetector, load_and_try_detec
 from detection.judging.checkpoint_choice import active_checkpoint, choice_state
 from tests.support.commands import printed_by
 from tests.support.factories import image_bytes
+from tests.support.failures import raising
 from tests.support.installation import Installation
 from tests.support.threads import at_once
 from tests.support.waiting import eventually
@@ -208,9 +209,7 @@ def test_a_file_that_vanished_leaves_the_old_one_and_is_tried_once(
 def test_no_memory_for_a_second_one_leaves_the_old_one(
     fresh_detector, other_checkpoint, monkeypatch
 ):
-    def no_memory(path: Path) -> Detector:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
+    no_memory = raising(torch.OutOfMemoryError("CUDA out of memory"))
     old = fresh_detector.detector
     run(other_checkpoint)
     monkeypatch.setattr(active_detector, "load_and_try_detector", no_memory)

@@ -9,7 +9,7 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError
 from PIL import Image
 
-from detection.d3.errors import ImageError, TruncatedImageError
+from detection.d3.errors import ImageError
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
 from detection.judging.active_detector import get_detector
 from detection.judging.drawing import draw_result
@@ -17,7 +17,6 @@ from detection.judging.pipeline import Job, Run
 from detection.judging.predict import Upload, predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, Source
 from detection.records.batches import close_batch, open_batch
-from detection.records.deleting import delete_with_files
 from detection.records.writing import write_predictions
 from detection.statistics.usage import count_predictions
 from tests.support.api import images_judged
@@ -60,41 +59,12 @@ def test_the_original_and_the_result_are_stored():
     assert Image.open(prediction.result_image).format == "JPEG"
 
 
-def test_the_same_name_twice_makes_two_records_with_files_of_their_own(stored_files):
-    for _ in range(2):
-        predict_image(upload=an_upload(), source="api")
-
-    assert Prediction.objects.count() == 2
-    assert len(stored_files()) == 4
-
-
 def test_the_same_bytes_get_the_same_score_alone_and_among_others():
     alone = predict_image(upload=uploads(3)[1], source="api")
 
     outcomes = list(predict_images(uploads=uploads(3), source="batch"))
 
     assert outcomes[1].prediction.fake_score == alone.fake_score
-
-
-def test_a_threshold_of_ones_own_decides_the_label():
-    assert predict_image(upload=an_upload(), source="api", threshold=0.0).label == "FAKE"
-    assert predict_image(upload=an_upload(), source="api", threshold=1.0).label == "REAL"
-
-
-def test_a_verdict_alone_leaves_nothing(stored_files):
-    prediction = predict_image(upload=an_upload(), source="api", store=False)
-
-    assert prediction.label in {"REAL", "FAKE"}
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
-
-
-def test_a_truncated_image_is_refused_and_leaves_nothing(stored_files):
-    with pytest.raises(TruncatedImageError):
-        predict_image(upload=an_upload(data=image_bytes()[:-500]), source="api")
-
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
 
 
 def test_an_image_can_be_read_from_a_path(tmp_path):
@@ -265,15 +235,6 @@ def test_a_closed_batch_knows_when_it_ended():
     assert (stored.status, stored.successful, stored.failed) == ("done", 2, 0)
     assert stored.finished_at >= stored.created_at
     assert stored.predictions.count() == 2
-
-
-def test_deleting_a_prediction_removes_its_files(stored_files):
-    prediction = predict_image(upload=an_upload(), source="api")
-
-    delete_with_files([prediction])
-
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
 
 
 def test_keys_hold_the_record_id_and_only_safe_characters():
