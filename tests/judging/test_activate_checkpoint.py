@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import requests
 import torch
-from django.core.management import CommandError
 
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
@@ -17,7 +16,7 @@ from detection.d3.checkpoints import load, save
 from detection.judging import active_detector
 from detection.judging.active_detector import ActiveDetector, load_and_try_detector
 from detection.judging.checkpoint_choice import active_checkpoint, choice_state
-from tests.support.commands import printed_by
+from tests.support.commands import failure_of, printed_by
 from tests.support.factories import image_bytes
 from tests.support.failures import raising
 from tests.support.installation import Installation
@@ -61,9 +60,7 @@ def run(*arguments: str | Path) -> str:
 
 
 def refused(*arguments: str | Path) -> str:
-    with pytest.raises(CommandError) as failed:
-        run(*arguments)
-    return str(failed.value)
+    return failure_of("activate_checkpoint", *arguments).sentence
 
 
 def test_the_configured_checkpoint_is_active_until_another_is_activated(

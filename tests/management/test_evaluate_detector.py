@@ -125,16 +125,6 @@ def test_a_missing_data_set_is_one_sentence(evaluate_detector, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_split_is_named(evaluate_detector, tmp_path):
-    with pytest.raises(CommandError, match="'val'"):
-        evaluate_detector(labelled_images(tmp_path, images=1), "--split", "val")
-
-
-def test_a_split_without_images_is_an_error(evaluate_detector, tmp_path):
-    with pytest.raises(CommandError, match="holds no pictures"):
-        evaluate_detector(labelled_images(tmp_path, images=0))
-
-
 def test_a_wrong_perturbation_is_refused_before_anything_is_read(evaluate_detector, tmp_path):
     with pytest.raises(CommandError, match="'101' is not a whole quality from 1 to 100"):
         evaluate_detector(tmp_path / "nowhere", "--perturb", "jpeg=101")

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import io
-
 import pytest
-from django.core.management import CommandError, call_command
 
 from detection.judging.predict import predict_image
 from detection.models import Prediction
 from detection.records.deleting import delete_with_files
 from detection.statistics import count_predictions
 from detection.upkeep import rebuild_totals
+from tests.support.commands import failure_of, printed_by
 from tests.support.factories import a_prediction, an_upload
 from tests.support.provenance import MIDJOURNEY, generated_picture, picture_with
 
@@ -17,9 +15,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 def inspected() -> str:
-    printed = io.StringIO()
-    call_command("inspect_provenance", stdout=printed, stderr=printed)
-    return printed.getvalue()
+    return printed_by("inspect_provenance")
 
 
 def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
@@ -60,11 +56,10 @@ def test_old_records_get_the_word_of_their_files(monkeypatch):
 def test_a_lost_original_is_named_and_the_others_are_inspected():
     a_prediction(original_filename="lost.jpg")
     other = old_record()
-    printed = io.StringIO()
-    with pytest.raises(CommandError, match=r"1 originals are lost\.") as caught:
-        call_command("inspect_provenance", stdout=printed, stderr=printed)
-    assert caught.value.returncode == 2
-    assert "The original of lost.jpg is no longer in the storage." in printed.getvalue()
+    sentence, code, printed = failure_of("inspect_provenance")
+    assert "1 originals are lost." in sentence
+    assert code == 2
+    assert "The original of lost.jpg is no longer in the storage." in printed
     other.refresh_from_db()
     assert other.provenance
 
