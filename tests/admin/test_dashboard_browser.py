@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import Watch, opened_page
+from tests.support.browser import Watch, opened_page, overflow
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.own_servers
@@ -35,15 +35,11 @@ COLOURS = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   return new Set(new Uint32Array(data.buffer)).size;
 }"""
-OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+def installation(installation) -> Installation:
     """With the project's samples, of which two of three are reviewed."""
-    data = tmp_path_factory.mktemp("dashboard")
-    installation = Installation(data, tiny_checkpoint)
-    installation.make_database("ann")
     code, _, complaints = installation.run("shell", "--command", JUDGED_AND_REVIEWED)
     assert code == 0, complaints
     return installation
@@ -139,7 +135,7 @@ def test_a_phone_scrolls_it_down_only(dashboard):
         for summary in page.locator("details summary").all():
             summary.click()
 
-        assert page.evaluate(OVERFLOW) <= 0
+        assert overflow(page) <= 0
         for chart in page.locator("canvas").all():
             assert chart.bounding_box()["width"] <= 375
 
