@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from detection.records.batches import close_batch, open_batch
 from detection.records.writing import write_predictions
 from detection.statistics.usage import count_predictions
 from tests.support.api import images_judged
+from tests.support.archive_files import PHOTO, changed, images, zip_of
 from tests.support.factories import an_upload, image_bytes
 from tests.support.waiting import eventually
 
@@ -271,3 +273,23 @@ def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
     batch.refresh_from_db()
     assert all(outcome.error for outcome in outcomes)
     assert (batch.failed, [error["index"] for error in batch.errors]) == (3, [0, 1])
+
+
+def test_bad_files_of_an_archive_are_errors_of_the_batch():
+    files = {"a.jpg": PHOTO, "bad.jpg": b"x" * 5000, "c.jpg": PHOTO}
+    stored = zip_of(files, method=zipfile.ZIP_STORED)
+    uploads = images(changed(stored, b"x" * 5000, b"y" * 5000))  # not as its checksum says
+    batch = open_batch(total_images=len(uploads), source="batch")
+    list(predict_images(uploads=uploads, source="batch", batch=batch))
+    close_batch(batch=batch)
+
+    batch.refresh_from_db()
+    assert (batch.successful, batch.failed) == (2, 1)
+    assert batch.errors == [
+        {
+            "index": 1,
+            "filename": "bad.jpg",
+            "error": "This file is damaged in the archive.",
+            "code": "undecodable_image",
+        }
+    ]
