@@ -20,7 +20,7 @@ from tests.support.api import (
     images_judged,
     sent,
 )
-from tests.support.factories import image_bytes, noise_image
+from tests.support.factories import noise_image
 from tests.support.image_files import animated, encoded
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -247,16 +247,3 @@ def test_a_verdict_on_a_later_frame_is_no_look_alike_of_the_first(client):
 
     predicted(client, an_animation())
     assert PerceptualHash.objects.exists()
-
-
-def test_a_gif_and_an_avif_are_judged_frame_by_frame(client):
-    for name in ("GIF", "AVIF"):
-        data = animated(name, noise_frames())
-        verdict = predicted(client, a_file(f"a.{name}", data), frames="all")["prediction"]
-        assert verdict["judged_frames"] == 6
-
-
-def test_of_an_image_without_frames_the_number_is_always_there(client):
-    info = predicted(client, a_file("a.bmp", image_bytes(image_format="BMP")))["image_info"]
-
-    assert info["frames"] == 1

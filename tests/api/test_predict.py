@@ -9,7 +9,7 @@ from PIL import Image
 
 from detection.models import Prediction
 from tests.support import api
-from tests.support.api import a_file, fetched, files
+from tests.support.api import a_file, files
 from tests.support.factories import image_bytes
 from tests.support.image_files import encoded
 from tests.support.provenance import SAYS_NOTHING
@@ -73,19 +73,6 @@ def test_every_path_answers_as_the_contract_says(client, path):
         "heatmap_url": None,
         "similar": None,
     }
-
-
-def test_the_result_image_can_be_fetched_from_its_url(client):
-    url = client.post("/predict", {"image": a_file()}).json()["result_image_url"]
-
-    assert fetched(client, url).startswith(b"\xff\xd8")
-
-
-def test_the_same_bytes_get_the_same_scores(client):
-    first, second = (client.post("/predict", {"image": a_file()}).json() for _ in range(2))
-
-    assert first["prediction"] == second["prediction"]
-    assert first["id"] != second["id"]
 
 
 def test_a_large_file_on_disk_is_read_as_well(client, settings):

@@ -7,12 +7,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
 from detection.web.image_urls import MAX_FETCHING
 from tests.support.api import assert_refused
 from tests.support.factories import image_bytes
-from tests.support.production import PRODUCTION, THROUGH_PROXY, sent
+from tests.support.production import PRODUCTION, sent
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.own_servers
@@ -32,21 +31,6 @@ def environment() -> dict[str, str]:
 def caller(number: int) -> dict[str, str]:
     """Return the header by which the proxy tells a client's address."""
     return {"X-Forwarded-For": f"203.0.113.{number}"}
-
-
-def test_a_batch_is_fetched_and_queued(service, server):
-    urls = [server.url(f"/{number}.jpg") for number in range(6)]
-
-    form = {"image_url": urls, "async": "true"}
-    opened = sent(service, "/api/batches/", caller(5), **form).json()
-
-    def batch() -> dict:
-        path = f"{service.url}/api/batches/{opened['batch_id']}/"
-        return requests.get(path, headers=THROUGH_PROXY, timeout=60).json()
-
-    assert sorted(server.paths) == [f"/{number}.jpg" for number in range(6)]
-    assert eventually(lambda: batch()["status"] == "done")
-    assert [result["source_url"] for result in batch()["results"]] == urls
 
 
 def test_urls_have_a_throttle_of_their_own(service, server):

@@ -127,26 +127,6 @@ def test_images_at_private_addresses_have_the_answer_of_missing_ones(service, be
     assert sentence == "The image URL leads to no public address that answers."
 
 
-def test_images_at_other_ports_or_with_credentials_are_refused(service, bearer):
-    own = f"127.0.0.1:{service.port}"  # it answers
-    for url, sentence in (
-        (f"https://{own}/", "The image URL must have the port 443 or 8443."),
-        (f"http://{own}/", "The image URL must begin with https://."),
-        ("https://u:p@127.0.0.1/", "The image URL must have no user name and no password."),
-    ):
-        answer = sent(service, "/api/predict/", bearer, image_url=url)
-        assert assert_refused(answer, 400, "invalid_image_url") == sentence
-
-
-def test_webhooks_to_other_ports_are_refused(service, bearer):
-    form = {"images": image_bytes(), "async": "true", "webhook_url": "https://93.184.215.14:22/"}
-
-    answer = sent(service, "/api/batches/", bearer, **form)
-
-    sentence = assert_refused(answer, 400, "invalid_webhook_url")
-    assert sentence == "The webhook URL must have the port 443 or 8443."
-
-
 def test_other_host_names_are_refused(service):
     assert ask(service, "/health/live", Host="evil.example.org").status_code == 400
 
