@@ -8,13 +8,7 @@ from django.utils.html import escape
 from detection.judging import rejudge
 from detection.models import Prediction, QueuedImage
 from detection.queue import judge_batch
-from tests.support.api import (
-    BATCHES,
-    a_file,
-    assert_nothing_stored,
-    assert_refused,
-    fetched,
-)
+from tests.support.api import BATCHES, a_file, assert_nothing_stored, assert_refused, fetched
 from tests.support.image_server import IMAGE
 from tests.support.reviewing import url
 

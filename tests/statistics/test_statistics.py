@@ -26,12 +26,7 @@ from detection.statistics.usage import (
     review_queue,
 )
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
-from tests.support.figures import (
-    assert_groups,
-    assert_histogram,
-    assert_latencies,
-    assert_usage,
-)
+from tests.support.figures import assert_groups, assert_histogram, assert_latencies, assert_usage
 
 FIRST, LAST = date(2026, 2, 25), date(2026, 3, 6)
 PERIOD = Period(FIRST, LAST)

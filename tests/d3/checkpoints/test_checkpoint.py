@@ -9,14 +9,7 @@ import pytest
 import torch
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import (
-    build_network,
-    describe,
-    draw_permutations,
-    load,
-    record,
-    save,
-)
+from detection.d3.checkpoints import build_network, describe, draw_permutations, load, record, save
 from detection.d3.errors import CheckpointError
 from detection.d3.network import D3Network
 from detection.d3.preprocessing import Preprocessing
