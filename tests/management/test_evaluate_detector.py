@@ -102,10 +102,7 @@ def test_another_split_can_be_measured(evaluate_detector, tmp_path):
     evaluate_detector(root, "--split", "val", "--output", tmp_path)
 
     document = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
-    assert [each["path"] for each in document["images"]] == [
-        "val/0_real/0.png",
-        "val/1_fake/0.png",
-    ]
+    assert [each["path"] for each in document["images"]] == ["val/0_real/0.png", "val/1_fake/0.png"]
 
 
 def test_unreadable_images_are_named_and_do_not_stop_it(evaluate_detector, tmp_path, capsys):

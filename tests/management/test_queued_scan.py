@@ -17,10 +17,7 @@ from tests.support.commands import Failure, failure_of, printed_by
 from tests.support.factories import image_bytes
 from tests.support.settings import ON_SERVERS
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("tiny_checkpoint"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 @pytest.fixture

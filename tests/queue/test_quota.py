@@ -16,10 +16,7 @@ from tests.support.api import a_client, a_file, a_token, a_user, assert_refused,
 from tests.support.queued import a_batch, uploads
 from tests.support.threads import at_once
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
-]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges")]
 
 
 @pytest.fixture(autouse=True)

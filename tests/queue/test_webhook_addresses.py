@@ -64,8 +64,7 @@ def test_what_is_no_receiver_is_refused_in_ones_own_network_too(own_network, hos
 
 @stateless
 @pytest.mark.parametrize(
-    "host",
-    ["93.184.215.14", "[2606:2800:21f::1]", "[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]"],
+    "host", ["93.184.215.14", "[2606:2800:21f::1]", "[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]"]
 )
 def test_public_addresses_are_taken(host):
     check_webhook_url(f"https://{host}/hook")

@@ -13,10 +13,7 @@ from detection.web.multipart import CHUNK, ReadableBody
 from tests.support.api import BATCHES, a_user, assert_nothing_stored, assert_refused
 from tests.support.factories import image_bytes
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
-]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges")]
 
 FORM = "multipart/form-data; boundary=BOUND"
 JPEG = b"Content-Type: image/jpeg"
@@ -199,10 +196,7 @@ UNREADABLE = {
         END + a_part() + END,
         "The form has parts behind its last boundary.",
     ),
-    "too long a head": (
-        LONG_HEAD + END,
-        "The head of part 2 of the form has more than 8 KiB.",
-    ),
+    "too long a head": (LONG_HEAD + END, "The head of part 2 of the form has more than 8 KiB."),
 }
 CUT = {
     "in its first boundary": (b"--BOU", "The form ends in its first boundary."),
