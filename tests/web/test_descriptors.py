@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -51,40 +52,33 @@ def descriptors(worker: int) -> int:
     return len(list(Path(f"/proc/{worker}/fd").iterdir()))
 
 
-class Peak:
-    """The largest number of descriptors of a process so far."""
-
-    def __init__(self) -> None:
-        self.descriptors = 0
-
-
 @contextmanager
-def watched(worker: int) -> Iterator[Peak]:
-    peak, is_over = Peak(), threading.Event()
+def watched(worker: int) -> Iterator[list[int]]:
+    """Note how many descriptors the process has, again and again until the block ends."""
+    seen, is_over = [], threading.Event()
 
     def watch() -> None:
         while not is_over.wait(0.002):
-            peak.descriptors = max(peak.descriptors, descriptors(worker))
+            seen.append(descriptors(worker))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        is_over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(watch)
+        try:
+            yield seen
+        finally:
+            is_over.set()
 
 
 @pytest.mark.parametrize("size", [100, 2048], ids=["in memory", "on disk"])
 def test_an_anonymous_form_of_1500_parts_opens_no_files(service, size):
     worker = service.worker
     before = descriptors(worker)
-    with watched(worker) as peak:
+    with watched(worker) as seen:
         # The check of the form reads the body before anybody is known.
         response = sent(service, "/admin/", browser(), images=[bytes(size)] * 1500)
         time.sleep(0.1)
 
-    assert peak.descriptors <= before + FURTHER_DESCRIPTORS
+    assert max(seen) <= before + FURTHER_DESCRIPTORS
     assert response.status_code == 413
     assert response.json()["success"] is False
     assert service.worker == worker
@@ -117,13 +111,13 @@ def test_a_batch_of_1101_small_files_is_queued(service, installation):
     form = {"images": [image_bytes()] * 1101, "async": "true"}
     assert len(form_body(**form)) > 2.5 * 2**20  # the body does not stay in memory
 
-    with watched(worker) as peak:
+    with watched(worker) as seen:
         response = sent(service, "/api/batches/", browser(cookie["value"]), **form)
 
     assert response.status_code == 202, response.text
     assert response.json()["total_images"] == 1101
     assert installation.query("select count(*) from queued_images") == [(1101,)]
-    assert peak.descriptors <= before + FURTHER_DESCRIPTORS
+    assert max(seen) <= before + FURTHER_DESCRIPTORS
     assert service.worker == worker
 
 
