@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -243,18 +244,13 @@ class Clients:
 
     @contextmanager
     def sending(self):
-        threads = [
-            threading.Thread(target=self._send, args=(number, answers))
-            for number, answers in enumerate(self.answers)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._over.set()
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(len(self.answers)) as threads:
+            for number, answers in enumerate(self.answers):
+                threads.submit(self._send, number, answers)
+            try:
+                yield self
+            finally:
+                self._over.set()
 
     def _send(self, number: int, answers: list[tuple[int, str]]) -> None:
         while not self._over.is_set():
