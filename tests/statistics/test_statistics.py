@@ -74,10 +74,6 @@ def in_period(records) -> list[Prediction]:
     return [each for each in records if FIRST <= each.created_at.date() <= LAST]
 
 
-def test_usage_over_all_time(records):
-    assert_usage(count_predictions(user=None), records)
-
-
 def test_usage_of_a_period(in_period):
     assert_usage(count_predictions(user=None, start=PERIOD.start, end=PERIOD.end), in_period)
 
