@@ -105,8 +105,7 @@ def test_a_verdict_alone_uses_the_stored_score_too(client, stored_files):
     assert stored_files() == files
 
 
-def test_with_tokens_verdicts_alone_reveal_no_record_of_others(settings):
-    settings.API_ACCESS = "token"
+def test_with_tokens_verdicts_alone_reveal_no_record_of_others(closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     anns = predicted(ann)
     form = {"images": a_file(), "store": "false"}
@@ -118,8 +117,7 @@ def test_with_tokens_verdicts_alone_reveal_no_record_of_others(settings):
     assert result["duplicate_of"] == anns["id"]
 
 
-def test_with_tokens_the_records_of_others_are_neither_used_nor_revealed(settings):
-    settings.API_ACCESS = "token"
+def test_with_tokens_the_records_of_others_are_neither_used_nor_revealed(closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     anns = predicted(ann)
     Prediction.objects.update(fake_score=0.123)

@@ -87,8 +87,7 @@ def test_a_lost_original_is_a_sentence(client):
     assert sentence == "The original of test.jpg is no longer in the storage."
 
 
-def test_strangers_see_none(client, settings):
-    settings.API_ACCESS = "token"
+def test_strangers_see_none(client, closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     body = predicted(ann)
 

@@ -98,8 +98,7 @@ def test_whole_prompts_are_read_from_the_file(client):
     assert whole["declares"] == "generated"
 
 
-def test_the_file_of_another_user_is_not_read(client, settings):
-    settings.API_ACCESS = "token"
+def test_the_file_of_another_user_is_not_read(client, closed):
     record = a_generated_record(owner=a_user("bob"))
     client.force_login(a_user("ann"))
     assert_refused(client.get(f"{URL}{record.pk}/provenance/"), 404, "not_found")

@@ -109,8 +109,7 @@ def test_only_a_queued_batch_accepts_parts(client, stored_files):
 
 
 @pytest.mark.usefixtures("nobody_judges")
-def test_only_the_owner_adds_to_a_batch(settings, stored_files):
-    settings.API_ACCESS = "token"
+def test_only_the_owner_adds_to_a_batch(closed, stored_files):
     ann, bob, boss = a_user("ann"), a_user("bob"), a_user("boss", is_staff=True)
     opened = sent(a_client(a_token(ann)), *files(1), **{"async": "true", "more": "true"})
     place, before = f"{opened.headers['Location']}/images/", stored_files()

@@ -86,8 +86,7 @@ def test_each_prediction_counts_duplicates_too(client):
     assert client.get(URL).json()["total_predictions"] == 2
 
 
-def test_with_tokens_people_count_their_own(settings):
-    settings.API_ACCESS = "token"
+def test_with_tokens_people_count_their_own(closed):
     ann, bob, staff = a_user("ann"), a_user("bob"), a_user("sue", is_staff=True)
     a_prediction(owner=ann, fake_score=0.9)
     a_prediction(owner=bob, fake_score=0.2)
@@ -179,8 +178,7 @@ def test_what_is_not_understood_is_named(client, query, sentence):
 
 
 @pytest.mark.usefixtures("three_days")
-def test_by_day_too_people_count_their_own(settings):
-    settings.API_ACCESS = "token"
+def test_by_day_too_people_count_their_own(closed):
     ann = a_user("ann")
     a_prediction(owner=ann, created_at=datetime(2026, 3, 2, tzinfo=UTC))
 

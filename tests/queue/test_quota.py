@@ -123,8 +123,7 @@ def test_batches_at_the_same_moment_hold_the_quota_together():
     assert queued() == 3 * sum(results)
 
 
-def test_the_answer_is_a_429_and_the_images_are_not_counted(settings, rates):
-    settings.API_ACCESS = "token"
+def test_the_answer_is_a_429_and_the_images_are_not_counted(closed, rates):
     rates["predict"] = "9/min"
     client = a_client(a_token(a_user()))
     later = {"async": "true", "more": "true"}

@@ -58,8 +58,7 @@ def test_a_record_has_its_look_alikes_without_itself():
     assert lookalikes_of(a_prediction(), user=None) == []  # it has no picture
 
 
-def test_only_records_that_the_caller_may_see_are_found(settings):
-    settings.API_ACCESS = "token"
+def test_only_records_that_the_caller_may_see_are_found(closed):
     ann, bob = (get_user_model().objects.create_user(name) for name in ("ann", "bob"))
     own, _ = a_pictured_prediction(PICTURE, owner=ann), a_pictured_prediction(PICTURE, owner=bob)
     hashes = perceptual_hashes(PICTURE)
