@@ -243,25 +243,6 @@ def test_without_storage_a_record_can_still_be_reviewed(moderator_client):
     assert stored(prediction).review_status == REVIEW.CONFIRMED
 
 
-def test_after_an_overturn_the_api_says_so(moderator, moderator_client, client):
-    prediction = a_prediction()
-    before = client.get(f"/api/predictions/{prediction.pk}/").json()
-
-    decided(moderator_client, prediction, "overturn", note="Its shadows are right.")
-
-    after = client.get(f"/api/predictions/{prediction.pk}/").json()
-    reviewed_at = after["timestamps"]["updated_at"]
-    assert after["review"] == {
-        "status": "overturned",
-        "label": "REAL",
-        "reviewer": moderator.username,
-        "reviewed_at": reviewed_at,
-        "note": "Its shadows are right.",
-    }
-    assert after["prediction"] == before["prediction"]
-    assert reviewed_at > before["timestamps"]["updated_at"]
-
-
 def test_the_word_of_the_file_is_shown_beside_the_verdict(moderator_client):
     quiet, said = a_prediction(), a_generated_record()
     page = text(moderator_client.get(url(said)))

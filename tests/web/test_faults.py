@@ -6,11 +6,10 @@ The service is a process under gunicorn; database and storage are processes of t
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -22,7 +21,6 @@ from tests.support.factories import image_bytes
 from tests.support.installation import Installation, Service
 from tests.support.servers import MongoServer, S3Server
 from tests.support.waiting import eventually
-from tests.web.test_overload import counted
 
 pytestmark = pytest.mark.own_servers
 
@@ -161,41 +159,6 @@ def test_health_tells_what_is_down_within_its_time(surroundings):
     assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200)
     # A file that the server stores late is deleted at the second look.
     assert eventually(lambda: surroundings.verified() == ""), surroundings.verified()
-
-
-def test_a_client_that_hangs_up_in_the_middle_of_its_upload_leaves_nothing(surroundings):
-    before = surroundings.kept()
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
-        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
-        'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
-    )
-    for _ in range(5):
-        with socket.create_connection(("127.0.0.1", surroundings.service.port)) as connection:
-            connection.sendall(head.encode() + image_bytes())
-
-    assert surroundings.predict().status_code == 200
-    assert surroundings.kept() == (before[0] + 1, before[1] + 2)
-
-
-def begun(service: Service, answers: list[Future]) -> bool:
-    """Whether the service answers one of them now, besides this question, or has answered it."""
-    now = counted(service, "d3_http_requests_in_progress")
-    return now > 1 or any(answer.done() for answer in answers)
-
-
-def test_requests_that_were_accepted_are_finished_before_the_process_ends(surroundings):
-    with ThreadPoolExecutor(4) as clients:
-        answers = [clients.submit(surroundings.predict_batch, 5) for _ in range(4)]
-        assert eventually(lambda: begun(surroundings.service, answers))
-        exit_code = surroundings.service.stop()
-    statuses = [answer.result().status_code for answer in answers if not answer.exception()]
-    surroundings.service.start()
-
-    assert exit_code == 0
-    assert 200 in statuses
-    assert set(statuses) == {200}
-    assert surroundings.verified() == ""
 
 
 def test_a_queued_batch_is_finished_before_the_process_ends(surroundings):
