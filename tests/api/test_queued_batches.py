@@ -184,9 +184,8 @@ def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files)
 
 @pytest.mark.django_db(transaction=True)
 def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_done(
-    client, settings, monkeypatch
+    client, own_network, monkeypatch
 ):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "webhook_url": "http://127.0.0.1:9/done"}
     monkeypatch.setattr(local_worker._webhooks, "_work", lambda: None)
 
@@ -198,15 +197,13 @@ def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_don
     assert PredictionBatch.objects.get().webhook_due_at is not None
 
 
-def test_later_parts_do_not_get_the_secret(client, settings):
+def test_later_parts_do_not_get_the_secret(client, own_network):
     """With open access, the caller may be another one."""
-    settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "more": "true", "webhook_url": "http://127.0.0.1:9/done"}
     opened = sent(client, *files(1), **later)
 
-    added = client.post(
-        f"{opened.headers['Location']}/images/", {"more": "true", "images": files(1)}
-    )
+    place = f"{opened.headers['Location']}/images/"
+    added = client.post(place, {"more": "true", "images": files(1)})
 
     assert added.status_code == 202
     assert "webhook_secret" in opened.json()

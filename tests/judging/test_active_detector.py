@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from detection.d3.errors import CheckpointError
-from detection.judging.active_detector import ActiveDetector, get_detector
+from detection.judging.active_detector import ActiveDetector
 from tests.support.threads import at_once
 
 pytestmark = pytest.mark.stateless
@@ -27,11 +27,6 @@ print("torch" in sys.modules)
 def fresh_detector() -> ActiveDetector:
     """The detector of a new process, not loaded yet."""
     return ActiveDetector()
-
-
-@pytest.mark.usefixtures("tiny_checkpoint")
-def test_a_process_has_one_detector():
-    assert get_detector() is get_detector()
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

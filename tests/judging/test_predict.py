@@ -61,14 +61,6 @@ def test_the_original_and_the_result_are_stored():
     assert Image.open(prediction.result_image).format == "JPEG"
 
 
-def test_the_same_bytes_get_the_same_score_alone_and_among_others():
-    alone = predict_image(upload=uploads(3)[1], source="api")
-
-    outcomes = list(predict_images(uploads=uploads(3), source="batch"))
-
-    assert outcomes[1].prediction.fake_score == alone.fake_score
-
-
 def test_an_image_can_be_read_from_a_path(tmp_path):
     path = tmp_path / "été.jpg"
     path.write_bytes(image_bytes())

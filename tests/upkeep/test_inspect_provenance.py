@@ -20,18 +20,9 @@ def inspected() -> str:
 
 def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
     """Store a record as a version wrote it that did not inspect files."""
-    record = predict_image(upload=an_upload(data=data, seed=seed), source="api")
-    if record.declares:
-        delete_with_files([record])
-        return _again(record, data)
-    Prediction.objects.filter(pk=record.pk).update(provenance={})
-    return record
-
-
-def _again(record: Prediction, data: bytes) -> Prediction:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("detection.judging.pipeline.inspect_upload", lambda data: None)
-        return predict_image(upload=an_upload(data=data), source="api")
+        return predict_image(upload=an_upload(data=data, seed=seed), source="api")
 
 
 def test_old_records_get_the_word_of_their_files(monkeypatch):
