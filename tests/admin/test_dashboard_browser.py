@@ -81,21 +81,6 @@ def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
         assert watch == Watch([], {f"127.0.0.1:{service.port}"})
 
 
-def test_the_tables_say_what_the_api_says(service, dashboard):
-    with dashboard() as page:
-        days = page.request.get(f"{service.url}/api/statistics/?interval=day").json()["days"]
-        rows = numbers(page, "by-day")
-
-        assert any(day["total_predictions"] for day in days)
-        assert [[row[0], *map(int, row[1:4])] for row in rows] == [
-            [day["date"], day["total_predictions"], day["real_count"], day["fake_count"]]
-            for day in days
-        ]
-        by_score = [tuple(map(int, row[1:])) for row in numbers(page, "scores")]
-        for place, name in enumerate(("real_count", "fake_count")):
-            assert sum(row[place] for row in by_score) == sum(day[name] for day in days)
-
-
 def test_it_is_operated_with_the_keyboard(dashboard):
     with dashboard() as page:
         today = date.fromisoformat(numbers(page, "by-day")[-1][0])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django.test import RequestFactory
-from rest_framework.exceptions import Throttled, ValidationError
+from rest_framework.exceptions import ValidationError
 
 from detection.web.errors import exception_handler
 
@@ -53,13 +53,6 @@ def test_messages_by_field_become_one_sentence():
         "error": "limit: Must be at most 100.",
         "code": "invalid",
     }
-
-
-def test_a_throttled_request_has_a_retry_after():
-    response = handled(Throttled(wait=7))
-
-    assert response.headers["Retry-After"] == "7"
-    assert response.data["code"] == "throttled"
 
 
 @pytest.mark.django_db

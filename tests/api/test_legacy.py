@@ -88,20 +88,6 @@ def lasting(value, changing: set[str]):
     return "a link" if str(value).startswith("http://") else value
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/"])
-def test_a_single_prediction(curl, path):
-    image = ("-F", "image=@test.jpg")
-    expected = curl("-X", "POST", *image, "/api/predict/").json()
-
-    answer = curl("-X", "POST", *image, path)
-
-    assert answer.status == 200
-    assert answer.json()["filename"] == "test.jpg"
-    assert answer.json()["prediction"]["label"] in {"REAL", "FAKE"}
-    assert lasting(answer.json(), NEW_EACH_TIME) == lasting(expected, NEW_EACH_TIME)
-    assert Prediction.objects.filter(pk=answer.json()["id"]).exists()
-
-
 @pytest.mark.parametrize(
     "path", ["/batch_predict", "/batch_predict/", "/predict/batch", "/predict/batch/"]
 )
