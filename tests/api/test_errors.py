@@ -5,6 +5,7 @@ from django.test import RequestFactory
 from rest_framework.exceptions import ValidationError
 
 from detection.web.errors import exception_handler
+from tests.support.api import assert_refused
 
 
 def handled(error: Exception):
@@ -13,14 +14,9 @@ def handled(error: Exception):
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/nothing/", "/files"])
 def test_an_unknown_address_gets_the_envelope(client, path):
-    response = client.get(path)
+    sentence = assert_refused(client.get(path), 404, "not_found")
 
-    assert response.status_code == 404
-    assert response.json() == {
-        "success": False,
-        "error": "There is nothing at this address.",
-        "code": "not_found",
-    }
+    assert sentence == "There is nothing at this address."
 
 
 def test_the_pages_of_debug_do_not_reach_a_client(client, settings):
@@ -32,8 +28,7 @@ def test_the_pages_of_debug_do_not_reach_a_client(client, settings):
 def test_a_wrong_host_gets_the_envelope(client):
     response = client.get("/health/live", HTTP_HOST="evil.example")
 
-    assert response.status_code == 400
-    assert response.json()["code"] == "bad_request"
+    assert_refused(response, 400, "bad_request")
 
 
 def test_a_bug_is_logged_and_not_shown(caplog):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -57,7 +56,7 @@ def curl(live_server, tmp_path):
         report = "\n%{http_code} %{content_type}"
         output = subprocess.run(
             ["curl", "-sS", "--noproxy", "*", "-w", report, *options, f"{live_server.url}{path}"],
-            cwd=Path(tmp_path),
+            cwd=tmp_path,
             check=True,
             capture_output=True,
             text=True,

@@ -46,12 +46,8 @@ def test_a_compressed_body_is_refused_by_name(client, path, encoding):
         path, gzip.compress(b"a=b"), "multipart/form-data", headers={"Content-Encoding": encoding}
     )
 
-    assert response.status_code == 415
-    assert response.json() == {
-        "success": False,
-        "error": f"The body has the Content-Encoding {encoding}; send it without any.",
-        "code": "unsupported_content_encoding",
-    }
+    sentence = assert_refused(response, 415, "unsupported_content_encoding")
+    assert sentence == f"The body has the Content-Encoding {encoding}; send it without any."
 
 
 def test_a_body_that_is_not_encoded_may_say_so(client, tiny_checkpoint):
