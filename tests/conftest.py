@@ -19,6 +19,7 @@ from detection.queue import local_worker
 from detection.records import undoing
 from tests.support.browser import chromium
 from tests.support.emptying import empty_database
+from tests.support.image_server import ImageServer
 from tests.support.installation import Installation, Service
 from tests.support.outages import lost_records
 from tests.support.people import a_moderator
@@ -56,10 +57,17 @@ def tiny_checkpoint() -> Path:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    """An installation without records that the tests of a file share."""
-    installation = Installation(tmp_path_factory.mktemp("installation"), tiny_checkpoint)
-    installation.make_database()
+def environment() -> dict[str, str]:
+    """Variables of the ``installation`` of a file."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory, tiny_checkpoint, environment) -> Installation:
+    """An installation that the tests of a file share: no records, and the superuser ann."""
+    folder = tmp_path_factory.mktemp("installation")
+    installation = Installation(folder, tiny_checkpoint, **environment)
+    installation.make_database("ann")
     return installation
 
 
@@ -215,6 +223,13 @@ def own_network(settings):
 def own_pictures(settings):
     """Allow pictures of this computer by their URLs."""
     settings.ALLOW_IMAGE_URLS = settings.IMAGE_URL_ALLOW_PRIVATE = True
+
+
+@pytest.fixture
+def server(own_pictures) -> Iterator[ImageServer]:
+    """A server of images, which the service may ask."""
+    with ImageServer() as server:
+        yield server
 
 
 @pytest.fixture

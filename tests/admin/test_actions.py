@@ -19,7 +19,9 @@ from detection.judging.predict import predict_image
 from detection.models import Prediction, Source
 from detection.review.decisions import claim, decide
 from tests.support.factories import a_prediction, an_upload
+from tests.support.failures import raising
 from tests.support.people import a_moderator
+from tests.support.reviewing import stored
 
 pytestmark = pytest.mark.django_db
 
@@ -66,8 +68,7 @@ def test_each_decision_is_kept_and_logged(moderator_client, moderator, action, s
     for prediction in ticked:
         prediction.refresh_from_db()
         assert (prediction.review_status, prediction.reviewer) == (status, moderator)
-    left.refresh_from_db()
-    assert left.review_status == Review.UNREVIEWED
+    assert stored(left).review_status == Review.UNREVIEWED
     assert log() == [("mod", prediction.pk, sentence) for prediction in ticked]
 
 
@@ -90,8 +91,7 @@ def test_a_record_that_another_moderator_has_open_is_left_alone(moderator_client
         "1 prediction overturned.",
         "a.jpg: rita is looking at this prediction right now.",
     ]
-    claimed.refresh_from_db()
-    assert claimed.review_status == Review.UNREVIEWED
+    assert stored(claimed).review_status == Review.UNREVIEWED
 
 
 def test_what_was_decided_since_the_list_was_shown_is_not_decided_again(moderator_client):
@@ -104,8 +104,7 @@ def test_what_was_decided_since_the_list_was_shown_is_not_decided_again(moderato
     response = act(moderator_client, "overturn", [prediction], revisions=f"{prediction.pk}:0 ")
 
     assert said(response) == ["a.jpg: This prediction has been confirmed by rita meanwhile."]
-    prediction.refresh_from_db()
-    assert prediction.review_status == Review.CONFIRMED
+    assert stored(prediction).review_status == Review.CONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -121,8 +120,7 @@ def test_what_the_list_did_not_show_is_not_decided_on(moderator_client, seen):
 
     sentence = "This prediction has changed since you opened it; look at it once more."
     assert said(response) == [f"a.jpg: {sentence}"]
-    prediction.refresh_from_db()
-    assert prediction.review_status == Review.UNREVIEWED
+    assert stored(prediction).review_status == Review.UNREVIEWED
     assert log() == []
 
 
@@ -135,8 +133,7 @@ def test_a_form_without_revisions_decides_nothing(moderator_client):
     response = moderator_client.post(URL, form)
 
     assert said(response) == ["a.jpg: This prediction has been confirmed by rita meanwhile."]
-    prediction.refresh_from_db()
-    assert prediction.review_status == Review.CONFIRMED
+    assert stored(prediction).review_status == Review.CONFIRMED
 
 
 def test_a_bulk_decision_keeps_the_note(moderator_client):
@@ -153,8 +150,7 @@ def test_only_what_is_ticked_is_decided_on(moderator_client):
 
     act(moderator_client, "confirm", [ticked], select_across="1")
 
-    other.refresh_from_db()
-    assert other.review_status == Review.UNREVIEWED
+    assert stored(other).review_status == Review.UNREVIEWED
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
@@ -180,8 +176,7 @@ def test_a_user_who_may_only_view_decides_nothing(client):
 
     act(client, "confirm", [prediction])
 
-    prediction.refresh_from_db()
-    assert prediction.review_status == Review.UNREVIEWED
+    assert stored(prediction).review_status == Review.UNREVIEWED
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
@@ -253,11 +248,8 @@ class TestJudgingAgain:
 
     def test_without_a_storage_it_says_so(self, admin_client, monkeypatch):
         old = old_verdict()
+        monkeypatch.setattr(Storage, "open", raising(ConnectionError))
 
-        def fail(storage: Storage, name: str) -> None:
-            raise ConnectionError(name)
-
-        monkeypatch.setattr(Storage, "open", fail)
         response = act(admin_client, "judge_again", [old])
 
         assert said(response) == [

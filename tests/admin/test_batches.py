@@ -24,12 +24,8 @@ def a_batch(**fields) -> PredictionBatch:
 
 
 def an_error(index: int) -> dict:
-    return {
-        "index": index,
-        "filename": f"<i>{index}.txt",
-        "error": "This file is empty.",
-        "code": "empty_image",
-    }
+    empty = {"error": "This file is empty.", "code": "empty_image"}
+    return {"index": index, "filename": f"<i>{index}.txt"} | empty
 
 
 def page_of(client, path: str = "") -> str:

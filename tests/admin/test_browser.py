@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from detection.models import new_id
 from tests.support.accessibility import serious_problems
-from tests.support.browser import Watch, opened_page
+from tests.support.browser import Watch, opened_page, overflow
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation, Service
 
@@ -20,10 +20,8 @@ LIST = "/admin/detection/prediction/"
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+def installation(installation, tmp_path_factory) -> Installation:
     """Sixty judged images, one of them from long ago, in a batch."""
-    installation = Installation(tmp_path_factory.mktemp("lists"), tiny_checkpoint)
-    installation.make_database("ann")
     folder = tmp_path_factory.mktemp("images")
     for number in range(60):
         (folder / f"picture {number}.jpg").write_bytes(image_bytes(seed=number))
@@ -93,8 +91,7 @@ def test_everybody_can_use_the_pages(service: Service, page: Page, width):
         first.click()
         page.wait_for_url(re.compile("/change/"))
         assert serious_problems(page) == []
-        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(overflow) == 0
+        assert overflow(page) == 0
 
 
 def test_everybody_can_use_the_other_pages_of_the_admin(page: Page):

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import Watch, opened_page
+from tests.support.browser import Watch, opened_page, overflow
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.own_servers
@@ -35,15 +35,11 @@ COLOURS = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   return new Set(new Uint32Array(data.buffer)).size;
 }"""
-OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+def installation(installation) -> Installation:
     """With the project's samples, of which two of three are reviewed."""
-    data = tmp_path_factory.mktemp("dashboard")
-    installation = Installation(data, tiny_checkpoint)
-    installation.make_database("ann")
     code, _, complaints = installation.run("shell", "--command", JUDGED_AND_REVIEWED)
     assert code == 0, complaints
     return installation
@@ -85,21 +81,6 @@ def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
         assert watch == Watch([], {f"127.0.0.1:{service.port}"})
 
 
-def test_the_tables_say_what_the_api_says(service, dashboard):
-    with dashboard() as page:
-        days = page.request.get(f"{service.url}/api/statistics/?interval=day").json()["days"]
-        rows = numbers(page, "by-day")
-
-        assert any(day["total_predictions"] for day in days)
-        assert [[row[0], *map(int, row[1:4])] for row in rows] == [
-            [day["date"], day["total_predictions"], day["real_count"], day["fake_count"]]
-            for day in days
-        ]
-        by_score = [tuple(map(int, row[1:])) for row in numbers(page, "scores")]
-        for place, name in enumerate(("real_count", "fake_count")):
-            assert sum(row[place] for row in by_score) == sum(day[name] for day in days)
-
-
 def test_it_is_operated_with_the_keyboard(dashboard):
     with dashboard() as page:
         today = date.fromisoformat(numbers(page, "by-day")[-1][0])
@@ -139,7 +120,7 @@ def test_a_phone_scrolls_it_down_only(dashboard):
         for summary in page.locator("details summary").all():
             summary.click()
 
-        assert page.evaluate(OVERFLOW) <= 0
+        assert overflow(page) <= 0
         for chart in page.locator("canvas").all():
             assert chart.bounding_box()["width"] <= 375
 

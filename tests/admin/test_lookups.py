@@ -11,7 +11,6 @@ from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import RequestFactory
 
-from detection.admin.declared_filters import DeclaredFiltersAdmin
 from tests.support.api import a_user, assert_refused
 from tests.support.factories import a_prediction
 
@@ -46,11 +45,6 @@ def lookups_of(model: type[Model]) -> list[str]:
 
 def list_address(model: type[Model]) -> str:
     return f"/admin/{model._meta.label_lower.replace('.', '/')}/"
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_every_list_has_the_base_that_allows_declared_filters_only(model):
-    assert isinstance(admin.site._registry[model], DeclaredFiltersAdmin)
 
 
 @pytest.mark.parametrize("model", MODELS)

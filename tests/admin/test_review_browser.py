@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import Watch, opened_page
+from tests.support.browser import Watch, opened_page, overflow
 from tests.support.factories import image_bytes
 from tests.support.installation import PASSWORD, Installation, Service
 
@@ -17,14 +17,14 @@ NAMES = "select original_filename from predictions order by margin, _id"
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+def environment() -> dict[str, str]:
+    return {"THROTTLE_LOGIN": ""}
+
+
+@pytest.fixture(scope="module")
+def installation(installation, tmp_path_factory) -> Installation:
     """Six judged images, and the moderators ann and bob."""
-    installation = Installation(
-        tmp_path_factory.mktemp("review"),
-        tiny_checkpoint,
-        THROTTLE_LOGIN="",
-    )
-    installation.make_database("ann", "bob")
+    installation.add_superuser("bob")
     folder = tmp_path_factory.mktemp("images")
     for number in range(6):
         data = image_bytes(size=(640, 400 + 10 * number), seed=number)
@@ -100,18 +100,10 @@ def test_a_queue_is_worked_through_with_the_keyboard(installation, service, page
     press(page, "c")
     assert_shown(page, names[1])
     expect(page.get_by_role("status").first).to_contain_text(names[0])
-    press(page, "O")
-    assert_shown(page, names[2])
-    press(page, "s")
-    assert_shown(page, names[3])
-    press(page, "ArrowRight")
-    assert_shown(page, names[4])
-    press(page, "ArrowLeft")
-    assert_shown(page, names[3])
-    press(page, "ArrowLeft")
-    assert_shown(page, names[2])
-    press(page, "c")
-    assert_shown(page, names[4])
+    turns = [("O", 2), ("s", 3), ("ArrowRight", 4), ("ArrowLeft", 3), ("ArrowLeft", 2), ("c", 4)]
+    for key, place in turns:
+        press(page, key)
+        assert_shown(page, names[place])
 
     assert reviews(installation) == {
         names[0]: ["confirmed", ""],
@@ -348,9 +340,7 @@ def test_the_page_is_accessible(installation, service, viewport, scheme):
         start(page, service)
         expect(evidence(page)).to_be_visible()
         problems = serious_problems(page)
-        overflow = page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        assert overflow(page) <= 0
         press(page, "c")
         expect(page.get_by_role("button", name="Undo")).to_be_visible()
         expect(evidence(page)).to_be_visible()
@@ -361,5 +351,4 @@ def test_the_page_is_accessible(installation, service, viewport, scheme):
         problems += serious_problems(page)
 
     assert problems == []
-    assert overflow <= 0
     assert watch == Watch([], {f"127.0.0.1:{service.port}"})

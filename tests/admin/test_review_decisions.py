@@ -11,6 +11,7 @@ from pymongo.errors import AutoReconnect
 
 from detection.models import Prediction, now
 from tests.support.factories import a_prediction
+from tests.support.failures import raising
 from tests.support.people import a_moderator
 from tests.support.reviewing import NEXT, alerts, decided, shown, signed_in, stored, text, url
 
@@ -94,10 +95,8 @@ def test_a_stale_decision_is_refused_and_what_was_written_stays(
     assert page.status_code == 409
     assert alerts(page) == ["This prediction has been confirmed by bob meanwhile."]
     assert "I do not think so</textarea>" in page.content.decode()
-    assert (stored(prediction).review_status, stored(prediction).review_note) == (
-        REVIEW.CONFIRMED,
-        "sure",
-    )
+    record = stored(prediction)
+    assert (record.review_status, record.review_note) == (REVIEW.CONFIRMED, "sure")
     assert LogEntry.objects.count() == 1
     # Having seen it, they may decide again.
     decided(moderator_client, prediction, "overturn")
@@ -205,14 +204,11 @@ def test_a_decision_without_its_line_in_the_log_stands(
 ):
     prediction = a_prediction()
 
-    def fail(*arguments: object, **options: object) -> None:
-        raise error
-
-    monkeypatch.setattr(LogEntry.objects, "log_actions", fail)
-    for decision, status in (
-        ("confirm", REVIEW.CONFIRMED),
-        ("overturn", REVIEW.OVERTURNED),
-        ("undo", REVIEW.UNREVIEWED),
+    monkeypatch.setattr(LogEntry.objects, "log_actions", raising(error))
+    for decision, status, sentence in (
+        ("confirm", REVIEW.CONFIRMED, "Confirmed: FAKE."),
+        ("overturn", REVIEW.OVERTURNED, "Overturned: REAL instead of FAKE."),
+        ("undo", REVIEW.UNREVIEWED, "Undone: open again."),
     ):
         caplog.clear()
         page = decided(moderator_client, prediction, decision)
@@ -221,21 +217,13 @@ def test_a_decision_without_its_line_in_the_log_stands(
         assert stored(prediction).review_status == status
         [record] = [each for each in caplog.records if each.name == "detection.admin.decision_log"]
         assert record.levelname == "ERROR"
-        sentence = {
-            "confirm": "Confirmed: FAKE.",
-            "overturn": "Overturned: REAL instead of FAKE.",
-            "undo": "Undone: open again.",
-        }[decision]
         assert record.getMessage() == (
             f"The admin's log lacks what mod decided on {prediction.pk}: {sentence}"
         )
 
 
 def test_an_error_of_ours_in_the_log_is_not_hidden(moderator_client, monkeypatch):
-    def fail(*arguments: object, **options: object) -> None:
-        raise TypeError
-
-    monkeypatch.setattr(LogEntry.objects, "log_actions", fail)
+    monkeypatch.setattr(LogEntry.objects, "log_actions", raising(TypeError))
     with pytest.raises(TypeError):
         decided(moderator_client, a_prediction(), "confirm")
 

@@ -64,18 +64,6 @@ def test_only_moderators_review(client, moderator_client):
     assert moderator_client.get(url(prediction)).status_code == 200
 
 
-def test_moderators_can_review_and_nothing_else(moderator_client):
-    prediction = a_prediction()
-
-    for path in (
-        f"detection/prediction/{prediction.pk}/delete/",
-        "auth/user/",
-        "detection/accesstoken/",
-    ):
-        assert moderator_client.get(f"/admin/{path}").status_code == 403
-    assert moderator_client.get("/admin/detection/prediction/").status_code == 200
-
-
 def test_a_decision_needs_the_token_of_its_page(moderator):
     prediction = a_prediction()
     client = Client(enforce_csrf_checks=True)
@@ -181,7 +169,7 @@ def test_the_file_speaks_for_itself(moderator_client):
     page = text(moderator_client.get(url(prediction)))
 
     for words in (
-        "64 × 48 pixels, 120.6\xa0KB (123456 bytes)".replace("\xa0", " "),
+        "64 × 48 pixels, 120.6 KB (123456 bytes)",
         "Camera Canon EOS R6",
         "GIMP 2.10 Both are what the file claims; they are easily forged.",
         "b" * 64,
@@ -255,25 +243,6 @@ def test_without_storage_a_record_can_still_be_reviewed(moderator_client):
     assert stored(prediction).review_status == REVIEW.CONFIRMED
 
 
-def test_after_an_overturn_the_api_says_so(moderator, moderator_client, client):
-    prediction = a_prediction()
-    before = client.get(f"/api/predictions/{prediction.pk}/").json()
-
-    decided(moderator_client, prediction, "overturn", note="Its shadows are right.")
-
-    after = client.get(f"/api/predictions/{prediction.pk}/").json()
-    reviewed_at = after["timestamps"]["updated_at"]
-    assert after["review"] == {
-        "status": "overturned",
-        "label": "REAL",
-        "reviewer": moderator.username,
-        "reviewed_at": reviewed_at,
-        "note": "Its shadows are right.",
-    }
-    assert after["prediction"] == before["prediction"]
-    assert reviewed_at > before["timestamps"]["updated_at"]
-
-
 def test_the_word_of_the_file_is_shown_beside_the_verdict(moderator_client):
     quiet, said = a_prediction(), a_generated_record()
     page = text(moderator_client.get(url(said)))
@@ -288,24 +257,10 @@ def test_the_word_of_the_file_is_shown_beside_the_verdict(moderator_client):
 
 def test_claims_are_escaped(moderator_client):
     evil = "<script>alert(1)</script>"
-    found = {
-        "says": evil,
-        "unread": [evil],
-        "claims": [
-            {
-                "kind": "generator",
-                "says": evil,
-                "place": evil,
-                "declares": "generated",
-                "generator": evil,
-                "version": evil,
-                "signer": evil,
-                "trust": "invalid",
-                "why": evil,
-                "details": {"prompt": evil},
-            }
-        ],
-    }
+    words = dict.fromkeys(("says", "place", "generator", "version", "signer", "why"), evil)
+    kind = {"kind": "generator", "declares": "generated", "trust": "invalid"}
+    claim = words | kind | {"details": {"prompt": evil}}
+    found = {"says": evil, "unread": [evil], "claims": [claim]}
     record = a_prediction(declares="generated", provenance=found)
     for address in (
         url(record),

@@ -12,7 +12,7 @@ from tests.support.api import a_client, a_file, a_token, a_user, assert_refused
 from tests.support.factories import a_prediction, an_upload
 from tests.support.people import a_moderator
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "closed")]
 
 RECORDS = "/api/predictions/"
 OPEN_TO_ALL = ["/health", "/health/live", "/docs", "/api/schema/"]
@@ -37,11 +37,15 @@ def ann():
     return a_user("ann")
 
 
+@pytest.fixture
+def open_to_all(closed, settings) -> None:
+    settings.API_ACCESS = "open"
+
+
 def a_record(url: str, pk: str) -> str:
     return f"{url}{pk}/"
 
 
-@pytest.mark.usefixtures("closed")
 def test_without_a_token_every_request_is_refused(client):
     for method, path in CLOSED:
         response = getattr(client, method)(path)
@@ -49,12 +53,10 @@ def test_without_a_token_every_request_is_refused(client):
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.usefixtures("closed")
 def test_health_and_documentation_are_open_to_all(client):
     assert [client.get(path).status_code for path in OPEN_TO_ALL] == [200] * len(OPEN_TO_ALL)
 
 
-@pytest.mark.usefixtures("closed")
 def test_with_a_token_a_program_is_its_user(ann):
     client = a_client(a_token(ann))
     answer = client.post("/api/predict/", {"image": a_file()}).json()
@@ -65,7 +67,6 @@ def test_with_a_token_a_program_is_its_user(ann):
     assert client.get(RECORDS).json()["count"] == 2
 
 
-@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize(
     "header",
     [
@@ -84,7 +85,6 @@ def test_a_wrong_token_is_refused(client, ann, header):
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.usefixtures("closed")
 def test_a_token_with_its_end_changed_is_refused(ann):
     token = a_token(ann)
     wrong = token[:-1] + ("0" if token[-1] != "0" else "1")
@@ -93,13 +93,12 @@ def test_a_token_with_its_end_changed_is_refused(ann):
     assert a_client(token).get(RECORDS).status_code == 200
 
 
-def test_a_wrong_token_is_refused_where_everybody_may_ask_too(client):
+def test_a_wrong_token_is_refused_where_everybody_may_ask_too(client, open_to_all):
     response = client.get(RECORDS, headers={"Authorization": "Bearer wrong"})
 
     assert_refused(response, 401, "authentication_failed")
 
 
-@pytest.mark.usefixtures("closed")
 def test_a_token_ends_with_its_lifetime(ann):
     client = a_client(a_token(ann, lifetime=timedelta(hours=1)))
     assert client.get(RECORDS).status_code == 200
@@ -109,7 +108,6 @@ def test_a_token_ends_with_its_lifetime(ann):
     assert_refused(client.get(RECORDS), 401, "authentication_failed")
 
 
-@pytest.mark.usefixtures("closed")
 def test_a_deleted_token_is_refused_and_the_users_others_go_on(ann):
     first, second = a_token(ann), a_token(ann)
     AccessToken.objects.get(token_key=first[:15]).delete()
@@ -118,7 +116,6 @@ def test_a_deleted_token_is_refused_and_the_users_others_go_on(ann):
     assert a_client(second).get(RECORDS).status_code == 200
 
 
-@pytest.mark.usefixtures("closed")
 def test_an_inactive_user_is_refused(ann):
     client = a_client(a_token(ann))
     ann.is_active = False
@@ -127,7 +124,6 @@ def test_an_inactive_user_is_refused(ann):
     assert_refused(client.get(RECORDS), 401, "authentication_failed")
 
 
-@pytest.mark.usefixtures("closed")
 def test_without_database_a_good_token_has_a_retry_after(ann, request):
     client = a_client(a_token(ann))
     request.getfixturevalue("lost_database")
@@ -144,7 +140,6 @@ def test_only_a_hash_of_a_token_is_stored(ann):
     assert len(stored["digest"]) == 128
 
 
-@pytest.mark.usefixtures("closed")
 def test_people_see_their_own_and_staff_see_all(ann):
     bob, sue = a_user("bob"), a_user("sue", is_staff=True)
     anns, bobs = a_prediction(owner=ann), a_prediction(owner=bob)
@@ -161,7 +156,6 @@ def test_people_see_their_own_and_staff_see_all(ann):
         assert listed == retrieved == visible
 
 
-@pytest.mark.usefixtures("closed")
 def test_what_belongs_to_others_is_not_found(ann):
     bob = a_user("bob")
     bobs, batch = a_prediction(owner=bob), open_batch(total_images=1, source="batch", owner=bob)
@@ -175,7 +169,6 @@ def test_what_belongs_to_others_is_not_found(ann):
     assert Prediction.objects.count() == 2
 
 
-@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("name", ["ann", "sue"])
 def test_owner_and_staff_delete_record_and_files(ann, stored_files, name):
     people = {"ann": ann, "sue": a_user("sue", is_staff=True, is_superuser=True)}
@@ -205,7 +198,9 @@ def test_moderators_delete_only_what_they_sent(ann, settings, access):
     assert client.delete(a_record(RECORDS, own.pk)).status_code == 204
 
 
-def test_with_open_access_anyone_deletes_records_without_an_owner(client, stored_files):
+def test_with_open_access_anyone_deletes_records_without_an_owner(
+    client, open_to_all, stored_files
+):
     prediction = predict_image(upload=an_upload(), source="api")
 
     assert client.delete(a_record(RECORDS, prediction.pk)).status_code == 204
@@ -213,7 +208,7 @@ def test_with_open_access_anyone_deletes_records_without_an_owner(client, stored
     assert stored_files() == []
 
 
-def test_with_open_access_only_owners_delete_their_records(client, ann):
+def test_with_open_access_only_owners_delete_their_records(client, ann, open_to_all):
     url = a_record(RECORDS, a_prediction(owner=ann).pk)
 
     assert client.get(url).status_code == 200
@@ -223,7 +218,6 @@ def test_with_open_access_only_owners_delete_their_records(client, ann):
     assert a_client(a_token(ann)).delete(url).status_code == 204
 
 
-@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("path", ["/api/predict/", "/predict"])
 def test_a_person_signs_in_and_sends_the_csrf_token(path):
     a_user("rita", password="only for tests")
@@ -244,20 +238,14 @@ def test_a_person_signs_in_and_sends_the_csrf_token(path):
     assert browser.delete(url, headers=headers).status_code == 204
 
 
-@pytest.mark.usefixtures("closed")
 def test_a_program_needs_no_csrf_token(ann):
     client = Client(enforce_csrf_checks=True, headers={"Authorization": f"Bearer {a_token(ann)}"})
 
     assert client.post("/predict", {"image": a_file()}).status_code == 200
 
 
-@pytest.mark.usefixtures("closed")
 def test_metrics_are_for_staff(ann):
     assert_refused(a_client(a_token(ann)).get("/metrics"), 403, "permission_denied")
     response = a_client(a_token(a_user("sue", is_staff=True))).get("/metrics")
     assert response.status_code == 200
     assert b"d3_http_requests_total" in response.content
-
-
-def test_metrics_are_open_where_everything_is(client):
-    assert client.get("/metrics").status_code == 200

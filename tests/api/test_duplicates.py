@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from detection.models import Prediction
-from tests.support.api import a_client, a_file, a_token, a_user, images_judged
+from tests.support.api import (
+    a_client,
+    a_file,
+    a_token,
+    a_user,
+    assert_nothing_stored,
+    images_judged,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -81,8 +88,7 @@ def test_a_verdict_alone_is_judged_and_leaves_nothing(client, stored_files):
 
     assert answer["id"] is answer["duplicate_of"] is None
     assert answer["result_image_url"] is answer["result_filename"] is None
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
+    assert_nothing_stored(stored_files)
     assert predicted(client)["duplicate_of"] is None
 
 
@@ -99,8 +105,7 @@ def test_a_verdict_alone_uses_the_stored_score_too(client, stored_files):
     assert stored_files() == files
 
 
-def test_with_tokens_verdicts_alone_reveal_no_record_of_others(settings):
-    settings.API_ACCESS = "token"
+def test_with_tokens_verdicts_alone_reveal_no_record_of_others(closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     anns = predicted(ann)
     form = {"images": a_file(), "store": "false"}
@@ -112,8 +117,7 @@ def test_with_tokens_verdicts_alone_reveal_no_record_of_others(settings):
     assert result["duplicate_of"] == anns["id"]
 
 
-def test_with_tokens_the_records_of_others_are_neither_used_nor_revealed(settings):
-    settings.API_ACCESS = "token"
+def test_with_tokens_the_records_of_others_are_neither_used_nor_revealed(closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     anns = predicted(ann)
     Prediction.objects.update(fake_score=0.123)

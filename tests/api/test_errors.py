@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from django.http import Http404
 from django.test import RequestFactory
-from rest_framework.exceptions import Throttled, ValidationError
+from rest_framework.exceptions import ValidationError
 
 from detection.web.errors import exception_handler
+from tests.support.api import assert_refused
 
 
 def handled(error: Exception):
@@ -14,29 +14,21 @@ def handled(error: Exception):
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/nothing/", "/files"])
 def test_an_unknown_address_gets_the_envelope(client, path):
-    response = client.get(path)
+    sentence = assert_refused(client.get(path), 404, "not_found")
 
-    assert response.status_code == 404
-    assert response.json() == {
-        "success": False,
-        "error": "There is nothing at this address.",
-        "code": "not_found",
-    }
+    assert sentence == "There is nothing at this address."
 
 
 def test_the_pages_of_debug_do_not_reach_a_client(client, settings):
     settings.DEBUG = True
 
-    response = client.get("/nothing")
-
-    assert response.json()["code"] == "not_found"
+    assert client.get("/nothing").json()["code"] == "not_found"
 
 
 def test_a_wrong_host_gets_the_envelope(client):
     response = client.get("/health/live", HTTP_HOST="evil.example")
 
-    assert response.status_code == 400
-    assert response.json()["code"] == "bad_request"
+    assert_refused(response, 400, "bad_request")
 
 
 def test_a_bug_is_logged_and_not_shown(caplog):
@@ -56,17 +48,6 @@ def test_messages_by_field_become_one_sentence():
         "error": "limit: Must be at most 100.",
         "code": "invalid",
     }
-
-
-def test_djangos_not_found_has_its_code():
-    assert handled(Http404()).data["code"] == "not_found"
-
-
-def test_a_throttled_request_has_a_retry_after():
-    response = handled(Throttled(wait=7))
-
-    assert response.headers["Retry-After"] == "7"
-    assert response.data["code"] == "throttled"
 
 
 @pytest.mark.django_db

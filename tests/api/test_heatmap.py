@@ -10,6 +10,7 @@ from detection.judging.heatmaps import OtherModelError
 from detection.models import Prediction
 from tests.support.api import a_client, a_file, a_token, a_user, assert_refused, fetched
 from tests.support.factories import a_prediction
+from tests.support.failures import raising
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
@@ -72,7 +73,8 @@ def test_a_record_of_an_earlier_model_has_none(client):
 
     response = client.get(f"/api/predictions/{prediction.pk}/heatmap/")
 
-    assert "d3-old 0" in assert_refused(response, 409, "other_model")
+    assert "d3-old 0, which no longer runs here" in assert_refused(response, 409, "other_model")
+    assert not Prediction.objects.get().heatmap_image
 
 
 def test_a_lost_original_is_a_sentence(client):
@@ -81,11 +83,11 @@ def test_a_lost_original_is_a_sentence(client):
 
     response = client.get(f"/api/predictions/{body['id']}/heatmap/")
 
-    assert_refused(response, 404, "original_lost")
+    sentence = assert_refused(response, 404, "original_lost")
+    assert sentence == "The original of test.jpg is no longer in the storage."
 
 
-def test_strangers_see_none(client, settings):
-    settings.API_ACCESS = "token"
+def test_strangers_see_none(client, closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     body = predicted(ann)
 
@@ -107,10 +109,8 @@ def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, rates):
 
 
 def test_a_verdict_stays_when_only_its_heatmap_fails(client, monkeypatch):
-    def broken(**options: object) -> None:
-        raise OtherModelError("Another model was activated in between.")
-
-    monkeypatch.setattr("detection.judging.predict.make_heatmap", broken)
+    other_model = OtherModelError("Another model was activated in between.")
+    monkeypatch.setattr("detection.judging.predict.make_heatmap", raising(other_model))
 
     body = predicted(client, explain="true")
 

@@ -130,23 +130,6 @@ def test_pages_have_no_gap_and_no_duplicate_while_records_arrive(client):
     assert seen == expected[::-1]
 
 
-def test_pages_go_back_to_the_newest(client):
-    for moment in [NOON - DAY, *[NOON] * 5]:
-        a_prediction(created_at=moment)
-    page = client.get(URL, {"page_size": 2}).json()
-    while page["next"]:
-        page = client.get(page["next"]).json()
-    for _ in range(3):
-        a_prediction()
-    pages = [ids(page)]
-    while page["previous"]:
-        page = client.get(page["previous"]).json()
-        pages.insert(0, ids(page))
-
-    newest_first = Prediction.objects.order_by("-created_at", "-id").values_list("pk", flat=True)
-    assert [pk for page in pages for pk in page] == list(newest_first)
-
-
 def test_turning_round_leads_to_the_same_page(client):
     for _ in range(5):
         a_prediction(created_at=NOON)

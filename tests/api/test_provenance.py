@@ -8,6 +8,7 @@ from detection.judging.inspection import manifest_helper
 from detection.models import Prediction
 from tests.support.api import a_file, a_user, assert_refused, sent
 from tests.support.factories import a_prediction
+from tests.support.failures import raising
 from tests.support.provenance import (
     AUTOMATIC1111,
     MIDJOURNEY,
@@ -81,13 +82,9 @@ def test_an_old_record_says_that_it_was_never_inspected(client):
 
 
 def test_a_reader_that_fails_refuses_no_upload(client, monkeypatch):
-    def fail(*arguments: object, **options: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr("detection.judging.inspection.inspect", fail)
-    assert predicted(client, generated_picture())["provenance"] == SAYS_NOTHING | {
-        "unread": ["file"]
-    }
+    monkeypatch.setattr("detection.judging.inspection.inspect", raising(MemoryError))
+    found = predicted(client, generated_picture())["provenance"]
+    assert found == SAYS_NOTHING | {"unread": ["file"]}
 
 
 def test_whole_prompts_are_read_from_the_file(client):
@@ -101,8 +98,7 @@ def test_whole_prompts_are_read_from_the_file(client):
     assert whole["declares"] == "generated"
 
 
-def test_the_file_of_another_user_is_not_read(client, settings):
-    settings.API_ACCESS = "token"
+def test_the_file_of_another_user_is_not_read(client, closed):
     record = a_generated_record(owner=a_user("bob"))
     client.force_login(a_user("ann"))
     assert_refused(client.get(f"{URL}{record.pk}/provenance/"), 404, "not_found")

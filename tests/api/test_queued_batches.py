@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-import time
-import zipfile
-
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
@@ -24,21 +19,17 @@ from tests.support.api import (
     files,
     sent,
 )
+from tests.support.archive_files import tar_of, zip_of
 from tests.support.factories import image_bytes
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 def finished(client, url: str) -> dict:
     """The batch, asked for until it is finished and nobody works any more."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        body = client.get(url).json()
-        if body["finished_at"] and local_worker.is_idle():
-            return body
-        time.sleep(0.05)
-    raise AssertionError(f"{url} is not finished after {PATIENCE} s: {body}")
+    assert eventually(lambda: client.get(url).json()["finished_at"] and local_worker.is_idle())
+    return client.get(url).json()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -118,8 +109,7 @@ def test_only_a_queued_batch_accepts_parts(client, stored_files):
 
 
 @pytest.mark.usefixtures("nobody_judges")
-def test_only_the_owner_adds_to_a_batch(settings, stored_files):
-    settings.API_ACCESS = "token"
+def test_only_the_owner_adds_to_a_batch(closed, stored_files):
     ann, bob, boss = a_user("ann"), a_user("bob"), a_user("boss", is_staff=True)
     opened = sent(a_client(a_token(ann)), *files(1), **{"async": "true", "more": "true"})
     place, before = f"{opened.headers['Location']}/images/", stored_files()
@@ -149,13 +139,9 @@ def test_more_than_ten_thousand_images_are_refused(client, settings, stored_file
 
 
 def a_zip(*names: str) -> SimpleUploadedFile:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for seed, name in enumerate(names):
-            archive.writestr(name, image_bytes(size=(16, 12), seed=seed))
-        archive.writestr("read.me", "no image, and not named like one")
-        archive.writestr("notes.jpg", "no image")
-    return SimpleUploadedFile("pictures.zip", packed.getvalue())
+    files = {name: image_bytes(size=(16, 12), seed=seed) for seed, name in enumerate(names)}
+    others = {"read.me": b"no image, and not named like one", "notes.jpg": b"no image"}
+    return a_file("pictures.zip", zip_of(files | others))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -175,14 +161,8 @@ def test_an_archive_is_a_batch_or_a_part_of_one(client):
 
 
 def test_an_archive_that_breaks_off_leaves_nothing(client, stored_files):
-    whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w") as archive:
-        for seed in range(3):
-            data = image_bytes(seed=seed)
-            member = tarfile.TarInfo(f"{seed}.jpg")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    broken = SimpleUploadedFile("pictures.tar", whole.getvalue()[: 2 * len(image_bytes())])
+    whole = tar_of({f"{seed}.jpg": image_bytes(seed=seed) for seed in range(3)})
+    broken = a_file("pictures.tar", whole[: 2 * len(image_bytes())])
 
     response = client.post(BATCHES, {"archive": broken, "async": "true"})
 
@@ -204,9 +184,8 @@ def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files)
 
 @pytest.mark.django_db(transaction=True)
 def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_done(
-    client, settings, monkeypatch
+    client, own_network, monkeypatch
 ):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "webhook_url": "http://127.0.0.1:9/done"}
     monkeypatch.setattr(local_worker._webhooks, "_work", lambda: None)
 
@@ -218,15 +197,13 @@ def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_don
     assert PredictionBatch.objects.get().webhook_due_at is not None
 
 
-def test_later_parts_do_not_get_the_secret(client, settings):
+def test_later_parts_do_not_get_the_secret(client, own_network):
     """With open access, the caller may be another one."""
-    settings.WEBHOOK_ALLOW_PRIVATE = True
     later = {"async": "true", "more": "true", "webhook_url": "http://127.0.0.1:9/done"}
     opened = sent(client, *files(1), **later)
 
-    added = client.post(
-        f"{opened.headers['Location']}/images/", {"more": "true", "images": files(1)}
-    )
+    place = f"{opened.headers['Location']}/images/"
+    added = client.post(place, {"more": "true", "images": files(1)})
 
     assert added.status_code == 202
     assert "webhook_secret" in opened.json()

@@ -165,13 +165,6 @@ def test_a_cut_file_is_refused_although_another_library_lets_pillow_guess(sample
         decode_image(data[: len(data) * 3 // 4])
 
 
-@pytest.mark.parametrize("name", ["JPEG", "progressive JPEG"])
-def test_a_jpeg_without_its_end_marker_has_all_its_pixels(name):
-    image = decode_image(SAMPLES[name][:-2])
-    assert (np.asarray(image.pixels) == decoded(SAMPLES[name])).all()
-    assert not image.damaged
-
-
 def test_a_jpeg_whose_thumbnail_alone_has_an_end_is_refused():
     thumbnail = encoded(picture(8, 8), "JPEG")
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail

@@ -53,8 +53,7 @@ def test_the_similar_pictures_of_a_record_are_listed_nearest_first(client):
     assert len(similar(client, first)) == MAX_SIMILAR
 
 
-def test_nobody_learns_of_pictures_of_others(settings):
-    settings.API_ACCESS = "token"
+def test_nobody_learns_of_pictures_of_others(closed):
     ann, bob = a_user("ann"), a_user("bob")
     hers, his = (a_pictured_prediction(PICTURE, owner=each) for each in (ann, bob))
     own = a_client(a_token(ann))

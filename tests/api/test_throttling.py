@@ -82,8 +82,7 @@ def test_after_a_while_requests_are_allowed_again(client, rates):
 
 
 def test_the_old_paths_are_counted_with_the_canonical_ones(client, rates):
-    rates["predict"] = "2/min"
-    rates["read"] = "2/min"
+    rates["predict"] = rates["read"] = "2/min"
     for path in ("/predict", "/api/predict/"):
         assert predicted(client, path).status_code == 200
     for path in (READ, "/api/db/predictions/recent"):
@@ -96,8 +95,7 @@ def test_the_old_paths_are_counted_with_the_canonical_ones(client, rates):
 
 
 def test_predicting_and_reading_are_counted_apart(client, rates):
-    rates["predict"] = "1/min"
-    rates["read"] = "1/min"
+    rates["predict"] = rates["read"] = "1/min"
 
     assert predicted(client).status_code == 200
     assert client.get(READ).status_code == 200
@@ -245,7 +243,6 @@ def test_only_some_archives_are_read_at_a_time(client, stored_files):
             others.enter_context(counted_images_or_archive(request, most=9))
         refused = archive_predicted(client, archive_of("tar", {"a.jpg": PHOTO}))
         assert "Too many archives" in assert_refused(refused, 503, "queue_full")
-        assert int(refused.headers["Retry-After"]) > 0
         assert stored_files() == []
 
     assert archive_predicted(client, archive_of("tar", {"a.jpg": PHOTO})).status_code == 202

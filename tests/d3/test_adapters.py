@@ -13,14 +13,12 @@ from detection.d3.checkpoints import load, record, save
 from detection.d3.checkpoints.clip_layouts import expected_weights
 from detection.d3.errors import CheckpointError
 from detection.d3.network import D3Network
-from detection.d3.preprocessing import Preprocessing
 from tests.support.checkpoints import a_clip, tower_apart, untrained
 from tests.support.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless
 
 ARCHITECTURE = a_clip(layers=3)
-PREPROCESSING = Preprocessing(kind="crops", size=64)
 
 
 @pytest.fixture

@@ -15,7 +15,12 @@ from detection.d3.explanation import MAX_CELLS, attribute, crop_places, evidence
 from detection.d3.network import ClipTowerConfig, D3Network, shuffle_patches
 from detection.d3.preprocessing import PREPROCESSINGS, Preprocessing
 from detection.workbench.faithfulness import blurred, mean_coloured, most_important, random_cells
-from tests.support.checkpoints import ARCHITECTURE, a_checkpoint
+from tests.support.checkpoints import (
+    ARCHITECTURE,
+    a_checkpoint,
+    overflowing_checkpoint,
+    with_weights,
+)
 from tests.support.factories import noise_image
 from tests.support.published_layouts import CLIP, HEAD
 
@@ -185,11 +190,8 @@ def test_the_logit_is_that_of_the_image(detector):
 
 
 def test_maps_turn_their_sign_with_the_logit(request):
-    checkpoint = a_checkpoint()
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
-    weights["attention_head.fc.weight"].neg_()
-    weights["attention_head.fc.bias"].neg_()
-    turned = Detector(replace(checkpoint, weights=weights), device=CPU, precision="fp32")
+    head = dict.fromkeys(("attention_head.fc.weight", "attention_head.fc.bias"), torch.Tensor.neg_)
+    turned = Detector(with_weights(a_checkpoint(), head), device=CPU, precision="fp32")
     plain = request.getfixturevalue("residual").explain(noise_image())
     assert turned.explain(noise_image()).logit == pytest.approx(-plain.logit, abs=1e-6)
     assert turned.explain(noise_image()).map == pytest.approx(-plain.map, abs=1e-6)
@@ -362,9 +364,6 @@ def test_an_unreadable_image_is_a_typed_error(residual):
 
 
 def test_an_overflow_is_an_error_and_no_map():
-    checkpoint = a_checkpoint()
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
-    weights["tower.project.weight"].fill_(1e38)
-    detector = Detector(replace(checkpoint, weights=weights), device=CPU, precision="fp32")
+    detector = Detector(overflowing_checkpoint(), device=CPU, precision="fp32")
     with pytest.raises(D3Error, match="no finite number in fp32"):
         detector.explain(noise_image())

@@ -20,14 +20,7 @@ from detection.api import schema
 from detection.d3.errors import ImageError
 from detection.errors import ServiceError
 from detection.web import errors
-from tests.support.documents import (
-    DOCUMENTS,
-    ROOT,
-    code_blocks,
-    inline_code,
-    section,
-    table_rows,
-)
+from tests.support.documents import DOCUMENTS, ROOT, code_blocks, inline_code, section, table_rows
 
 pytestmark = pytest.mark.stateless
 

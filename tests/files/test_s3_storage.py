@@ -33,14 +33,8 @@ def s3(server, request) -> PresignedS3Storage:
 
 
 def storage(server: S3Server, **options) -> PresignedS3Storage:
-    options = {
-        "endpoint": server.address,
-        "secure": False,
-        "access_key": server.access_key,
-        "secret_key": server.secret_key,
-        **options,
-    }
-    return PresignedS3Storage(**options)
+    keys = {"access_key": server.access_key, "secret_key": server.secret_key}
+    return PresignedS3Storage(**{"endpoint": server.address, "secure": False} | keys | options)
 
 
 def status_of(url: str) -> int:

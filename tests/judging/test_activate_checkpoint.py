@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 import requests
 import torch
-from django.core.management import CommandError
 
 from detection.checks import check_model_checkpoint
 from detection.d3 import Detector
@@ -17,8 +17,9 @@ from detection.d3.checkpoints import load, save
 from detection.judging import active_detector
 from detection.judging.active_detector import ActiveDetector, load_and_try_detector
 from detection.judging.checkpoint_choice import active_checkpoint, choice_state
-from tests.support.commands import printed_by
+from tests.support.commands import failure_of, printed_by
 from tests.support.factories import image_bytes
+from tests.support.failures import raising
 from tests.support.installation import Installation
 from tests.support.threads import at_once
 from tests.support.waiting import eventually
@@ -60,9 +61,7 @@ def run(*arguments: str | Path) -> str:
 
 
 def refused(*arguments: str | Path) -> str:
-    with pytest.raises(CommandError) as failed:
-        run(*arguments)
-    return str(failed.value)
+    return failure_of("activate_checkpoint", *arguments).sentence
 
 
 def test_the_configured_checkpoint_is_active_until_another_is_activated(
@@ -208,9 +207,7 @@ def test_a_file_that_vanished_leaves_the_old_one_and_is_tried_once(
 def test_no_memory_for_a_second_one_leaves_the_old_one(
     fresh_detector, other_checkpoint, monkeypatch
 ):
-    def no_memory(path: Path) -> Detector:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
+    no_memory = raising(torch.OutOfMemoryError("CUDA out of memory"))
     old = fresh_detector.detector
     run(other_checkpoint)
     monkeypatch.setattr(active_detector, "load_and_try_detector", no_memory)
@@ -247,18 +244,13 @@ class Clients:
 
     @contextmanager
     def sending(self):
-        threads = [
-            threading.Thread(target=self._send, args=(number, answers))
-            for number, answers in enumerate(self.answers)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._over.set()
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(len(self.answers)) as threads:
+            for number, answers in enumerate(self.answers):
+                threads.submit(self._send, number, answers)
+            try:
+                yield self
+            finally:
+                self._over.set()
 
     def _send(self, number: int, answers: list[tuple[int, str]]) -> None:
         while not self._over.is_set():

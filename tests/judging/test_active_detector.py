@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from detection.d3.errors import CheckpointError
-from detection.judging.active_detector import ActiveDetector, get_detector
+from detection.judging.active_detector import ActiveDetector
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.stateless
 
@@ -30,14 +30,8 @@ def fresh_detector() -> ActiveDetector:
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
-def test_a_process_has_one_detector():
-    assert get_detector() is get_detector()
-
-
-@pytest.mark.usefixtures("tiny_checkpoint")
 def test_threads_that_start_together_share_one_detector(fresh_detector):
-    with ThreadPoolExecutor(4) as threads:
-        detectors = list(threads.map(lambda _: fresh_detector.detector, range(4)))
+    detectors = at_once(lambda active: active.detector, [fresh_detector] * 4)
 
     assert len({id(detector) for detector in detectors}) == 1
 

@@ -9,12 +9,11 @@ from PIL import Image
 
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
 from detection.judging import heatmaps
-from detection.judging.heatmaps import OtherModelError, make_heatmap, open_heatmap
+from detection.judging.heatmaps import make_heatmap, open_heatmap
 from detection.judging.predict import predict_image
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction
 from detection.records.deleting import delete_with_files
-from detection.records.originals import OriginalLostError
 from tests.support.factories import an_upload, image_bytes
 from tests.support.threads import at_once
 from tests.support.waiting import eventually
@@ -62,15 +61,6 @@ def test_it_is_not_drawn_for_somebody_who_hung_up_after_the_verdict(hangs_up):
     assert bool(prediction.heatmap_image) is not hangs_up
 
 
-def test_deleting_the_record_deletes_it(stored_files):
-    prediction = stored()
-    opened(prediction)
-
-    delete_with_files([Prediction.objects.get()])
-
-    assert stored_files() == []
-
-
 def test_deleting_a_record_that_was_read_before_deletes_it_too(stored_files):
     prediction = stored()
     seen = Prediction.objects.get()
@@ -88,23 +78,6 @@ def test_a_lost_one_is_drawn_again(stored_files):
 
     assert opened(Prediction.objects.get()) == first
     assert Prediction.objects.get().heatmap_image.name in stored_files()
-
-
-def test_only_the_model_that_judged_can_explain():
-    prediction = stored()
-    Prediction.objects.update(model_version="earlier")
-
-    with pytest.raises(OtherModelError, match="no longer runs here"):
-        open_heatmap(prediction=Prediction.objects.get())
-    assert not Prediction.objects.get(pk=prediction.pk).heatmap_image
-
-
-def test_without_the_original_there_is_none():
-    prediction = stored(filename="holiday.jpg")
-    default_storage.delete(prediction.original_image.name)
-
-    with pytest.raises(OriginalLostError, match=r"The original of holiday\.jpg is no longer"):
-        open_heatmap(prediction=prediction)
 
 
 def test_a_record_that_is_deleted_meanwhile_leaves_no_file(stored_files):

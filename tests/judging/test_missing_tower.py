@@ -96,21 +96,17 @@ def test_the_check_warns():
     assert (warning.id, warning.msg) == ("detection.W002", NOTICE)
 
 
-def test_a_configured_checkpoint_has_no_substitute(settings):
-    settings.FALLBACK_CHECKPOINT = None
+@pytest.mark.parametrize("chosen", ["configured", "activated"])
+def test_a_chosen_checkpoint_has_no_substitute(settings, default, chosen):
+    if chosen == "configured":
+        settings.FALLBACK_CHECKPOINT = None
+    else:
+        settings.ACTIVE_CHECKPOINT_FILE.write_text(f"{default}\n")
     with pytest.raises(TowerError, match=r"manage\.py fetch_clip"):
         get_detector()
     [error] = check_model_checkpoint()
     assert error.id == "detection.E001"
     assert "manage.py fetch_clip" in error.msg
-
-
-def test_an_activated_checkpoint_has_no_substitute(settings, default):
-    settings.ACTIVE_CHECKPOINT_FILE.write_text(f"{default}\n")
-    with pytest.raises(TowerError, match=r"manage\.py fetch_clip"):
-        get_detector()
-    [error] = check_model_checkpoint()
-    assert error.id == "detection.E001"
 
 
 def test_weights_that_are_given_take_the_place_of_the_tower(settings):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError
 from PIL import Image
 
-from detection.d3.errors import ImageError, TruncatedImageError
+from detection.d3.errors import ImageError
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
 from detection.judging.active_detector import get_detector
 from detection.judging.drawing import draw_result
@@ -17,10 +18,10 @@ from detection.judging.pipeline import Job, Run
 from detection.judging.predict import Upload, predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, Source
 from detection.records.batches import close_batch, open_batch
-from detection.records.deleting import delete_with_files
 from detection.records.writing import write_predictions
 from detection.statistics.usage import count_predictions
 from tests.support.api import images_judged
+from tests.support.archive_files import PHOTO, changed, images, zip_of
 from tests.support.factories import an_upload, image_bytes
 from tests.support.waiting import eventually
 
@@ -58,43 +59,6 @@ def test_the_original_and_the_result_are_stored():
     assert prediction.original_image.name.endswith("_photo.png")
     assert prediction.result_filename.endswith("_photo.jpg")
     assert Image.open(prediction.result_image).format == "JPEG"
-
-
-def test_the_same_name_twice_makes_two_records_with_files_of_their_own(stored_files):
-    for _ in range(2):
-        predict_image(upload=an_upload(), source="api")
-
-    assert Prediction.objects.count() == 2
-    assert len(stored_files()) == 4
-
-
-def test_the_same_bytes_get_the_same_score_alone_and_among_others():
-    alone = predict_image(upload=uploads(3)[1], source="api")
-
-    outcomes = list(predict_images(uploads=uploads(3), source="batch"))
-
-    assert outcomes[1].prediction.fake_score == alone.fake_score
-
-
-def test_a_threshold_of_ones_own_decides_the_label():
-    assert predict_image(upload=an_upload(), source="api", threshold=0.0).label == "FAKE"
-    assert predict_image(upload=an_upload(), source="api", threshold=1.0).label == "REAL"
-
-
-def test_a_verdict_alone_leaves_nothing(stored_files):
-    prediction = predict_image(upload=an_upload(), source="api", store=False)
-
-    assert prediction.label in {"REAL", "FAKE"}
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
-
-
-def test_a_truncated_image_is_refused_and_leaves_nothing(stored_files):
-    with pytest.raises(TruncatedImageError):
-        predict_image(upload=an_upload(data=image_bytes()[:-500]), source="api")
-
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
 
 
 def test_an_image_can_be_read_from_a_path(tmp_path):
@@ -267,15 +231,6 @@ def test_a_closed_batch_knows_when_it_ended():
     assert stored.predictions.count() == 2
 
 
-def test_deleting_a_prediction_removes_its_files(stored_files):
-    prediction = predict_image(upload=an_upload(), source="api")
-
-    delete_with_files([prediction])
-
-    assert not Prediction.objects.exists()
-    assert stored_files() == []
-
-
 def test_keys_hold_the_record_id_and_only_safe_characters():
     prediction = predict_image(upload=an_upload(filename="<b>写真</b>.jpg"), source="api")
 
@@ -310,3 +265,23 @@ def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
     batch.refresh_from_db()
     assert all(outcome.error for outcome in outcomes)
     assert (batch.failed, [error["index"] for error in batch.errors]) == (3, [0, 1])
+
+
+def test_bad_files_of_an_archive_are_errors_of_the_batch():
+    files = {"a.jpg": PHOTO, "bad.jpg": b"x" * 5000, "c.jpg": PHOTO}
+    stored = zip_of(files, method=zipfile.ZIP_STORED)
+    uploads = images(changed(stored, b"x" * 5000, b"y" * 5000))  # not as its checksum says
+    batch = open_batch(total_images=len(uploads), source="batch")
+    list(predict_images(uploads=uploads, source="batch", batch=batch))
+    close_batch(batch=batch)
+
+    batch.refresh_from_db()
+    assert (batch.successful, batch.failed) == (2, 1)
+    assert batch.errors == [
+        {
+            "index": 1,
+            "filename": "bad.jpg",
+            "error": "This file is damaged in the archive.",
+            "code": "undecodable_image",
+        }
+    ]

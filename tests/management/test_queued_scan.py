@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 from pathlib import Path
@@ -10,18 +9,15 @@ from pathlib import Path
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.management import CommandError, call_command
 
 from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.queue import batches
 from detection.queue.judging import judge_batch
+from tests.support.commands import Failure, failure_of, printed_by
 from tests.support.factories import image_bytes
 from tests.support.settings import ON_SERVERS
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("tiny_checkpoint"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 @pytest.fixture
@@ -38,15 +34,11 @@ def folder(tmp_path) -> Path:
 
 
 def scan(place: Path | str, **options) -> str:
-    output = io.StringIO()
-    call_command("scan_folder", place, stdout=output, stderr=output, queue=True, **options)
-    return output.getvalue()
+    return printed_by("scan_folder", place, queue=True, **options)
 
 
-def failed_scan(place: Path | str, **options) -> tuple[str, int]:
-    with pytest.raises(CommandError) as failed:
-        scan(place, **options)
-    return str(failed.value), failed.value.returncode
+def failed_scan(place: Path | str, **options) -> Failure:
+    return failure_of("scan_folder", place, queue=True, **options)
 
 
 def test_without_a_broker_the_command_judges_what_it_sent(folder, stored_files):
@@ -85,7 +77,7 @@ def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later
 
     monkeypatch.setattr(batches, "wake_workers", interrupted)
 
-    assert failed_scan(folder) == ("Interrupted.", 130)
+    assert failed_scan(folder)[:2] == ("Interrupted.", 130)
 
     batch = PredictionBatch.objects.get()
     assert (batch.sending, batch.finished_at, batch.total_images) == ("broken", None, 32)
@@ -97,29 +89,26 @@ def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later
 
 @pytest.mark.usefixtures("lost_storage")
 def test_without_storage_the_sentence_says_so_and_nothing_waits(folder):
-    sentence, _ = failed_scan(folder)
-
-    assert "The file storage cannot be reached" in sentence
+    assert "The file storage cannot be reached" in failed_scan(folder).sentence
     assert not QueuedImage.objects.exists()
     assert PredictionBatch.objects.get().status == "failed"
 
 
 @pytest.mark.parametrize("options", [{"output": "report.csv"}, {"store": False}])
 def test_what_does_not_go_with_a_queue_is_named(folder, options):
-    assert "leave that option out" in failed_scan(folder, **options)[0]
+    assert "leave that option out" in failed_scan(folder, **options).sentence
     assert not PredictionBatch.objects.exists()
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path):
-    assert "cannot be opened" in failed_scan(tmp_path / "nowhere")[0]
+    assert "cannot be opened" in failed_scan(tmp_path / "nowhere").sentence
     assert not PredictionBatch.objects.exists()
 
 
 def test_a_bucket_needs_a_queue_and_a_store(folder, settings):
-    with pytest.raises(CommandError, match="add --queue"):
-        call_command("scan_folder", "s3://bucket/photos/")
+    assert "add --queue" in failure_of("scan_folder", "s3://bucket/photos/").sentence
     if not ON_SERVERS:
-        assert "MINIO_ENDPOINT" in failed_scan("s3://bucket/photos/")[0]
+        assert "MINIO_ENDPOINT" in failed_scan("s3://bucket/photos/").sentence
 
 
 @pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
@@ -146,7 +135,7 @@ def test_the_images_below_a_prefix_of_a_bucket_are_judged_and_stay_there(stored_
 
 @pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
 def test_a_bucket_that_is_not_there_is_a_sentence():
-    assert "cannot be listed: NoSuchBucket" in failed_scan("s3://no-such-bucket/")[0]
+    assert "cannot be listed: NoSuchBucket" in failed_scan("s3://no-such-bucket/").sentence
     assert not PredictionBatch.objects.exists()
 
 
@@ -160,7 +149,7 @@ def test_a_scan_of_the_own_bucket_leaves_out_what_the_service_has_stored(stored_
     scan(f"s3://{bucket}/")
 
     assert PredictionBatch.objects.get().successful == 2
-    assert "own files" in failed_scan(f"s3://{bucket}/originals/")[0]
+    assert "own files" in failed_scan(f"s3://{bucket}/originals/").sentence
 
 
 def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, nobody_judges):
@@ -169,7 +158,7 @@ def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, no
 
     monkeypatch.setattr(batches, "wake_workers", closed)
 
-    sentence, _ = failed_scan(folder)
+    sentence = failed_scan(folder).sentence
 
     assert "takes no more images" in sentence
     assert f"as batch {PredictionBatch.objects.get().pk}" in sentence

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command
 
 from detection.models import Prediction, PredictionBatch
+from tests.support.commands import Failure, failure_of, printed_by, rows_of
 from tests.support.factories import image_bytes, noise_image
 from tests.support.image_files import animated
 from tests.support.installation import Installation
@@ -43,22 +41,11 @@ def broken_folder(folder) -> Path:
 
 
 def scan(path: Path, **options) -> str:
-    output = io.StringIO()
-    call_command("scan_folder", path, stdout=output, stderr=output, **options)
-    return output.getvalue()
+    return printed_by("scan_folder", path, **options)
 
 
-def failed_scan(path: Path, **options) -> tuple[str, int, str]:
-    """The sentence and the exit code it failed with, and what it had printed by then."""
-    output = io.StringIO()
-    with pytest.raises(CommandError) as failed:
-        call_command("scan_folder", path, stdout=output, stderr=output, **options)
-    return str(failed.value), failed.value.returncode, output.getvalue()
-
-
-def rows_of(report: Path) -> list[dict[str, str]]:
-    with report.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
+def failed_scan(path: Path, **options) -> Failure:
+    return failure_of("scan_folder", path, **options)
 
 
 def figure(printed: str, name: str) -> str:
@@ -256,7 +243,7 @@ def test_a_name_cannot_command_the_terminal(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"output": Path("report.pdf")}, r"must end in \.csv, \.json or \.html"),
+        ({"output": Path("report.pdf")}, "must end in .csv, .json or .html"),
         ({"output": Path("/missing/report.csv")}, "cannot be written: no such file"),
         ({"threshold": 1.5}, "between 0 and 1"),
         ({"threshold": float("nan")}, "between 0 and 1"),
@@ -264,10 +251,10 @@ def test_a_name_cannot_command_the_terminal(tmp_path):
     ],
 )
 def test_a_bad_option_is_refused_before_any_work(folder, options, sentence):
-    with pytest.raises(CommandError, match=sentence) as failed:
-        scan(folder, **options)
+    failure = failed_scan(folder, **options)
 
-    assert failed.value.returncode == 1
+    assert sentence in failure.sentence
+    assert failure.code == 1
     assert not PredictionBatch.objects.exists()
 
 
@@ -296,13 +283,6 @@ def test_without_storage_the_batch_has_failed_and_nothing_is_reported(folder, tm
     assert not (tmp_path / "report.csv").exists()
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory, tiny_checkpoint) -> Installation:
-    installation = Installation(tmp_path_factory.mktemp("data"), tiny_checkpoint)
-    installation.make_database()
-    return installation
-
-
 @pytest.fixture
 def many_images(tmp_path) -> Path:
     """More than can be judged before a test could interrupt."""
@@ -317,10 +297,10 @@ def many_images(tmp_path) -> Path:
 @pytest.mark.own_servers
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_scan_leaves_records_files_and_report_in_agreement(
-    migrated, many_images, tmp_path, number, code
+    installation, many_images, tmp_path, number, code
 ):
     report = tmp_path / "report.csv"
-    with migrated.start("scan_folder", many_images, "--output", report) as process:
+    with installation.start("scan_folder", many_images, "--output", report) as process:
         for _ in range(3):  # the header and two images
             process.stdout.readline()
         process.send_signal(number)
@@ -332,17 +312,17 @@ def test_an_interrupted_scan_leaves_records_files_and_report_in_agreement(
         f"CommandError: Interrupted after {len(rows)} of 5000 images."
     )
     batch = printed.partition("Batch: ")[2].split()[0]
-    [(status, successful, finished_at)] = migrated.query(
+    [(status, successful, finished_at)] = installation.query(
         f"SELECT status, successful, finished_at FROM prediction_batches WHERE _id = '{batch}'"
     )
     assert (status, successful) == ("failed", len(rows))
     assert finished_at
-    recorded = migrated.query(
+    recorded = installation.query(
         f"SELECT _id FROM predictions WHERE batch_id = '{batch}' ORDER BY _id"
     )
     assert sorted(row["id"] for row in rows) == [key for (key,) in recorded]
-    stored = migrated.query("SELECT result_image, original_image FROM predictions")
-    assert migrated.files == {key for keys in stored for key in keys}
+    stored = installation.query("SELECT result_image, original_image FROM predictions")
+    assert installation.files == {key for keys in stored for key in keys}
     assert 2 <= len(rows) < 5000
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from PIL import Image
 from detection.d3.html import thumbnail
 from detection.management import scan_report
 from detection.management.scan_report import Row, Scan, check_output, open_report
+from tests.support.commands import rows_of
 from tests.support.factories import image_bytes
 from tests.support.pages import Page
 
@@ -56,6 +56,12 @@ def write(output: Path, rows: Iterable[Row], *, folder: Path, images: int | None
             report.add(row, thumbnail(Image.open(picture)) if picture.exists() else None)
 
 
+def page_of(folder: Path, rows: Iterable[Row], *, images: Path = Path()) -> Page:
+    """Return the page that reports on these rows."""
+    write(folder / "report.html", rows, folder=images)
+    return Page((folder / "report.html").read_text())
+
+
 def some_images(folder: Path, names: list[str]) -> list[Path]:
     folder.mkdir()
     for name in names:
@@ -67,8 +73,7 @@ def some_images(folder: Path, names: list[str]) -> list[Path]:
 def test_a_spreadsheet_does_not_run_the_name_of_a_file(tmp_path, name):
     write(tmp_path / "report.csv", [a_row(name)], folder=Path())
 
-    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
-        [row] = csv.DictReader(file)
+    [row] = rows_of(tmp_path / "report.csv")
     assert row["path"] == f"'{name}"
 
 
@@ -77,8 +82,7 @@ def test_scores_in_csv_and_json_are_exact(tmp_path):
     write(tmp_path / "report.csv", [row], folder=tmp_path)
     write(tmp_path / "report.json", [row], folder=tmp_path)
 
-    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
-        [line] = csv.DictReader(file)
+    [line] = rows_of(tmp_path / "report.csv")
     [image] = json.loads((tmp_path / "report.json").read_text())["images"]
     assert float(line["fake_score"]) == image["fake_score"] == row.fake_score
     assert (line["uncertain"], image["uncertain"]) == ("false", False)
@@ -114,9 +118,8 @@ def test_the_page_shows_the_highest_score_first_with_a_picture_each(tmp_path):
     paths = some_images(tmp_path / "photos", ["low.jpg", "high.jpg", "middle.jpg"])
     rows = [a_row(path, score=score) for path, score in zip(paths, (0.1, 0.9, 0.6), strict=True)]
 
-    write(tmp_path / "report.html", rows, folder=tmp_path / "photos")
+    page = page_of(tmp_path, rows, images=tmp_path / "photos")
 
-    page = Page((tmp_path / "report.html").read_text())
     pictures = page.all("img")
     assert [each["alt"] for each in pictures] == [
         "Preview of high.jpg",
@@ -129,9 +132,8 @@ def test_the_page_shows_the_highest_score_first_with_a_picture_each(tmp_path):
 
 def test_the_page_needs_no_other_file_and_says_its_language(tmp_path):
     [path] = some_images(tmp_path / "photos", ["a.jpg"])
-    write(tmp_path / "report.html", [a_row(path)], folder=tmp_path / "photos")
+    page = page_of(tmp_path, [a_row(path)], images=tmp_path / "photos")
 
-    page = Page((tmp_path / "report.html").read_text())
     assert page.all("script") == page.all("link") == []
     assert page.all("html") == [{"lang": "en"}]
 
@@ -141,9 +143,8 @@ def test_names_of_files_cannot_inject_markup(tmp_path):
     [path] = some_images(folder, ['"><img src=x onerror=alert(1)>.jpg'])
     broken = Row(path=str(folder / "<svg onload=alert(1)>"), error="It is <b>bad</b>.", code="bad")
 
-    write(tmp_path / "report.html", [a_row(path), broken], folder=folder)
+    page = page_of(tmp_path, [a_row(path), broken], images=folder)
 
-    page = Page((tmp_path / "report.html").read_text())
     assert page.all("script") == page.all("svg") == page.all("b") == []
     assert len(page.all("img")) == 1
     assert "It is <b>bad</b>." in page.text
@@ -155,17 +156,15 @@ def test_a_page_of_too_many_images_shows_the_highest_scores_and_says_so(tmp_path
     scores = (0.7, 0.2, 0.9, 0.7)
     rows = [a_row(path, score=score) for path, score in zip(paths, scores, strict=True)]
 
-    write(tmp_path / "report.html", rows, folder=tmp_path / "photos")
+    page = page_of(tmp_path, rows, images=tmp_path / "photos")
 
-    page = Page((tmp_path / "report.html").read_text())
     assert [each["alt"] for each in page.all("img")] == ["Preview of c.jpg", "Preview of a.jpg"]
     assert "2 more images with lower scores are not shown here" in page.text
 
 
 def test_an_image_without_a_thumbnail_has_no_preview(tmp_path):
-    write(tmp_path / "report.html", [a_row(tmp_path / "gone.jpg")], folder=tmp_path)
+    page = page_of(tmp_path, [a_row(tmp_path / "gone.jpg")])
 
-    page = Page((tmp_path / "report.html").read_text())
     assert page.all("img") == []
     assert "no preview" in page.text
 
@@ -219,21 +218,19 @@ def test_what_files_say_has_columns_and_a_filter(tmp_path):
         file_says="This file says that it was made with Midjourney.",
     )
     rows = [said, a_row("plain.jpg")]
-    for name in ("report.csv", "report.json", "report.html"):
+    page = page_of(tmp_path, rows)
+    for name in ("report.csv", "report.json"):
         write(tmp_path / name, rows, folder=Path())
 
-    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
-        first, second = csv.DictReader(file)
+    first, second = rows_of(tmp_path / "report.csv")
     assert (first["declares"], first["generator"]) == ("generated", "Midjourney")
     assert (second["declares"], second["file_says"]) == ("", "")
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["declared"] == {"generated": 1, "edited": 0, "captured": 0}
-    page = Page((tmp_path / "report.html").read_text())
     assert said.file_says in page.text
     assert [field.get("id") for field in page.all("input")] == [None, "only-generated"]
     assert [item for item in page.all("li") if item.get("class") == "declares-generated"]
 
 
 def test_without_a_word_of_the_files_there_is_no_filter(tmp_path):
-    write(tmp_path / "report.html", [a_row("plain.jpg")], folder=Path())
-    assert not Page((tmp_path / "report.html").read_text()).all("input")
+    assert not page_of(tmp_path, [a_row("plain.jpg")]).all("input")

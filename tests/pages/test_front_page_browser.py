@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support.accessibility import serious_problems
-from tests.support.browser import Watch, opened_page
+from tests.support.browser import Watch, opened_page, overflow
 from tests.support.factories import image_bytes
 from tests.support.installation import PASSWORD, Installation, Service
 from tests.support.provenance import MIDJOURNEY, picture_with
@@ -333,8 +333,7 @@ def test_every_page_is_for_everybody(service: Service, images):
                 page.set_viewport_size(viewport)
                 page.emulate_media(color_scheme=scheme)
                 assert serious_problems(page) == []
-                width = page.evaluate("document.documentElement.scrollWidth")
-                assert width <= viewport["width"]
+                assert overflow(page) <= 0
 
         page.goto(service.url)
         expect_usable()

@@ -257,10 +257,7 @@ def test_the_page_says_why_an_image_cannot_be_judged(client, reason, words):
     [
         ({"frames": 12}, "The first of 12 frames was judged."),
         ({"frames": 12, "image_format": "TIFF"}, "The first of 12 pages was judged."),
-        (
-            {"frames": 12, "frame": 7, "judged_frames": 12},
-            "Frame 7 of 12 had the highest score.",
-        ),
+        ({"frames": 12, "frame": 7, "judged_frames": 12}, "Frame 7 of 12 had the highest score."),
         (
             {"frames": 100, "frame": 7, "judged_frames": 32},
             "Frame 7 of 100 had the highest score of the 32 that were judged.",

@@ -14,6 +14,7 @@ from detection.queue.batches import append_to_batch
 from detection.queue.closing import close_when_done
 from detection.queue.leases import Lease
 from detection.records.batches import open_batch
+from tests.support.failures import database_down, raising
 from tests.support.queued import a_batch, judged, uploads
 
 pytestmark = [
@@ -81,12 +82,9 @@ def test_a_part_that_failed_can_be_sent_again(name, monkeypatch, settings, store
     batch = a_batch(1, more=True)
     before = stored_files()
 
-    def lost(*args, **options):
-        raise DatabaseUnavailableError("It is down.")
-
     with monkeypatch.context() as patched:
         place = arrivals if name == "complete_sending" else QueuedImage.objects
-        patched.setattr(place, name, lost)
+        patched.setattr(place, name, database_down)
         with pytest.raises(DatabaseUnavailableError):
             append_to_batch(batch=batch, uploads=uploads(2))
 
@@ -98,11 +96,8 @@ def test_a_part_that_failed_can_be_sent_again(name, monkeypatch, settings, store
 def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
     batch = a_batch(1, more=True)
 
-    def lost(**options):
-        raise DatabaseUnavailableError("It is down.")
-
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "close_when_done", lost)
+        patched.setattr(closing, "close_when_done", database_down)
         append_to_batch(batch=batch, uploads=uploads(2))
 
     assert (judged(batch).successful, judged(batch).status) == (3, "done")
@@ -116,10 +111,7 @@ def test_a_scan_takes_no_parts():
 
 
 def test_images_are_kept_when_nobody_can_be_woken(monkeypatch, stored_files):
-    def broken():
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(local_worker, "start", broken)
+    monkeypatch.setattr(local_worker, "start", raising(RuntimeError("can't start new thread")))
 
     assert judged(a_batch(2)).successful == 2
 

@@ -27,10 +27,7 @@ from tests.support.installation import ROOT
 from tests.support.queued import uploads
 from tests.support.servers import RedisServer
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("tiny_checkpoint"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tiny_checkpoint")]
 
 CURRENT_APP = """
 import threading

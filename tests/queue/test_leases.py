@@ -21,6 +21,7 @@ from detection.queue.judging import judge_batch, predict_queued
 from detection.queue.leases import Lease
 from detection.upkeep.purging import purge_predictions
 from tests.support.factories import an_upload, image_bytes
+from tests.support.failures import database_down, raising
 from tests.support.queued import a_batch, judged, uploads
 from tests.support.threads import at_once
 
@@ -201,11 +202,8 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
 def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
     batch = a_batch(1)
 
-    def broken():
-        raise CheckpointError("There is no such file.")
-
     with monkeypatch.context() as patched:
-        patched.setattr(judging, "get_detector", broken)
+        patched.setattr(judging, "get_detector", raising(CheckpointError("There is no file.")))
         with pytest.raises(CheckpointError):
             judge_batch(batch_id=batch.pk)
 
@@ -215,13 +213,10 @@ def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
 def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch):
     batch = a_batch(2)
 
-    def lost(*args, **options):
-        raise DatabaseUnavailableError("It is down.")
-
     for _ in range(judging.MAX_TRIES + 1):
         with monkeypatch.context() as patched:
-            patched.setattr(judging, "predict_queued", lost)
-            patched.setattr(Lease, "release", lost)
+            patched.setattr(judging, "predict_queued", database_down)
+            patched.setattr(Lease, "release", database_down)
             with pytest.raises(DatabaseUnavailableError):
                 judge_batch(batch_id=batch.pk)
         QueuedImage.objects.update(leased_until=now() - timedelta(seconds=1))  # it runs out
@@ -232,11 +227,8 @@ def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch)
 def test_an_outage_is_held_against_no_image_that_another_worker_has_taken_over(monkeypatch):
     batch = a_batch(1)
 
-    def lost(lease):
-        raise DatabaseUnavailableError("It is down.")
-
     with monkeypatch.context() as patched:
-        patched.setattr(Lease, "release", lost)
+        patched.setattr(Lease, "release", database_down)
         with Lease.take(batch=batch, first=None, last=None):
             pass
     QueuedImage.objects.update(leased_by=new_id())
@@ -278,11 +270,8 @@ def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
 def test_an_outage_is_held_against_no_image(monkeypatch):
     batch = a_batch(2)
 
-    def lost(**options):
-        raise DatabaseUnavailableError("It is down.")
-
     with monkeypatch.context() as patched:
-        patched.setattr(judging, "predict_queued", lost)
+        patched.setattr(judging, "predict_queued", database_down)
         with pytest.raises(DatabaseUnavailableError):
             judge_batch(batch_id=batch.pk)
 

@@ -10,6 +10,7 @@ import trustme
 from detection.queue.webhooks import WebhookUrlError, check_webhook_url, deliver_due_webhooks
 from tests.support.receiver import Receiver, due_batch
 
+pytestmark = pytest.mark.django_db
 stateless = pytest.mark.stateless
 
 PRIVATE = [
@@ -50,16 +51,8 @@ def test_addresses_that_only_we_can_reach_are_refused(host):
 @stateless
 @pytest.mark.parametrize("host", [h for h in PRIVATE if h not in ("[fec0::1]", "127.0.0.1.")])
 def test_ones_own_network_can_be_allowed(own_network, host):
-    check_webhook_url(f"http://{host}/hook")
-    check_webhook_url(f"https://{host}:8443/hook")
-
-
-@stateless
-@pytest.mark.parametrize(
-    "url", ["http://10.0.0.1/", "http://10.0.0.1:8080/", "https://10.0.0.1:5/"]
-)
-def test_ones_own_network_may_have_other_ports(own_network, url):
-    check_webhook_url(url)
+    for address in (f"http://{host}", f"http://{host}:8080", f"https://{host}:5"):  # any port
+        check_webhook_url(f"{address}/hook")
 
 
 @stateless
@@ -71,8 +64,7 @@ def test_what_is_no_receiver_is_refused_in_ones_own_network_too(own_network, hos
 
 @stateless
 @pytest.mark.parametrize(
-    "host",
-    ["93.184.215.14", "[2606:2800:21f::1]", "[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]"],
+    "host", ["93.184.215.14", "[2606:2800:21f::1]", "[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]"]
 )
 def test_public_addresses_are_taken(host):
     check_webhook_url(f"https://{host}/hook")
@@ -123,7 +115,6 @@ def test_what_is_no_address_for_a_webhook_is_refused(url, sentence):
         check_webhook_url(url)
 
 
-@pytest.mark.django_db
 def test_a_name_that_stands_for_a_private_address_when_it_is_called_is_not_called(monkeypatch):
     called = []
     monkeypatch.setattr(socket, "create_connection", lambda *call, **how: called.append(call))
@@ -138,7 +129,6 @@ def test_a_name_that_stands_for_a_private_address_when_it_is_called_is_not_calle
     assert "leads to no public address" in batch.webhook_error
 
 
-@pytest.mark.django_db
 def test_the_connection_goes_to_the_address_that_was_checked(own_network, monkeypatch):
     """A name is resolved once for each try; a second look-up would give another address."""
     with Receiver(200) as receiver:
@@ -162,7 +152,6 @@ def connect_to_numbers(address: tuple[str, int], timeout: float) -> socket.socke
     return connected
 
 
-@pytest.mark.django_db
 def test_further_addresses_of_a_name_are_tried(own_network, monkeypatch):
     with Receiver(200) as receiver:
         due_batch(receiver.url(host="hooks.example"))
@@ -172,7 +161,6 @@ def test_further_addresses_of_a_name_are_tried(own_network, monkeypatch):
         assert deliver_due_webhooks() == 1
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "trusted", "error"),
     [

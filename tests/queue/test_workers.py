@@ -42,17 +42,10 @@ class Surroundings:
     def database(self) -> Database:
         return MongoClient(self.mongo.uri)[self.installation.environment["MONGODB_DATABASE"]]
 
-    def start(self) -> None:
-        for server in (self.mongo, self.s3, self.broker):
-            server.start()
-        assert self.installation.run("migrate", "--verbosity", "0")[0] == 0
-
     def stop(self) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
-        for server in (self.mongo, self.s3, self.broker):
-            server.stop()
 
     def celery(self, *arguments: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "celery", "-A", "d3site", *arguments]
@@ -87,11 +80,12 @@ class Surroundings:
 @pytest.fixture
 def surroundings(tmp_path, tiny_checkpoint):
     around = Surroundings(tmp_path, tiny_checkpoint)
-    try:
-        around.start()
-        yield around
-    finally:
-        around.stop()
+    with around.mongo, around.s3, around.broker:
+        assert around.installation.run("migrate", "--verbosity", "0")[0] == 0
+        try:
+            yield around
+        finally:
+            around.stop()
 
 
 def send(url: str) -> str:

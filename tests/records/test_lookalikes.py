@@ -31,15 +31,13 @@ from tests.support.settings import ON_SERVERS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
+PICTURE = scene(seed=1)
+
 
 def test_changed_copies_are_found_the_nearest_first_and_other_pictures_are_not():
-    picture = scene(seed=1)
-    same, cropped = (
-        a_pictured_prediction(picture),
-        a_pictured_prediction(picture.crop((0, 0, 304, 228))),
-    )
+    same, cropped = map(a_pictured_prediction, (PICTURE, PICTURE.crop((0, 0, 304, 228))))
     a_pictured_prediction(scene(seed=2))
-    found = find_lookalikes(perceptual_hashes(picture), user=None)
+    found = find_lookalikes(perceptual_hashes(PICTURE), user=None)
 
     assert [each.prediction.pk for each in found] == [same.pk, cropped.pk]
     assert found[0].distance == 0
@@ -47,27 +45,23 @@ def test_changed_copies_are_found_the_nearest_first_and_other_pictures_are_not()
 
 
 def test_a_cropped_copy_and_a_mirror_image_find_the_picture():
-    picture = scene(seed=1)
-    prediction = a_pictured_prediction(picture)
-    for changed in (picture.crop((8, 6, 312, 234)), ImageOps.mirror(picture)):
+    prediction = a_pictured_prediction(PICTURE)
+    for changed in (PICTURE.crop((8, 6, 312, 234)), ImageOps.mirror(PICTURE)):
         [found] = find_lookalikes(perceptual_hashes(changed), user=None)
         assert found.prediction == prediction
 
 
 def test_a_record_has_its_look_alikes_without_itself():
-    picture = scene(seed=1)
-    first, second = a_pictured_prediction(picture), a_pictured_prediction(picture)
+    first, second = a_pictured_prediction(PICTURE), a_pictured_prediction(PICTURE)
 
     assert [each.prediction for each in lookalikes_of(first, user=None)] == [second]
     assert lookalikes_of(a_prediction(), user=None) == []  # it has no picture
 
 
-def test_only_records_that_the_caller_may_see_are_found(settings):
-    settings.API_ACCESS = "token"
+def test_only_records_that_the_caller_may_see_are_found(closed):
     ann, bob = (get_user_model().objects.create_user(name) for name in ("ann", "bob"))
-    picture = scene(seed=1)
-    own, _ = a_pictured_prediction(picture, owner=ann), a_pictured_prediction(picture, owner=bob)
-    hashes = perceptual_hashes(picture)
+    own, _ = a_pictured_prediction(PICTURE, owner=ann), a_pictured_prediction(PICTURE, owner=bob)
+    hashes = perceptual_hashes(PICTURE)
 
     assert [each.prediction for each in find_lookalikes(hashes, user=ann)] == [own]
     assert len(find_lookalikes(hashes, user=None)) == 2
@@ -82,11 +76,10 @@ def test_a_deleted_record_leaves_nothing_in_the_index():
 
 
 def test_judging_writes_the_index_and_whether_the_model_agrees_with_itself():
-    picture = scene(seed=1)
-    first = predict_image(upload=an_upload(data=jpeg_bytes(picture)), source="api")
-    again = predict_image(upload=an_upload(data=jpeg_bytes(picture)), source="api")
+    first = predict_image(upload=an_upload(data=jpeg_bytes(PICTURE)), source="api")
+    again = predict_image(upload=an_upload(data=jpeg_bytes(PICTURE)), source="api")
     second = predict_image(
-        upload=an_upload(data=jpeg_bytes(picture.resize((300, 225)))), source="api"
+        upload=an_upload(data=jpeg_bytes(PICTURE.resize((300, 225)))), source="api"
     )
 
     assert first.agreement == again.agreement == ""  # the same bytes have the same score
@@ -96,9 +89,8 @@ def test_judging_writes_the_index_and_whether_the_model_agrees_with_itself():
 
 
 def test_only_verdicts_of_the_same_model_agree_or_contradict():
-    picture = scene(seed=1)
-    a_pictured_prediction(picture, model_version="1", label="FAKE", sha256="1" * 64)
-    hashes = perceptual_hashes(picture)
+    a_pictured_prediction(PICTURE, model_version="1", label="FAKE", sha256="1" * 64)
+    hashes = perceptual_hashes(PICTURE)
 
     assert agreement_of(unsaved_prediction(label="FAKE"), hashes) == "agrees"
     assert agreement_of(unsaved_prediction(label="REAL"), hashes) == "contradicts"
@@ -129,11 +121,10 @@ def test_each_band_is_sought_by_its_index(place):
 
 
 def test_a_review_is_found_behind_any_number_of_unreviewed_look_alikes():
-    picture = scene(seed=1)
     for _ in range(MAX_SIMILAR + 1):
-        a_pictured_prediction(picture)
-    reviewed = a_pictured_prediction(picture, review_status="overturned")
-    latest = a_pictured_prediction(picture)
+        a_pictured_prediction(PICTURE)
+    reviewed = a_pictured_prediction(PICTURE, review_status="overturned")
+    latest = a_pictured_prediction(PICTURE)
 
     assert nearest_reviewed(latest, user=None).prediction == reviewed
     assert len(lookalikes_of(latest, user=None)) == MAX_SIMILAR

@@ -132,12 +132,6 @@ def test_records_of_the_future_are_on_the_first_page():
     assert all_pages(Prediction.objects.all(), size=5) == [[ahead.pk]]
 
 
-def test_no_records_are_one_empty_page():
-    page = newest_first(Prediction.objects.all(), size=5, cursor=None)
-
-    assert (page.records, page.older, page.newer) == ([], None, None)
-
-
 def test_batches_have_pages_too():
     batches = [open_batch(total_images=1, source="scan").pk for _ in range(5)]
 

@@ -25,12 +25,21 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def old() -> None:
+def old() -> Iterator[None]:
     """A database to which a migration was applied that there is no more."""
     recorder = MigrationRecorder(connection)
     recorder.record_applied("detection", "0001_initial")
     yield
     recorder.record_unapplied("detection", "0001_initial")
+
+
+@pytest.fixture
+def not_migrated() -> Iterator[None]:
+    """A database whose migrations were not applied."""
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("detection", "0001_records")
+    yield
+    recorder.record_applied("detection", "0001_records")
 
 
 @pytest.mark.usefixtures("old")
@@ -57,15 +66,6 @@ def test_the_command_ends_with_that_sentence_and_an_exit_code(tmp_path):
     assert (code, printed.count("Applying")) == (1, 0)
     assert complaints.startswith("CommandError: This database was made by an earlier version")
     assert len(complaints.splitlines()) == 1
-
-
-@pytest.fixture
-def not_migrated():
-    """A database whose migrations were not applied."""
-    recorder = MigrationRecorder(connection)
-    recorder.record_unapplied("detection", "0001_records")
-    yield
-    recorder.record_applied("detection", "0001_records")
 
 
 @pytest.mark.usefixtures("not_migrated")
@@ -121,10 +121,8 @@ def mongo(request, tmp_path) -> Iterator[MongoServer | None]:
     if not request.param:
         yield None
         return
-    server = MongoServer(tmp_path / "mongo")
-    server.start()
-    yield server
-    server.stop()
+    with MongoServer(tmp_path / "mongo") as server:
+        yield server
 
 
 @pytest.mark.own_servers

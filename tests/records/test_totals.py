@@ -33,12 +33,7 @@ from detection.upkeep.recounting import rebuild_totals
 from tests.support.api import a_user
 from tests.support.commands import printed_by
 from tests.support.factories import a_prediction, an_upload, store_predictions, unsaved_prediction
-from tests.support.figures import (
-    assert_groups,
-    assert_histogram,
-    assert_latencies,
-    assert_usage,
-)
+from tests.support.figures import assert_groups, assert_histogram, assert_latencies, assert_usage
 from tests.support.people import a_moderator
 from tests.support.settings import ON_SERVERS
 

@@ -30,11 +30,7 @@ def test_records_and_files_are_deleted_whatever_the_cause(cause, stored_files):
     prediction = predict_image(upload=an_upload(), source="api")
     batch = open_batch(total_images=1, source="batch")
 
-    undoing.undo_writes(
-        cause=cause,
-        predictions=[prediction],
-        batches=[batch],
-    )
+    undoing.undo_writes(cause=cause, predictions=[prediction], batches=[batch])
 
     assert eventually(lambda: not Prediction.objects.exists())
     assert eventually(lambda: not PredictionBatch.objects.exists())

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,13 +8,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.management import CommandError
 
 from detection.judging.predict import Upload, predict_image
 from detection.models import Prediction
 from detection.review import export as review_export
 from detection.review.decisions import decide
-from tests.support.commands import printed_by
+from tests.support.commands import Failure, failure_of, printed_by, rows_of
 from tests.support.factories import a_prediction, image_bytes
 from tests.support.settings import ON_SERVERS
 
@@ -39,11 +37,14 @@ def reviewer() -> User:
 def reviewed(reviewer):
     """Makes a prediction with its files, and reviews it."""
 
-    def one(seed: int = 0, status: str = Review.OVERTURNED, **options) -> Prediction:
-        image_format = options.pop("image_format", "JPEG")
-        name = options.pop("filename", "holiday.jpg")
+    def one(
+        seed: int = 0,
+        status: str = Review.OVERTURNED,
+        image_format: str = "JPEG",
+        filename: str = "holiday.jpg",
+    ) -> Prediction:
         data = image_bytes(seed=seed, image_format=image_format)
-        prediction = predict_image(upload=Upload(filename=name, data=data), source="api")
+        prediction = predict_image(upload=Upload(filename=filename, data=data), source="api")
         review(prediction, status, reviewer)
         return prediction
 
@@ -51,22 +52,16 @@ def reviewed(reviewer):
 
 
 def review(prediction: Prediction, status: str, reviewer: User) -> None:
-    decide(
-        prediction=prediction,
-        status=status,
-        reviewer=reviewer,
-        revision=prediction.review_revision,
-    )
+    revision = prediction.review_revision
+    decide(prediction=prediction, status=status, reviewer=reviewer, revision=revision)
 
 
 def export(folder: Path, *arguments: str) -> str:
     return printed_by("export_reviews", folder, *arguments)
 
 
-def failed_export(folder: Path, *arguments: str) -> CommandError:
-    with pytest.raises(CommandError) as failed:
-        export(folder, *arguments)
-    return failed.value
+def failed_export(folder: Path, *arguments: str) -> Failure:
+    return failure_of("export_reviews", folder, *arguments)
 
 
 def files(folder: Path) -> set[str]:
@@ -79,8 +74,7 @@ def pictures(folder: Path) -> set[str]:
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
-    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return rows_of(folder / "manifest.csv")
 
 
 def place(prediction: Prediction, *, split: str = "train", extension: str = "jpg") -> str:
@@ -194,7 +188,7 @@ def test_since_keeps_what_was_reviewed_from_then_on(out, reviewed):
     "arguments", [("--since", "yesterday"), ("--val-share", "2"), ("--val-share", "nan")]
 )
 def test_what_makes_no_sense_is_refused(out, arguments):
-    assert arguments[0] in str(failed_export(out, *arguments))
+    assert arguments[0] in failed_export(out, *arguments).sentence
     assert not out.exists()
 
 
@@ -234,9 +228,9 @@ def test_a_folder_with_other_things_is_refused(out, reviewed):
     (out / "notes.txt").write_text("mine")
 
     sentence = f"{out} is not empty and no export of reviews; choose another folder."
-    assert str(failed_export(out)) == sentence
+    assert failed_export(out).sentence == sentence
     (out / "manifest.csv").write_text("file,split,source\n")
-    assert str(failed_export(out)) == sentence
+    assert failed_export(out).sentence == sentence
     assert files(out) == {"notes.txt", "manifest.csv"}
 
 
@@ -255,7 +249,7 @@ def test_a_file_is_no_folder(out, reviewed):
     reviewed()
     out.write_text("a file")
 
-    assert str(failed_export(out)).startswith(f"The export {out} cannot be written: ")
+    assert failed_export(out).sentence.startswith(f"The export {out} cannot be written: ")
 
 
 def test_without_reviews_there_is_an_empty_manifest(out):
@@ -264,21 +258,20 @@ def test_without_reviews_there_is_an_empty_manifest(out):
     assert manifest(out) == []
 
 
-def test_lost_originals_are_named_and_the_others_exported(out, reviewed, capsys):
+def test_lost_originals_are_named_and_the_others_exported(out, reviewed):
     lost, damaged, fine = (reviewed(seed=seed) for seed in range(3))
     default_storage.delete(lost.original_image.name)
     default_storage.delete(damaged.original_image.name)
     default_storage.save(damaged.original_image.name, ContentFile(b"half a pict"))
 
-    error = failed_export(out, *ALL_TO_TRAIN)
+    sentence, code, printed = failed_export(out, *ALL_TO_TRAIN)
 
-    assert error.returncode == 2
-    assert str(error) == "2 originals are lost; all other pictures are exported."
+    assert code == 2
+    assert sentence == "2 originals are lost; all other pictures are exported."
     assert pictures(out) == {place(fine)}
     assert [row["id"] for row in manifest(out)] == [fine.pk]
-    complaints = capsys.readouterr().err
-    assert lost.pk in complaints
-    assert damaged.pk in complaints
+    assert lost.pk in printed
+    assert damaged.pk in printed
 
 
 def test_a_picture_that_is_exported_already_needs_its_original_no_more(out, reviewed):
@@ -312,9 +305,9 @@ def test_an_export_that_broke_off_is_completed_by_the_next(out, reviewed, monkey
         return read(prediction)
 
     monkeypatch.setattr(review_export, "read_original", broken)
-    error = failed_export(out, *ALL_TO_TRAIN)
-    assert error.returncode == 130
-    assert str(error).startswith("Interrupted. 1 pictures are exported;")
+    sentence, code, _ = failed_export(out, *ALL_TO_TRAIN)
+    assert code == 130
+    assert sentence.startswith("Interrupted. 1 pictures are exported;")
     assert files(out) == {"manifest.csv", place(predictions[0])}
     left = (out / place(predictions[1])).with_name(f".{predictions[1].pk}.jpg.1.part")
     left.write_bytes(b"of a killed process")
@@ -348,12 +341,12 @@ def test_without_database_the_export_stays_as_it_was(out, reviewed, request):
     export(out, *ALL_TO_TRAIN)
     request.getfixturevalue("lost_database")
 
-    error = failed_export(out, *ALL_TO_TRAIN)
+    sentence, code, _ = failed_export(out, *ALL_TO_TRAIN)
 
-    assert error.returncode == 1
+    assert code == 1
     # A server that is down is noticed before the export begins.
     begun = "" if ON_SERVERS else " 0 pictures are exported;"
-    assert str(error).startswith(f"The database cannot be reached.{begun}")
+    assert sentence.startswith(f"The database cannot be reached.{begun}")
     assert pictures(out) == {place(prediction)}
 
 
@@ -362,8 +355,8 @@ def test_without_storage_nothing_is_half_written(out, reviewer, request):
     prediction = a_prediction()
     review(prediction, Review.OVERTURNED, reviewer)
 
-    error = failed_export(out)
+    sentence, code, _ = failed_export(out)
 
-    assert error.returncode == 1
-    assert str(error).startswith("The file storage cannot be reached. 0 pictures are exported;")
+    assert code == 1
+    assert sentence.startswith("The file storage cannot be reached. 0 pictures are exported;")
     assert files(out) == {"manifest.csv"}

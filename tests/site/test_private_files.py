@@ -11,7 +11,7 @@ import requests
 from d3site.private_files import make_private
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
-from tests.web.test_production import PRODUCTION
+from tests.support.production import PRODUCTION
 
 pytestmark = pytest.mark.stateless
 

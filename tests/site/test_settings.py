@@ -24,11 +24,7 @@ print(json.dumps({name: str(getattr(settings, name)) for name in names}))
 def settings_of_a_new_process(data_dir: Path, **environment: str) -> dict[str, str]:
     finished = subprocess.run(
         [sys.executable, "-c", SHOW],
-        env={
-            "DJANGO_SETTINGS_MODULE": "d3site.settings",
-            "DATA_DIR": str(data_dir),
-            **environment,
-        },
+        env={"DJANGO_SETTINGS_MODULE": "d3site.settings", "DATA_DIR": str(data_dir), **environment},
         cwd=settings.BASE_DIR,
         capture_output=True,
         text=True,

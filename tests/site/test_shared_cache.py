@@ -12,8 +12,8 @@ from redis.exceptions import AuthenticationError
 
 from d3site.json_cache import JsonSerializer
 from tests.support.installation import Installation
+from tests.support.production import PRODUCTION, THROUGH_PROXY
 from tests.support.servers import RedisServer
-from tests.web.test_production import PRODUCTION, THROUGH_PROXY
 
 pytestmark = pytest.mark.stateless
 
@@ -47,15 +47,12 @@ def test_a_pickle_is_no_value(tmp_path):
 def test_code_in_the_cache_is_not_run(tmp_path, tiny_checkpoint):
     """Replace each value that the service stored by a pickle that creates a file."""
     mark = tmp_path / "mark"
-    redis = RedisServer(tmp_path / "redis")
-    redis.start()
-    try:
+    with RedisServer(tmp_path / "redis") as redis:
         with pytest.raises(AuthenticationError):
             Redis(port=redis.port).ping()
         stored = Redis.from_url(redis.url)
-        installation = Installation(
-            tmp_path / "data", tiny_checkpoint, **PRODUCTION, CACHE_URL=redis.url
-        )
+        environment = PRODUCTION | {"CACHE_URL": redis.url}
+        installation = Installation(tmp_path / "data", tiny_checkpoint, **environment)
         installation.make_database()
         with installation.served() as service:
             sign_in(service)
@@ -63,8 +60,6 @@ def test_code_in_the_cache_is_not_run(tmp_path, tiny_checkpoint):
             for key in keys:
                 stored.set(key, pickle.dumps(Planted(mark)))
             statuses = [sign_in(service) for _ in range(2)]
-    finally:
-        redis.stop()
 
     assert keys
     assert statuses == [403, 403]  # a form without its CSRF token
@@ -73,6 +68,5 @@ def test_code_in_the_cache_is_not_run(tmp_path, tiny_checkpoint):
 
 def sign_in(service) -> int:
     form = {"username": "ann", "password": "wrong"}
-    return requests.post(
-        f"{service.url}/sign-in/", form, headers=THROUGH_PROXY, timeout=60
-    ).status_code
+    url = f"{service.url}/sign-in/"
+    return requests.post(url, form, headers=THROUGH_PROXY, timeout=60).status_code

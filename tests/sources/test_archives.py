@@ -12,9 +12,7 @@ import zlib
 
 import pytest
 
-from detection.judging.predict import Upload, predict_images
-from detection.models import PredictionBatch
-from detection.records.batches import close_batch, open_batch
+from detection.judging.predict import Upload
 from detection.sources import archives
 from tests.support.archive_files import (
     END_OF_TAR,
@@ -31,13 +29,12 @@ from tests.support.archive_files import (
 )
 from tests.support.factories import image_bytes
 
-stateless = pytest.mark.stateless
+pytestmark = pytest.mark.stateless
 
 
 # What is taken
 
 
-@stateless
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_come_in_the_order_of_the_archive(kind):
     others = {f"{n}.png": image_bytes(seed=n, image_format="PNG") for n in (3, 1, 2)}
@@ -49,7 +46,6 @@ def test_images_come_in_the_order_of_the_archive(kind):
     assert uploads[2].data == others["1.png"]
 
 
-@stateless
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_are_chosen_as_in_a_folder(kind):
     archive = archive_of(
@@ -71,7 +67,6 @@ def test_files_are_chosen_as_in_a_folder(kind):
     assert names(archive) == ["a.jpg", "without extension", "text.png", "empty.heic"]
 
 
-@stateless
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
@@ -81,7 +76,6 @@ def test_names_lose_their_folders(kind, name):
     assert names(archive_of(kind, {name: PHOTO})) == ["a.jpg"]
 
 
-@stateless
 def test_names_are_read_in_the_encodings_that_programs_write():
     utf8 = "Ж日.jpg".encode()
     unmarked = changed(zip_of({"aaaaa.jpg": PHOTO}), b"aaaaa.jpg", utf8)
@@ -109,7 +103,6 @@ def zip_with_name(written: bytes, *, unicode_path: str = "", of: bytes | None = 
     return changed(buffer.getvalue(), placeholder, written)
 
 
-@stateless
 @pytest.mark.parametrize(
     ("name", "code_page"),
     [
@@ -130,7 +123,6 @@ def test_names_that_windows_writes_are_guessed(name, code_page):
     assert names(zip_with_name(name.encode(code_page))) == [name.rpartition("/")[2]]
 
 
-@stateless
 def test_all_names_of_a_zip_decide_about_its_code_page():
     """Alone, the first name could be Japanese as well."""
     first, second = "МОРЕ.jpg".encode("cp866"), "Отпуск.jpg".encode("cp866")
@@ -142,7 +134,6 @@ def test_all_names_of_a_zip_decide_about_its_code_page():
     assert names(changed(data, b"b" * len(second), second)) == ["МОРЕ.jpg", "Отпуск.jpg"]
 
 
-@stateless
 def test_names_that_fit_no_code_page_are_read_all_the_same():
     long, odd = b"\x82" * 3000 + b".jpg", b"\x8e\xca\x90\x5e \x81 .jpg"
 
@@ -150,7 +141,6 @@ def test_names_that_fit_no_code_page_are_read_all_the_same():
     assert names(zip_with_name(odd)) == ["Ä╩É^ ü .jpg"]
 
 
-@stateless
 def test_the_field_with_the_name_in_unicode_counts():
     dos, utf8 = "Ä╩É^.jpg".encode("cp437"), "写真.jpg".encode()
 
@@ -162,7 +152,6 @@ def test_the_field_with_the_name_in_unicode_counts():
     assert names(zip_with_name(b"a.jpg\0.txt")) == ["a.jpg"]
 
 
-@stateless
 def test_two_images_may_have_one_name():
     data = zip_of({"a.jpg": PHOTO, "b.jpg": image_bytes(seed=1)})
 
@@ -172,7 +161,6 @@ def test_two_images_may_have_one_name():
     assert (second.filename, second.data) == ("a.jpg", image_bytes(seed=1))
 
 
-@stateless
 def test_links_devices_and_folders_in_a_tar_are_left_out():
     kinds = (
         *(tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE),
@@ -187,7 +175,6 @@ def test_links_devices_and_folders_in_a_tar_are_left_out():
     assert names(tar_of({"a.jpg": PHOTO}, *members)) == ["a.jpg"]
 
 
-@stateless
 def test_links_and_folders_in_a_zip_are_left_out():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -201,7 +188,6 @@ def test_links_and_folders_in_a_zip_are_left_out():
     assert names(buffer.getvalue()) == ["a.jpg", "image"]
 
 
-@stateless
 def test_an_xz_of_several_streams_with_zeros_between_them_is_one():
     data = tar_of({"a.jpg": PHOTO, "b.jpg": PHOTO})
     packed = lzma.compress(data[:3000]) + bytes(8) + lzma.compress(data[3000:]) + bytes(4)
@@ -209,7 +195,6 @@ def test_an_xz_of_several_streams_with_zeros_between_them_is_one():
     assert names(packed) == ["a.jpg", "b.jpg"]
 
 
-@stateless
 def test_old_tars_have_no_magic_word():
     data = bytearray(tar_header(size=len(PHOTO)))
     data[257:265] = bytes(8)
@@ -222,7 +207,6 @@ def test_old_tars_have_no_magic_word():
 # What is refused as an item
 
 
-@stateless
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_with_too_many_bytes_is_cut_off_behind_the_limit(kind, settings):
     settings.MAX_UPLOAD_BYTES = 100_000
@@ -249,7 +233,6 @@ def with_flags(data: bytes, *, flag: int = 0, method: int | None = None) -> byte
     return bytes(data)
 
 
-@stateless
 @pytest.mark.parametrize(
     ("archive", "sentence"),
     [
@@ -278,7 +261,6 @@ def with_declared_size(data: bytes, size: int) -> bytes:
     return bytes(data)
 
 
-@stateless
 @pytest.mark.parametrize("method", archives.ZIP_METHODS)
 def test_a_zip_that_lies_about_a_size_gives_what_is_really_there(method):
     data = zip_of({"a.jpg": PHOTO, "b.jpg": PHOTO}, method=method)
@@ -290,7 +272,6 @@ def test_a_zip_that_lies_about_a_size_gives_what_is_really_there(method):
     assert more.data == after_less.data == after_more.data == PHOTO
 
 
-@stateless
 def test_a_sparse_file_is_refused_however_little_it_takes():
     header = bytearray(tar_header(name="holes.jpg", size=0, type=tarfile.GNUTYPE_SPARSE))
     header[483:495] = b"77777777777\0"  # its real size: 8 GiB of nothing
@@ -299,23 +280,3 @@ def test_a_sparse_file_is_refused_however_little_it_takes():
     [upload] = images(bytes(header) + END_OF_TAR)
 
     assert "stored with holes" in str(upload.error)
-
-
-@pytest.mark.django_db
-def test_bad_files_of_an_archive_are_errors_of_the_batch(tiny_checkpoint):
-    uploads = images(WRONG_CHECKSUM)
-    batch = open_batch(total_images=len(uploads), source="batch")
-    for _ in predict_images(uploads=uploads, source="batch", batch=batch):
-        pass
-    close_batch(batch=batch)
-
-    batch = PredictionBatch.objects.get(pk=batch.pk)
-    assert (batch.successful, batch.failed) == (2, 1)
-    assert batch.errors == [
-        {
-            "index": 1,
-            "filename": "bad.jpg",
-            "error": "This file is damaged in the archive.",
-            "code": "undecodable_image",
-        }
-    ]

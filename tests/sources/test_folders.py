@@ -107,11 +107,6 @@ def test_the_path_of_a_file_is_that_file_whatever_it_holds(tmp_path):
     assert list_images(notes, recursive=False).images == [str(notes)]
 
 
-def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        list_images(tmp_path / "missing", recursive=False)
-
-
 def test_a_subfolder_that_cannot_be_opened_is_named_and_the_others_are_listed(tmp_path):
     (tmp_path / "z").mkdir()
     (tmp_path / "z/photo.jpg").write_bytes(image_bytes())

@@ -12,18 +12,13 @@ import trustme
 from detection.judging import Upload
 from detection.sources import fetch_images, image_urls
 from tests.support.image_server import IMAGE, ImageServer
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.stateless
 
 UNREACHABLE = "The image URL leads to no public address that answers."
 LATE = "The host of the image URL sent no complete image in time."
 PUBLIC = "93.184.215.14"
-
-
-@pytest.fixture
-def server():
-    with ImageServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -58,13 +53,6 @@ def refused(fetch, folder):
     return refused
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.mark.usefixtures("own_pictures")
 def test_an_image_is_fetched_whatever_its_content_type_says(server, fetch):
     [upload] = fetch(server.url("/a/photo%20of%20a%20cat.png?size=large#top"))
 
@@ -77,7 +65,6 @@ def test_an_image_is_fetched_whatever_its_content_type_says(server, fetch):
     assert headers["user-agent"] == "d3-detection"
 
 
-@pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize(
     ("path", "filename"),
     [
@@ -97,7 +84,6 @@ def test_the_name_is_the_last_segment_cleaned(server, fetch, path, filename):
     assert upload.data.read_bytes() == IMAGE
 
 
-@pytest.mark.usefixtures("own_pictures")
 def test_images_come_in_the_order_of_their_urls(server, fetch):
     urls = [server.url(f"/{number}.jpg") for number in range(9)]
 
@@ -108,7 +94,6 @@ def test_images_come_in_the_order_of_their_urls(server, fetch):
     assert [upload.error is None for upload in uploads] == [True] * 4 + [False] + [True] * 5
 
 
-@pytest.mark.usefixtures("own_pictures")
 def test_three_redirects_are_followed_and_no_fourth(server, fetch, refused):
     [upload] = fetch(server.url("/hops/2"))
     assert upload.data.read_bytes() == IMAGE
@@ -122,7 +107,6 @@ def test_three_redirects_are_followed_and_no_fourth(server, fetch, refused):
     assert server.paths[-1] == "/hops/0"
 
 
-@pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
@@ -138,7 +122,6 @@ def test_a_host_that_gives_no_image_is_named_as_the_cause(server, refused, path,
     assert refused(server.url(path)) == ("image_not_fetched", sentence)
 
 
-@pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize("path", ["/drip", "/held"])
 def test_a_slow_host_is_left(server, refused, monkeypatch, path):
     monkeypatch.setattr(image_urls, "IMAGE_SECONDS", 1.5)
@@ -146,7 +129,6 @@ def test_a_slow_host_is_left(server, refused, monkeypatch, path):
     assert refused(server.url(path)) == ("image_not_fetched", LATE)
 
 
-@pytest.mark.usefixtures("own_pictures")
 def test_all_images_of_a_call_share_its_time(server, fetch, monkeypatch):
     monkeypatch.setattr(image_urls, "CALL_SECONDS", 0.3)
 
@@ -155,14 +137,12 @@ def test_all_images_of_a_call_share_its_time(server, fetch, monkeypatch):
     assert {str(upload.error) for upload in uploads} <= {LATE, UNREACHABLE}
 
 
-@pytest.mark.usefixtures("own_pictures")
 def test_an_image_without_a_length_is_fetched(server, fetch):
     [upload] = fetch(server.url("/closed"))
 
     assert upload.data.read_bytes() == IMAGE
 
 
-@pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize("path", ["/promised/1000000000", "/large/1000000"])
 def test_the_upload_limit_holds_while_an_image_arrives(server, refused, settings, path):
     settings.MAX_UPLOAD_BYTES = 100_000
@@ -181,7 +161,7 @@ NEVER = ["http://169.254.169.254/latest/meta-data", "http://0.0.0.0/", "http://n
 @pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize("url", [*NEVER, "http://127.0.0.1:{closed}/"])
 def test_whatever_cannot_be_reached_has_the_same_sentence(refused, url):
-    assert refused(url.format(closed=closed_port())) == ("image_not_fetched", UNREACHABLE)
+    assert refused(url.format(closed=free_port())) == ("image_not_fetched", UNREACHABLE)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +172,6 @@ def test_private_addresses_have_the_sentence_of_missing_ones(refused, host):
     assert refused(f"https://{host}/a.jpg") == ("image_not_fetched", UNREACHABLE)
 
 
-@pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize("url", NEVER)
 def test_a_redirect_is_checked_like_the_url(server, refused, url):
     code, sentence = refused(server.url(f"/to/{url}"))

@@ -26,12 +26,7 @@ from detection.statistics.usage import (
     review_queue,
 )
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
-from tests.support.figures import (
-    assert_groups,
-    assert_histogram,
-    assert_latencies,
-    assert_usage,
-)
+from tests.support.figures import assert_groups, assert_histogram, assert_latencies, assert_usage
 
 FIRST, LAST = date(2026, 2, 25), date(2026, 3, 6)
 PERIOD = Period(FIRST, LAST)
@@ -77,10 +72,6 @@ def records(db) -> list[Prediction]:
 @pytest.fixture
 def in_period(records) -> list[Prediction]:
     return [each for each in records if FIRST <= each.created_at.date() <= LAST]
-
-
-def test_usage_over_all_time(records):
-    assert_usage(count_predictions(user=None), records)
 
 
 def test_usage_of_a_period(in_period):

@@ -54,9 +54,13 @@ def fetched(client, url: str) -> bytes:
 
 
 def assert_refused(response, status: int, code: str) -> str:
-    """Check that the response is the error envelope, and return its sentence."""
+    """Check that the response is the error envelope, and return its sentence.
+
+    Refusals that a client may try again say when.
+    """
     body = response.json()
     assert response.status_code == status
+    assert status not in (429, 503) or int(response.headers["Retry-After"]) > 0
     assert set(body) == {"success", "error", "code"}
     assert body["success"] is False
     assert body["code"] == code

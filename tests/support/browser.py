@@ -96,6 +96,12 @@ class Watch:
             self.hosts.add(host)
 
 
+def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    root = "document.documentElement"
+    return page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
+
+
 def _program() -> str:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:

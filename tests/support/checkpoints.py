@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from detection.d3.checkpoints import Checkpoint, TowerFile, save
 from detection.d3.checkpoints.tower_file import weights_digest
@@ -73,6 +76,30 @@ def tower_apart(network: D3Network, folder: Path) -> TowerFile:
 def saved(checkpoint: Checkpoint, path: Path) -> Path:
     save(checkpoint, path)
     return path
+
+
+def rewritten(path: Path, changes: dict[str, str | None]) -> Path:
+    """Save a file again with other metadata, without those whose value is None."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() | changes
+    kept = {name: value for name, value in metadata.items() if value is not None}
+    save_file(load_file(path), path, kept)
+    return path
+
+
+def with_weights(
+    checkpoint: Checkpoint, changes: dict[str, Callable[[torch.Tensor], object]]
+) -> Checkpoint:
+    """Return the checkpoint with weights that these functions change in place."""
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    for name, change in changes.items():
+        change(weights[name])
+    return replace(checkpoint, weights=weights)
+
+
+def overflowing_checkpoint() -> Checkpoint:
+    """Return a checkpoint whose logits are no finite numbers."""
+    return with_weights(a_checkpoint(), {"tower.project.weight": lambda w: w.fill_(1e38)})
 
 
 @contextmanager

@@ -80,12 +80,15 @@ class Installation:
         """Create a migrated SQLite database, and superusers with PASSWORD."""
         shutil.copy(_migrated(), self.data / "db.sqlite3")
         for name in superusers:
-            password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
-            self.query(
-                "insert into auth_user (username, password, email, first_name, last_name,"
-                " is_superuser, is_staff, is_active, date_joined)"
-                f" values ('{name}', '{password}', '', '', '', 1, 1, 1, '2026-01-01 00:00:00')"
-            )
+            self.add_superuser(name)
+
+    def add_superuser(self, name: str) -> None:
+        password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
+        self.query(
+            "insert into auth_user (username, password, email, first_name, last_name,"
+            " is_superuser, is_staff, is_active, date_joined)"
+            f" values ('{name}', '{password}', '', '', '', 1, 1, 1, '2026-01-01 00:00:00')"
+        )
 
     def signed_in(self, superuser: str) -> dict:
         """Return the state of a browser that is signed in. Signing in with the form is slow."""

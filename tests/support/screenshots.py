@@ -67,7 +67,7 @@ def main(folder: Path) -> None:
             _front_page(page, service.url)
             page.screenshot(path=folder / "front-page.png")
             _sign_in(page, service.url)
-            _review(page, service.url)
+            page.goto(f"{service.url}/admin/review/", wait_until="networkidle")
             page.screenshot(path=folder / "review.png")
             _run(installation, "shell", "-c", SEED)
             page.goto(f"{service.url}/admin/dashboard/", wait_until="networkidle")
@@ -92,10 +92,6 @@ def _sign_in(page: Page, url: str) -> None:
     page.get_by_label("Username").fill("alice")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-
-
-def _review(page: Page, url: str) -> None:
-    page.goto(f"{url}/admin/review/", wait_until="networkidle")
 
 
 if __name__ == "__main__":

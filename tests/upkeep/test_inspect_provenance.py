@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import io
-
 import pytest
-from django.core.management import CommandError, call_command
 
 from detection.judging.predict import predict_image
 from detection.models import Prediction
 from detection.records.deleting import delete_with_files
 from detection.statistics import count_predictions
 from detection.upkeep import rebuild_totals
+from tests.support.commands import failure_of, printed_by
 from tests.support.factories import a_prediction, an_upload
 from tests.support.provenance import MIDJOURNEY, generated_picture, picture_with
 
@@ -17,25 +15,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 def inspected() -> str:
-    printed = io.StringIO()
-    call_command("inspect_provenance", stdout=printed, stderr=printed)
-    return printed.getvalue()
+    return printed_by("inspect_provenance")
 
 
 def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
     """Store a record as a version wrote it that did not inspect files."""
-    record = predict_image(upload=an_upload(data=data, seed=seed), source="api")
-    if record.declares:
-        delete_with_files([record])
-        return _again(record, data)
-    Prediction.objects.filter(pk=record.pk).update(provenance={})
-    return record
-
-
-def _again(record: Prediction, data: bytes) -> Prediction:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("detection.judging.pipeline.inspect_upload", lambda data: None)
-        return predict_image(upload=an_upload(data=data), source="api")
+        return predict_image(upload=an_upload(data=data, seed=seed), source="api")
 
 
 def test_old_records_get_the_word_of_their_files(monkeypatch):
@@ -60,11 +47,10 @@ def test_old_records_get_the_word_of_their_files(monkeypatch):
 def test_a_lost_original_is_named_and_the_others_are_inspected():
     a_prediction(original_filename="lost.jpg")
     other = old_record()
-    printed = io.StringIO()
-    with pytest.raises(CommandError, match=r"1 originals are lost\.") as caught:
-        call_command("inspect_provenance", stdout=printed, stderr=printed)
-    assert caught.value.returncode == 2
-    assert "The original of lost.jpg is no longer in the storage." in printed.getvalue()
+    sentence, code, printed = failure_of("inspect_provenance")
+    assert "1 originals are lost." in sentence
+    assert code == 2
+    assert "The original of lost.jpg is no longer in the storage." in printed
     other.refresh_from_db()
     assert other.provenance
 

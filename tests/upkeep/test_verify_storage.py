@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import io
-
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from PIL import Image
 
 from detection.judging.predict import predict_image
 from detection.models import Prediction, now
-from tests.support.commands import printed_by
+from tests.support.commands import failure_of, printed_by
 from tests.support.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
@@ -23,11 +21,10 @@ def verify(*arguments: str) -> str:
 
 
 def found() -> list[str]:
-    printed = io.StringIO()
-    with pytest.raises(CommandError, match="--repair repairs them") as failed:
-        call_command("verify_storage", "--min-age", "0m", stdout=printed)
-    assert failed.value.returncode == 1
-    return printed.getvalue().splitlines()
+    sentence, code, printed = failure_of("verify_storage", "--min-age", "0m")
+    assert "--repair repairs them" in sentence
+    assert code == 1
+    return printed.splitlines()
 
 
 @pytest.fixture
@@ -164,13 +161,11 @@ def test_an_original_that_is_no_image_any_more_is_told_and_the_rest_goes_on(pred
     assert "The result was drawn again." in printed
 
 
-@pytest.mark.usefixtures("lost_storage")
-def test_without_storage_it_says_so():
-    with pytest.raises(CommandError, match="The file storage cannot be reached"):
-        verify()
+@pytest.mark.parametrize(
+    ("lost", "name"), [("lost_storage", "file storage"), ("lost_database", "database")]
+)
+def test_without_storage_or_database_it_says_so(request, lost, name):
+    request.getfixturevalue(lost)
 
-
-@pytest.mark.usefixtures("lost_database")
-def test_without_database_it_says_so():
-    with pytest.raises(CommandError, match="The database cannot be reached"):
+    with pytest.raises(CommandError, match=f"The {name} cannot be reached"):
         verify()

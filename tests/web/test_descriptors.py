@@ -10,45 +10,31 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import requests
-from django.conf import settings
 
 from detection.web.forms import MAX_ANONYMOUS_FORMS
+from tests.support.api import assert_refused
 from tests.support.factories import image_bytes
-from tests.support.installation import Installation, Service
+from tests.support.installation import Service
+from tests.support.production import PRODUCTION, THROUGH_PROXY, browser, form_body, sent
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
-from tests.web.test_production import PRODUCTION, THROUGH_PROXY
 
 pytestmark = pytest.mark.own_servers
 
 SOFT_LIMIT = 1024
 FURTHER_DESCRIPTORS = 20
-CSRF_TOKEN = "a" * 32
-# A browser's headers: the check of the form reads the body before anybody is known.
-FORM_HEADERS = THROUGH_PROXY | {
-    "Referer": "https://detect.example.org/",
-    "X-CSRFToken": CSRF_TOKEN,
-    "Content-Type": "multipart/form-data; boundary=b",
-}
-PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="%d.jpg"\r\n\r\n%s\r\n'
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
+def environment() -> dict[str, str]:
     """With workers somewhere else, so that queued images stay in the queue."""
-    own = {
-        "SECRET_KEY": settings.SECRET_KEY,  # the tests sign the session in with it
-        "CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
-    }
-    folder = tmp_path_factory.mktemp("descriptors")
-    installation = Installation(folder, tiny_checkpoint, **PRODUCTION | own)
-    installation.make_database("ann")
-    return installation
+    return PRODUCTION | {"CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
 
 
 @pytest.fixture(scope="module")
@@ -66,55 +52,33 @@ def descriptors(worker: int) -> int:
     return len(list(Path(f"/proc/{worker}/fd").iterdir()))
 
 
-class Peak:
-    """The largest number of descriptors of a process so far."""
-
-    def __init__(self) -> None:
-        self.descriptors = 0
-
-
 @contextmanager
-def watched(worker: int) -> Iterator[Peak]:
-    peak, is_over = Peak(), threading.Event()
+def watched(worker: int) -> Iterator[list[int]]:
+    """Note how many descriptors the process has, again and again until the block ends."""
+    seen, is_over = [], threading.Event()
 
     def watch() -> None:
         while not is_over.wait(0.002):
-            peak.descriptors = max(peak.descriptors, descriptors(worker))
+            seen.append(descriptors(worker))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        is_over.set()
-        thread.join()
-
-
-def body_of(files: list[bytes]) -> bytes:
-    return b"".join(PART % (number, data) for number, data in enumerate(files)) + (
-        b'--b\r\nContent-Disposition: form-data; name="async"\r\n\r\ntrue\r\n--b--\r\n'
-    )
-
-
-def posted(service: Service, path: str, body: bytes, **cookies: str) -> requests.Response:
-    cookies = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    return requests.post(
-        f"{service.url}{path}",
-        data=body,
-        headers=FORM_HEADERS | {"Cookie": f"csrftoken={CSRF_TOKEN}; {cookies}"},
-        timeout=60,
-    )
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(watch)
+        try:
+            yield seen
+        finally:
+            is_over.set()
 
 
 @pytest.mark.parametrize("size", [100, 2048], ids=["in memory", "on disk"])
 def test_an_anonymous_form_of_1500_parts_opens_no_files(service, size):
     worker = service.worker
     before = descriptors(worker)
-    with watched(worker) as peak:
-        response = posted(service, "/admin/", body_of([bytes(size)] * 1500))
+    with watched(worker) as seen:
+        # The check of the form reads the body before anybody is known.
+        response = sent(service, "/admin/", browser(), images=[bytes(size)] * 1500)
         time.sleep(0.1)
 
-    assert peak.descriptors <= before + FURTHER_DESCRIPTORS
+    assert max(seen) <= before + FURTHER_DESCRIPTORS
     assert response.status_code == 413
     assert response.json()["success"] is False
     assert service.worker == worker
@@ -123,35 +87,37 @@ def test_an_anonymous_form_of_1500_parts_opens_no_files(service, size):
 
 def test_only_some_anonymous_forms_are_read_at_a_time(service):
     """Begin requests whose bodies stay incomplete."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in FORM_HEADERS.items())
+    headers = browser() | {"Content-Type": "multipart/form-data; boundary=b"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     half = f"POST /admin/ HTTP/1.1\r\nContent-Length: 100\r\n{lines}\r\n--b".encode()
+
+    def answer() -> requests.Response:
+        return sent(service, "/admin/", browser())
+
     address = ("127.0.0.1", service.port)
     with ExitStack() as connections:
         for _ in range(MAX_ANONYMOUS_FORMS):
             connection = socket.create_connection(address, timeout=60)
             connections.enter_context(connection).sendall(half)
-        assert eventually(lambda: posted(service, "/admin/", body_of([])).status_code == 503)
-        refused = posted(service, "/admin/", body_of([]))
-
-    assert refused.json()["code"] == "queue_full"
-    assert int(refused.headers["Retry-After"]) > 0
-    assert eventually(lambda: posted(service, "/admin/", body_of([])).status_code != 503)
+        assert eventually(lambda: answer().status_code == 503)
+        assert_refused(answer(), 503, "queue_full")
+    assert eventually(lambda: answer().status_code != 503)
 
 
 def test_a_batch_of_1101_small_files_is_queued(service, installation):
     worker = service.worker
     before = descriptors(worker)
     [cookie] = installation.signed_in("ann")["cookies"]
-    body = body_of([image_bytes()] * 1101)
-    assert len(body) > 2.5 * 2**20  # the body does not stay in memory
+    form = {"images": [image_bytes()] * 1101, "async": "true"}
+    assert len(form_body(**form)) > 2.5 * 2**20  # the body does not stay in memory
 
-    with watched(worker) as peak:
-        response = posted(service, "/api/batches/", body, sessionid=cookie["value"])
+    with watched(worker) as seen:
+        response = sent(service, "/api/batches/", browser(cookie["value"]), **form)
 
     assert response.status_code == 202, response.text
     assert response.json()["total_images"] == 1101
     assert installation.query("select count(*) from queued_images") == [(1101,)]
-    assert peak.descriptors <= before + FURTHER_DESCRIPTORS
+    assert max(seen) <= before + FURTHER_DESCRIPTORS
     assert service.worker == worker
 
 

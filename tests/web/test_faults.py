@@ -6,22 +6,21 @@ The service is a process under gunicorn; database and storage are processes of t
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
 import requests
 from pymongo import MongoClient
 
+from tests.support.api import assert_refused
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation, Service
 from tests.support.servers import MongoServer, S3Server
 from tests.support.waiting import eventually
-from tests.web.test_overload import counted
 
 pytestmark = pytest.mark.own_servers
 
@@ -48,19 +47,17 @@ class Surroundings:
     def database(self):
         return MongoClient(self.mongo.uri)[self.installation.environment["MONGODB_DATABASE"]]
 
-    def predict(self, **files: bytes) -> requests.Response:
+    def predict(self) -> requests.Response:
         image = image_bytes(seed=next(seeds))
         return requests.post(f"{self.service.url}/predict", files={"image": image}, timeout=60)
 
-    def predict_batch(self, images: int) -> requests.Response:
+    def predict_batch(self, images: int, **options: str) -> requests.Response:
         files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(images)]
-        return requests.post(f"{self.service.url}/predict/batch", files=files, timeout=60)
+        url = f"{self.service.url}/api/batches/"
+        return requests.post(url, files=files, data=options, timeout=60)
 
     def send_for_later(self, images: int) -> requests.Response:
-        files = [("images", (f"{i}.jpg", image_bytes(seed=next(seeds)))) for i in range(images)]
-        accepted = requests.post(
-            f"{self.service.url}/api/batches/", files=files, data={"async": "true"}, timeout=60
-        )
+        accepted = self.predict_batch(images, **{"async": "true"})
         assert accepted.status_code == 202, accepted.text
         return accepted
 
@@ -84,36 +81,28 @@ def surroundings(tmp_path_factory, tiny_checkpoint):
             yield around
 
 
-def assert_unavailable(response: requests.Response, code: str) -> None:
-    assert response.status_code == 503, response.text
-    assert response.json()["code"] == code
-    assert int(response.headers["Retry-After"]) > 0
+def assert_nothing_was_kept(surroundings, before: tuple[int, int]) -> None:
+    """Check that the next request works, and that of earlier ones nothing is kept."""
+    assert surroundings.predict().status_code == 200
+    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_without_database_nothing_is_kept_and_the_next_request_after_it_works(surroundings, images):
-    before = surroundings.kept()
-    surroundings.mongo.kill()
+@pytest.mark.parametrize(
+    ("name", "code"), [("mongo", "database_unavailable"), ("s3", "storage_unavailable")]
+)
+def test_without_a_server_nothing_is_kept_and_the_next_request_after_it_works(
+    surroundings, name, code, images
+):
+    server, before = getattr(surroundings, name), surroundings.kept()
+    server.kill()
     failed = surroundings.predict() if images == 1 else surroundings.predict_batch(images)
     history = requests.get(f"{surroundings.service.url}/predictions", timeout=30)
-    surroundings.mongo.start()
+    server.start()
 
-    assert_unavailable(failed, "database_unavailable")
-    assert_unavailable(history, "database_unavailable")
-    assert surroundings.predict().status_code == 200
-    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
-
-
-@pytest.mark.parametrize("images", [1, 3])
-def test_without_storage_nothing_is_kept_and_the_next_request_after_it_works(surroundings, images):
-    before = surroundings.kept()
-    surroundings.s3.kill()
-    failed = surroundings.predict() if images == 1 else surroundings.predict_batch(images)
-    surroundings.s3.start()
-
-    assert_unavailable(failed, "storage_unavailable")
-    assert surroundings.predict().status_code == 200
-    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
+    assert_refused(failed, 503, code)
+    assert history.status_code == (503 if name == "mongo" else 200)
+    assert_nothing_was_kept(surroundings, before)
 
 
 def test_a_full_storage_keeps_nothing_and_works_again_when_there_is_room(surroundings):
@@ -122,9 +111,8 @@ def test_a_full_storage_keeps_nothing_and_works_again_when_there_is_room(surroun
     failed = surroundings.predict()
     surroundings.s3.empty()
 
-    assert_unavailable(failed, "storage_unavailable")
-    assert surroundings.predict().status_code == 200
-    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
+    assert_refused(failed, 503, "storage_unavailable")
+    assert_nothing_was_kept(surroundings, before)
 
 
 def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
@@ -137,7 +125,7 @@ def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
     s3.secret_key = S3Server.secret_key
     s3.start()
 
-    assert_unavailable(failed, "storage_unavailable")
+    assert_refused(failed, 503, "storage_unavailable")
     assert surroundings.predict().status_code == 200
 
 
@@ -171,41 +159,6 @@ def test_health_tells_what_is_down_within_its_time(surroundings):
     assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200)
     # A file that the server stores late is deleted at the second look.
     assert eventually(lambda: surroundings.verified() == ""), surroundings.verified()
-
-
-def test_a_client_that_hangs_up_in_the_middle_of_its_upload_leaves_nothing(surroundings):
-    before = surroundings.kept()
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
-        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
-        'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
-    )
-    for _ in range(5):
-        with socket.create_connection(("127.0.0.1", surroundings.service.port)) as connection:
-            connection.sendall(head.encode() + image_bytes())
-
-    assert surroundings.predict().status_code == 200
-    assert surroundings.kept() == (before[0] + 1, before[1] + 2)
-
-
-def begun(service: Service, answers: list[Future]) -> bool:
-    """Whether the service answers one of them now, besides this question, or has answered it."""
-    now = counted(service, "d3_http_requests_in_progress")
-    return now > 1 or any(answer.done() for answer in answers)
-
-
-def test_requests_that_were_accepted_are_finished_before_the_process_ends(surroundings):
-    with ThreadPoolExecutor(4) as clients:
-        answers = [clients.submit(surroundings.predict_batch, 5) for _ in range(4)]
-        assert eventually(lambda: begun(surroundings.service, answers))
-        exit_code = surroundings.service.stop()
-    statuses = [answer.result().status_code for answer in answers if not answer.exception()]
-    surroundings.service.start()
-
-    assert exit_code == 0
-    assert 200 in statuses
-    assert set(statuses) == {200}
-    assert surroundings.verified() == ""
 
 
 def test_a_queued_batch_is_finished_before_the_process_ends(surroundings):

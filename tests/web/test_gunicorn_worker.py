@@ -19,6 +19,7 @@ from gunicorn.workers.gthread import TConn
 
 from d3site import gunicorn_worker
 from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker, network_of
+from tests.support.failures import raising
 
 pytestmark = pytest.mark.stateless
 
@@ -174,16 +175,14 @@ def test_an_ipv6_client_has_a_network(client, network):
     assert network_of(client) == network
 
 
-def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
+def test_a_connection_over_tls_is_good_for_several_requests(worker, tmp_path):
     authority = trustme.CA()
     file = tmp_path / "server.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(file)
-    config = Config()
-    config.set("certfile", str(file))
-    worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
+    worker.cfg.set("certfile", str(file))
     worker.wsgi = says_hello
     client, server = socket.socketpair()
-    connection = TConn(config, server, ("127.0.0.1", 4000), ("127.0.0.1", 443))
+    connection = TConn(worker.cfg, server, ("127.0.0.1", 4000), ("127.0.0.1", 443))
 
     with ThreadPoolExecutor(1) as thread:
         answers = thread.submit(asked_twice, client, authority)
@@ -192,7 +191,6 @@ def test_a_connection_over_tls_is_good_for_several_requests(tmp_path):
         assert answers.result() == [b"hello", b"hello"]
     assert kept == [True, True]
     connection.close()
-    worker.tmp.close()
 
 
 def answer_of(worker: DeadlineWorker, request: bytes) -> HTTPResponse:
@@ -249,10 +247,7 @@ def test_a_refusal_of_gunicorns_has_the_shape_of_all_errors(worker, request_byte
 
 
 def test_an_application_that_breaks_is_an_internal_error(worker):
-    def breaks(environ, start_response):
-        raise RuntimeError("a secret")
-
-    worker.wsgi = breaks
+    worker.wsgi = raising(RuntimeError("a secret"))
 
     response = answer_of(worker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 

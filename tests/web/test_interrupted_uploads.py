@@ -23,14 +23,11 @@ from d3site.wsgi import application
 from detection.models import PredictionBatch
 from tests.support.api import a_user, assert_nothing_stored
 from tests.support.factories import image_bytes
+from tests.support.production import form_body
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 Sending = PredictionBatch.Sending
-PART = (
-    '--b\r\nContent-Disposition: form-data; name="images"; filename="{}.jpg"\r\n'
-    "Content-Type: image/jpeg\r\n\r\n"
-)
 SMUGGLED = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -80,11 +77,7 @@ def connection(worker):
 
 
 def body_of(images: int, **fields: str) -> bytes:
-    parts = [PART.format(seed).encode() + image_bytes(seed=seed) for seed in range(images)]
-    for name, value in fields.items():
-        head = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
-        parts.append(head.encode() + value.encode())
-    return b"\r\n".join([*parts, b"--b--\r\n"])
+    return form_body(images=[image_bytes(seed=seed) for seed in range(images)], **fields)
 
 
 def head_of(path: str, length: int, *more: str) -> bytes:

@@ -8,7 +8,6 @@ import logging
 
 import pytest
 from django.conf import settings as django_settings
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,10 +15,12 @@ from pythonjsonlogger.json import JsonFormatter
 
 from d3site.request_id import RequestIdFilter
 from detection.models import Prediction
-from tests.support.api import a_client, a_file, a_token, a_user
-from tests.support.factories import image_bytes
+from tests.support.api import a_client, a_file, a_token, a_user, assert_refused
+from tests.support.failures import raising
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+each_sign_in = pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
 
 
 @pytest.fixture
@@ -45,20 +46,14 @@ def test_a_compressed_body_is_refused_by_name(client, path, encoding):
         path, gzip.compress(b"a=b"), "multipart/form-data", headers={"Content-Encoding": encoding}
     )
 
-    assert response.status_code == 415
-    assert response.json() == {
-        "success": False,
-        "error": f"The body has the Content-Encoding {encoding}; send it without any.",
-        "code": "unsupported_content_encoding",
-    }
+    sentence = assert_refused(response, 415, "unsupported_content_encoding")
+    assert sentence == f"The body has the Content-Encoding {encoding}; send it without any."
 
 
 def test_a_body_that_is_not_encoded_may_say_so(client, tiny_checkpoint):
-    image = SimpleUploadedFile("a.jpg", image_bytes())
+    encoding = {"Content-Encoding": "identity"}
 
-    response = client.post("/predict", {"image": image}, headers={"Content-Encoding": "identity"})
-
-    assert response.status_code == 200
+    assert client.post("/predict", {"image": a_file()}, headers=encoding).status_code == 200
 
 
 def test_a_request_without_a_body_is_not_encoded(client):
@@ -131,11 +126,10 @@ def metric(client, name: str, **labels: str) -> float:
 
 def test_metrics_count_requests_verdicts_errors_and_the_models_time(client):
     def read() -> dict[str, float]:
-        verdicts = metric(client, "d3_predictions_total", source="api")
         return {
             "requests": metric(client, "d3_http_requests_total", route="/predict/"),
             "seconds": metric(client, "d3_http_request_seconds_count", route="/predict/"),
-            "verdicts": verdicts,
+            "verdicts": metric(client, "d3_predictions_total", source="api"),
             "refused": metric(client, "d3_refused_images_total", code="empty_image"),
             "errors": metric(client, "d3_errors_total", code="empty_image"),
             "model": metric(client, "d3_model_seconds_count"),
@@ -160,26 +154,27 @@ def test_metrics_count_requests_verdicts_errors_and_the_models_time(client):
     }
 
 
-def test_addresses_that_do_not_exist_make_no_metrics_of_their_own(client):
-    for number in range(3):
-        client.get(f"/nothing/{number}")
+@pytest.mark.parametrize(
+    ("method", "path", "counted"),
+    [
+        ("GET", "/nothing/1", {"route": "unknown", "status": "404"}),
+        ("MADEUP1", "/nothing", {"method": "other"}),
+    ],
+    ids=["addresses", "methods"],
+)
+def test_what_does_not_exist_makes_no_metrics_of_its_own(client, method, path, counted):
+    before = metric(client, "d3_http_requests_total", **counted)
+    for _ in range(3):
+        client.generic(method, path)
 
-    assert metric(client, "d3_http_requests_total", route="unknown", status="404") >= 3
-    assert "/nothing/1" not in client.get("/metrics").content.decode()
-
-
-def test_unknown_methods_make_no_metrics_of_their_own(client):
-    for number in range(3):
-        client.generic(f"MADEUP{number}", "/nothing")
-
-    assert metric(client, "d3_http_requests_total", method="other") >= 3
-    assert "MADEUP1" not in client.get("/metrics").content.decode()
+    assert metric(client, "d3_http_requests_total", **counted) == before + 3
+    page = client.get("/metrics").content.decode()
+    assert "/nothing/1" not in page
+    assert "MADEUP1" not in page
 
 
 def test_a_mistake_of_ours_is_logged_with_its_cause(admin_client, caplog, monkeypatch):
-    def broken(*arguments: object) -> None:
-        raise KeyError("what went wrong")
-
+    broken = raising(KeyError("what went wrong"))
     monkeypatch.setattr("detection.admin.predictions.PredictionAdmin.get_queryset", broken)
     admin_client.raise_request_exception = False
 
@@ -204,7 +199,7 @@ def test_an_error_keeps_the_headers_of_the_answer_that_it_replaces(client, setti
 
 
 @pytest.mark.usefixtures("nothing_counted")
-@pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
+@each_sign_in
 def test_passwords_cannot_be_tried_without_end(client, rates, path):
     rates["login"] = "3/min"
 
@@ -212,8 +207,8 @@ def test_passwords_cannot_be_tried_without_end(client, rates, path):
     refused = client.post(path, {"username": "ann"})
 
     assert statuses == [200, 200, 200, 429]
-    assert refused.json()["code"] == "throttled"
-    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert_refused(refused, 429, "throttled")
+    assert int(refused.headers["Retry-After"]) <= 60
     assert client.get(path).status_code == 200
 
 
@@ -226,7 +221,7 @@ def test_a_prefix_of_the_path_hides_no_attempt(client, rates):
     assert statuses == [200, 200, 200, 429]
 
 
-@pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/", "/sign-in/"])
+@each_sign_in
 def test_failed_attempts_are_counted_and_logged_without_a_name(client, caplog, path):
     before = metric(client, "d3_failed_sign_ins_total")
 
@@ -247,8 +242,7 @@ def test_a_body_that_is_too_large_is_refused_everywhere(client, settings, path):
 
     response = client.post(path, {"image": a_file(data=b"x" * 3_000_000)})
 
-    assert response.status_code == 413
-    assert response.json()["code"] == "request_too_large"
+    assert_refused(response, 413, "request_too_large")
 
 
 def test_pages_say_what_may_run_in_them(client):
@@ -264,9 +258,7 @@ def test_without_database_a_page_of_the_admin_is_503_too(transactional_db, admin
 
     response = admin_client.get("/admin/detection/prediction/")
 
-    assert response.status_code == 503
-    assert response.json()["code"] == "database_unavailable"
-    assert response.headers["Retry-After"]
+    assert_refused(response, 503, "database_unavailable")
 
 
 # People who look at pages
@@ -276,51 +268,45 @@ def by_a_browser(**options) -> Client:
     return Client(headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, **options)
 
 
+def assert_page(response, status: int, words: str) -> None:
+    """Check that the answer is a page that says this."""
+    assert response.status_code == status
+    assert response["Content-Type"].startswith("text/html")
+    assert words in response.content.decode()
+    assert status not in (429, 503) or int(response["Retry-After"]) > 0
+
+
 @pytest.mark.usefixtures("nothing_counted")
-@pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/", "/api/auth/login/"])
+@each_sign_in
 def test_too_many_tries_to_sign_in_are_a_page(rates, path):
     rates["login"] = "1/min"
     browser = by_a_browser()
     browser.post(path)
 
-    page = browser.post(path)
-
-    assert page.status_code == 429
-    assert int(page["Retry-After"]) > 0
-    assert page["Content-Type"].startswith("text/html")
-    assert "Too many attempts; wait a little." in page.content.decode()
+    assert_page(browser.post(path), 429, "Too many attempts; wait a little.")
 
 
 @pytest.mark.usefixtures("nothing_counted")
-@pytest.mark.parametrize("path", ["/sign-in/", "/admin/login/", "/api/auth/login/"])
+@each_sign_in
 def test_a_form_that_was_open_for_too_long_is_a_page(path):
     page = by_a_browser(enforce_csrf_checks=True).post(path, {"username": "ann"})
 
-    assert page.status_code == 403
-    assert page["Content-Type"].startswith("text/html")
-    assert "Reload it, then send the form again." in page.content.decode()
+    assert_page(page, 403, "Reload it, then send the form again.")
 
 
 def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):
-    def lost(*arguments: object, **options: object) -> None:
-        raise OperationalError("no such database")
-
+    lost = raising(OperationalError("no such database"))
     monkeypatch.setattr("django.contrib.auth.forms.authenticate", lost)
 
     page = by_a_browser().post("/sign-in/", {"username": "ann", "password": "x"})
 
-    assert page.status_code == 503
-    assert page["Retry-After"]
-    assert "The database cannot be reached." in page.content.decode()
+    assert_page(page, 503, "The database cannot be reached.")
 
 
 def test_a_lost_database_is_a_page_in_the_admin(admin_client, lost_database):
     page = admin_client.get("/admin/detection/prediction/", headers={"Accept": "text/html"})
 
-    assert page.status_code == 503
-    assert page["Retry-After"]
-    assert page["Content-Type"].startswith("text/html")
-    assert "The database cannot be reached." in page.content.decode()
+    assert_page(page, 503, "The database cannot be reached.")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/nothing/else.html", "/docs/nothing"])
@@ -331,9 +317,7 @@ def test_an_unknown_address_is_a_page(path, django_assert_num_queries):
     with django_assert_num_queries(0):  # the database may be what is lost
         page = browser.get(path)
 
-    assert page.status_code == 404
-    assert page["Content-Type"].startswith("text/html")
-    assert "There is nothing at this address." in page.content.decode()
+    assert_page(page, 404, "There is nothing at this address.")
     assert "Content-Security-Policy" in page.headers
 
 
@@ -342,9 +326,7 @@ def test_a_form_that_is_too_large_is_answered_with_a_page(settings):
 
     page = by_a_browser().post("/", {"image": a_file(data=b"x" * 3_000_000)})
 
-    assert page.status_code == 413
-    assert page["Content-Type"].startswith("text/html")
-    assert "a request may have" in page.content.decode()
+    assert_page(page, 413, "a request may have")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,7 @@ from detection.web.multipart import CHUNK, ReadableBody
 from tests.support.api import BATCHES, a_user, assert_nothing_stored, assert_refused
 from tests.support.factories import image_bytes
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
-]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges")]
 
 FORM = "multipart/form-data; boundary=BOUND"
 JPEG = b"Content-Type: image/jpeg"
@@ -91,11 +88,8 @@ def test_an_image_without_a_readable_name_is_judged_in_a_batch(client, name):
     answer = send(client, BATCHES, others[0], a_part(name), others[1]).json()
 
     assert answer["total_images"] == answer["successful"] == 3
-    assert [each["filename"] for each in answer["results"]] == [
-        "a.jpg",
-        "unnamed-2.jpg",
-        "b.jpg",
-    ]
+    names = [each["filename"] for each in answer["results"]]
+    assert names == ["a.jpg", "unnamed-2.jpg", "b.jpg"]
 
 
 @each_nameless
@@ -185,41 +179,55 @@ def test_text_does_not_end_a_batch(client, field):
     assert batch.sending == PredictionBatch.Sending.OPEN
 
 
+NO_DISPOSITION = b"--BOUND\r\n" + JPEG + b"\r\n\r\nx\r\n"
+NO_FIELD = b"--BOUND\r\nContent-Disposition: form-data; filename=a.jpg\r\n\r\nx\r\n"
+LONG_HEAD = a_part(b"; filename=a.jpg\r\nX-Note: " + b"x" * 8192)
+HEAD = b'--BOUND\r\nContent-Disposition: form-data; name="images"; filename="b.jpg"\r\n'
+END = b"--BOUND--\r\n"
+UNREADABLE = {
+    "no disposition": (NO_DISPOSITION + END, "Part 2 of the form names no field."),
+    "no head": (b"--BOUND\r\n\r\n\r\nx\r\n" + END, "Part 2 of the form names no field."),
+    "no name of a field": (NO_FIELD + END, 'Part 2 of the form ("a.jpg") names no field.'),
+    "no end of the head": (
+        b"--BOUND\r\n" + JPEG + b"\nx\r\n" + END,
+        "Part 2 of the form has no complete head.",
+    ),
+    "a part behind the last boundary": (
+        END + a_part() + END,
+        "The form has parts behind its last boundary.",
+    ),
+    "too long a head": (LONG_HEAD + END, "The head of part 2 of the form has more than 8 KiB."),
+}
+CUT = {
+    "in its first boundary": (b"--BOU", "The form ends in its first boundary."),
+    "in its first head": (HEAD, "The form ends in the head of its part 1."),
+    "behind a boundary": (b"--BOUND\r\n", "The form ends in the head of its part 1."),
+    "in a later head": (a_part() + HEAD[:30], "The form ends in the head of its part 2."),
+    "in an image": (
+        a_part() + a_part()[:300],
+        "The form ends in its part 2: the boundary behind it is missing.",
+    ),
+    "in its last boundary": (a_part() + b"--BOUND-", "The form ends in the head of its part 2."),
+}
+
+
 @pytest.mark.parametrize(
-    ("part", "sentence"),
-    {
-        "no disposition": (
-            b"--BOUND\r\n" + JPEG + b"\r\n\r\nx\r\n",
-            "Part 2 of the form names no field.",
-        ),
-        "no head": (b"--BOUND\r\n\r\n\r\nx\r\n", "Part 2 of the form names no field."),
-        "no name of a field": (
-            b"--BOUND\r\nContent-Disposition: form-data; filename=a.jpg\r\n\r\nx\r\n",
-            'Part 2 of the form ("a.jpg") names no field.',
-        ),
-        "no end of the head": (
-            b"--BOUND\r\n" + JPEG + b"\nx\r\n",
-            "Part 2 of the form has no complete head.",
-        ),
-        "a part behind the last boundary": (
-            b"--BOUND--\r\n" + a_part(),
-            "The form has parts behind its last boundary.",
-        ),
-        "too long a head": (
-            a_part(b"; filename=a.jpg\r\nX-Note: " + b"x" * 8192),
-            "The head of part 2 of the form has more than 8 KiB.",
-        ),
-    }.values(),
+    ("body", "code", "sentence"),
+    [
+        *((a_part() + rest, "unreadable_part", sentence) for rest, sentence in UNREADABLE.values()),
+        *((body, "upload_interrupted", sentence) for body, sentence in CUT.values()),
+    ],
+    ids=[*UNREADABLE, *CUT],
 )
 @pytest.mark.parametrize("path", ["/predict", "/", BATCHES])
-def test_a_part_that_cannot_be_read_is_named(client, path, part, sentence, stored_files):
-    response = send(client, path, a_part(), part)
+def test_a_form_that_cannot_be_read_says_where(client, path, body, code, sentence, stored_files):
+    response = client.post(path, body, FORM)
 
     if path == "/":
         assert response.status_code == 400
         assert escape(sentence) in response.content.decode()
     else:
-        assert assert_refused(response, 400, "unreadable_part") == sentence
+        assert assert_refused(response, 400, code) == sentence
     assert_nothing_stored(stored_files)
 
 
@@ -241,38 +249,6 @@ def test_a_form_without_its_last_boundary_is_refused(client, end, stored_files):
 
     assert response.status_code == 400
     assert response.json()["code"] in ("upload_interrupted", "unreadable_part")
-    assert_nothing_stored(stored_files)
-
-
-HEAD = b'--BOUND\r\nContent-Disposition: form-data; name="images"; filename="b.jpg"\r\n'
-
-
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    {
-        "in its first boundary": (b"--BOU", "The form ends in its first boundary."),
-        "in its first head": (HEAD, "The form ends in the head of its part 1."),
-        "behind a boundary": (b"--BOUND\r\n", "The form ends in the head of its part 1."),
-        "in a later head": (a_part() + HEAD[:30], "The form ends in the head of its part 2."),
-        "in an image": (
-            a_part() + a_part()[:300],
-            "The form ends in its part 2: the boundary behind it is missing.",
-        ),
-        "in its last boundary": (
-            a_part() + b"--BOUND-",
-            "The form ends in the head of its part 2.",
-        ),
-    }.values(),
-)
-@pytest.mark.parametrize("path", ["/predict", "/", BATCHES])
-def test_a_form_that_was_cut_says_where_it_ends(client, path, body, sentence, stored_files):
-    response = client.post(path, body, FORM)
-
-    if path == "/":
-        assert response.status_code == 400
-        assert escape(sentence) in response.content.decode()
-    else:
-        assert assert_refused(response, 400, "upload_interrupted") == sentence
     assert_nothing_stored(stored_files)
 
 
@@ -320,7 +296,6 @@ def test_a_media_type_is_compared_without_case(client, path):
 def test_a_media_type_of_a_form_without_images_is_compared_without_case(client):
     a_user(password="only for tests")
     fields = [a_field("username", "ann"), a_field("password", "only for tests")]
-
     form = "Multipart/Form-Data; boundary=BOUND"
 
     response = send(client, "/sign-in/", *fields, content_type=form)

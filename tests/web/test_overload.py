@@ -13,8 +13,10 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from tests.support.api import assert_refused
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation, Service
+from tests.support.production import form_body
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.own_servers, pytest.mark.stateless]
@@ -24,24 +26,18 @@ HEAD = (
     "POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n"
     "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
 )
-PART = b'--b\r\nContent-Disposition: form-data; name="%s"; filename="a.jpg"\r\n\r\n%s\r\n'
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    folder = tmp_path_factory.mktemp("overload")
-    installation = Installation(
-        folder, tiny_checkpoint, MAX_WAITING_REQUESTS=str(PLACES), DEBUG="true", SECRET_KEY=""
-    )
-    installation.make_database()
-    return installation
+def environment() -> dict[str, str]:
+    return {"MAX_WAITING_REQUESTS": str(PLACES), "DEBUG": "true", "SECRET_KEY": ""}
 
 
 class HalfSent:
     """An admitted request whose body is incomplete."""
 
     def __init__(self, service: Service, *, seed: int) -> None:
-        self._body = body_of(image_bytes(seed=seed))
+        self._body = form_body(image=image_bytes(seed=seed))
         self._connection = socket.create_connection(("127.0.0.1", service.port), timeout=60)
         self._connection.sendall(HEAD.format(len(self._body)).encode() + self._body[:-10])
 
@@ -55,11 +51,6 @@ class HalfSent:
 def sent(service: Service, *, data: bytes | None = None) -> requests.Response:
     files = {"image": image_bytes(seed=99) if data is None else data}
     return requests.post(f"{service.url}/predict", files=files, timeout=30)
-
-
-def body_of(*images: bytes) -> bytes:
-    field = b"image" if len(images) == 1 else b"images"
-    return b"".join(PART % (field, image) for image in images) + b"--b--\r\n"
 
 
 def counted(service: Service, metric: str, **labels: str) -> float:
@@ -104,9 +95,7 @@ def test_a_full_service_refuses_at_once_answers_readers_and_finishes_what_it_too
         finished = [each.finish() for each in waiting]
 
     for response in (refused, large):
-        assert response.status_code == 503
-        assert response.json()["code"] == "queue_full"
-        assert int(response.headers["Retry-After"]) > 0
+        assert_refused(response, 503, "queue_full")
     assert [response.status_code for response in reading] == [200] * 5
     assert [answer["success"] for answer in finished] == [True] * PLACES
     assert sent(service).status_code == 200
@@ -120,13 +109,15 @@ def test_clients_that_hang_up_leave_their_places(service):
         assert eventually(lambda: sent(service).status_code == 200)
 
 
-@pytest.mark.parametrize(("path", "images"), [("/predict/", 1), ("/api/batches/", 3)])
+@pytest.mark.parametrize(
+    ("path", "field", "images"), [("/predict/", "image", 1), ("/api/batches/", "images", 3)]
+)
 def test_what_a_client_sent_that_hangs_up_after_it_is_not_judged(
-    service, installation, path, images
+    service, installation, path, field, images
 ):
     before = kept(installation)
     judged, hung_up = counted(service, "d3_model_images_total"), hung_up_on(service, path)
-    body = body_of(*(image_bytes(seed=200 + number) for number in range(images)))
+    body = form_body(**{field: [image_bytes(seed=200 + number) for number in range(images)]})
     head = HEAD.replace("/predict ", f"{path} ").format(len(body)).encode()
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(head + body)
@@ -141,7 +132,7 @@ def test_a_client_that_sends_ahead_gets_all_its_answers(service):
     kept_open = HEAD.replace("Connection: close\r\n", "")
     ahead = b""
     for number, head in enumerate((kept_open, kept_open, HEAD)):
-        body = body_of(image_bytes(seed=300 + number))
+        body = form_body(image=image_bytes(seed=300 + number))
         ahead += head.format(len(body)).encode() + body
     with (
         socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection,

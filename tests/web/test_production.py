@@ -6,39 +6,18 @@ import re
 
 import pytest
 import requests
-from django.conf import settings
 
+from tests.support.api import assert_refused
 from tests.support.factories import image_bytes
 from tests.support.installation import Installation
+from tests.support.production import PRODUCTION, THROUGH_PROXY, browser, sent
 
 pytestmark = pytest.mark.own_servers
 
-# What an operator sets; everything else has its default, also where the tests' settings differ.
-PRODUCTION = {
-    "SECRET_KEY": "Xq3vR8" * 12,
-    "ALLOWED_HOSTS": "detect.example.org,127.0.0.1",
-    "TRUSTED_PROXIES": "1",
-    "CORS_ALLOWED_ORIGINS": "https://newsroom.example.org",
-    "SECURE_SSL_REDIRECT": "true",
-    "API_ACCESS": "token",
-    "THROTTLE_PREDICT": "60/min",
-    "THROTTLE_READ": "600/min",
-}
-THROUGH_PROXY = {
-    "Host": "detect.example.org",
-    "X-Forwarded-Proto": "https",
-    "X-Forwarded-For": "203.0.113.7",
-}
-
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    folder = tmp_path_factory.mktemp("production")
-    # The tests sign the session in with their own key.
-    own = PRODUCTION | {"SECRET_KEY": settings.SECRET_KEY, "ALLOW_IMAGE_URLS": "true"}
-    installation = Installation(folder, tiny_checkpoint, **own)
-    installation.make_database("ann")
-    return installation
+def environment() -> dict[str, str]:
+    return PRODUCTION | {"ALLOW_IMAGE_URLS": "true"}
 
 
 def ask(service, path: str, **headers: str) -> requests.Response:
@@ -96,15 +75,9 @@ def test_cookies_travel_over_https_only(service):
 
 
 def test_requests_without_a_token_are_refused(service):
-    answer = requests.post(
-        f"{service.url}/predict",
-        files={"image": image_bytes()},
-        headers=THROUGH_PROXY,
-        timeout=30,
-    )
+    answer = sent(service, "/predict", {}, image=image_bytes())
 
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "not_authenticated"
+    assert_refused(answer, 401, "not_authenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -113,16 +86,10 @@ def created(service, installation) -> requests.Response:
     """The answer to the admin's form for a new token."""
     [session] = installation.signed_in("ann")["cookies"]
     [(user,)] = installation.query("select id from auth_user where username = 'ann'")
-    csrf = "a" * 32
     return requests.post(
         f"{service.url}/admin/detection/accesstoken/add/",
         data={"user": user, "name": "CMS", "days": "7"},
-        headers=THROUGH_PROXY
-        | {
-            "Referer": "https://detect.example.org/",
-            "X-CSRFToken": csrf,
-            "Cookie": f"csrftoken={csrf}; sessionid={session['value']}",
-        },
+        headers=browser(session["value"]),
         allow_redirects=False,
         timeout=30,
     )
@@ -142,55 +109,22 @@ def test_a_new_token_is_in_the_answer_itself_and_in_no_cookie(service, created, 
     assert ask(service, "/api/statistics/", **bearer).status_code == 200
 
 
-def sent(service, path: str, bearer: dict[str, str], **form: str | bytes) -> requests.Response:
-    """The answer to a multipart form."""
-    parts = {
-        name: ("sent.jpg", value) if isinstance(value, bytes) else (None, value)
-        for name, value in form.items()
-    }
-    headers = THROUGH_PROXY | bearer
-    return requests.post(f"{service.url}{path}", files=parts, headers=headers, timeout=60)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/",
+        "https://localhost:8443/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://10.0.0.1/",
+        "https://[::1]/",
+        "https://nothing.invalid/",
+    ],
+)
+def test_images_at_private_addresses_have_the_answer_of_missing_ones(service, bearer, url):
+    answer = sent(service, "/api/predict/", bearer, image_url=url)
 
-
-def test_images_at_private_addresses_have_the_answer_of_missing_ones(service, bearer):
-    answers = [
-        sent(service, "/api/predict/", bearer, image_url=url)
-        for url in (
-            "https://127.0.0.1/",
-            "https://localhost:8443/",
-            "https://169.254.169.254/latest/meta-data/",
-            "https://10.0.0.1/",
-            "https://[::1]/",
-            "https://nothing.invalid/",
-        )
-    ]
-
-    assert [answer.status_code for answer in answers] == [400] * 6
-    sentence = "The image URL leads to no public address that answers."
-    expected = {"success": False, "error": sentence, "code": "image_not_fetched"}
-    assert [answer.json() for answer in answers] == [expected] * 6
-
-
-def test_images_at_other_ports_or_with_credentials_are_refused(service, bearer):
-    own = f"127.0.0.1:{service.port}"  # it answers
-    for url, sentence in (
-        (f"https://{own}/", "The image URL must have the port 443 or 8443."),
-        (f"http://{own}/", "The image URL must begin with https://."),
-        ("https://u:p@127.0.0.1/", "The image URL must have no user name and no password."),
-    ):
-        answer = sent(service, "/api/predict/", bearer, image_url=url)
-        assert answer.status_code == 400
-        assert answer.json() == {"success": False, "error": sentence, "code": "invalid_image_url"}
-
-
-def test_webhooks_to_other_ports_are_refused(service, bearer):
-    form = {"images": image_bytes(), "async": "true", "webhook_url": "https://93.184.215.14:22/"}
-
-    answer = sent(service, "/api/batches/", bearer, **form)
-
-    assert answer.status_code == 400
-    assert answer.json()["code"] == "invalid_webhook_url"
-    assert answer.json()["error"] == "The webhook URL must have the port 443 or 8443."
+    sentence = assert_refused(answer, 400, "image_not_fetched")
+    assert sentence == "The image URL leads to no public address that answers."
 
 
 def test_other_host_names_are_refused(service):

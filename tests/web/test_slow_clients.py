@@ -11,17 +11,12 @@ from http.client import HTTPResponse
 import pytest
 import requests
 
-from tests.support.installation import Installation, Service
+from tests.support.installation import Service
+from tests.support.production import PRODUCTION
 from tests.support.waiting import PATIENCE, eventually
-from tests.web.test_production import PRODUCTION
 
 pytestmark = [pytest.mark.own_servers, pytest.mark.stateless]
 
-DIRECT = PRODUCTION | {
-    "TRUSTED_PROXIES": "0",
-    "SECURE_SSL_REDIRECT": "false",
-    "LISTEN_HOST": "0.0.0.0",
-}
 MAX_WAITING_REQUESTS = 4
 THREADS = MAX_WAITING_REQUESTS + 16
 # So many slow connections that a service which waits for each of them answers nobody else in time
@@ -33,12 +28,13 @@ LAST_HEAD = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory, tiny_checkpoint) -> Installation:
-    folder = tmp_path_factory.mktemp("slow")
-    own = {"MAX_WAITING_REQUESTS": str(MAX_WAITING_REQUESTS)}
-    installation = Installation(folder, tiny_checkpoint, **DIRECT | own)
-    installation.make_database()
-    return installation
+def environment() -> dict[str, str]:
+    return PRODUCTION | {
+        "TRUSTED_PROXIES": "0",
+        "SECURE_SSL_REDIRECT": "false",
+        "LISTEN_HOST": "0.0.0.0",
+        "MAX_WAITING_REQUESTS": str(MAX_WAITING_REQUESTS),
+    }
 
 
 @contextmanager

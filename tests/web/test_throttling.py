@@ -17,6 +17,7 @@ from rest_framework.exceptions import Throttled
 from detection.web.throttling import SLOTS, PredictThrottle
 from tests.support.limits import a_request, redis_cache
 from tests.support.servers import RedisServer
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.stateless
 
@@ -75,21 +76,17 @@ def is_allowed(throttle: PredictThrottle, images: int = 1, *, address: str = "19
 
 
 def test_of_four_batches_at_the_same_moment_one_is_allowed(throttle):
+    def is_counted(own: PredictThrottle) -> bool:
+        with suppress(Throttled):
+            own.count(60)
+            return True
+        return False
+
     for round_number in range(10):
-        start = threading.Barrier(4)
-
-        def send(start=start, address=f"192.0.2.{round_number}") -> bool:
-            own = throttle()
-            own.allow_request(a_request(address), None)
-            start.wait()
-            with suppress(Throttled):
-                own.count(60)
-                return True
-            return False
-
-        with ThreadPoolExecutor(4) as threads:
-            results = [each.result() for each in [threads.submit(send) for _ in range(4)]]
-        assert sorted(results) == [False, False, False, True]
+        requests = [throttle() for _ in range(4)]
+        for each in requests:
+            each.allow_request(a_request(f"192.0.2.{round_number}"), None)
+        assert sorted(at_once(is_counted, requests)) == [False, False, False, True]
 
 
 def test_parallel_requests_get_exactly_the_rate(throttle):
@@ -200,21 +197,19 @@ def test_work_that_fails_is_counted(throttle):
 
 
 def test_of_four_at_the_same_moment_one_does_work_of_unknown_amount(throttle):
-    start, end = threading.Barrier(4), threading.Barrier(4)
+    end = threading.Barrier(4)
 
-    def work() -> bool:
-        own = throttle()
-        own.allow_request(a_request("192.0.2.1"), None)
-        start.wait()
+    def works(own: PredictThrottle) -> bool:
         with suppress(Throttled), own.metered():
             end.wait()
             return True
         end.wait()
         return False
 
-    with ThreadPoolExecutor(4) as threads:
-        results = [each.result() for each in [threads.submit(work) for _ in range(4)]]
-    assert sorted(results) == [False, False, False, True]
+    requests = [throttle() for _ in range(4)]
+    for each in requests:
+        each.allow_request(a_request("192.0.2.1"), None)
+    assert sorted(at_once(works, requests)) == [False, False, False, True]
 
 
 def test_without_a_rate_nothing_is_counted(counters, rates):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from PIL import Image
 
 from detection.workbench.faithfulness import (
@@ -18,27 +18,25 @@ from detection.workbench.faithfulness import (
     most_important,
     random_cells,
 )
+from tests.support.commands import printed_by
 from tests.support.factories import noise_image
 from tests.support.image_sets import labelled_images
 
-pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
+pytestmark = [
+    pytest.mark.stateless,
+    pytest.mark.cpu_kind,
+    pytest.mark.usefixtures("tiny_checkpoint"),
+]
 
 
-@pytest.fixture
-def measure_evidence(tiny_checkpoint, capsys):
-    """Runs the command and gives what it printed on standard output."""
-
-    def run(*arguments: object) -> str:
-        call_command("measure_evidence", *map(str, arguments))
-        return capsys.readouterr().out
-
-    return run
+def measure_evidence(*arguments: object) -> str:
+    return printed_by("measure_evidence", *arguments)
 
 
 # The command
 
 
-def test_it_prints_a_line_for_each_mask_and_verdict(measure_evidence, tmp_path):
+def test_it_prints_a_line_for_each_mask_and_verdict(tmp_path):
     printed = measure_evidence(labelled_images(tmp_path, sources=["a", "b"], images=2))
     number = r"-?(?:\d+\.\d\d|∞)"
     cell = rf" +{number} \({number} to {number}\)"
@@ -48,42 +46,41 @@ def test_it_prints_a_line_for_each_mask_and_verdict(measure_evidence, tmp_path):
     assert re.search(r"^d3-test [0-9a-f]{16}, seed 0\. ", printed, re.M)
 
 
-def test_it_prints_the_same_each_time(measure_evidence, tmp_path):
+def test_it_prints_the_same_each_time(tmp_path):
     root = labelled_images(tmp_path, images=3)
     assert measure_evidence(root, "--limit", 4) == measure_evidence(root, "--limit", 4)
     assert measure_evidence(root, "--seed", 1) != measure_evidence(root)
 
 
-def test_a_limit_and_a_split_choose_the_images(measure_evidence, tmp_path):
+def test_a_limit_and_a_split_choose_the_images(tmp_path):
     printed = measure_evidence(
         labelled_images(tmp_path, split="val", images=3), "--split", "val", "--limit", 2
     )
     assert re.search(r"^blur +all +2 ", printed, re.M)
 
 
-def test_unreadable_images_are_named_and_do_not_stop_it(measure_evidence, tmp_path, capsys):
+def test_unreadable_images_are_named_and_do_not_stop_it(tmp_path):
     root = labelled_images(tmp_path, images=1)
     (root / "test/0_real/broken.jpg").write_bytes(b"")
-    call_command("measure_evidence", str(root))
-    captured = capsys.readouterr()
-    assert f"{root / 'test/0_real/broken.jpg'}: The file is empty.\n" in captured.err
-    assert re.search(r"^blur +all +2 ", captured.out, re.M)
+    printed = measure_evidence(root)
+    assert f"{root / 'test/0_real/broken.jpg'}: The file is empty.\n" in printed
+    assert re.search(r"^blur +all +2 ", printed, re.M)
 
 
-def test_nothing_readable_is_one_sentence(measure_evidence, tmp_path):
+def test_nothing_readable_is_one_sentence(tmp_path):
     root = labelled_images(tmp_path, images=0)
     (root / "test/0_real/broken.jpg").write_bytes(b"")
     with pytest.raises(CommandError, match=r"^None of the 1 images could be read\.$"):
         measure_evidence(root)
 
 
-def test_a_missing_data_set_is_one_sentence(measure_evidence, tmp_path):
+def test_a_missing_data_set_is_one_sentence(tmp_path):
     with pytest.raises(CommandError, match=f"^{tmp_path}/nowhere .*") as caught:
         measure_evidence(tmp_path / "nowhere")
     assert caught.value.returncode == 1
 
 
-def test_a_limit_of_none_is_refused(measure_evidence, tmp_path):
+def test_a_limit_of_none_is_refused(tmp_path):
     with pytest.raises(CommandError, match="'0' is not a whole number of at least 1"):
         measure_evidence(tmp_path, "--limit", "0")
 

@@ -2,28 +2,18 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from detection.d3 import Detector
-from detection.d3.checkpoints import (
-    build_network,
-    describe,
-    draw_permutations,
-    load,
-    record,
-    save,
-)
+from detection.d3.checkpoints import build_network, describe, draw_permutations, load, record, save
 from detection.d3.errors import CheckpointError
 from detection.d3.network import D3Network
 from detection.d3.preprocessing import Preprocessing
-from tests.support.checkpoints import ARCHITECTURE, a_checkpoint, refused
+from tests.support.checkpoints import ARCHITECTURE, a_checkpoint, refused, rewritten, with_weights
 from tests.support.scorecards import a_scorecard
 
 pytestmark = pytest.mark.stateless
@@ -34,21 +24,6 @@ def path(tmp_path) -> Path:
     path = tmp_path / "checkpoint.safetensors"
     save(a_checkpoint(), path)
     return path
-
-
-@pytest.fixture
-def rewrite(path) -> Callable[[dict], Path]:
-    """Saves the file again with some metadata changed, or removed where the value is None."""
-
-    def rewrite(changes: dict) -> Path:
-        with safe_open(path, "pt") as file:
-            metadata = {**file.metadata(), **changes}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        kept = {name: value for name, value in metadata.items() if value is not None}
-        save_file(weights, path, kept)
-        return path
-
-    return rewrite
 
 
 def test_everything_that_is_saved_comes_back(path):
@@ -81,10 +56,9 @@ def test_a_description_reads_no_weights(path):
 
 def test_the_version_changes_with_any_weight():
     checkpoint = a_checkpoint()
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
-    assert replace(checkpoint, weights=weights, threshold=0.5).version == checkpoint.version
-    weights["attention_head.fc.bias"] += 1e-3
-    assert replace(checkpoint, weights=weights).version != checkpoint.version
+    changed = with_weights(checkpoint, {"attention_head.fc.bias": lambda bias: bias.add_(1e-3)})
+    assert replace(checkpoint, threshold=0.5).version == checkpoint.version
+    assert changed.version != checkpoint.version
     assert len(checkpoint.version) == 16
 
 
@@ -154,8 +128,8 @@ def test_a_detector_knows_what_was_measured(path):
         ({"preprocessing": '{"size": 64}'}, "description of the network"),
     ],
 )
-def test_metadata_that_make_no_sense_are_refused(rewrite, changes, problem):
-    path = rewrite(changes)
+def test_metadata_that_make_no_sense_are_refused(path, changes, problem):
+    rewritten(path, changes)
     with refused(path, problem):
         load(path)
 
@@ -174,14 +148,14 @@ def test_metadata_that_make_no_sense_are_refused(rewrite, changes, problem):
         {"tower": {"kind": "clip", "width": 65, "layers": 1, "patch_size": 14}},
     ],
 )
-def test_architectures_that_make_no_network_are_refused(rewrite, changes):
-    path = rewrite({"architecture": json.dumps({**asdict(ARCHITECTURE), **changes})})
+def test_architectures_that_make_no_network_are_refused(path, changes):
+    rewritten(path, {"architecture": json.dumps(asdict(ARCHITECTURE) | changes)})
     with refused(path):
         load(path)
 
 
-def test_views_of_another_size_than_the_network_takes_are_refused(rewrite):
-    path = rewrite({"preprocessing": json.dumps(asdict(Preprocessing(size=32)))})
+def test_views_of_another_size_than_the_network_takes_are_refused(path):
+    rewritten(path, {"preprocessing": json.dumps(asdict(Preprocessing(size=32)))})
     with pytest.raises(CheckpointError, match="differ in size"):
         load(path)
 

@@ -153,9 +153,7 @@ def test_a_single_image_is_measured():
 
 def test_the_mean_gives_each_source_the_same_weight_whatever_its_size():
     measurement = measure(
-        scores=[0.9, 0.1, 0.9, 0.9, 0.9],
-        labels=[0, 0, 0, 0, 0],
-        sources=["a", "a", "b", "b", "b"],
+        scores=[0.9, 0.1, 0.9, 0.9, 0.9], labels=[0, 0, 0, 0, 0], sources=["a", "a", "b", "b", "b"]
     )
 
     assert measurement.mean.accuracy_real.value == pytest.approx((1 / 2 + 0) / 2)
@@ -179,9 +177,7 @@ def test_the_mean_leaves_out_sources_of_few_images_where_there_are_larger_ones()
 
 def test_a_source_that_does_not_define_a_metric_is_left_out_of_its_mean():
     measurement = measure(
-        scores=[0.1, 0.9, 0.3],
-        labels=[0, 1, 0],
-        sources=["both", "both", "real only"],
+        scores=[0.1, 0.9, 0.3], labels=[0, 1, 0], sources=["both", "both", "real only"]
     )
 
     assert measurement.mean.auc.value == 1

@@ -55,21 +55,12 @@ def test_an_amount_outside_its_range_is_refused(specification):
         parse_perturbations([specification])
 
 
-def test_jpeg_gives_the_pixels_of_a_file_saved_at_that_quality():
+@pytest.mark.parametrize(("kind", "quality"), [("jpeg", 70), ("webp", 80)])
+def test_a_file_type_gives_the_pixels_of_a_file_saved_at_that_quality(kind, quality):
     image, buffer = noise_image(), io.BytesIO()
-    image.save(buffer, "JPEG", quality=70)
+    image.save(buffer, kind, quality=quality)
 
-    changed = Perturbation("jpeg", 70)(image)
-
-    assert changed.mode == "RGB"
-    assert changed.tobytes() == Image.open(buffer).tobytes()
-
-
-def test_webp_gives_the_pixels_of_a_file_saved_at_that_quality():
-    image, buffer = noise_image(), io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-
-    changed = Perturbation("webp", 80)(image)
+    changed = Perturbation(kind, quality)(image)
 
     assert changed.mode == "RGB"
     assert changed.tobytes() == Image.open(buffer).tobytes()

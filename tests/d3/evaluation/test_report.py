@@ -75,6 +75,16 @@ def an_occasion(root: Path) -> Occasion:
     )
 
 
+def page_of(root: Path, scores: dict[str, list[float]], **options) -> Page:
+    """Return the page that reports on these scores of the images below ``root``."""
+    return Page(render_html(an_evaluation(root, scores, **options), an_occasion(root)))
+
+
+def plots_of(page: Page) -> list[str]:
+    """Return what each plot says to those who cannot see it."""
+    return [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
+
+
 @pytest.fixture
 def root(tmp_path) -> Path:
     """Four images: 0_real/0.png, 0_real/1.png, 1_fake/0.png, 1_fake/1.png."""
@@ -114,9 +124,7 @@ def test_the_json_file_holds_every_score_and_metric(root, tmp_path):
 
 
 def test_the_page_shows_metrics_plots_mistakes_model_and_command(root):
-    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7], "jpeg=70": [0.4] * 4})
-
-    page = Page(render_html(evaluation, an_occasion(root)))
+    page = page_of(root, {"clean": [0.1, 0.9, 0.8, 0.7], "jpeg=70": [0.4] * 4})
 
     for words in (
         "Accuracy",
@@ -130,9 +138,9 @@ def test_the_page_shows_metrics_plots_mistakes_model_and_command(root):
         "evaluate_detector pictures",
     ):
         assert words in page.text
-    plots = [attributes for attributes in page.all("div") if attributes.get("role") == "img"]
+    plots = plots_of(page)
     assert len(plots) == len(page.all("svg")) == 4
-    assert plots[1]["aria-label"] == "AUC, mean over sources: clean 0.500; jpeg=70 0.500."
+    assert plots[1] == "AUC, mean over sources: clean 0.500; jpeg=70 0.500."
 
 
 def test_the_page_needs_no_other_file(root):
@@ -150,9 +158,7 @@ def test_the_page_needs_no_other_file(root):
 
 
 def test_tables_and_pictures_can_be_read_aloud(root):
-    evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
-
-    page = Page(render_html(evaluation, an_occasion(root)))
+    page = page_of(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
 
     assert page.all("html") == [{"lang": "en"}]
     assert {header["scope"] for header in page.all("th")} == {"row", "col"}
@@ -173,13 +179,9 @@ def test_plots_take_their_ink_from_the_page(root):
 def test_names_of_files_and_folders_cannot_inject_markup(tmp_path):
     source = "<script>alert(1)<&$x^2$"
     root = labelled_images(tmp_path / "<b>pictures", sources=[source], images=1)
-    evaluation = an_evaluation(root, {"clean": [0.9, 0.1]})
-    [bad, _] = evaluation.samples
-    evaluation = an_evaluation(
-        root, {"clean": [0.9, 0.1]}, unreadable=(Unreadable(bad, "<i>broken"),)
-    )
+    [bad, _] = scan_dataset(root, "test")
 
-    page = Page(render_html(evaluation, an_occasion(root)))
+    page = page_of(root, {"clean": [0.9, 0.1]}, unreadable=(Unreadable(bad, "<i>broken"),))
 
     assert not page.all("script")
     assert not page.all("b")
@@ -201,9 +203,8 @@ def test_a_data_set_of_one_class_has_a_report_without_a_roc_curve(tmp_path):
     root = labelled_images(tmp_path, images=2)
     for path in (root / "test/1_fake").iterdir():
         path.unlink()
-    evaluation = an_evaluation(root, {"clean": [0.1, 0.9], "blur=1": [0.1, 0.2]})
 
-    page = Page(render_html(evaluation, an_occasion(root)))
+    page = page_of(root, {"clean": [0.1, 0.9], "blur=1": [0.1, 0.2]})
 
     assert len(page.all("svg")) == 2
     assert "ROC" not in page.text
@@ -259,8 +260,7 @@ def test_a_roc_curve_of_fakes_alone_is_against_all_real_images(tmp_path):
 
     page = Page(render_html(evaluation, an_occasion(root)))
 
-    plots = [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
-    assert plots[0] == "ROC curves of a, AUC 0.750; b, AUC 1.000."
+    assert plots_of(page)[0] == "ROC curves of a, AUC 0.750; b, AUC 1.000."
     assert table_notes(evaluation.clean) in page.text
 
 
@@ -280,12 +280,10 @@ def test_all_images_have_one_line_for_each_condition(root):
 def test_many_sources_are_drawn_as_one_curve(tmp_path):
     root = labelled_images(tmp_path, sources=[f"s{place:02}" for place in range(13)], images=1)
     scores = [0.1, 0.9] * 13
-    evaluation = an_evaluation(root, {"clean": scores, "blur=1": scores})
 
-    page = Page(render_html(evaluation, an_occasion(root)))
+    page = page_of(root, {"clean": scores, "blur=1": scores})
 
-    plots = [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
-    assert plots[0] == "ROC curves of pooled, AUC 1.000."
+    assert plots_of(page)[0] == "ROC curves of pooled, AUC 1.000."
     assert "s00" in page.text
 
 

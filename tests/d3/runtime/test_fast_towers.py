@@ -36,8 +36,7 @@ def views_for(tower: torch.nn.Module) -> torch.Tensor:
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)],
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)]
 )
 def test_features_are_those_of_the_tower(tower, dtype, tolerance):
     views = views_for(tower)

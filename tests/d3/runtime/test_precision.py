@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from detection.d3 import Detector, detector
 from detection.d3.errors import D3Error
 from detection.d3.runtime import fastest_precision, training_autocast, trial_pictures
-from tests.support.checkpoints import a_checkpoint
+from tests.support.checkpoints import a_checkpoint, with_weights
 from tests.support.factories import noise_image
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
@@ -32,11 +31,14 @@ def checkpoint_with_gain(gain: float):
     """The logits are so many times those of the usual one, around a score of one half."""
     checkpoint = a_checkpoint(temperature=1.0)
     logits = Detector(checkpoint, device=CPU, precision="fp32").logits(trial_pictures(64))
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
-    weights["attention_head.fc.weight"] *= gain
-    weights["attention_head.fc.bias"] -= float(np.median(logits))
-    weights["attention_head.fc.bias"] *= gain
-    return replace(checkpoint, weights=weights)
+    median = float(np.median(logits))
+    return with_weights(
+        checkpoint,
+        {
+            "attention_head.fc.weight": lambda weight: weight.mul_(gain),
+            "attention_head.fc.bias": lambda bias: bias.sub_(median).mul_(gain),
+        },
+    )
 
 
 def test_auto_takes_half_precision_that_keeps_the_scores(caplog):
@@ -64,11 +66,9 @@ def test_auto_leaves_half_precision_that_changes_scores(caplog):
 
 def test_auto_leaves_half_precision_that_overflows(monkeypatch):
     monkeypatch.setattr(detector, "fastest_precision", lambda device: "fp16")
-    checkpoint = a_checkpoint()
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
-    weights["tower.spatial.layers.0.1.bias"].fill_(1e5)
+    large = {"tower.spatial.layers.0.1.bias": lambda bias: bias.fill_(1e5)}
 
-    chosen = Detector(replace(checkpoint, weights=weights), device=CPU, precision="auto")
+    chosen = Detector(with_weights(a_checkpoint(), large), device=CPU, precision="auto")
 
     assert chosen.info.precision == "fp32"
 
@@ -98,10 +98,8 @@ def overflowing(judging):
 
 
 def test_a_network_that_gives_no_number_in_fp32_either_is_an_error():
-    checkpoint = a_checkpoint()
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
-    weights["attention_head.fc.bias"].fill_(torch.nan)
-    lost = Detector(replace(checkpoint, weights=weights), device=CPU, precision="fp16")
+    no_number = {"attention_head.fc.bias": lambda bias: bias.fill_(torch.nan)}
+    lost = Detector(with_weights(a_checkpoint(), no_number), device=CPU, precision="fp16")
 
     with pytest.raises(D3Error, match="no finite number in fp32"):
         lost.logits([noise_image()])

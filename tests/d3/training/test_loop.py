@@ -41,12 +41,7 @@ def points(*, separable: bool = True):
 
 
 def fit(
-    folder: Path,
-    *,
-    epochs: int,
-    separable: bool = True,
-    resume: bool = False,
-    run: str = "lines",
+    folder: Path, *, epochs: int, separable: bool = True, resume: bool = False, run: str = "lines"
 ) -> Trainer:
     schedule = Schedule(epochs=epochs, learning_rate=0.05, patience=2)
     trainer = Trainer(Line(), schedule, folder, torch.device("cpu"), run)
