@@ -8,11 +8,12 @@ from collections import Counter
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.actions import delete_selected as ask_before_deleting
+from django.contrib.admin.models import DELETION
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 
-from detection.admin.decision_log import decide_and_log, log_decision, log_deletion
+from detection.admin.decision_log import decide_and_log, log_decision
 from detection.admin.export import csv_of
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
@@ -74,7 +75,8 @@ def delete_selected(
     deleted = 0
     for prediction in ticked:
         delete_with_files([prediction])
-        log_deletion(user=request.user, prediction=prediction)
+        sentence = "Deleted with its files."
+        log_decision(user=request.user, prediction=prediction, sentence=sentence, flag=DELETION)
         deleted += 1
     messages.success(request, f"{_counted(deleted)} deleted with files.")
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import AbstractUser
 from django.db import DatabaseError
 
@@ -37,17 +37,10 @@ def decide_and_log(
         )
 
 
-def log_decision(*, user: AbstractUser, prediction: Prediction, sentence: str) -> None:
+def log_decision(
+    *, user: AbstractUser, prediction: Prediction, sentence: str, flag: int = CHANGE
+) -> None:
     """Raises UnavailableError."""
-    _log(user, prediction, CHANGE, sentence)
-
-
-def log_deletion(*, user: AbstractUser, prediction: Prediction) -> None:
-    """Raises UnavailableError."""
-    _log(user, prediction, DELETION, "Deleted with its files.")
-
-
-def _log(user: AbstractUser, prediction: Prediction, flag: int, sentence: str) -> None:
     with database_errors():
         LogEntry.objects.log_actions(
             user_id=user.pk,

@@ -11,8 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from detection.admin.declared_filters import DeclaredFiltersAdmin
-from detection.models import AccessToken
-from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
+from detection.models import DEFAULT_DAYS, MAX_DAYS, AccessToken
 
 
 class AccessTokenForm(forms.ModelForm):
@@ -24,10 +23,10 @@ class AccessTokenForm(forms.ModelForm):
 
     def save(self, commit: bool = True) -> AccessToken:  # noqa: FBT001, FBT002  Django's signature
         """Return the token. Its text, which is not stored, is an attribute of it."""
-        token, token.text = create_token(
+        token, token.text = AccessToken.objects.create(
             user=self.cleaned_data["user"],
             name=self.cleaned_data["name"],
-            lifetime=timedelta(days=self.cleaned_data["days"]),
+            expiry=timedelta(days=self.cleaned_data["days"]),
         )
         return token
 

@@ -27,8 +27,10 @@ class OtherModelError(ServiceError):
     code = "other_model"
 
 
-def open_heatmap(*, prediction: Prediction) -> File:
+def open_heatmap(*, prediction: Prediction, data: bytes | Path | None = None) -> File:
     """Return a JPEG as large as the upright picture, drawn and stored at the first request.
+
+    ``data`` is the image that was judged, by default the stored original.
 
     Raises OtherModelError, OriginalLostError, ImageError, Prediction.DoesNotExist for a record that
     was deleted in the meantime, and UnavailableError.
@@ -36,15 +38,15 @@ def open_heatmap(*, prediction: Prediction) -> File:
     if stored := _stored(prediction):
         return stored
     detector = _detector_of(prediction)
-    return _drawn(prediction, read_original(prediction), detector)
-
-
-def make_heatmap(*, prediction: Prediction, data: bytes | Path) -> None:
-    """Draw and store the heatmap of a prediction; ``data`` is the image that was judged.
-
-    Raises what ``open_heatmap`` does.
-    """
-    _drawn(prediction, data, _detector_of(prediction)).close()
+    if data is None:
+        data = read_original(prediction)
+    with explaining:
+        with decoding:  # other threads may decode while the network works
+            pixels = decode_frame(data, prediction.frame, image_limits())
+        picture = ContentFile(draw_heatmap(pixels, detector.explain(pixels).map))
+    _store(prediction, picture)
+    picture.seek(0)
+    return picture
 
 
 def _stored(prediction: Prediction) -> File | None:
@@ -65,16 +67,6 @@ def _detector_of(prediction: Prediction) -> d3.Detector:
             "no longer runs here; have the image judged again to see the evidence."
         )
     return detector
-
-
-def _drawn(prediction: Prediction, data: bytes | Path, detector: d3.Detector) -> File:
-    with explaining:
-        with decoding:  # other threads may decode while the network works
-            pixels = decode_frame(data, prediction.frame, image_limits())
-        picture = ContentFile(draw_heatmap(pixels, detector.explain(pixels).map))
-    _store(prediction, picture)
-    picture.seek(0)
-    return picture
 
 
 def _store(prediction: Prediction, picture: ContentFile) -> None:

@@ -12,7 +12,7 @@ from detection import d3
 from detection.d3.errors import D3Error
 from detection.errors import UnavailableError
 from detection.judging.active_detector import get_detector
-from detection.judging.heatmaps import OtherModelError, make_heatmap
+from detection.judging.heatmaps import OtherModelError, open_heatmap
 from detection.judging.keepers import DirectKeeper
 from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload
 from detection.judging.scoring import is_caller_gone
@@ -126,6 +126,6 @@ def _unsaved_batch(source: str, outcomes: list[Outcome]) -> tuple[PredictionBatc
 
 def _explain(prediction: Prediction, upload: Upload) -> None:
     try:
-        make_heatmap(prediction=prediction, data=upload.data)
+        open_heatmap(prediction=prediction, data=upload.data).close()
     except (D3Error, OtherModelError, UnavailableError, Prediction.DoesNotExist) as error:
         logger.warning("The heatmap of %s was not drawn: %s", prediction.pk, error)

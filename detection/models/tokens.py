@@ -8,9 +8,14 @@ from knox.settings import CONSTANTS
 
 from detection.models.ids import primary_key
 
+DEFAULT_DAYS, MAX_DAYS = 365, 3650  # for which a token is valid
+
 
 class AccessToken(AbstractAuthToken):
-    """Lets a program use the API as a user. Only its hash is stored; deleting it revokes it."""
+    """Lets a program use the API as a user. Only its hash is stored; deleting it revokes it.
+
+    ``objects.create`` returns the token, and its text, which is not stored.
+    """
 
     digest = primary_key(CONSTANTS.DIGEST_LENGTH)
     name = models.CharField(max_length=100, help_text="What uses it, for example: newsroom CMS")

@@ -17,7 +17,6 @@ from detection.records.paging import CURSOR, Cursor, newest_first, sent_between
 from detection.records.perceptual_hash import BITS, REGIONS, perceptual_hashes
 from detection.records.refusals import note_refusal
 from detection.records.tables import check_tables
-from detection.records.tokens import DEFAULT_DAYS, MAX_DAYS, create_token
 from detection.records.totals import EVER, Row, count_review
 from detection.records.undoing import delete_files, undo_writes
 from detection.records.visibility import sees_all, visible_batches, visible_predictions

@@ -29,19 +29,13 @@ class Rate:
         return self.hits / self.total if self.total else None
 
     @property
-    def low(self) -> float | None:
-        return self._interval[0] if self.total else None
-
-    @property
-    def high(self) -> float | None:
-        return self._interval[1] if self.total else None
-
-    @property
-    def _interval(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float] | None:
+        """Return the bounds, which have the names ``low`` and ``high``."""
         from scipy.stats import binomtest  # its import takes long, and one page needs it
 
-        interval = binomtest(self.hits, self.total).proportion_ci(method="wilson")
-        return float(interval.low), float(interval.high)
+        if not self.total:
+            return None
+        return binomtest(self.hits, self.total).proportion_ci(method="wilson")
 
 
 def robustness(*, start: datetime, end: datetime, model_version: str = "") -> Rate:

@@ -26,4 +26,4 @@ def notice_of_model() -> str:
 @register.filter
 def percent(share: float) -> float:
     """Return a share in percent, to one digit."""
-    return round(100 * share, 1)
+    return round(100 * float(share), 1)

@@ -110,7 +110,7 @@ def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, rates):
 
 def test_a_verdict_stays_when_only_its_heatmap_fails(client, monkeypatch):
     other_model = OtherModelError("Another model was activated in between.")
-    monkeypatch.setattr("detection.judging.predict.make_heatmap", raising(other_model))
+    monkeypatch.setattr("detection.judging.predict.open_heatmap", raising(other_model))
 
     body = predicted(client, explain="true")
 

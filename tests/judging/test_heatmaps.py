@@ -9,7 +9,7 @@ from PIL import Image
 
 from detection.errors import DatabaseUnavailableError, StorageUnavailableError
 from detection.judging import heatmaps
-from detection.judging.heatmaps import make_heatmap, open_heatmap
+from detection.judging.heatmaps import open_heatmap
 from detection.judging.predict import predict_image
 from detection.judging.scoring import is_caller_gone
 from detection.models import Prediction
@@ -85,7 +85,7 @@ def test_a_record_that_is_deleted_meanwhile_leaves_no_file(stored_files):
     delete_with_files([Prediction.objects.get()])
 
     with pytest.raises(Prediction.DoesNotExist):
-        make_heatmap(prediction=prediction, data=image_bytes())
+        open_heatmap(prediction=prediction, data=image_bytes())
 
     assert eventually(lambda: stored_files() == [])
 
@@ -117,7 +117,7 @@ def test_a_lost_database_leaves_no_file(lost_database, stored_files):
     prediction = unstored()
 
     with pytest.raises(DatabaseUnavailableError):
-        make_heatmap(prediction=prediction, data=image_bytes())
+        open_heatmap(prediction=prediction, data=image_bytes())
 
     assert eventually(lambda: stored_files() == [])
 

@@ -63,9 +63,10 @@ TIMEOUT = 8
 MAKE_TOKENS = """
 from datetime import timedelta
 from django.contrib.auth.models import User
-from detection.records import create_token
+from detection.models import AccessToken
 for user in User.objects.all():
-    print(user.username, create_token(user=user, name="attack", lifetime=timedelta(days=1))[1])
+    _, token = AccessToken.objects.create(user=user, name="attack", expiry=timedelta(days=1))
+    print(user.username, token)
 """
 # What the honest client asks for in turn, within its limits, and how long it thinks in between
 TURN = ("predict", "health", "history", "health", "statistics", "health", "history", "health")

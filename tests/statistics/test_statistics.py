@@ -215,8 +215,8 @@ def test_the_interval_is_wilsons(hits, total):
     rate = Rate(hits, total)
 
     assert rate.value == hits / total
-    assert 0 <= rate.low <= rate.value <= rate.high <= 1
-    for share in (rate.low, rate.high):
+    assert 0 <= rate.interval.low <= rate.value <= rate.interval.high <= 1
+    for share in rate.interval:
         distance = (rate.value - share) ** 2
         assert distance == pytest.approx(1.959964**2 * share * (1 - share) / total, abs=1e-6)
 
@@ -224,4 +224,4 @@ def test_the_interval_is_wilsons(hits, total):
 def test_a_rate_of_nothing_is_none():
     rate = Rate(0, 0)
 
-    assert (rate.value, rate.low, rate.high) == (None, None, None)
+    assert (rate.value, rate.interval) == (None, None)

@@ -10,8 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from prometheus_client import REGISTRY
 
-from detection.models import Prediction, PredictionBatch
-from detection.records.tokens import create_token
+from detection.models import AccessToken, Prediction, PredictionBatch
 from tests.support.factories import image_bytes
 
 BATCHES = "/api/batches/"
@@ -37,7 +36,7 @@ def a_user(name: str = "ann", **fields):
 
 
 def a_token(user, *, lifetime: timedelta = timedelta(days=1)) -> str:
-    return create_token(user=user, name="a program", lifetime=lifetime)[1]
+    return AccessToken.objects.create(user=user, name="a program", expiry=lifetime)[1]
 
 
 def a_client(token: str) -> Client:

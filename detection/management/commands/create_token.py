@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from detection.errors import database_errors
 from detection.management.arguments import positive_int
 from detection.management.base import ServiceCommand
-from detection.records import DEFAULT_DAYS, MAX_DAYS, create_token
+from detection.models import DEFAULT_DAYS, MAX_DAYS, AccessToken
 
 
 class Command(ServiceCommand):
@@ -37,5 +37,6 @@ class Command(ServiceCommand):
             owner = users.filter(username=user, is_active=True).first()
             if owner is None:
                 raise CommandError(f"There is no active user {user!r}.")
-            _, text = create_token(user=owner, name=name, lifetime=timedelta(days=days))
+            lifetime = timedelta(days=days)
+            _, text = AccessToken.objects.create(user=owner, name=name, expiry=lifetime)
         self.stdout.write(text)
