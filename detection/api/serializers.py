@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.urls import reverse
 from django.utils.http import urlencode
 from drf_spectacular.utils import extend_schema_field
@@ -12,13 +10,10 @@ from rest_framework.utils.serializer_helpers import ReturnDict
 
 from detection.api.fields import ScoreField
 from detection.api.origin import ProvenanceSerializer, WithProvenance
-from detection.errors import UnavailableError
 from detection.judging import detector_info, meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
 from detection.queue import webhook_secret
 from detection.records import nearest_earlier
-
-logger = logging.getLogger(__name__)
 
 MAX_RESULTS = 100  # of a batch in one answer; a folder scan may have a million
 
@@ -182,11 +177,7 @@ class WithSimilarSerializer(serializers.Serializer):
 
     @extend_schema_field(LookalikeSerializer(allow_null=True))
     def get_similar(self, prediction: Prediction) -> dict | None:
-        try:
-            nearest = nearest_earlier(prediction, user=self.context["request"].user)
-        except UnavailableError as error:  # the verdict is stored, so the request succeeded
-            logger.warning("The look-alikes of %s cannot be read: %s", prediction.pk, error)
-            return None
+        nearest = nearest_earlier(prediction, user=self.context["request"].user)
         return LookalikeSerializer(nearest).data if nearest else None
 
 

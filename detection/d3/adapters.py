@@ -10,12 +10,11 @@ layers of ``FastBlock``.
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .clip import VisionTransformer
 from .network import ClipTowerConfig
 from .runtime import QUICK_GELU, FastClipTower
 
@@ -87,20 +86,16 @@ def stacked(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Te
 
 def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
     """Return names and shapes of a tower's adapters, as meta tensors."""
-    width = config.width
-    sizes = {  # outputs, inputs
-        "query": (width, width),
-        "key_value": (2 * width, width),
-        "out": (width, width),
-        "widen": (4 * width, width),
-        "narrow": (width, 4 * width),
-    }
-    blocks = range(max(config.reads, default=config.layers - 1) + 1)
-    shapes = {}
-    for block, (layer, (outputs, inputs)) in product(blocks, sizes.items()):
-        shapes[f"{block}.{layer}.down"] = torch.empty(rank, inputs, device="meta")
-        shapes[f"{block}.{layer}.up"] = torch.empty(outputs, rank, device="meta")
-    return shapes
+    with torch.device("meta"):
+        tower = VisionTransformer(
+            image_size=config.patch_size,  # any: adapters do not depend on it
+            patch_size=config.patch_size,
+            width=config.width,
+            layers=config.layers,
+            reads=config.reads,
+        )
+        adapted = AdaptedTower(tower, rank, torch.float32)
+    return adapters_of(adapted.state_dict(), "")
 
 
 def merge(

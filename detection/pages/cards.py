@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from detection import d3
-from detection.errors import UnavailableError
 from detection.judging import detector_info, frames_in_words, meaning_of, percentage
 from detection.models import Label, Prediction
 from detection.records import nearest_reviewed
-
-logger = logging.getLogger(__name__)
 
 UNCERTAIN = "UNCERTAIN"
 
@@ -147,11 +143,7 @@ class Card:
 def card_of(prediction: Prediction, user: AbstractUser | AnonymousUser) -> Card:
     """Return the card of one prediction, with what ``user`` may see of similar pictures."""
     [card] = cards_of([prediction])
-    try:
-        before = nearest_reviewed(prediction, user=user)
-    except UnavailableError as error:  # the verdict can be shown all the same
-        logger.warning("The look-alikes of %s cannot be read: %s", prediction.pk, error)
-        return card
+    before = nearest_reviewed(prediction, user=user)
     return replace(card, reviewed_before=before.prediction if before else None)
 
 

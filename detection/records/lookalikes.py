@@ -6,15 +6,18 @@ bands. Two pictures whose hashes agree in a band, but for one bit at most, are c
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractUser
 
-from detection.errors import database_errors
+from detection.errors import UnavailableError, database_errors
 from detection.models import PerceptualHash, Prediction
 from detection.records.perceptual_hash import BAND_BITS, REGIONS, bands, distance, mirrored
 from detection.records.visibility import visible_predictions
+
+logger = logging.getLogger(__name__)
 
 MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/measurements
 MAX_SIMILAR = 20  # look-alikes that are shown
@@ -60,17 +63,25 @@ def _others_like(prediction: Prediction, *, user: AbstractUser | None) -> list[L
 
 
 def nearest_earlier(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
-    """Return the nearest look-alike that was judged before. Raises UnavailableError."""
-    with database_errors():
-        found = _others_like(prediction, user=user)
+    """Return the nearest look-alike that was judged before."""
+    found = _readable_others(prediction, user)
     return next((each for each in found if each.prediction.pk < prediction.pk), None)
 
 
 def nearest_reviewed(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
-    """Return the nearest look-alike that a reviewer decided on. Raises UnavailableError."""
-    with database_errors():
-        found = _others_like(prediction, user=user)
+    """Return the nearest look-alike that a reviewer decided on."""
+    found = _readable_others(prediction, user)
     return next((each for each in found if each.prediction.is_reviewed), None)
+
+
+def _readable_others(prediction: Prediction, user: AbstractUser | None) -> list[Lookalike]:
+    """Return none without a database: the verdict itself can be shown all the same."""
+    try:
+        with database_errors():
+            return _others_like(prediction, user=user)
+    except UnavailableError as error:
+        logger.warning("The look-alikes of %s cannot be read: %s", prediction.pk, error)
+        return []
 
 
 def find_lookalikes(hashes: Sequence[int], *, user: AbstractUser | None) -> list[Lookalike]:
