@@ -116,13 +116,8 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A sample's images under all conditions, or the error that prevented them."""
-
-    sample: Sample
-    images: tuple[Image.Image, ...] = ()
-    error: ImageError | None = None
+# A sample, and its images under all conditions, or the error that prevented them
+_Reading = tuple[Sample, tuple[Image.Image, ...] | ImageError]
 
 
 def _read_ahead(
@@ -141,18 +136,18 @@ def _read_ahead(
 def _read(perturbations: Sequence[Perturbation], sample: Sample) -> _Reading:
     try:
         image = decode_image(sample.path).pixels
-        return _Reading(sample, (image, *(perturb(image) for perturb in perturbations)))
+        return sample, (image, *(perturb(image) for perturb in perturbations))
     except ImageError as error:
-        return _Reading(sample, error=error)
+        return sample, error
 
 
 def _readable_images(
     readings: Iterable[_Reading], readable: list[Sample], unreadable: list[Unreadable]
 ) -> Iterator[Image.Image]:
     """Yield the images of all readings, and append each sample to one of the two lists."""
-    for reading in readings:
-        if reading.error is None:
-            readable.append(reading.sample)
-            yield from reading.images
+    for sample, images in readings:
+        if isinstance(images, ImageError):
+            unreadable.append(Unreadable(sample, str(images)))
         else:
-            unreadable.append(Unreadable(reading.sample, str(reading.error)))
+            readable.append(sample)
+            yield from images
