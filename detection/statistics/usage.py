@@ -97,27 +97,14 @@ class Period:
 
 
 @dataclass(slots=True)
-class _Tally:
-    count: int = 0
-    uncertain: int = 0
-    score_sum: float = 0.0
-
-    def add(self, *, count: int, score_sum: float, uncertain: bool) -> None:
-        self.count += count
-        self.uncertain += count * uncertain
-        self.score_sum += score_sum
-
-    @property
-    def mean_score(self) -> float:
-        return self.score_sum / self.count if self.count else 0.0
-
-
-@dataclass(slots=True)
 class Usage:
-    """Predictions by the model's label, reviewed or not."""
+    """Predictions, reviewed or not: their number and the sum of their scores by the model's label,
+    and by what their files declare.
+    """
 
-    fake: _Tally = field(default_factory=_Tally)
-    real: _Tally = field(default_factory=_Tally)
+    counts: Counter[str] = field(default_factory=Counter)
+    score_sums: Counter[str] = field(default_factory=Counter)
+    uncertain: int = 0
     declared: Counter[str] = field(default_factory=Counter)
 
     def add(
@@ -132,35 +119,33 @@ class Usage:
     ) -> None:
         """Add predictions grouped by their label, by what their files declare, or by both."""
         if label:
-            tally = self.fake if label == Label.FAKE else self.real
-            tally.add(count=count, score_sum=score_sum, uncertain=uncertain)
+            self.counts[label] += count
+            self.score_sums[label] += score_sum
+            self.uncertain += count * uncertain
         if declares:
             self.declared[declares] += count
 
     @property
     def total(self) -> int:
-        return self.fake.count + self.real.count
-
-    @property
-    def uncertain(self) -> int:
-        return self.fake.uncertain + self.real.uncertain
+        return self.counts.total()
 
     @property
     def fake_percentage(self) -> float:
-        return _percentage(self.fake.count, self.total)
+        return _percentage(self.counts[Label.FAKE], self.total)
 
     def figures(self) -> dict[str, object]:
         """Return totals, shares in percent, and the mean confidence (0..1) by label."""
+        fakes, reals = self.counts[Label.FAKE], self.counts[Label.REAL]
         return {
             "total_predictions": self.total,
-            "fake_count": self.fake.count,
-            "real_count": self.real.count,
+            "fake_count": fakes,
+            "real_count": reals,
             "uncertain_count": self.uncertain,
             "fake_percentage": self.fake_percentage,
-            "real_percentage": _percentage(self.real.count, self.total),
+            "real_percentage": _percentage(reals, self.total),
             "average_confidence": {
-                "fake": self.fake.mean_score,
-                "real": 1 - self.real.mean_score if self.real.count else 0.0,
+                "fake": self.score_sums[Label.FAKE] / fakes if fakes else 0.0,
+                "real": 1 - self.score_sums[Label.REAL] / reals if reals else 0.0,
             },
             "declared": {name: self.declared[name] for name in Prediction.Declares.values},
         }
