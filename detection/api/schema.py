@@ -7,7 +7,13 @@ import re
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from detection.api.serializers import ErrorSerializer
+from detection.api.serializers import (
+    BatchResultSerializer,
+    ErrorSerializer,
+    PredictionResultSerializer,
+    RecordSerializer,
+    StoredPredictionSerializer,
+)
 from detection.models import RECORD_ID as ID_PATTERN
 
 CANONICAL = r"/(api/(?!db/)|health/(live/)?$)"
@@ -154,31 +160,17 @@ RESULT_NAME = "result_20261122_120000_test.jpg"
 RECORD_ID = "01M84Q580AZZY3CNE3Y34WJ3B2"
 BATCH_ID = "01M84Q5FJ0SB8ETF0GZ9RRYV5H"
 
-PREDICTION = {
+# Example values of the fields of predictions, in the order in which examples show them
+FIELDS = {
     "success": True,
-    "id": RECORD_ID,
-    "filename": "test.jpg",
-    "source_url": None,
-    "duplicate_of": None,
-    "timestamp": "2026-11-22T12:00:00.000000Z",
-    "prediction": VERDICT,
-    "provenance": PROVENANCE,
-    "image_info": IMAGE_INFO,
-    "model": MODEL,
-    "result_image_url": RESULT_URL,
-    "result_filename": RESULT_NAME,
-    "duration_ms": 412,
-    "heatmap_url": None,
-    "similar": SIMILAR,
-}
-FETCHED = PREDICTION | {"source_url": "https://images.example.org/2026/test.jpg"}
-RECORD = {
+    "index": 0,
     "id": RECORD_ID,
     "filename": "test.jpg",
     "source": "api",
     "source_url": None,
     "batch_id": None,
     "duplicate_of": None,
+    "timestamp": "2026-11-22T12:00:00.000000Z",
     "prediction": VERDICT,
     "provenance": PROVENANCE,
     "image_info": IMAGE_INFO,
@@ -193,8 +185,23 @@ RECORD = {
         "result_filename": RESULT_NAME,
     },
     "model": MODEL,
+    "result_image_url": RESULT_URL,
+    "result_filename": RESULT_NAME,
+    "duration_ms": 412,
+    "heatmap_url": None,
     "review": REVIEW,
+    "similar": SIMILAR,
 }
+
+
+def example_of(serializer: type[serializers.Serializer]) -> dict:
+    """Return the example of an answer, with the fields that its serializer has."""
+    return {name: value for name, value in FIELDS.items() if name in serializer().fields}
+
+
+PREDICTION = example_of(PredictionResultSerializer)
+FETCHED = PREDICTION | {"source_url": "https://images.example.org/2026/test.jpg"}
+RECORD = example_of(RecordSerializer)
 PAGE = {
     "success": True,
     "count": 1,
@@ -203,7 +210,7 @@ PAGE = {
     "searched_to": None,
     "predictions": [RECORD],
 }
-STORED = {"success": True, **RECORD, "similar": SIMILAR}
+STORED = example_of(StoredPredictionSerializer)
 BATCH = {
     "success": True,
     "batch_id": BATCH_ID,
@@ -213,20 +220,7 @@ BATCH = {
     "failed": 1,
     "created_at": "2026-11-22T12:00:00.000000Z",
     "finished_at": "2026-11-22T12:00:01.500000Z",
-    "results": [
-        {
-            "index": 0,
-            "filename": "test.jpg",
-            "id": RECORD_ID,
-            "source_url": None,
-            "duplicate_of": None,
-            "prediction": VERDICT,
-            "provenance": PROVENANCE,
-            "result_image_url": RESULT_URL,
-            "result_filename": RESULT_NAME,
-            "review": REVIEW,
-        }
-    ],
+    "results": [example_of(BatchResultSerializer)],
     "errors": [
         {
             "index": 1,
