@@ -163,7 +163,7 @@ def test_a_page_of_too_many_images_shows_the_highest_scores_and_says_so(tmp_path
 
 
 def test_an_image_without_a_thumbnail_has_no_preview(tmp_path):
-    page = page_of(tmp_path, [a_row(tmp_path / "gone.jpg")])
+    page = page_of(tmp_path, [a_row(tmp_path / "gone.jpg")], images=tmp_path)
 
     assert page.all("img") == []
     assert "no preview" in page.text
