@@ -36,7 +36,7 @@ CHANGED = {
     "another signature": "/files/{key}?signature=x",
     "another time and signature": "/files/{key}?signature=zzzzzz:x",
     "other digits": "/files/{key}?signature=٣:٣",
-    "another time": "/files/{key}?signature={time}z:{rest}",
+    "another time": "/files/{key}?signature={time}0:{rest}",
     "parts that are cut elsewhere": "/files/{key}:{time}?signature={rest}",
     "another file": "/files/results/other.jpg?signature={time}:{rest}",
 }
@@ -46,7 +46,6 @@ CHANGED = {
 def test_a_changed_link_is_refused(client, link, change):
     default_storage.save("results/other.jpg", ContentFile(b"secret"))
     time, _, rest = parse_qs(urlsplit(link).query)["signature"][0].partition(":")
-    time = time[:-1] if change == CHANGED["another time"] else time
 
     response = client.get(change.format(key=KEY, time=time, rest=quote(rest)))
 
