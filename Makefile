@@ -116,8 +116,9 @@ lock:
 	$(LOCK) requirements.in --output-file requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
-# Known vulnerabilities of the locked packages. Needs a network.
-AUDIT := $(BIN)/uv tool run pip-audit@2.10.1 --disable-pip
+# Known vulnerabilities of the locked packages. Needs a network. Fails where a package is not found:
+# a mirror without advisories would else answer that there are none.
+AUDIT := $(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --strict
 
 audit: .venv/.requirements-dev
 	$(AUDIT) -r requirements.txt -r requirements-dev.txt

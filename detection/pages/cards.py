@@ -69,13 +69,11 @@ class Scale:
 
     @property
     def caption(self) -> str:
+        above = f"Scores above {_on_one_line(self.threshold)} are labelled FAKE"
         if self.zone is None:
-            return f"Scores above {percentage(self.threshold)} are labelled FAKE."
-        low, high = map(percentage, self.zone)
-        return (
-            f"Scores above {percentage(self.threshold)} are labelled FAKE; "
-            f"scores between {low} and {high} are uncertain."
-        )
+            return f"{above}."
+        low, high = map(_on_one_line, self.zone)
+        return f"{above}; scores between {low} and {high} are uncertain."
 
     @property
     def in_words(self) -> str:
@@ -164,3 +162,7 @@ def _scale(prediction: Prediction, model: d3.DetectorInfo | None) -> Scale:
     low, high = (min(band[0], threshold), max(band[1], threshold)) if band else (0, 0)
     zone = (low, high) if low < high else None
     return Scale(score=prediction.fake_score, threshold=threshold, zone=zone)
+
+
+def _on_one_line(score: float) -> str:
+    return percentage(score).replace(" ", "\N{NO-BREAK SPACE}")

@@ -92,6 +92,7 @@ MARKS = (
     Mark("AUTOMATIC1111", _PARAMETERS, pattern=_SETTINGS),
     Mark("ComfyUI", _GRAPHS, parts=('"class_type"', '"inputs"')),
     Mark("ComfyUI", _GRAPHS, parts=('"last_node_id"', '"nodes"')),
+    Mark("ComfyUI", frozenset({"workflow"}), parts=('"nodes"', '"type"')),
     Mark("Grok", _DESCRIPTIONS, pattern=re.compile(r"\ASignature: [A-Za-z0-9+/=]{40,}\Z")),
 )
 

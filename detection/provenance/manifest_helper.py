@@ -5,6 +5,7 @@ It is started with the first manifest, never by a fork of this process, and agai
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,8 @@ class ManifestHelper:
     def _ask(self, picture: bytes, deadline: float) -> dict[str, Any]:
         try:
             process = self._started(deadline)
-            _write(process, _LENGTH.pack(len(picture)) + picture, deadline)
+            _write(process, _LENGTH.pack(len(picture)), deadline)
+            _write(process, picture, deadline)
             (size,) = _LENGTH.unpack(_read(process, _LENGTH.size, deadline))
             if size > _MAX_ANSWER:
                 raise UnreadableManifestError("The manifest is too large.")
@@ -87,6 +90,9 @@ class ManifestHelper:
             )
             for pipe in (self._process.stdin, self._process.stdout):
                 os.set_blocking(pipe.fileno(), False)
+            if hasattr(fcntl, "F_SETPIPE_SZ"):  # on Linux: fewer turns for a large picture
+                with suppress(OSError):  # more than the system allows
+                    fcntl.fcntl(self._process.stdin, fcntl.F_SETPIPE_SZ, _PIECE)
             first = {"anchors": self._anchors, "max_memory": self._max_memory}
             _write(self._process, json.dumps(first).encode() + b"\n", deadline)
         return self._process

@@ -40,14 +40,16 @@ def test_a_strip_shows_the_look_alikes_with_their_decisions(moderator_client):
     assert "Look-alikes again.jpg" in page
     assert "overturned as REAL, 0 of 256 bits differ" in page
     assert "different.jpg" not in page
-    assert "unreviewed look-alike" not in page
+    assert "of this picture" not in page
     assert other.pk in moderator_client.get(url(prediction)).content.decode()
     assert "Look-alikes" not in text(moderator_client.get(url(a_prediction())))
 
 
 def test_nothing_is_decided_unless_the_moderator_asks(moderator_client):
     prediction, other = alike(), alike()
-    assert "Also the 1 unreviewed look-alike" in text(moderator_client.get(url(prediction)))
+    assert "Also 1 other unreviewed record of this picture" in text(
+        moderator_client.get(url(prediction))
+    )
     decided(moderator_client, prediction, "confirm")
 
     assert statuses(prediction, other) == [REVIEW.CONFIRMED, REVIEW.UNREVIEWED]

@@ -172,8 +172,17 @@ def test_the_reviewers_label_is_in_force_beside_the_models(client):
     assert "90.0 % fake score" in page.text
 
 
+def test_the_history_says_what_a_file_declares(client):
+    a_record("silent")
+    assert "the file says" not in shown(client, "/history/").text
+
+    a_record("painted", declares=Prediction.Declares.GENERATED)
+    assert "the file says: generated" in shown(client, "/history/").text
+
+
 def scale(page: Page) -> str:
-    return next(each["aria-label"] for each in page.all("svg") if each.get("role") == "img")
+    labels = (each["aria-label"] for each in page.all("svg") if each.get("role") == "img")
+    return next(labels).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.fixture

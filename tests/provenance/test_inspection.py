@@ -122,6 +122,7 @@ def comment(text: str, encoding: str = "utf-16-be") -> dict:
                 "sampler": "euler",
             },
         ),
+        ({"workflow": '{"nodes": [{"id": 1, "type": "KSampler"}]}'}, "ComfyUI", {}),
     ],
 )
 def test_texts_of_a_png_name_the_generator(texts, generator, details):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 import yaml
 from django.urls import reverse
 
+from detection.web import error_response
 from tests.support.documents import ROOT
 
 pytestmark = pytest.mark.stateless
 
+RETURNED = re.compile(r"return (\d+) '(\{.*\})';")
 NGINX = (ROOT / "deploy" / "nginx.conf").read_text()
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 CONTAINERS = COMPOSE["services"]
@@ -23,6 +26,15 @@ def test_nginx_limits_attempts_to_sign_in(page):
     limited = tuple(path for path, rules in locations if "limit_req zone=d3_login" in rules)
 
     assert reverse(page).startswith(limited)
+
+
+@pytest.mark.parametrize("status", [403, 413, 414, 431])
+def test_nginx_refuses_in_the_words_of_the_service(status):
+    bodies = {int(found): json.loads(body) for found, body in RETURNED.findall(NGINX)}
+    own = json.loads(error_response(status).content)
+
+    assert re.search(rf"error_page {status} |={status} ", NGINX)
+    assert bodies[status] == own
 
 
 def reaching(name: str) -> set[str]:
