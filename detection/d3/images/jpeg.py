@@ -15,12 +15,14 @@ import simplejpeg
 
 from ..errors import ImageError
 from .containers import MAX_LOST, damaged, truncated
+from .steps import has_step
+from .tables import has_wrong_codes, has_wrong_quantization
 
 Segment = tuple[int, int, int]  # marker code, start and end
 
 # FF00 and the restart markers belong to the compressed data, further FFs before a marker fill.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-_SOI, _EOI, _SOS, _TEM, _DHT = 0xD8, 0xD9, 0xDA, 0x01, 0xC4
+_SOI, _EOI, _SOS, _TEM, _DHT, _DQT = 0xD8, 0xD9, 0xDA, 0x01, 0xC4, 0xDB
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 # Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
 _MAX_SCANS = 200
@@ -35,9 +37,7 @@ _CUT = "premature end of data segment"
 _SLACK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_REST = 16  # bytes behind pixels that end without a marker, beside fill bytes and trailers
 _COLOURS = {"Gray": ("GRAY", "L"), "CMYK": ("CMYK", "CMYK"), "YCCK": ("CMYK", "CMYK")}
-# Of a step: levels of brightness, columns, and shares of them; see ``_has_step``.
-_MIN_STEP, _MIN_COLUMNS = 4, 8
-_ALIKE, _ALIKE_PART, _CALM = 0.65, 0.5, 0.55
+_TABLES = {_DQT: has_wrong_quantization, _DHT: has_wrong_codes}
 # Width and height of the blocks that are stored one after the other.
 _UNITS = {"420": (16, 16), "422": (16, 8), "440": (8, 16), "411": (32, 8)}
 
@@ -124,6 +124,8 @@ def decode_jpeg(data: bytes, segments: list[Segment]) -> tuple[np.ndarray, str, 
     Raise ``TruncatedImageError`` where data are missing at the end, and ``DamagedImageError`` where
     they are missing or wrong elsewhere; a lost end marker is no loss.
     """
+    if any(code in _TABLES and _TABLES[code](data[at + 4 : end]) for code, at, end in segments):
+        raise damaged("JPEG")
     data = _without_padding(data, segments)
     # A warning about a colour profile would hide the next one.
     marked = jpeg_without_texts(data, TEXTS - _COLOUR) + _EOI_MARKER
@@ -140,7 +142,7 @@ def decode_jpeg(data: bytes, segments: list[Segment]) -> tuple[np.ndarray, str, 
     except ValueError as error:
         pixels = simplejpeg.decode_jpeg(marked, strict=False, **options)
         lost = _lost(data, segments, pixels, subsampling, warning=str(error))
-    if mode == "RGBX" and _has_step(pixels, subsampling):
+    if mode == "RGBX" and has_step(pixels, _unit(subsampling)):
         raise damaged("JPEG")
     return pixels, mode, lost
 
@@ -220,11 +222,15 @@ def _first_code(tables: bytes, default: int) -> int:
     return default
 
 
+def _unit(subsampling: str) -> tuple[int, int]:
+    return _UNITS.get(subsampling, (8, 8))
+
+
 def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
     """Share of the last block with content and those behind it, counted to a little over
     ``MAX_LOST``. libjpeg repeats the mean of the last block that it has.
     """
-    width, height = _UNITS.get(subsampling, (8, 8))
+    width, height = _unit(subsampling)
     columns, rows = -(-pixels.shape[1] // width), -(-pixels.shape[0] // height)
     enough = int(MAX_LOST * rows * columns) + 1
     for count in range(enough):
@@ -234,43 +240,3 @@ def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
         if np.ptp(inner, axis=(0, 1)).any():
             return (count + 1) / (rows * columns)
     return enough / (rows * columns)
-
-
-def _has_step(pixels: np.ndarray, subsampling: str) -> bool:
-    """Whether all blocks from one on are brighter, darker or of another tint.
-
-    A sequential picture stores differences between the means of blocks, so that a wrong one changes
-    all behind it, and libjpeg warns of none. Where blocks above meet changed ones, there is a jump
-    of one size along the whole width, a row lower left of the first changed block.
-    """
-    width, height = _UNITS.get(subsampling, (8, 8))
-    columns = pixels.shape[1] // width
-    edges = len(range(height, pixels.shape[0] - 1, height))
-    if columns < _MIN_COLUMNS or edges < 2:
-        return False
-    # Red and blue: a change of brightness or tint is in one of the two.
-    samples = pixels[:, width // 2 : columns * width : width, 0:3:2]
-    first, above, below, last = (
-        samples[height + offset :: height][:edges].astype(np.int16) for offset in (-2, -1, 0, 1)
-    )
-    jumps = (3 * (below - above) - (last - first)) / np.float32(2)  # beyond the slope around
-    left = np.cumsum(jumps, axis=1)
-    right = left[:, -1:] - left
-    along, beside = right[:-1] + left[1:], left[:-1] + right[1:]
-    margin = max(2, columns // 12)
-    excess = (np.abs(along) - np.abs(beside))[:, margin:-margin]
-    row, column, channel = np.unravel_index(excess.argmax(), excess.shape)
-    if excess[row, column, channel] < _MIN_STEP / 2 * columns:
-        return False
-    first_changed = column + margin + 1
-    upper, lower = jumps[row, :, channel], jumps[row + 1, :, channel]
-    met = np.concatenate([lower[:first_changed], upper[first_changed:]])
-    others = np.concatenate([upper[:first_changed], lower[first_changed:]])
-    step = np.median(met)
-    alike = np.abs(met - step) < abs(step) / 2
-    return bool(
-        abs(step) >= _MIN_STEP
-        and alike.mean() >= _ALIKE
-        and min(alike[:first_changed].mean(), alike[first_changed:].mean()) >= _ALIKE_PART
-        and (np.abs(others) < abs(step) / 4).mean() >= _CALM
-    )
