@@ -21,6 +21,7 @@ from ..errors import ImageError, TooManyPixelsError
 from .containers import check_whole, truncated, undecodable
 from .frames import FrameBudget
 from .gif import count_gif_frames, gif_canvas, shown_frames
+from .heic import check_heic
 from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
 from .png import check_frames, count_png_frames, mended_png, png_size, reduced_png
 from .raw import check_tags
@@ -61,7 +62,11 @@ def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, fl
         return _decode_png(data, max_pixels)
     if name == "WEBP":
         return _decode_webp(data, max_pixels), 0.0
-    return _open(data, name, max_pixels), 0.0
+    image = _open(data, name, max_pixels)
+    if name == "HEIC":
+        image.load()
+        check_heic(data)
+    return image, 0.0
 
 
 def first_frame(image: Image.Image) -> Image.Image:
