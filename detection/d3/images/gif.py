@@ -16,10 +16,14 @@ _TO_BACKGROUND, _TO_PREVIOUS = 2, 3  # what becomes of a frame before the next o
 
 
 class GifFrame(NamedTuple):
-    """How far a frame reaches on the canvas, in pixels."""
+    """How far a frame reaches on the canvas, its sides in pixels, and where its data lie."""
 
     right: int
     bottom: int
+    width: int
+    height: int
+    start: int
+    end: int
 
 
 def gif_frames(data: bytes) -> Iterator[GifFrame]:
@@ -30,8 +34,9 @@ def gif_frames(data: bytes) -> Iterator[GifFrame]:
             position = _after_blocks(data, position + 2)
         elif block == _FRAME:  # descriptor, colour table, code size, compressed pixels
             left, top, width, height, flags = struct.unpack_from("<HHHHB", data, position + 1)
-            position = _after_blocks(data, position + 11 + _table_bytes(flags))
-            yield GifFrame(left + width, top + height)
+            start = position + 10 + _table_bytes(flags)
+            position = _after_blocks(data, start + 1)
+            yield GifFrame(left + width, top + height, width, height, start, position)
         else:  # padding, which decoders skip
             position += 1
 
@@ -56,6 +61,22 @@ def gif_is_whole(data: bytes) -> bool:
     """Check the first frame. Raises IndexError or struct.error where it ends too early."""
     next(gif_frames(data), None)  # without a frame there is nothing that could be cut
     return True
+
+
+def has_spare_pixels(data: bytes) -> bool:
+    """Return whether the data of the first frame go on behind its last pixel, as wrong data do.
+
+    Pillow fills a row only when it has all of its pixels, so a row of one more pixel than the frame
+    has stays empty.
+    """
+    if (frame := next(gif_frames(data), None)) is None:
+        return False
+    size = (frame.width * frame.height + 1, 1)
+    blocks, code_bits = data[frame.start + 1 : frame.end], data[frame.start]
+    try:
+        return Image.frombytes("L", size, blocks, "gif", code_bits, 0).getbbox() is not None
+    except ValueError:  # without an end, the decoder waits for more
+        return False
 
 
 def shown_frames(image: GifImageFile, numbers: Collection[int]) -> Iterator[Image.Image]:

@@ -18,12 +18,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from ..errors import ImageError, TooManyPixelsError
-from .containers import check_whole, truncated, undecodable
+from .containers import check_whole, damaged, undecodable
 from .frames import FrameBudget
-from .gif import count_gif_frames, gif_canvas, shown_frames
+from .gif import count_gif_frames, gif_canvas, has_spare_pixels, shown_frames
+from .heic import check_heic
 from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
 from .png import check_frames, count_png_frames, mended_png, png_size, reduced_png
 from .raw import check_tags
+from .strips import check_strips
 from .tiff import tiff_pages
 from .webp import decode_webp, webp_size
 
@@ -47,10 +49,6 @@ _PNG_KEY_TO_8_BIT = {
 }
 
 _SIGNED, _FLOAT = 2, 3  # sample formats of a TIFF
-_TIFF_PIECES = (
-    (Base.StripOffsets, Base.StripByteCounts),
-    (Base.TileOffsets, Base.TileByteCounts),
-)
 
 
 def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, float]:
@@ -61,7 +59,13 @@ def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, fl
         return _decode_png(data, max_pixels)
     if name == "WEBP":
         return _decode_webp(data, max_pixels), 0.0
-    return _open(data, name, max_pixels), 0.0
+    image = _open(data, name, max_pixels)
+    if name == "HEIC":
+        image.load()
+        check_heic(data)
+    if name == "GIF" and has_spare_pixels(data):
+        raise damaged("GIF")
+    return image, 0.0
 
 
 def first_frame(image: Image.Image) -> Image.Image:
@@ -120,7 +124,7 @@ def _tiff_pages(
         image.seek(places[number - 1])
         check_pixels(image.size, budget.max_pixels)
         budget.spend(image.size)
-        _prepare(image, len(data))
+        _prepare(image, data)
         yield image
 
 
@@ -133,7 +137,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     image = _READERS[name](io.BytesIO(data))
     check_pixels(image.size, max_pixels)
     check_whole(data, name)
-    _prepare(image, len(data))
+    _prepare(image, data)
     return image
 
 
@@ -205,25 +209,25 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _prepare(image: ImageFile.ImageFile, size_bytes: int) -> None:
+def _prepare(image: ImageFile.ImageFile, data: bytes) -> None:
     """Make corrections that are possible only between the header and the pixels."""
     if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
         to_8_bit = _PNG_KEY_TO_8_BIT.get(image.tile[0].args)
         if to_8_bit:
             image.info["transparency"] = to_8_bit(image.info["transparency"])
     if isinstance(image, TiffImageFile):
-        _prepare_tiff(image, size_bytes)
+        _prepare_tiff(image, data)
     if isinstance(image, BmpImageFile) and image.mode == "RGBA":
         image.load()
         if image.getextrema()[3] == (0, 0):  # the fourth byte is unused, as in many BMPs
             image.putalpha(255)
 
 
-def _prepare_tiff(image: TiffImageFile, size_bytes: int) -> None:
+def _prepare_tiff(image: TiffImageFile, data: bytes) -> None:
     tags = image.tag_v2
     is_compressed = tags.get(Base.Compression, 1) != 1
     if is_compressed:
-        _check_strips(image, size_bytes)
+        check_strips(image, data)
     planes = tags.get(Base.SamplesPerPixel, 1) if tags.get(Base.PlanarConfiguration) == 2 else 1
     depth = max(tags.get(Base.BitsPerSample, (1,)))
     is_grey = tags.get(Base.PhotometricInterpretation) in (0, 1)
@@ -239,11 +243,3 @@ def _prepare_tiff(image: TiffImageFile, size_bytes: int) -> None:
         image.load()
         image.palette = ImagePalette.raw("RGB;L", bytes(colours))
         image.im.putpalette("RGB", "RGB;L", bytes(colours))
-
-
-def _check_strips(image: TiffImageFile, size_bytes: int) -> None:
-    """Refuse a cut strip: fax and JPEG decoders inside a TIFF fill it silently."""
-    for offset_tag, count_tag in _TIFF_PIECES:
-        offsets, counts = (image.tag_v2.get(tag, ()) for tag in (offset_tag, count_tag))
-        if any(start + count > size_bytes for start, count in zip(offsets, counts, strict=False)):
-            raise truncated("TIFF")

@@ -1,0 +1,138 @@
+"""Whether the coded pictures of a HEIC make sense to their end.
+
+libheif drops the warnings of its decoder, libde265: a picture whose data are wrong is decoded
+without a word. Only libde265 itself tells, in a second decoding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import _pillow_heif
+import numpy as np
+
+from .containers import damaged
+from .items import CodedPicture, coded_pictures
+
+# The module loads libheif, and that the decoder.
+_LIBRARY = ctypes.CDLL(_pillow_heif.__file__)
+_LIBRARY.de265_new_decoder.restype = ctypes.c_void_p
+_LIBRARY.de265_free_decoder.argtypes = (ctypes.c_void_p,)
+_LIBRARY.de265_push_NAL.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+)
+_LIBRARY.de265_flush_data.argtypes = (ctypes.c_void_p,)
+_LIBRARY.de265_decode.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
+_LIBRARY.de265_get_warning.argtypes = (ctypes.c_void_p,)
+_LIBRARY.de265_get_next_picture.argtypes = (ctypes.c_void_p,)
+_LIBRARY.de265_get_next_picture.restype = ctypes.c_void_p
+_LIBRARY.de265_get_image_plane.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.c_int),
+)
+_LIBRARY.de265_get_image_plane.restype = ctypes.c_void_p
+for _of_plane in ("image_width", "image_height", "bits_per_pixel"):
+    getattr(_LIBRARY, f"de265_get_{_of_plane}").argtypes = (ctypes.c_void_p, ctypes.c_int)
+_LIBRARY.de265_get_chroma_format.argtypes = (ctypes.c_void_p,)
+
+# Data of the picture behind its end or without an end, values that are none, and blocks outside.
+_OUT_OF_STEP = {4, 6, 8, 1002, 1004, 1017, 1034}
+_SUBSAMPLED = (1, 2)  # chroma formats
+_BLOCK = 8  # luma samples; decoders write no less at a time
+
+
+def check_heic(data: bytes) -> None:
+    """Raise ``DamagedImageError`` if a coded picture is out of step with its data.
+
+    The file must have been decoded: its sizes are not checked again.
+    """
+    for picture in coded_pictures(data):
+        with _decoder() as decoder:
+            images = _decoded(decoder, picture)
+            is_whole = all(_is_decoded(image, picture.shown) for image in images)
+            warnings = set(iter(lambda: _LIBRARY.de265_get_warning(decoder), 0))
+        if not is_whole or warnings & _OUT_OF_STEP:
+            raise damaged("HEIC")
+
+
+@contextmanager
+def _decoder() -> Iterator[int]:
+    decoder = _LIBRARY.de265_new_decoder()
+    try:
+        yield decoder
+    finally:
+        _LIBRARY.de265_free_decoder(decoder)
+
+
+def _decoded(decoder: int, picture: CodedPicture) -> Iterator[int]:
+    """Yield libde265's pictures; each lives until the next one."""
+    for unit in _units(picture):
+        _LIBRARY.de265_push_NAL(decoder, unit, len(unit), 0, None)
+    _LIBRARY.de265_flush_data(decoder)
+    more = ctypes.c_int(1)
+    while more.value and _LIBRARY.de265_decode(decoder, more) == 0:
+        while image := _LIBRARY.de265_get_next_picture(decoder):
+            yield image
+
+
+def _units(picture: CodedPicture) -> Iterator[bytes]:
+    """Yield the units of the bitstream (ISO 14496-15): the headers first."""
+    header, position = picture.configuration, 23
+    for _ in range(header[22] if len(header) > 22 else 0):
+        count = int.from_bytes(header[position + 1 : position + 3], "big")
+        position += 3
+        for _ in range(count):
+            unit, position = _unit(header, position, 2)
+            yield unit
+    size, position = (header[21] & 3) + 1 if len(header) > 21 else 4, 0
+    while position + size <= len(picture.data):
+        unit, position = _unit(picture.data, position, size)
+        yield unit
+
+
+def _unit(data: bytes, position: int, size: int) -> tuple[bytes, int]:
+    """Return the unit behind its length of ``size`` bytes, and the position behind it."""
+    start = position + size
+    end = start + int.from_bytes(data[position:start], "big")
+    return data[start:end], end
+
+
+def _is_decoded(image: int, shown: tuple[int, int] | None) -> bool:
+    """Return False if blocks were never written: all their samples are zero, which is no colour.
+
+    In pictures of grey and without subsampling, which may be stored as RGB, it may be black.
+    """
+    if _LIBRARY.de265_get_chroma_format(image) not in _SUBSAMPLED:
+        return True
+    planes = [_plane(image, channel) for channel in range(3)]
+    height, width = planes[0].shape
+    right, bottom = shown or (width, height)
+    rows = max(min(bottom, height) // _BLOCK, 0)
+    columns = max(min(right, width) // _BLOCK, 0)
+    written = np.zeros((rows, columns), bool)
+    for plane in planes:
+        down, across = round(height / plane.shape[0]), round(width / plane.shape[1])
+        tall, wide = _BLOCK // down, _BLOCK // across
+        whole = plane[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide)
+        written |= whole.any(axis=(1, 3))
+    return bool(written.all())
+
+
+def _plane(image: int, channel: int) -> np.ndarray:
+    """Return the samples uint8 or uint16 (H, W) in libde265's own memory."""
+    stride = ctypes.c_int()
+    address = _LIBRARY.de265_get_image_plane(image, channel, stride)
+    height = _LIBRARY.de265_get_image_height(image, channel)
+    width = _LIBRARY.de265_get_image_width(image, channel)
+    samples = np.ctypeslib.as_array(
+        (ctypes.c_uint8 * (height * stride.value)).from_address(address)
+    )
+    is_wide = _LIBRARY.de265_get_bits_per_pixel(image, channel) > 8
+    return samples.view(np.uint16 if is_wide else np.uint8).reshape(height, -1)[:, :width]
