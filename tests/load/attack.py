@@ -27,6 +27,7 @@ from tests.load.attackers import (
     BATCH_IMAGES,
     Attack,
     Target,
+    bomb,
     client,
     picture,
     regex_lookups,
@@ -236,6 +237,7 @@ def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str,
     installation = Installation(folder / "data", CHECKPOINT, **SETTINGS)
     attackers = {attack: attack.__name__ for attack in ATTACKS["all at once"]}
     installation.make_database("ann", *attackers.values())
+    bomb()  # packed here, it is there when an attack begins
     tokens = _tokens(installation, ["ann", *attackers.values()])
     with installation.served() as service:
         honest = HonestClient(service, tokens["ann"])
