@@ -152,13 +152,17 @@ def slow_forms(target: Target, address: str) -> None:
 
 
 def slow_images(target: Target, address: str) -> None:
+    _hold(target, address, unfinished_image(target), b"x")
+
+
+def unfinished_image(target: Target) -> bytes:
     head = target.head(
         "POST /api/predict/",
         f"Authorization: Bearer {target.token}",
         "Content-Type: multipart/form-data; boundary=b",
         "Content-Length: 1000000",
     )
-    _hold(target, address, head + PART.format("image", "a.jpg").encode(), b"x")
+    return head + PART.format("image", "a.jpg").encode()
 
 
 def unread_answers(target: Target, address: str) -> None:
