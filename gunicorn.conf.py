@@ -89,6 +89,7 @@ def post_worker_init(worker) -> None:
     from detection.queue import resume_batches
     from detection.records import check_tables
 
+    worker.trusted_proxies = TRUSTED_PROXIES
     if not (TRUSTED_PROXIES or _is_loopback(HOST)):
         worker.max_per_address = threads // 2
     problems = [problem.msg for problem in run_checks() if problem.is_serious()]

@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import json
 import re
+import select
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from selectors import EVENT_READ
 
@@ -23,16 +25,21 @@ from gunicorn.http import errors
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
+from d3site.turns import Turns
+
 HEAD_SECONDS = 10.0  # for the head of a request, and between two requests of a connection
 BODY_SECONDS = 15.0  # for a body, whatever its size
 MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
 SENDING_SECONDS = 60.0  # for a part of the answer
 REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request
 CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
-RELEASE_SECONDS = 30.0  # between two releases of memory that is free since a burst of requests
+RELEASE_SECONDS = 30.0  # at least, between two releases of memory that is free since a burst
 PART = 64 * 2**10  # bytes received or sent at a time
 MAX_HEAD_BYTES = 64 * 2**10
+MAX_ACCEPTED = 64  # connections, before others are served
+NOTHING_TO_ACCEPT = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 HEAD_END = re.compile(rb"\n\r?\n")
+FORWARDED_FOR = re.compile(rb"^x-forwarded-for:(.*)", re.IGNORECASE | re.MULTILINE)
 IPV6_NETWORK_BITS = 64  # a client of IPv6 has a network, not an address
 # Statuses of requests that never reach Django; the first class decides.
 STATUSES: dict[type[Exception], HTTPStatus] = {
@@ -61,6 +68,7 @@ class DeadlineSocket(socket.socket):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(fileno=connection.detach())
+        self.on_wait: Callable[[], object] | None = None  # called before a wait for the client
         self._early = bytearray()  # received with the head
         self.begin_request()
 
@@ -91,11 +99,19 @@ class DeadlineSocket(socket.socket):
             raise HeadTooLargeError
         return False
 
+    def forwarded_for(self) -> list[str]:
+        """Return the addresses that X-Forwarded-For names in a complete head."""
+        head = bytes(self._early[: HEAD_END.search(self._early).start()])
+        values = b",".join(FORWARDED_FOR.findall(head)).decode("latin-1")
+        return [address.strip() for address in values.split(",")] if values else []
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         if self._early:
             data = bytes(self._early[:size])
             del self._early[:size]
             return data
+        if self.on_wait and not self._has_arrived():
+            self.on_wait()
         own_timeout = self.gettimeout()  # gunicorn's, while it reads the rest of a body
         left = max(self._deadline - time.monotonic(), 0.001)
         self.settimeout(left if own_timeout is None else min(left, own_timeout))
@@ -108,6 +124,11 @@ class DeadlineSocket(socket.socket):
             self.settimeout(own_timeout)
         self._deadline += len(data) / MIN_RATE
         return data
+
+    def _has_arrived(self) -> bool:
+        watch = select.poll()
+        watch.register(self, select.POLLIN)
+        return bool(watch.poll(0))
 
     def discard(self) -> bool:
         """Discard what has arrived, without waiting. Return whether the client may send more.
@@ -134,6 +155,7 @@ class DeadlineWorker(ThreadWorker):
     """
 
     max_per_address: int | None = None  # connections; for clients that connect without a proxy
+    trusted_proxies = 0  # that name the client in X-Forwarded-For
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)
@@ -141,10 +163,42 @@ class DeadlineWorker(ThreadWorker):
         self._heads: dict[TConn, float] = {}
         self._closing: dict[TConn, float] = {}
         self._addresses: Counter[str] = Counter()  # open connections
+        self._turns: Turns[TConn] = Turns()
+        self._running = 0  # requests in threads
         self._released = time.monotonic()
 
+    def accept(self, listener: socket.socket) -> None:
+        """Accept the connections that wait, and close those above the limit of their address."""
+        for _ in range(MAX_ACCEPTED):
+            if self.nr_conns >= self.worker_connections:
+                return
+            try:
+                client, address = listener.accept()
+            except OSError as error:
+                if error.errno not in NOTHING_TO_ACCEPT:
+                    raise
+                return
+            if self._is_over_limit(address):
+                _turn_away(client)
+                continue
+            self.nr_conns += 1
+            client.settimeout(None)
+            self.enqueue_req(TConn(self.cfg, client, address, listener.getsockname()))
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Start requests whose turn has come, besides what gunicorn does."""
+        pause = self._turns.pause() if self._turns else timeout
+        super().wait_for_and_dispatch_events(min(timeout, pause))
+        while conn := self._turns.take():
+            conn.sock.begin_request()
+            conn.sock.on_wait = partial(self.method_queue.defer, self._turns.end, conn)
+            self._running += 1
+            super().enqueue_req(conn)
+
     def enqueue_req(self, conn: TConn) -> None:
-        """Have a thread handle the next request of a connection once its head is complete."""
+        """Have a thread handle the next request of a connection, at its turn, once its head is
+        complete.
+        """
         if self.cfg.is_ssl:
             super().enqueue_req(conn)
             return
@@ -153,9 +207,6 @@ class DeadlineWorker(ThreadWorker):
             conn.data_ready = True  # whenever a thread gets it
             self._addresses[network_of(conn.client)] += 1
             conn.sock.settimeout(0)
-            if self._is_over_limit(conn):
-                self._turn_away(conn)
-                return
         if conn.parser:
             conn.sock.unread(conn.parser.unreader.take_buffered())
         self._await(conn, self._heads, self._read_head)
@@ -166,6 +217,8 @@ class DeadlineWorker(ThreadWorker):
         if self.cfg.is_ssl:
             super().finish_request(conn, future)
             return
+        self._turns.end(conn)
+        self._running -= 1
         try:
             conn.sock.settimeout(0)  # raises if the thread closed it
             if not future.cancelled() and not future.exception() and future.result():
@@ -180,7 +233,7 @@ class DeadlineWorker(ThreadWorker):
         super().murder_pending()
         self._expire(self._heads, HEAD_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
         self._expire(self._closing, CLOSING_SECONDS)
-        if time.monotonic() > self._released + RELEASE_SECONDS:
+        if not self._running and time.monotonic() > self._released + RELEASE_SECONDS:
             release_freed_memory()
             self._released = time.monotonic()
 
@@ -207,9 +260,18 @@ class DeadlineWorker(ThreadWorker):
             return False
         return conn.parser.finish_body(deadline=time.monotonic() + REST_SECONDS)
 
-    def _is_over_limit(self, conn: TConn) -> bool:
+    def _is_over_limit(self, client: tuple | str) -> bool:
         most = self.max_per_address
-        return most is not None and self._addresses[network_of(conn.client)] > most
+        return most is not None and self._addresses[network_of(client)] >= most
+
+    def _caller(self, conn: TConn) -> str:
+        """Return the address that a trusted proxy names, as REST framework's throttles do, or that
+        of the connection.
+        """
+        forwarded = self.trusted_proxies and conn.sock.forwarded_for()
+        if forwarded:
+            return forwarded[-self.trusted_proxies :][0]
+        return network_of(conn.client)
 
     def _read_head(self, conn: TConn) -> None:
         try:
@@ -222,15 +284,7 @@ class DeadlineWorker(ThreadWorker):
         else:
             if is_complete:
                 self._forget(conn)
-                conn.sock.begin_request()
-                super().enqueue_req(conn)
-
-    def _turn_away(self, conn: TConn) -> None:
-        """Close a connection at once, since others wait for its place."""
-        with suppress(OSError):
-            conn.sock.discard()
-            conn.sock.send(TOO_MANY_CONNECTIONS)
-        self._drop(conn)
+                self._turns.add(self._caller(conn), conn)
 
     def _close_gently(self, conn: TConn, last_words: bytes = b"") -> None:
         """Close a connection when its client has. Closing it at once, with bytes unread, would
@@ -283,7 +337,9 @@ class DeadlineWorker(ThreadWorker):
 
 
 def release_freed_memory() -> None:
-    """Return to the system what glibc holds free since a burst. It takes some milliseconds."""
+    """Return to the system what glibc holds free since a burst. All threads that want memory wait
+    meanwhile, for up to a tenth of a second.
+    """
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -298,6 +354,15 @@ def network_of(client: tuple | str) -> str:
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
+
+
+def _turn_away(client: socket.socket) -> None:
+    """Close a connection at once. This costs little, since a flood may wait to be accepted."""
+    with suppress(OSError):
+        client.recv(PART, socket.MSG_DONTWAIT)  # unread bytes would delete the answer
+    with suppress(OSError):
+        client.send(TOO_MANY_CONNECTIONS, socket.MSG_DONTWAIT)
+    client.close()
 
 
 def _answer(status: HTTPStatus, body: bytes, *headers: str) -> bytes:

@@ -78,7 +78,7 @@ def test_requests_that_come_while_the_model_works_share_its_next_call(held):
 
     answers = held.asked(*questions)
 
-    assert held.sizes == [1, 5]
+    assert held.sizes == [1, 2, 2, 1]  # on a CPU, larger calls would only delay their first image
     assert waiting_images() == 0
     alone = [detector.scores([image]) for detector, image in questions]
     assert [[answer.result()] for answer in answers] == alone

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import Process
 from pathlib import Path
@@ -27,11 +27,13 @@ from tests.load.attackers import (
     BATCH_IMAGES,
     Attack,
     Target,
+    bomb,
     client,
     picture,
     regex_lookups,
     sign_in,
     staying,
+    unfinished_image,
     upload_slow_name,
 )
 from tests.support.installation import PASSWORD, ROOT, Installation, Service
@@ -53,6 +55,7 @@ SETTINGS = {
 HONEST = "127.0.0.1"
 ATTACKER = "127.0.0.{}"
 CROWD, CROWD_ADDRESSES, CROWD_READERS = "127.0.1.{}", 8, 100
+CROWD_UPLOADS = 60
 SECONDS = 10  # eleven attacks, a quiet time and the recovery are within five minutes
 MAX_FACTOR = 3  # of the quiet time
 MIN_IN_TIME = 0.95
@@ -237,6 +240,7 @@ def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str,
     installation = Installation(folder / "data", CHECKPOINT, **SETTINGS)
     attackers = {attack: attack.__name__ for attack in ATTACKS["all at once"]}
     installation.make_database("ann", *attackers.values())
+    bomb()  # packed here, it is there when an attack begins
     tokens = _tokens(installation, ["ann", *attackers.values()])
     with installation.served() as service:
         honest = HonestClient(service, tokens["ann"])
@@ -246,7 +250,7 @@ def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str,
             for attack, name in attackers.items()
         }
         upload_slow_name(targets[regex_lookups])
-        _warm_up(service, tokens[staying.__name__])
+        _warm_up(service, tokens[staying.__name__], list(targets.values()))
         honest.ask_during(seconds / 2)  # the first requests are slower
         before = State.of(service)
         answers = honest.ask_during(seconds)
@@ -271,7 +275,7 @@ def _tokens(installation: Installation, names: list[str]) -> dict[str, str]:
     return {name: tokens[name] for name in names}
 
 
-def _warm_up(service: Service, token: str) -> None:
+def _warm_up(service: Service, token: str, targets: list[Target]) -> None:
     """Have the service use all its threads and judge a full batch, since both take memory for
     good.
     """
@@ -281,8 +285,13 @@ def _warm_up(service: Service, token: str) -> None:
         with client(CROWD.format(1 + number % CROWD_ADDRESSES)) as session:
             session.get(service.url + PATHS["history"], headers=headers, timeout=60)
 
-    with ThreadPoolExecutor(CROWD_READERS) as crowd:
+    with ThreadPoolExecutor(CROWD_READERS) as crowd, ExitStack() as uploads:
+        for number in range(CROWD_UPLOADS):  # they hold threads, which readers leave at once
+            target = targets[number % len(targets)]
+            address = CROWD.format(1 + number % CROWD_ADDRESSES)
+            uploads.enter_context(target.connect(address)).sendall(unfinished_image(target))
         list(crowd.map(read, range(2 * CROWD_READERS)))
+        uploads.close()
         files = [("images", picture()) for _ in range(BATCH_IMAGES)]
         url = f"{service.url}/api/batches/"
         requests.post(url, files=files, headers=headers, timeout=60).raise_for_status()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from tarfile import TarInfo
 
@@ -151,13 +152,17 @@ def slow_forms(target: Target, address: str) -> None:
 
 
 def slow_images(target: Target, address: str) -> None:
+    _hold(target, address, unfinished_image(target), b"x")
+
+
+def unfinished_image(target: Target) -> bytes:
     head = target.head(
         "POST /api/predict/",
         f"Authorization: Bearer {target.token}",
         "Content-Type: multipart/form-data; boundary=b",
         "Content-Length: 1000000",
     )
-    _hold(target, address, head + PART.format("image", "a.jpg").encode(), b"x")
+    return head + PART.format("image", "a.jpg").encode()
 
 
 def unread_answers(target: Target, address: str) -> None:
@@ -239,16 +244,17 @@ def parallel_batches(target: Target, address: str) -> None:
 
 def archive_bombs(target: Target, address: str) -> None:
     session = target.program(address)
-    bomb = _bomb()
+    packed = bomb()
 
     def attack() -> None:
-        files = {"archive": ("bomb.tar.bz2", bomb)}
+        files = {"archive": ("bomb.tar.bz2", packed)}
         session.post(target.url("/api/batches/"), files=files, timeout=120)
 
     _repeat(attack)
 
 
-def _bomb() -> bytes:
+@cache
+def bomb() -> bytes:
     """Return a tar.bz2 of some kilobytes whose one member has a gibibyte of zeros."""
     member = TarInfo("large.jpg")
     member.size = BOMB_MIB * 2**20

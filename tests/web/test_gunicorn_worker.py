@@ -7,17 +7,23 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
+from queue import Queue
 from types import SimpleNamespace
 
 import pytest
 import trustme
+from django.test import RequestFactory
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
+from rest_framework.throttling import BaseThrottle
 
-from d3site import gunicorn_worker
+from d3site import gunicorn_worker, turns
 from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker, network_of
 from tests.support.failures import raising
 
@@ -138,6 +144,164 @@ def test_the_main_thread_does_not_wait_until_a_client_closes(worker):
     worker.wait_for_and_dispatch_events(timeout=20)
     assert connection.sock.fileno() == -1
     assert worker.nr_conns == 0
+
+
+@contextmanager
+def listening(worker: DeadlineWorker, *sources: str) -> Iterator[tuple[list[socket.socket], ...]]:
+    """Give a listener, and clients from these addresses that nobody has accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        listener.settimeout(0)
+        address = listener.getsockname()
+        clients = [
+            stack.enter_context(
+                socket.create_connection(address, timeout=20, source_address=(source, 0))
+            )
+            for source in sources
+        ]
+        yield listener, clients
+
+
+def test_all_connections_that_wait_are_accepted_together(worker):
+    """Others would wait for the end of a flood, one turn of the main thread for each."""
+    worker.max_per_address = 2
+    with listening(worker, *["127.0.0.2"] * 5, "127.0.0.3") as (listener, clients):
+        worker.accept(listener)
+
+        assert worker.nr_conns == 3
+        for refused in clients[2:5]:
+            assert b"503" in refused.recv(1000)
+            assert refused.recv(1) == b""
+        for connection in list(worker._heads):
+            worker._drop(connection)
+    assert worker.nr_conns == 0
+
+
+class Held:
+    """An application that answers a path once it is released."""
+
+    def __init__(self, *paths: str) -> None:
+        self.started: Queue[str] = Queue()
+        self.released = {path: threading.Event() for path in paths}
+
+    def __call__(self, environ, start_response):
+        path = environ["PATH_INFO"]
+        self.started.put(path)
+        assert self.released[path].wait(20)
+        return says_hello(environ, start_response)
+
+
+def asked(worker: DeadlineWorker, address: str, path: str, *headers: str) -> socket.socket:
+    """Send a request to the worker, whose main thread is this one; return the client."""
+    client, server = socket.socketpair()
+    head = [f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+    client.sendall("\r\n".join(head).encode())
+    worker.nr_conns += 1
+    worker.enqueue_req(TConn(worker.cfg, server, (address, 4000), ("127.0.0.1", 80)))
+    worker.wait_for_and_dispatch_events(timeout=0)
+    return client
+
+
+@pytest.fixture
+def held(worker, monkeypatch) -> Iterator[Held]:
+    monkeypatch.setattr(turns, "STARTING_SECONDS", 3600)
+    held = worker.wsgi = Held("/a1", "/a2", "/b1")
+    worker.method_queue.init()
+    worker.poller.register(
+        worker.method_queue.fileno(), selectors.EVENT_READ, worker.method_queue.run_callbacks
+    )
+    with ThreadPoolExecutor(8) as worker.tpool:
+        yield held
+        for event in held.released.values():
+            event.set()
+    worker.method_queue.close()
+
+
+ONE, OTHER = "X-Forwarded-For: 192.0.2.1, 192.0.2.8", "X-Forwarded-For: 192.0.2.1, 192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "callers"),
+    [
+        (0, [("192.0.2.1",), ("192.0.2.1",), ("192.0.2.2",)]),
+        (1, [("192.0.2.7", ONE), ("192.0.2.7", ONE), ("192.0.2.7", OTHER)]),
+    ],
+    ids=["direct", "behind a proxy"],
+)
+def test_a_request_starts_before_those_of_a_caller_with_many(worker, held, proxies, callers):
+    worker.trusted_proxies = proxies
+    (one, *head), _, (other, *other_head) = callers
+    with asked(worker, one, "/a1", *head) as client, asked(worker, one, "/a2", *head):
+        assert held.started.get(timeout=20) == "/a1"
+        with asked(worker, other, "/b1", *other_head):
+            assert held.started.get(timeout=20) == "/b1"
+            assert held.started.empty()  # /a2 waits
+            held.released["/b1"].set()
+            while held.started.empty():
+                worker.wait_for_and_dispatch_events(timeout=0.01)
+            assert held.started.get() == "/a2"
+        held.released["/a1"].set()
+        client.settimeout(20)
+        assert b"200 OK" in client.recv(1000)
+
+
+def test_a_client_that_makes_its_request_wait_holds_up_no_other(worker, held, monkeypatch):
+    def receives(environ, start_response):
+        if environ["PATH_INFO"] == "/a1":
+            environ["gunicorn.socket"].recv(1)
+        return held(environ, start_response)
+
+    worker.wsgi = receives
+    with asked(worker, "192.0.2.1", "/a1") as slow, asked(worker, "192.0.2.1", "/a2"):
+        while held.started.empty():
+            worker.wait_for_and_dispatch_events(timeout=0.01)
+        assert held.started.get() == "/a2"
+        slow.sendall(b"x")
+
+
+def test_memory_is_released_while_no_request_runs(worker, held, monkeypatch):
+    """It would hold up the request."""
+    released = []
+    monkeypatch.setattr(gunicorn_worker, "RELEASE_SECONDS", 0)
+    monkeypatch.setattr(gunicorn_worker, "release_freed_memory", lambda: released.append(True))
+    with asked(worker, "192.0.2.1", "/a1"):
+        worker.murder_pending()
+        assert not released
+        held.released["/a1"].set()
+        while worker._running:
+            worker.wait_for_and_dispatch_events(timeout=0.01)
+        worker.murder_pending()
+        assert released
+
+
+@pytest.mark.parametrize("proxies", [0, 1, 2, 5])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        ["X-Forwarded-For: 192.0.2.1"],
+        ["x-forwarded-for:192.0.2.1,192.0.2.2 , 192.0.2.3"],
+        ["X-Forwarded-For: 192.0.2.1", "X-Other: 192.0.2.9", "X-Forwarded-For: 192.0.2.2"],
+        ["X-Not-X-Forwarded-For: 192.0.2.1"],
+    ],
+)
+def test_a_caller_is_the_one_whom_throttles_count(worker, settings, headers, proxies):
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": proxies}
+    worker.trusted_proxies = proxies
+    values = [
+        line.partition(":")[2].strip()
+        for line in headers
+        if line.lower().startswith("x-forwarded-for")
+    ]
+    forwarded = {"HTTP_X_FORWARDED_FOR": ",".join(values)} if values else {}
+    request = RequestFactory().get("/", REMOTE_ADDR="192.0.2.7", **forwarded)
+    client, server = socket.socketpair()
+    connection = TConn(worker.cfg, DeadlineSocket(server), ("192.0.2.7", 4000), ("192.0.2.8", 80))
+    client.sendall("\r\n".join(["GET / HTTP/1.1", *headers, "", "X-Forwarded-For: body"]).encode())
+    assert connection.sock.receive_head()
+
+    assert worker._caller(connection) == BaseThrottle().get_ident(request)
+    client.close()
+    connection.close()
 
 
 BURST = """

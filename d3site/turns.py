@@ -1,0 +1,74 @@
+"""The order in which requests start, so that many requests of one caller do not slow down those of
+others.
+"""
+
+from __future__ import annotations
+
+import time
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+STARTING_SECONDS = 0.02  # longer than most requests compute
+
+
+class Turns(Generic[Item]):
+    """Items that start one after the other, in turns of their callers: start-time fair queueing
+    (Goyal, Vin and Cheng, SIGCOMM 1996).
+
+    Python computes in one thread at a time, so requests that start together only slow down each
+    other. The next item starts when the last one has ended, or after STARTING_SECONDS, since by
+    then most requests that have not ended await something else. A caller that others have overtaken
+    in the meantime starts at once.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, str, Item]] = []  # a heap, by turn and number
+        self._numbers = count()
+        self._round = 0  # the turn of the last item that was not early
+        self._next: dict[str, int] = {}  # turns of next items, unless they would be early
+        self._last: Item | None = None  # to start, until it ends
+        self._deadline = 0.0  # for its end
+
+    def add(self, caller: str, item: Item) -> None:
+        early = self._round - 1
+        turn = max(self._next.get(caller, early), early)
+        self._next[caller] = turn + 1
+        heappush(self._waiting, (turn, next(self._numbers), caller, item))
+
+    def end(self, item: Item) -> None:
+        if item is self._last:
+            self._last = None
+
+    def take(self) -> Item | None:
+        """Return the item that starts now, or None."""
+        is_free = self.pause() == 0
+        if not self._waiting or not (is_free or self._waiting[0][0] < self._round):
+            return None
+        turn, _, caller, item = heappop(self._waiting)
+        if is_free:
+            self._advance(turn, caller)
+        self._last, self._deadline = item, time.monotonic() + STARTING_SECONDS
+        return item
+
+    def _advance(self, turn: int, caller: str) -> None:
+        """Begin the round of an item that starts while no other does. If it is early and alone, the
+        next round begins, or the callers of such items would never be forgotten.
+        """
+        if turn < self._round and not self._waiting:
+            self._round += 1
+            self._next[caller] = self._round
+        self._round = max(self._round, turn)
+        self._next = {name: turn for name, turn in self._next.items() if turn >= self._round}
+
+    def pause(self) -> float:
+        """Return the seconds until the next item starts, if none ends before."""
+        if self._last is None:
+            return 0.0
+        return max(0.0, self._deadline - time.monotonic())
+
+    def __bool__(self) -> bool:
+        """Whether items wait."""
+        return bool(self._waiting)
