@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-STARTING_SECONDS = 0.02  # longer than most requests compute
+STARTING_SECONDS = 0.005  # as long as a thread of Python computes before others get their turn
 
 
 class Turns(Generic[Item]):
