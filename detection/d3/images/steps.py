@@ -22,7 +22,7 @@ _MIN_COLUMNS = 20
 # Of a step: levels, shares of the columns, and logarithms of likelihoods, a column.
 _MIN_STEP = 6
 _ALIKE, _ALIKE_SIDE, _ROUGHLY_ALIKE, _CALM = 0.6, 0.45, 0.75, 0.42
-_MIN_LIKELIHOOD, _MIN_SIDE_LIKELIHOOD = 0.65, 0.3
+_MIN_LIKELIHOOD, _MIN_SIDE_LIKELIHOOD = 0.65, 0.5
 # Drawings have steps of their own, and collages other content below.
 _MIN_TEXTURE = 0.3  # levels between neighbours
 _MIN_LIKENESS = 0.2  # correlation of what lies above and below
