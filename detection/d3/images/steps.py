@@ -15,16 +15,18 @@ _TO_YCC = np.array(  # from differences that are counted twice
 )
 _AROUND = (-3, -2, -1, 0, 1, 2)  # lines above and below an edge
 _SPACING, _FINE_SPACING = 8, 2  # columns between samples
-_MAX_JUMP = np.array([24, 10, 10], np.float32)[
-    :, None, None
-]  # a larger one counts no more than this
+# Larger jumps count as these.
+_MAX_JUMP = np.array([24, 10, 10], np.float32)[:, None, None]
 _LEAST_NOISE = (0.8, 0.3, 0.3)
 _MIN_COLUMNS = 20
 # Of a step: levels, shares of the columns, and logarithms of likelihoods, a column.
 _MIN_STEP = 6
-_ALIKE, _ALIKE_SIDE, _ROUGHLY_ALIKE, _CALM = 0.6, 0.45, 0.75, 0.42
-_MIN_LIKELIHOOD, _MIN_SIDE_LIKELIHOOD = 0.65, 0.3
-_MIN_TEXTURE = 0.3  # levels between neighbours; drawings have steps of their own
+_ALIKE, _ALIKE_SIDE, _ROUGHLY_ALIKE = 0.6, 0.45, 0.75
+_CALM, _CALM_SIDE = 0.42, 0.3
+_MIN_LIKELIHOOD, _MIN_SIDE_LIKELIHOOD = 0.65, 0.5
+# Drawings have steps of their own, and collages other content below.
+_MIN_TEXTURE = 0.3  # levels between neighbours
+_MIN_LIKENESS = 0.2  # correlation of what lies above and below
 
 
 def has_step(pixels: np.ndarray, unit: tuple[int, int]) -> bool:
@@ -95,14 +97,19 @@ def _is_step(
     rest, others = np.abs(met - step), np.abs(others)
     noise = max(_LEAST_NOISE[channel], np.median(others))
     likelier = whole * np.log((noise**2 + met**2) / (noise**2 + rest**2))
+    calm = others < abs(step) / 4
     alike = (rest < abs(step) / 2) | ~whole
-    texture = np.median(np.abs(np.diff(above.mean(axis=-1))))
+    brightness = np.stack([above, below]) @ (2 * _TO_YCC[0])
+    texture = np.median(np.abs(np.diff(brightness[0])))
+    (above_alone, both), (_, below_alone) = np.cov(brightness[:, whole])
     return bool(
         texture >= _MIN_TEXTURE
+        and both > _MIN_LIKENESS * np.sqrt(above_alone * below_alone)
         and likelier.mean() >= _MIN_LIKELIHOOD
         and min(likelier[:first].mean(), likelier[first:].mean()) >= _MIN_SIDE_LIKELIHOOD
         and alike[whole].mean() >= _ALIKE
         and min(alike[:first].mean(), alike[first:].mean()) >= _ALIKE_SIDE
         and (rest[whole] < abs(step) * 0.8).mean() >= _ROUGHLY_ALIKE
-        and (others < abs(step) / 4).mean() >= _CALM
+        and calm.mean() >= _CALM
+        and min(calm[:first].mean(), calm[first:].mean()) >= _CALM_SIDE
     )
