@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-STARTING_SECONDS = 0.005  # as long as a thread of Python computes before others get their turn
+STARTING_SECONDS = 0.005  # as long as Python lets a thread compute while others wait
 
 
 class Turns(Generic[Item]):
@@ -19,8 +19,8 @@ class Turns(Generic[Item]):
     (Goyal, Vin and Cheng, SIGCOMM 1996).
 
     Python computes in one thread at a time, so requests that start together only slow down each
-    other. The next item starts when the last one has ended, or after STARTING_SECONDS, since by
-    then most requests that have not ended await something else. A caller that others have overtaken
+    other. The next item starts when the last one has ended, or after STARTING_SECONDS, since a
+    request that has not ended by then may await something else. A caller that others have overtaken
     in the meantime starts at once.
     """
 

@@ -60,6 +60,11 @@ def held(monkeypatch) -> Held:
     return held
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(scoring, "MAX_ON_CPU", scoring.MAX_ON_GPU)
+
+
 def question(detector: Detector, seed: int) -> tuple[Detector, Tensor]:
     return detector, detector.prepare(noise_image(seed=seed))
 
@@ -73,17 +78,26 @@ def waiting_images() -> float:
     return REGISTRY.get_sample_value("d3_model_queue_images")
 
 
+def test_on_a_cpu_an_image_does_not_wait_for_others_of_its_call(held):
+    answers = held.asked(*(question(get_detector(), seed) for seed in range(3)))
+
+    assert held.sizes == [1, 1, 1]
+    assert all(answer.result() for answer in answers)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_requests_that_come_while_the_model_works_share_its_next_call(held):
     questions = [question(get_detector(), seed) for seed in range(6)]
 
     answers = held.asked(*questions)
 
-    assert held.sizes == [1, 2, 2, 1]  # on a CPU, larger calls would only delay their first image
+    assert held.sizes == [1, 5]
     assert waiting_images() == 0
     alone = [detector.scores([image]) for detector, image in questions]
     assert [[answer.result()] for answer in answers] == alone
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_two_detectors_share_no_call(held, tiny_checkpoint):
     one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, precision="fp32")
     detectors = [one, one, other, one, other]
@@ -94,6 +108,7 @@ def test_two_detectors_share_no_call(held, tiny_checkpoint):
     assert held.sizes == [1, 2, 2]
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_an_image_that_the_network_cannot_judge_fails_alone(held):
     detector = get_detector()
     (_, image), good, (_, other) = (question(detector, seed) for seed in range(3))

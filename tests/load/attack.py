@@ -1,6 +1,6 @@
 """Attack the service while an honest client uses it: ``make attack``.
 
-``python -m tests.load.attack [--seconds 10] [--only "slow heads"]`` starts a production service on
+``python -m tests.load.attack [--seconds 15] [--only "slow heads"]`` starts a production service on
 this computer, without a proxy, with SQLite and a folder. It prints for each attack how the honest
 client fared. Exit code: 1 after any failure.
 """
@@ -56,7 +56,7 @@ HONEST = "127.0.0.1"
 ATTACKER = "127.0.0.{}"
 CROWD, CROWD_ADDRESSES, CROWD_READERS = "127.0.1.{}", 8, 100
 CROWD_UPLOADS = 60
-SECONDS = 10  # eleven attacks, a quiet time and the recovery are within five minutes
+SECONDS = 15  # eleven attacks, a quiet time and the recovery are within five minutes
 MAX_FACTOR = 3  # of the quiet time
 MIN_IN_TIME = 0.95
 RECOVERY_SECONDS = 60
