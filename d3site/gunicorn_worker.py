@@ -99,6 +99,10 @@ class DeadlineSocket(socket.socket):
             raise HeadTooLargeError
         return False
 
+    def is_reading(self) -> bool:
+        """Return whether the request in a complete head asks for something and sends nothing."""
+        return self._early.startswith((b"GET ", b"HEAD "))
+
     def forwarded_for(self) -> list[str]:
         """Return the addresses that X-Forwarded-For names in a complete head."""
         head = bytes(self._early[: HEAD_END.search(self._early).start()])
@@ -264,14 +268,14 @@ class DeadlineWorker(ThreadWorker):
         most = self.max_per_address
         return most is not None and self._addresses[network_of(client)] >= most
 
-    def _caller(self, conn: TConn) -> str:
-        """Return the address that a trusted proxy names, as REST framework's throttles do, or that
-        of the connection.
+    def _caller(self, conn: TConn) -> tuple[str, bool]:
+        """Return whose turn a request takes: the address that a trusted proxy names, as REST
+        framework's throttles do, or that of the connection, and whether the request only reads.
+        Pages of an address open while others of the same network send images.
         """
         forwarded = self.trusted_proxies and conn.sock.forwarded_for()
-        if forwarded:
-            return forwarded[-self.trusted_proxies :][0]
-        return network_of(conn.client)
+        address = forwarded[-self.trusted_proxies :][0] if forwarded else network_of(conn.client)
+        return address, conn.sock.is_reading()
 
     def _read_head(self, conn: TConn) -> None:
         try:

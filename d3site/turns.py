@@ -5,13 +5,14 @@ others.
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from heapq import heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-STARTING_SECONDS = 0.005  # as long as Python lets a thread compute while others wait
+STARTING_SECONDS = 0.02  # longer than most requests compute
 
 
 class Turns(Generic[Item]):
@@ -19,20 +20,20 @@ class Turns(Generic[Item]):
     (Goyal, Vin and Cheng, SIGCOMM 1996).
 
     Python computes in one thread at a time, so requests that start together only slow down each
-    other. The next item starts when the last one has ended, or after STARTING_SECONDS, since a
-    request that has not ended by then may await something else. A caller that others have overtaken
+    other. The next item starts when the last one has ended, or after STARTING_SECONDS, since by
+    then most requests that have not ended await something else. A caller that others have overtaken
     in the meantime starts at once.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, int, str, Item]] = []  # a heap, by turn and number
+        self._waiting: list[tuple[int, int, Hashable, Item]] = []  # a heap, by turn and number
         self._numbers = count()
         self._round = 0  # the turn of the last item that was not early
-        self._next: dict[str, int] = {}  # turns of next items, unless they would be early
+        self._next: dict[Hashable, int] = {}  # turns of next items, unless they would be early
         self._last: Item | None = None  # to start, until it ends
         self._deadline = 0.0  # for its end
 
-    def add(self, caller: str, item: Item) -> None:
+    def add(self, caller: Hashable, item: Item) -> None:
         early = self._round - 1
         turn = max(self._next.get(caller, early), early)
         self._next[caller] = turn + 1
@@ -53,7 +54,7 @@ class Turns(Generic[Item]):
         self._last, self._deadline = item, time.monotonic() + STARTING_SECONDS
         return item
 
-    def _advance(self, turn: int, caller: str) -> None:
+    def _advance(self, turn: int, caller: Hashable) -> None:
         """Begin the round of an item that starts while no other does. If it is early and alone, the
         next round begins, or the callers of such items would never be forgotten.
         """

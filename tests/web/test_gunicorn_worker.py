@@ -190,10 +190,12 @@ class Held:
         return says_hello(environ, start_response)
 
 
-def asked(worker: DeadlineWorker, address: str, path: str, *headers: str) -> socket.socket:
+def asked(
+    worker: DeadlineWorker, address: str, path: str, *headers: str, method: str = "GET"
+) -> socket.socket:
     """Send a request to the worker, whose main thread is this one; return the client."""
     client, server = socket.socketpair()
-    head = [f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+    head = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
     client.sendall("\r\n".join(head).encode())
     worker.nr_conns += 1
     worker.enqueue_req(TConn(worker.cfg, server, (address, 4000), ("127.0.0.1", 80)))
@@ -242,6 +244,16 @@ def test_a_request_starts_before_those_of_a_caller_with_many(worker, held, proxi
         held.released["/a1"].set()
         client.settimeout(20)
         assert b"200 OK" in client.recv(1000)
+
+
+def test_pages_of_a_caller_open_while_its_images_are_judged(worker, held):
+    with (
+        asked(worker, "192.0.2.1", "/a1", method="POST"),
+        asked(worker, "192.0.2.1", "/a2", method="POST"),
+        asked(worker, "192.0.2.1", "/b1"),
+    ):
+        assert [held.started.get(timeout=20) for _ in range(2)] == ["/a1", "/b1"]
+        assert held.started.empty()  # /a2 waits
 
 
 def test_a_client_that_makes_its_request_wait_holds_up_no_other(worker, held, monkeypatch):
@@ -299,7 +311,7 @@ def test_a_caller_is_the_one_whom_throttles_count(worker, settings, headers, pro
     client.sendall("\r\n".join(["GET / HTTP/1.1", *headers, "", "X-Forwarded-For: body"]).encode())
     assert connection.sock.receive_head()
 
-    assert worker._caller(connection) == BaseThrottle().get_ident(request)
+    assert worker._caller(connection) == (BaseThrottle().get_ident(request), True)
     client.close()
     connection.close()
 
