@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import _pillow_heif
 import numpy as np
@@ -16,31 +17,23 @@ import numpy as np
 from .containers import damaged
 from .items import CodedPicture, coded_pictures
 
-# The module loads libheif, and that the decoder.
-_LIBRARY = ctypes.CDLL(_pillow_heif.__file__)
-_LIBRARY.de265_new_decoder.restype = ctypes.c_void_p
-_LIBRARY.de265_free_decoder.argtypes = (ctypes.c_void_p,)
-_LIBRARY.de265_push_NAL.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_char_p,
-    ctypes.c_int,
-    ctypes.c_int64,
-    ctypes.c_void_p,
-)
-_LIBRARY.de265_flush_data.argtypes = (ctypes.c_void_p,)
-_LIBRARY.de265_decode.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
-_LIBRARY.de265_get_warning.argtypes = (ctypes.c_void_p,)
-_LIBRARY.de265_get_next_picture.argtypes = (ctypes.c_void_p,)
-_LIBRARY.de265_get_next_picture.restype = ctypes.c_void_p
-_LIBRARY.de265_get_image_plane.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.POINTER(ctypes.c_int),
-)
-_LIBRARY.de265_get_image_plane.restype = ctypes.c_void_p
-for _of_plane in ("image_width", "image_height", "bits_per_pixel"):
-    getattr(_LIBRARY, f"de265_get_{_of_plane}").argtypes = (ctypes.c_void_p, ctypes.c_int)
-_LIBRARY.de265_get_chroma_format.argtypes = (ctypes.c_void_p,)
+_Number, _Pointer, _Bytes = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
+_NumberOut = ctypes.POINTER(_Number)
+# What each function returns and takes.
+_FUNCTIONS = {
+    "de265_new_decoder": (_Pointer,),
+    "de265_free_decoder": (_Number, _Pointer),
+    "de265_push_NAL": (_Number, _Pointer, _Bytes, _Number, ctypes.c_int64, _Pointer),
+    "de265_flush_data": (_Number, _Pointer),
+    "de265_decode": (_Number, _Pointer, _NumberOut),
+    "de265_get_warning": (_Number, _Pointer),
+    "de265_get_next_picture": (_Pointer, _Pointer),
+    "de265_get_image_plane": (_Pointer, _Pointer, _Number, _NumberOut),
+    "de265_get_image_width": (_Number, _Pointer, _Number),
+    "de265_get_image_height": (_Number, _Pointer, _Number),
+    "de265_get_bits_per_pixel": (_Number, _Pointer, _Number),
+    "de265_get_chroma_format": (_Number, _Pointer),
+}
 
 # Data of the picture behind its end or without an end, values that are none, and blocks outside.
 _OUT_OF_STEP = {4, 6, 8, 1002, 1004, 1017, 1034}
@@ -51,34 +44,50 @@ _BLOCK = 8  # luma samples; decoders write no less at a time
 def check_heic(data: bytes) -> None:
     """Raise ``DamagedImageError`` if a coded picture is out of step with its data.
 
-    The file must have been decoded: its sizes are not checked again.
+    The file must have been decoded: its sizes are not checked again. Nothing is checked where
+    pillow-heif was built in such a way that libde265 cannot be called through it.
     """
+    if not (library := _libde265(_pillow_heif.__file__)):
+        return
     for picture in coded_pictures(data):
-        with _decoder() as decoder:
-            images = _decoded(decoder, picture)
-            is_whole = all(_is_decoded(image, picture.shown) for image in images)
-            warnings = set(iter(lambda: _LIBRARY.de265_get_warning(decoder), 0))
+        with _decoder(library) as decoder:
+            images = _decoded(library, decoder, picture)
+            is_whole = all(_is_decoded(library, image, picture.shown) for image in images)
+            warnings = set(iter(lambda: library.de265_get_warning(decoder), 0))
         if not is_whole or warnings & _OUT_OF_STEP:
             raise damaged("HEIC")
 
 
+@cache
+def _libde265(path: str) -> ctypes.CDLL | None:
+    """Return the decoder that a module loads, or None where its functions are not found."""
+    try:
+        library = ctypes.CDLL(path)
+        for name, (result, *arguments) in _FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except (AttributeError, OSError):
+        return None
+    return library
+
+
 @contextmanager
-def _decoder() -> Iterator[int]:
-    decoder = _LIBRARY.de265_new_decoder()
+def _decoder(library: ctypes.CDLL) -> Iterator[int]:
+    decoder = library.de265_new_decoder()
     try:
         yield decoder
     finally:
-        _LIBRARY.de265_free_decoder(decoder)
+        library.de265_free_decoder(decoder)
 
 
-def _decoded(decoder: int, picture: CodedPicture) -> Iterator[int]:
+def _decoded(library: ctypes.CDLL, decoder: int, picture: CodedPicture) -> Iterator[int]:
     """Yield libde265's pictures; each lives until the next one."""
     for unit in _units(picture):
-        _LIBRARY.de265_push_NAL(decoder, unit, len(unit), 0, None)
-    _LIBRARY.de265_flush_data(decoder)
+        library.de265_push_NAL(decoder, unit, len(unit), 0, None)
+    library.de265_flush_data(decoder)
     more = ctypes.c_int(1)
-    while more.value and _LIBRARY.de265_decode(decoder, more) == 0:
-        while image := _LIBRARY.de265_get_next_picture(decoder):
+    while more.value and library.de265_decode(decoder, more) == 0:
+        while image := library.de265_get_next_picture(decoder):
             yield image
 
 
@@ -104,14 +113,14 @@ def _unit(data: bytes, position: int, size: int) -> tuple[bytes, int]:
     return data[start:end], end
 
 
-def _is_decoded(image: int, shown: tuple[int, int] | None) -> bool:
+def _is_decoded(library: ctypes.CDLL, image: int, shown: tuple[int, int] | None) -> bool:
     """Return False if blocks were never written: all their samples are zero, which is no colour.
 
     In pictures of grey and without subsampling, which may be stored as RGB, it may be black.
     """
-    if _LIBRARY.de265_get_chroma_format(image) not in _SUBSAMPLED:
+    if library.de265_get_chroma_format(image) not in _SUBSAMPLED:
         return True
-    planes = [_plane(image, channel) for channel in range(3)]
+    planes = [_plane(library, image, channel) for channel in range(3)]
     height, width = planes[0].shape
     right, bottom = shown or (width, height)
     rows = max(min(bottom, height) // _BLOCK, 0)
@@ -125,14 +134,14 @@ def _is_decoded(image: int, shown: tuple[int, int] | None) -> bool:
     return bool(written.all())
 
 
-def _plane(image: int, channel: int) -> np.ndarray:
+def _plane(library: ctypes.CDLL, image: int, channel: int) -> np.ndarray:
     """Return the samples uint8 or uint16 (H, W) in libde265's own memory."""
     stride = ctypes.c_int()
-    address = _LIBRARY.de265_get_image_plane(image, channel, stride)
-    height = _LIBRARY.de265_get_image_height(image, channel)
-    width = _LIBRARY.de265_get_image_width(image, channel)
+    address = library.de265_get_image_plane(image, channel, stride)
+    height = library.de265_get_image_height(image, channel)
+    width = library.de265_get_image_width(image, channel)
     samples = np.ctypeslib.as_array(
         (ctypes.c_uint8 * (height * stride.value)).from_address(address)
     )
-    is_wide = _LIBRARY.de265_get_bits_per_pixel(image, channel) > 8
+    is_wide = library.de265_get_bits_per_pixel(image, channel) > 8
     return samples.view(np.uint16 if is_wide else np.uint8).reshape(height, -1)[:, :width]

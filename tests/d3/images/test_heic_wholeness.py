@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import random
 
+import _pillow_heif
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, _imaging
 
 from detection.d3.errors import DamagedImageError
 from detection.d3.images.decoding import decode_image
@@ -41,6 +42,13 @@ def test_a_heic_whose_coded_pixels_were_overwritten_is_refused(options, place):
     data = encoded(sample_photograph(), "HEIC", **options)
     with pytest.raises(DamagedImageError):
         decode_image(overwritten(data, place, random.Random(4)))
+
+
+@pytest.mark.parametrize("library", [_imaging.__file__, "absent"])
+def test_where_libde265_cannot_be_called_a_heic_is_judged(library, monkeypatch):
+    monkeypatch.setattr(_pillow_heif, "__file__", library)
+    data = encoded(sample_photograph(), "HEIC", **LARGE_BLOCKS)
+    assert decode_image(data).width == decode_image(overwritten(data, 0.5, random.Random(4))).width
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
