@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 _CONFIGURATIONS = (b"av1C", b"hvcC")
+_MADE_OF_OTHERS = (b"grid", b"iden", b"iovl")
 _MAX_META = 2**20  # bytes; programs write a few thousand
 
 
@@ -65,7 +66,7 @@ class _Meta:
         self._stored = boxes.get(b"idat", b"")
         primary = _Body(boxes[b"pitm"])
         self.primary = primary.number(4 if primary.version_and_flags()[0] else 2)
-        self.items = list(_items(_Body(boxes[b"iinf"])))
+        self.kinds = dict(_kinds(_Body(boxes[b"iinf"])))
         self.references = _references(_Body(boxes[b"iref"])) if b"iref" in boxes else {}
         self._properties = _properties(_Body(boxes[b"iprp"]))
         self._extents = dict(_extents(_Body(boxes[b"iloc"])))
@@ -112,6 +113,8 @@ def coded_pictures(data: bytes) -> Iterator[CodedPicture]:
 
 def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
     """Return the items of which an item is made, with what is shown of each tile of a grid."""
+    if meta.kinds.get(item) not in _MADE_OF_OTHERS:
+        return []
     parts = meta.references.get((b"dimg", item), [])
     try:
         size = _Body(meta.property(parts[0], b"ispe"))
@@ -129,19 +132,23 @@ def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
 
 
 def _alpha_items(meta: _Meta) -> list[int]:
+    """Return the item with the transparency, if there is one: decoders use no more."""
     return [
         item
-        for item in meta.items
+        for item in meta.kinds
         if meta.primary in meta.references.get((b"auxl", item), ())
         and meta.property(item, b"auxC")[4:].startswith(_ALPHA)
-    ]
+    ][:1]
 
 
-def _items(body: _Body) -> Iterator[int]:
+def _kinds(body: _Body) -> Iterator[tuple[int, bytes]]:
+    """Yield items, and whether each is a coded picture, a grid or what else."""
     body.number(4 if body.version_and_flags()[0] else 2)  # how many
     for _, content in body.boxes():
         entry = _Body(content)
-        yield entry.number(4 if entry.version_and_flags()[0] > 2 else 2)
+        item = entry.number(4 if entry.version_and_flags()[0] > 2 else 2)
+        entry.number(2)  # protection
+        yield item, entry.take(4)
 
 
 def _references(body: _Body) -> dict[tuple[bytes, int], list[int]]:

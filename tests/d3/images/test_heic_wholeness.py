@@ -89,6 +89,12 @@ def test_a_tile_whose_data_were_overwritten_is_damage():
             decode_image(data[:start] + random.Random(1).randbytes(200) + data[start + 200 :])
 
 
+def test_parts_that_no_decoder_shows_are_left_out():
+    data = grid(*[sample_photograph(256, 256)] * 2, width=512)
+    assert len(list(coded_pictures(data))) == 2
+    assert not list(coded_pictures(data.replace(b"grid", b"mime")))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("width", "is_whole"), [(384, True), (400, False)])
 def test_only_what_fills_the_last_tile_may_have_no_colour(width, is_whole):
