@@ -18,6 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from ..errors import ImageError, TooManyPixelsError
+from .avif import check_avif
 from .containers import check_whole, damaged, undecodable
 from .frames import FrameBudget
 from .gif import count_gif_frames, gif_canvas, has_spare_pixels, shown_frames
@@ -48,6 +49,8 @@ _PNG_KEY_TO_8_BIT = {
     "RGB;16B": lambda colour: tuple(value >> 8 for value in colour),
 }
 
+_DECODED_AGAIN = {"AVIF": check_avif, "HEIC": check_heic}
+
 _SIGNED, _FLOAT = 2, 3  # sample formats of a TIFF
 
 
@@ -60,9 +63,9 @@ def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, fl
     if name == "WEBP":
         return _decode_webp(data, max_pixels), 0.0
     image = _open(data, name, max_pixels)
-    if name == "HEIC":
+    if check := _DECODED_AGAIN.get(name):
         image.load()
-        check_heic(data)
+        check(data)
     if name == "GIF" and has_spare_pixels(data):
         raise damaged("GIF")
     return image, 0.0
