@@ -14,7 +14,7 @@ from pymongo.database import Database
 from tests.support.factories import image_bytes
 from tests.support.installation import ROOT, Installation
 from tests.support.servers import MongoServer, RedisServer, S3Server
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.own_servers, pytest.mark.slow]
 
@@ -116,7 +116,8 @@ def test_after_kills_of_a_worker_and_the_broker_each_image_has_one_prediction(su
         at_loss = surroundings.judged()
         surroundings.broker.kill()
         surroundings.broker.start()
-        done = eventually(surroundings.is_finished, pause=0.5)
+        # Two leases may have to expire, one after the other.
+        done = eventually(surroundings.is_finished, seconds=3 * PATIENCE, pause=0.5)
         batch = requests.get(place, timeout=30).json()
 
     assert done, surroundings.log.read_text()[-3000:]
