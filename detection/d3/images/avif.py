@@ -12,6 +12,7 @@ from functools import cache
 
 from PIL import _avif
 
+from .bound_library import bound_library
 from .containers import damaged
 from .items import coded_pictures
 
@@ -68,15 +69,8 @@ def check_avif(data: bytes) -> None:
 
 @cache
 def _dav1d(path: str) -> ctypes.CDLL | None:
-    """Return the decoder that a module loads, or None where it has no such functions."""
-    try:
-        library = ctypes.CDLL(path)
-        for name, (result, *arguments) in _FUNCTIONS.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-    except (AttributeError, OSError):
-        return None
-    return library if library.dav1d_version_api() >> 16 == _API else None
+    library = bound_library(path, _FUNCTIONS)
+    return library if library and library.dav1d_version_api() >> 16 == _API else None
 
 
 def _is_decoded(library: ctypes.CDLL, data: bytes, *, strict: bool) -> bool:

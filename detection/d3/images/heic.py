@@ -14,6 +14,7 @@ from functools import cache
 import _pillow_heif
 import numpy as np
 
+from .bound_library import bound_library
 from .containers import damaged
 from .items import CodedPicture, coded_pictures
 
@@ -60,15 +61,7 @@ def check_heic(data: bytes) -> None:
 
 @cache
 def _libde265(path: str) -> ctypes.CDLL | None:
-    """Return the decoder that a module loads, or None where its functions are not found."""
-    try:
-        library = ctypes.CDLL(path)
-        for name, (result, *arguments) in _FUNCTIONS.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-    except (AttributeError, OSError):
-        return None
-    return library
+    return bound_library(path, _FUNCTIONS)
 
 
 @contextmanager
