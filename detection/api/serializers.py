@@ -1,4 +1,6 @@
-"""The JSON of the API, made of records. The context holds the request."""
+"""The JSON of the API, made of records. The context holds the request and, for a batch, its
+predictions.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ class ModelSerializer(serializers.Serializer):
 
 
 class AnswerSerializer(serializers.Serializer):
-    """Base of every answer that is no error."""
+    """An answer that is no error."""
 
     success = serializers.BooleanField(
         read_only=True, default=True, help_text="Whether the request succeeded"
@@ -267,7 +269,7 @@ class BatchErrorSerializer(serializers.Serializer):
 
 
 class BatchSerializer(AnswerSerializer):
-    """A batch with its results so far. ``context["predictions"]`` are its predictions."""
+    """A batch with its results so far."""
 
     batch_id = serializers.CharField(allow_null=True, help_text="null: nothing was stored")
     status = serializers.ChoiceField(

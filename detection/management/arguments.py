@@ -28,7 +28,7 @@ def add_trust(parser: CommandParser) -> None:
     parser.add_argument(
         "--trust-torchscript",
         action="store_true",
-        help="open a TorchScript archive, which is a program, that OpenAI did not publish",
+        help="open a TorchScript archive that OpenAI did not publish; such an archive is a program",
     )
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def document(tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("schema") / "schema.yml"
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(path))
     return yaml.safe_load(path.read_text())
+
+
+def descriptions(part: object) -> Iterator[str]:
+    """Yield the descriptions in a part of the document."""
+    values = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    if isinstance(part, dict) and isinstance(part.get("description"), str):
+        yield part["description"]
+    for each in values:
+        yield from descriptions(each)
 
 
 def operations(document: dict) -> list[dict]:
@@ -68,6 +78,13 @@ def test_every_field_and_parameter_is_described(document):
     ]
 
     assert [each[:2] for each in fields + parameters if not each[2].get("description")] == []
+
+
+def test_descriptions_are_for_clients(document):
+    texts = [*descriptions(document)]
+
+    assert len(texts) > 100
+    assert [text for text in texts if re.search(r"``|context|\b[Bb]ase of\b", text)] == []
 
 
 def test_every_answer_has_a_meaning_and_an_example(document):

@@ -215,12 +215,12 @@ UNSETTLED = {**recounting.rebuild_totals.__kwdefaults__, "settle": 0}
 
 
 @pytest.mark.usefixtures("drift", "closed")
-def test_what_differs_is_found_and_mended(owners):
+def test_what_differs_is_found_and_corrected(owners):
     with pytest.raises(CommandError, match="totals are not right; run it without"):
         rebuild("--check")
     assert count_predictions(user=None)["total_predictions"] == 2
 
-    assert rebuild().endswith(" totals were mended. All totals are right.\n")
+    assert rebuild().endswith(" totals were corrected. All totals are right.\n")
 
     assert count_predictions(user=None)["total_predictions"] == 3
     assert count_predictions(user=owners[0])["uncertain_count"] == 1
@@ -230,12 +230,12 @@ def test_what_differs_is_found_and_mended(owners):
 
 
 @pytest.mark.usefixtures("drift")
-def test_some_days_are_mended_in_the_days_and_in_all_days():
+def test_some_days_are_corrected_in_the_days_and_in_all_days():
     today = str(now().date())
 
-    mended = rebuild("--from", today, "--to", today)
+    corrected = rebuild("--from", today, "--to", today)
 
-    assert mended.startswith(f"spread of {today}, model 1, of everybody: mended\n")
+    assert corrected.startswith(f"spread of {today}, model 1, of everybody: corrected\n")
 
     assert count_predictions(user=None)["total_predictions"] == 3  # two, and one that was deleted
     with pytest.raises(CommandError, match="is after the last"):

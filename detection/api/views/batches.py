@@ -95,7 +95,7 @@ class ImageUrlsField(serializers.ListField):
 
 
 class BatchViewSet(ViewSet):
-    """Several images in one request. A bad file does not affect the others."""
+    """A batch of several images. A bad file does not affect the others."""
 
     parser_classes = [MultiPartParser]
     lookup_value_regex = RECORD_ID

@@ -96,6 +96,8 @@ class QueuePartSerializer(PartSerializer):
 
 
 class LiveSerializer(AnswerSerializer):
+    """A process that answers."""
+
     status = serializers.ChoiceField(["ok"], help_text="The process answers")
 
 
@@ -103,7 +105,7 @@ class HealthSerializer(serializers.Serializer):
     success = serializers.BooleanField(help_text="Whether every part works")
     status = serializers.ChoiceField(
         ["ok", "degraded", "unavailable"],
-        help_text="degraded: the service works, with a lesser detector than the default",
+        help_text="degraded: the service works, with a smaller detector than the default",
     )
     device = serializers.CharField(allow_null=True, help_text="Device of the model")
     model = ModelPartSerializer(help_text="The detector")

@@ -92,7 +92,7 @@ class HistoryQuerySerializer(PeriodQuerySerializer):
 
 
 class PredictionViewSet(ViewSet):
-    """The history: all stored predictions that the caller may see."""
+    """Stored predictions that the caller may see."""
 
     permission_classes = [MayDelete]
     lookup_value_regex = RECORD_ID

@@ -18,16 +18,19 @@ class Command(ServiceCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("dataset", type=Path)
-        parser.add_argument("output", type=Path)
-        parser.add_argument("--generators", type=positive_int, default=16)
+        parser.add_argument("dataset", type=Path, help="a data set with real pictures")
+        parser.add_argument("output", type=Path, help="the data set to write")
+        parser.add_argument("--generators", type=positive_int, default=16, help="default: 16")
         parser.add_argument(
-            "--pictures", type=positive_int, default=120, help="pairs per generator"
+            "--pictures", type=positive_int, default=120, help="pairs per generator; default: 120"
         )
         parser.add_argument(
-            "--steps", type=positive_int, default=1000, help="training steps per generator"
+            "--steps",
+            type=positive_int,
+            default=1000,
+            help="training steps per generator; default: 1000",
         )
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=int, default=0, help="default: 0")
 
     def handle(self, *args: Any, **options: Any) -> None:
         numbers = range(options["generators"])

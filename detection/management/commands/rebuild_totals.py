@@ -38,9 +38,9 @@ class Command(ServiceCommand):
     ) -> None:
         recount = rebuild_totals(period=_period(first, last), mend=not check)
         for row in recount.wrong:
-            self.stdout.write(f"{row}: {'wrong' if check else 'mended'}")
+            self.stdout.write(f"{row}: {'wrong' if check else 'corrected'}")
         for row in recount.busy:
-            self.stdout.write(f"{row}: differs, but is being counted in right now")
+            self.stdout.write(f"{row}: differs, but changes at the moment")
         self._conclude(recount, check=check)
 
     def _conclude(self, recount: Recount, *, check: bool) -> None:
@@ -48,8 +48,8 @@ class Command(ServiceCommand):
             number = len(recount.busy) + (check and len(recount.wrong))
             remedy = "run it without --check" if check else "run it again later"
             raise CommandError(f"{number} totals are not right; {remedy}.")
-        mended = f"; {len(recount.wrong)} totals were mended" if recount.wrong else ""
-        self.stdout.write(f"{recount.days} days counted{mended}. All totals are right.")
+        corrected = f"; {len(recount.wrong)} totals were corrected" if recount.wrong else ""
+        self.stdout.write(f"{recount.days} days counted{corrected}. All totals are right.")
 
 
 def _period(first: date | None, last: date | None) -> Period | None:

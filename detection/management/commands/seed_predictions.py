@@ -13,20 +13,22 @@ from detection.workbench.seeding import has_foreign_records, remove_seeded, seed
 class Command(ServiceCommand):
     help = (
         "Stores made-up predictions of the last year, to try the project with many records; never "
-        "for a database in use. The predictions share two small files under seeded/: delete all of "
-        "them with --remove, since the deletion of one takes the files of all."
+        "for a database in use. The predictions share two small files under seeded/, so a deletion "
+        "of one deletes the files of all: delete all with --remove."
     )
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--count", type=positive_int, default=1000, metavar="N")
+        parser.add_argument(
+            "--count", type=positive_int, default=1000, metavar="N", help="default: 1000"
+        )
         parser.add_argument(
             "--seed", type=int, default=0, metavar="S", help="the same seed gives the same records"
         )
         parser.add_argument(
-            "--among-others", action="store_true", help="also beside real predictions"
+            "--among-others", action="store_true", help="store them beside real predictions too"
         )
-        parser.add_argument("--remove", action="store_true", help="delete them all instead")
+        parser.add_argument("--remove", action="store_true", help="delete all made-up predictions")
 
     def handle(
         self, *args: Any, count: int, seed: int, among_others: bool, remove: bool, **options: Any

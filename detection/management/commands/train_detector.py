@@ -46,15 +46,15 @@ class Command(ServiceCommand):
         )
         parser.add_argument(
             "--clip-weights",
-            help="frozen tower: a file, an address or openai; default for vit-b-16: the tower that "
-            "fetch_clip stored",
+            help="weights of the frozen tower: a file, an address or the word openai; default for "
+            "vit-b-16: the tower that fetch_clip stored",
         )
         add_trust(parser)
         parser.add_argument(
             "--init-from",
             type=Path,
             help="checkpoint to start from; without --adapters, only the head of a checkpoint with "
-            "kept features is trained",
+            "stored features is trained",
         )
         parser.add_argument(
             "--repeat-last",
@@ -73,15 +73,15 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--epochs",
             type=positive_int,
-            help="the most epochs; default: 40; among kept features: 12",
+            help="epochs at most; default: 40; with stored features: 12",
         )
         parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
         parser.add_argument(
             "--learning-rate",
             type=positive_float,
-            help="default: 0.002; with CLIP: 0.0001; among kept features: 0.001",
+            help="default: 0.002; with CLIP: 0.0001; with stored features: 0.001",
         )
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=int, default=0, help="default: 0")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
         parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
 

@@ -27,7 +27,7 @@ function count() {
 function take(files) {
   const images = [...files];
   if (!images.length) {
-    announce("This contains no file. Save the image, then choose or drop the file.");
+    announce("There is no file to judge. Save the image, then choose or drop the file.");
     return;
   }
   const added = images.map((file) => new Item(file, { form, queue, announce, changed: count }));
