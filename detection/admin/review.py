@@ -88,7 +88,7 @@ def review_next(request: HttpRequest) -> HttpResponse:
     prediction = claim_next(reviewer=request.user, skipped=session.skipped)
     if prediction:
         return redirect("review", prediction.pk)
-    sentence = "Every prediction is reviewed, or open at another moderator."
+    sentence = "Every prediction is reviewed, or another moderator has it open."
     return _notice(
         request, "The queue is empty", sentence, last=session.last, skipped=session.skipped
     )

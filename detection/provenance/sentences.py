@@ -7,8 +7,8 @@ from .claims import CHANGED, INTACT, INVALID, NOT_LISTED, TRUSTED, UNSIGNED
 TRUST_WORDS = {
     TRUSTED: "Signed and intact: the picture was not changed since, and the signer is on the trust "
     "list.",
-    INTACT: "Signed and intact: the picture was not changed since. No trust list says whether the "
-    "signer is who it says it is.",
+    INTACT: "Signed and intact: the picture was not changed since. No trust list confirms the "
+    "signer.",
     NOT_LISTED: "Signed and intact: the picture was not changed since. But the signer is not on "
     "the trust list.",
     CHANGED: "Signed, but the picture was changed after it was signed.",
