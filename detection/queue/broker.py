@@ -19,7 +19,7 @@ PING_SECONDS = 3
 
 
 class BrokerUnavailableError(UnavailableError):
-    code = "queue_unavailable"
+    """The broker cannot be reached."""
 
 
 def is_configured() -> bool:
