@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 
+from d3site.gunicorn_worker import shorten_pauses
 from d3site.private_files import PRIVATE_UMASK, make_private
 from d3site.settings import DATA_DIR, MAX_WAITING_REQUESTS, TRUSTED_PROXIES, env
 
@@ -109,6 +110,7 @@ def post_worker_init(worker) -> None:
     if settings.API_ACCESS == "open" and not _is_loopback(HOST):
         worker.log.warning("Anyone who can reach this address may use the API; see API_ACCESS.")
     resume_batches()
+    shorten_pauses()
 
 
 def worker_exit(server, worker) -> None:

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import ipaddress
 import json
-import re
-import select
 import socket
 import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from selectors import EVENT_READ
 
@@ -25,21 +25,16 @@ from gunicorn.http import errors
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
+from d3site.deadline_socket import PART, DeadlineSocket, HeadTooLargeError
 from d3site.turns import Turns
 
 HEAD_SECONDS = 10.0  # for the head of a request, and between two requests of a connection
-BODY_SECONDS = 15.0  # for a body, whatever its size
-MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
-SENDING_SECONDS = 60.0  # for a part of the answer
 REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request
 CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
 RELEASE_SECONDS = 30.0  # at least, between two releases of memory that is free since a burst
-PART = 64 * 2**10  # bytes received or sent at a time
-MAX_HEAD_BYTES = 64 * 2**10
 MAX_ACCEPTED = 64  # connections, before others are served
+SWITCH_SECONDS = 0.001  # until a thread that computes lets another one continue
 NOTHING_TO_ACCEPT = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
-HEAD_END = re.compile(rb"\n\r?\n")
-FORWARDED_FOR = re.compile(rb"^x-forwarded-for:(.*)", re.IGNORECASE | re.MULTILINE)
 IPV6_NETWORK_BITS = 64  # a client of IPv6 has a network, not an address
 # Statuses of requests that never reach Django; the first class decides.
 STATUSES: dict[type[Exception], HTTPStatus] = {
@@ -54,103 +49,6 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     ssl.SSLError: HTTPStatus.BAD_REQUEST,
     Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-
-
-class HeadTooLargeError(Exception):
-    """The head of a request has more than MAX_HEAD_BYTES."""
-
-
-class DeadlineSocket(socket.socket):
-    """A connection that counts as closed when its client is too slow.
-
-    Each byte received extends the deadline a little, so that large bodies may take longer.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        super().__init__(fileno=connection.detach())
-        self.on_wait: Callable[[], object] | None = None  # called before a wait for the client
-        self._early = bytearray()  # received with the head
-        self.begin_request()
-
-    def begin_request(self) -> None:
-        self._deadline = time.monotonic() + BODY_SECONDS + len(self._early) / MIN_RATE
-
-    def unread(self, data: bytes) -> None:
-        """Let ``data`` be received next."""
-        self._early[:0] = data
-
-    def receive_head(self) -> bool:
-        """Receive what has arrived, without waiting. Return whether the head of the next request is
-        complete. Raises HeadTooLargeError, and OSError when the client hung up.
-        """
-        if HEAD_END.search(self._early):
-            return True
-        try:
-            data = super().recv(PART)
-        except BlockingIOError:
-            return False
-        if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "The client hung up.")
-        start = max(len(self._early) - 2, 0)
-        self._early += data
-        if HEAD_END.search(self._early, start):
-            return True
-        if len(self._early) > MAX_HEAD_BYTES:
-            raise HeadTooLargeError
-        return False
-
-    def is_reading(self) -> bool:
-        """Return whether the request in a complete head asks for something and sends nothing."""
-        return self._early.startswith((b"GET ", b"HEAD "))
-
-    def forwarded_for(self) -> list[str]:
-        """Return the addresses that X-Forwarded-For names in a complete head."""
-        head = bytes(self._early[: HEAD_END.search(self._early).start()])
-        values = b",".join(FORWARDED_FOR.findall(head)).decode("latin-1")
-        return [address.strip() for address in values.split(",")] if values else []
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        if self._early:
-            data = bytes(self._early[:size])
-            del self._early[:size]
-            return data
-        if self.on_wait and not self._has_arrived():
-            self.on_wait()
-        own_timeout = self.gettimeout()  # gunicorn's, while it reads the rest of a body
-        left = max(self._deadline - time.monotonic(), 0.001)
-        self.settimeout(left if own_timeout is None else min(left, own_timeout))
-        try:
-            data = super().recv(size, flags)
-        except TimeoutError:
-            # Not an end of the body, which would make a complete request of an incomplete one.
-            raise TimeoutError(errno.ECONNRESET, "The client is too slow.") from None
-        finally:
-            self.settimeout(own_timeout)
-        self._deadline += len(data) / MIN_RATE
-        return data
-
-    def _has_arrived(self) -> bool:
-        watch = select.poll()
-        watch.register(self, select.POLLIN)
-        return bool(watch.poll(0))
-
-    def discard(self) -> bool:
-        """Discard what has arrived, without waiting. Return whether the client may send more.
-        Raises OSError when the connection is lost.
-        """
-        try:
-            return bool(super().recv(PART))
-        except BlockingIOError:
-            return True
-
-    def sendall(self, data: bytes, flags: int = 0) -> None:
-        self.settimeout(SENDING_SECONDS)  # also for a file that is sent next
-        whole = memoryview(data)
-        try:
-            for start in range(0, len(whole), PART):
-                super().sendall(whole[start : start + PART], flags)
-        except TimeoutError as error:
-            raise BrokenPipeError(errno.EPIPE, "The client reads no answer.") from error
 
 
 class DeadlineWorker(ThreadWorker):
@@ -340,6 +238,15 @@ class DeadlineWorker(ThreadWorker):
             self._drop(conn)
 
 
+def shorten_pauses() -> None:
+    """Leave what is loaded out of garbage collections, each of which would stop all threads for a
+    quarter of a second, and let threads that answer interrupt those that compute.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+
 def release_freed_memory() -> None:
     """Return to the system what glibc holds free since a burst. All threads that want memory wait
     meanwhile, for up to a tenth of a second.
@@ -350,9 +257,12 @@ def release_freed_memory() -> None:
 
 def network_of(client: tuple | str) -> str:
     """Return the address of a client, or the network that an IPv6 client has for itself."""
-    if not isinstance(client, tuple):  # a Unix socket
-        return ""
-    address = ipaddress.ip_address(client[0].partition("%")[0])
+    return _network_of(client[0]) if isinstance(client, tuple) else ""  # a Unix socket
+
+
+@lru_cache(maxsize=1024)
+def _network_of(host: str) -> str:
+    address = ipaddress.ip_address(host.partition("%")[0])
     if address.version == 4:
         return str(address)
     if address.ipv4_mapped:

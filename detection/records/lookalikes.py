@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from django.contrib.auth.models import AbstractUser
+from django.db.models import QuerySet
 
 from detection.errors import UnavailableError, database_errors
 from detection.models import PerceptualHash, Prediction
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/measurements
 MAX_SIMILAR = 20  # look-alikes that are shown
 MAX_COMPARED = 1000  # rows for each band: a picture may have been sent that often
+LOADED_TOGETHER = 50  # records; mostly the first one is wanted, or MAX_SIMILAR
 
 _FLIPS = [0, *(1 << bit for bit in range(BAND_BITS))]
 
@@ -50,66 +53,71 @@ def lookalikes_of(prediction: Prediction, *, user: AbstractUser | None) -> list[
     """Return the predictions on similar pictures that ``user`` may see, the nearest first, without
     the prediction itself; at most MAX_SIMILAR.
     """
-    return _others_like(prediction, user=user)[:MAX_SIMILAR]
-
-
-def _others_like(prediction: Prediction, *, user: AbstractUser | None) -> list[Lookalike]:
-    rows = PerceptualHash.objects.filter(pk__in=_row_ids(prediction)).order_by("pk")
-    hashes = [int(bits, 16) for bits in rows.values_list("bits", flat=True)]
-    if not hashes:  # an image without content
-        return []
-    found = find_lookalikes(hashes, user=user)
-    return [each for each in found if each.prediction.pk != prediction.pk]
+    return list(islice(_others_like(prediction, among=visible_predictions(user)), MAX_SIMILAR))
 
 
 def nearest_earlier(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
     """Return the nearest look-alike that was judged before."""
-    found = _readable_others(prediction, user)
-    return next((each for each in found if each.prediction.pk < prediction.pk), None)
+    return _nearest(prediction, among=visible_predictions(user).filter(pk__lt=prediction.pk))
 
 
 def nearest_reviewed(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
     """Return the nearest look-alike that a reviewer decided on."""
-    found = _readable_others(prediction, user)
-    return next((each for each in found if each.prediction.is_reviewed), None)
+    unreviewed = Prediction.Review.UNREVIEWED
+    reviewed = visible_predictions(user).exclude(review_status=unreviewed)
+    return _nearest(prediction, among=reviewed)
 
 
-def _readable_others(prediction: Prediction, user: AbstractUser | None) -> list[Lookalike]:
-    """Return none without a database: the verdict itself can be shown all the same."""
+def _nearest(prediction: Prediction, *, among: QuerySet[Prediction]) -> Lookalike | None:
+    """Return None without a database, too: the verdict itself can be shown all the same."""
     try:
         with database_errors():
-            return _others_like(prediction, user=user)
+            return next(_others_like(prediction, among=among), None)
     except UnavailableError as error:
         logger.warning("The look-alikes of %s cannot be read: %s", prediction.pk, error)
-        return []
+        return None
 
 
-def find_lookalikes(hashes: Sequence[int], *, user: AbstractUser | None) -> list[Lookalike]:
-    """Return the predictions on pictures like that with the perceptual hashes, or on its mirror
-    image, that ``user`` may see, the nearest first.
+def _others_like(prediction: Prediction, *, among: QuerySet[Prediction]) -> Iterator[Lookalike]:
+    rows = PerceptualHash.objects.filter(pk__in=_row_ids(prediction)).order_by("pk")
+    hashes = [int(bits, 16) for bits in rows.values_list("bits", flat=True)]
+    if hashes:  # an image without content has none
+        yield from find_lookalikes(hashes, among=among.exclude(pk=prediction.pk))
+
+
+def find_lookalikes(hashes: Sequence[int], *, among: QuerySet[Prediction]) -> Iterator[Lookalike]:
+    """Yield the predictions on pictures like that with the perceptual hashes, or on its mirror
+    image, the nearest first. The first hash is that of the whole picture.
     """
-    sought = (*hashes, mirrored(hashes[0]))
-    nearest: dict[str, int] = {}
-    for row_id, bits in _candidates(sought):
-        found = min(distance(each, int(bits, 16)) for each in sought)
-        record_id, _, _ = row_id.partition("-")
-        if found <= min(nearest.get(record_id, MAX_DISTANCE), MAX_DISTANCE):
-            nearest[record_id] = found
-    records = visible_predictions(user).filter(pk__in=nearest).order_by()
-    found = [Lookalike(record, nearest[record.pk]) for record in records]
-    return sorted(found, key=lambda each: (each.distance, each.prediction.pk))
+    distances = _distances((*hashes, mirrored(hashes[0])))
+    nearest = sorted(distances, key=lambda pk: (distances[pk], pk))
+    for start in range(0, len(nearest), LOADED_TOGETHER):
+        ids = nearest[start : start + LOADED_TOGETHER]
+        records = among.in_bulk(ids)
+        yield from (Lookalike(records[pk], distances[pk]) for pk in ids if pk in records)
 
 
 def agreement_of(prediction: Prediction, hashes: Sequence[int]) -> str:
     """Return whether the model agrees with its verdict on the nearest similar picture, of other
     bytes: an ``Agreement``, or "" without such a picture. ``prediction`` is not stored yet.
     """
-    for earlier in find_lookalikes(hashes, user=None):
-        other = earlier.prediction
-        if other.sha256 != prediction.sha256 and other.model_version == prediction.model_version:
-            agrees = other.label == prediction.label
-            return Prediction.Agreement.AGREES if agrees else Prediction.Agreement.CONTRADICTS
+    comparable = Prediction.objects.filter(model_version=prediction.model_version)
+    others = comparable.exclude(sha256=prediction.sha256)
+    for nearest in find_lookalikes(hashes, among=others):
+        agrees = nearest.prediction.label == prediction.label
+        return Prediction.Agreement.AGREES if agrees else Prediction.Agreement.CONTRADICTS
     return ""
+
+
+def _distances(sought: Sequence[int]) -> dict[str, int]:
+    """Return the distance of each prediction that resembles one of the hashes, by its id."""
+    found: dict[str, int] = {}
+    for row_id, bits in dict(_candidates(sought)).items():  # several bands find the same row
+        nearest = min(distance(each, int(bits, 16)) for each in sought)
+        if nearest <= MAX_DISTANCE:
+            record_id, _, _ = row_id.partition("-")
+            found[record_id] = min(nearest, found.get(record_id, nearest))
+    return found
 
 
 def _row_ids(prediction: Prediction) -> list[str]:

@@ -7,7 +7,8 @@ from django.contrib.auth import get_user_model
 from PIL import Image, ImageOps
 
 from detection.judging.predict import predict_image
-from detection.models import PerceptualHash
+from detection.models import PerceptualHash, Prediction
+from detection.records import lookalikes
 from detection.records.deleting import delete_with_files
 from detection.records.lookalikes import (
     MAX_DISTANCE,
@@ -37,7 +38,7 @@ PICTURE = scene(seed=1)
 def test_changed_copies_are_found_the_nearest_first_and_other_pictures_are_not():
     same, cropped = map(a_pictured_prediction, (PICTURE, PICTURE.crop((0, 0, 304, 228))))
     a_pictured_prediction(scene(seed=2))
-    found = find_lookalikes(perceptual_hashes(PICTURE), user=None)
+    found = list(find_lookalikes(perceptual_hashes(PICTURE), among=Prediction.objects.all()))
 
     assert [each.prediction.pk for each in found] == [same.pk, cropped.pk]
     assert found[0].distance == 0
@@ -47,7 +48,7 @@ def test_changed_copies_are_found_the_nearest_first_and_other_pictures_are_not()
 def test_a_cropped_copy_and_a_mirror_image_find_the_picture():
     prediction = a_pictured_prediction(PICTURE)
     for changed in (PICTURE.crop((8, 6, 312, 234)), ImageOps.mirror(PICTURE)):
-        [found] = find_lookalikes(perceptual_hashes(changed), user=None)
+        [found] = find_lookalikes(perceptual_hashes(changed), among=Prediction.objects.all())
         assert found.prediction == prediction
 
 
@@ -60,11 +61,11 @@ def test_a_record_has_its_look_alikes_without_itself():
 
 def test_only_records_that_the_caller_may_see_are_found(closed):
     ann, bob = (get_user_model().objects.create_user(name) for name in ("ann", "bob"))
-    own, _ = a_pictured_prediction(PICTURE, owner=ann), a_pictured_prediction(PICTURE, owner=bob)
-    hashes = perceptual_hashes(PICTURE)
+    own, other = (a_pictured_prediction(PICTURE, owner=user) for user in (ann, bob))
+    latest = a_pictured_prediction(PICTURE)
 
-    assert [each.prediction for each in find_lookalikes(hashes, user=ann)] == [own]
-    assert len(find_lookalikes(hashes, user=None)) == 2
+    assert [each.prediction for each in lookalikes_of(latest, user=ann)] == [own]
+    assert [each.prediction for each in lookalikes_of(latest, user=None)] == [own, other]
 
 
 def test_a_deleted_record_leaves_nothing_in_the_index():
@@ -118,6 +119,19 @@ def test_each_band_is_sought_by_its_index(place):
     else:
         assert f"(band_{place}=?)" in plan
         assert "SCAN" not in plan
+
+
+def test_no_more_records_are_loaded_than_are_needed(monkeypatch, django_assert_num_queries):
+    """Anybody may send the same picture a thousand times."""
+    monkeypatch.setattr(lookalikes, "LOADED_TOGETHER", 2)
+    for number in range(5):
+        a_pictured_prediction(PICTURE, model_version="1", sha256=f"{number:064}")
+    hashes = perceptual_hashes(PICTURE)
+
+    with django_assert_num_queries(BANDS + 1):
+        assert agreement_of(unsaved_prediction(model_version="1"), hashes)
+    with django_assert_num_queries(BANDS + 3):
+        assert len(list(find_lookalikes(hashes, among=Prediction.objects.all()))) == 5
 
 
 def test_a_review_is_found_behind_any_number_of_unreviewed_look_alikes():

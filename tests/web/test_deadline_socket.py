@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from d3site import gunicorn_worker
-from d3site.gunicorn_worker import DeadlineSocket
+from d3site import deadline_socket
+from d3site.deadline_socket import DeadlineSocket
 
 pytestmark = pytest.mark.stateless
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.stateless
 @pytest.fixture
 def connection(monkeypatch):
     """A client, and our end of its connection."""
-    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 0.2)
-    monkeypatch.setattr(gunicorn_worker, "SENDING_SECONDS", 0.2)
+    monkeypatch.setattr(deadline_socket, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(deadline_socket, "SENDING_SECONDS", 0.2)
     client, server = socket.socketpair()
     with client, DeadlineSocket(server) as ours:
         yield client, ours
@@ -69,7 +69,7 @@ def test_each_request_of_a_connection_has_time_of_its_own(connection):
 
 def test_a_shorter_time_limit_of_the_server_counts(connection, monkeypatch):
     _, ours = connection
-    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 3600)
+    monkeypatch.setattr(deadline_socket, "BODY_SECONDS", 3600)
     ours.begin_request()
     ours.settimeout(0.01)
 
@@ -96,4 +96,4 @@ def test_each_part_of_a_large_answer_has_time_of_its_own(connection, monkeypatch
     ours.sendall(answer)
 
     assert b"".join(parts) == answer
-    assert max(map(len, parts)) == gunicorn_worker.PART
+    assert max(map(len, parts)) == deadline_socket.PART

@@ -23,7 +23,8 @@ from gunicorn.workers.gthread import TConn
 from rest_framework.throttling import BaseThrottle
 
 from d3site import gunicorn_worker, turns
-from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker, network_of
+from d3site.deadline_socket import DeadlineSocket
+from d3site.gunicorn_worker import DeadlineWorker, network_of
 from tests.support.failures import raising
 
 pytestmark = pytest.mark.stateless
@@ -246,6 +247,27 @@ def test_memory_of_a_burst_is_released():
     finished = subprocess.run([sys.executable, "-c", BURST], capture_output=True, check=True)
 
     assert int(finished.stdout) > 100 * 2**20
+
+
+PAUSES = """
+import gc
+import sys
+from d3site.gunicorn_worker import shorten_pauses
+
+loaded = [[] for _ in range(100_000)]
+shorten_pauses()
+print(len(gc.get_objects()), sys.getswitchinterval())
+"""
+
+
+def test_collections_of_garbage_leave_out_what_is_loaded():
+    finished = subprocess.run(
+        [sys.executable, "-c", PAUSES], capture_output=True, text=True, check=True
+    )
+    collected, until_switch = finished.stdout.split()
+
+    assert int(collected) < 1000
+    assert float(until_switch) < 0.005  # Python's default
 
 
 @pytest.mark.parametrize(

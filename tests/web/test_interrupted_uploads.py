@@ -17,8 +17,9 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
-from d3site import gunicorn_worker
-from d3site.gunicorn_worker import DeadlineSocket, DeadlineWorker
+from d3site import deadline_socket
+from d3site.deadline_socket import DeadlineSocket
+from d3site.gunicorn_worker import DeadlineWorker
 from d3site.wsgi import application
 from detection.models import PredictionBatch
 from tests.support.api import a_user, assert_nothing_stored
@@ -36,7 +37,7 @@ def worker(monkeypatch) -> DeadlineWorker:
     """As gunicorn makes it, but without processes and threads, and with the test's database."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
-    monkeypatch.setattr(gunicorn_worker, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(deadline_socket, "BODY_SECONDS", 0.3)
     config = Config()
     worker = DeadlineWorker(0, 0, [], SimpleNamespace(), 30, config, Logger(config))
     worker.wsgi = application
