@@ -301,5 +301,5 @@ TOO_MANY_CONNECTIONS = _answer(
 )
 HEAD_TOO_LARGE = _answer(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    _envelope("request_header_fields_too_large", "The headers have more than 64 KiB."),
+    _envelope("headers_too_large", "The headers have more than 64 KiB."),
 )

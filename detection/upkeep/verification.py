@@ -52,7 +52,10 @@ class RecordWithoutFile:
         return f"The record {self.prediction_id} has no file {self.key}."
 
     def repair(self) -> str:
-        """Draw a lost result again from the original; delete a record without both."""
+        """Draw a lost result again from the original; delete a record without both.
+
+        Raises ImageError for an original that cannot be decoded.
+        """
         with database_errors():
             prediction = Prediction.objects.filter(pk=self.prediction_id).first()
             if prediction is None:
@@ -219,7 +222,7 @@ def _repair_result(prediction: Prediction) -> str:
         delete_with_files([prediction])
         return "The original is lost too; the record was deleted."
     except ImageError as error:
-        return f"It cannot be drawn again: {error}"
+        raise ImageError(f"It cannot be drawn again: {error}") from error
     picture = draw_result(
         pixels,
         label=prediction.label,

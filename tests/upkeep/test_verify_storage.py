@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from PIL import Image
 
 from detection.judging.predict import predict_image
@@ -148,14 +148,16 @@ def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction
     assert len(stored_files()) == 2
 
 
-def test_an_original_that_is_no_image_any_more_is_told_and_the_rest_goes_on(prediction):
+def test_an_original_that_is_no_image_any_more_is_told_and_the_rest_is_repaired(prediction, capsys):
     other = predict_image(upload=an_upload(seed=1), source="api")
     for each in (prediction, other):
         default_storage.delete(each.result_image.name)
     default_storage.delete(prediction.original_image.name)
     default_storage.save(prediction.original_image.name, ContentFile(b"overwritten by somebody"))
 
-    printed = verify("--repair")
+    with pytest.raises(CommandError, match="1 of 2 discrepancies cannot be repaired"):
+        call_command("verify_storage", "--repair")
+    printed = capsys.readouterr().out
 
     assert "It cannot be drawn again: This file is not an image" in printed
     assert "The result was drawn again." in printed

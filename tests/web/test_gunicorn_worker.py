@@ -88,6 +88,22 @@ def test_all_connections_that_wait_are_accepted_together(worker):
     assert worker.nr_conns == 0
 
 
+def test_a_head_that_does_not_end_is_refused_as_others_that_are_too_large(worker):
+    client, server = socket.socketpair()
+    client.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 2**13)
+    worker.nr_conns = 1
+    connection = TConn(worker.cfg, server, ("192.0.2.1", 4000), ("192.0.2.2", 80))
+    worker.enqueue_req(connection)
+    while connection in worker._heads:
+        worker.wait_for_and_dispatch_events(timeout=20)
+
+    head, body = client.recv(1000).split(b"\r\n\r\n")
+    assert b"431" in head
+    assert json.loads(body)["code"] == "headers_too_large"
+    worker._drop(connection)
+    client.close()
+
+
 class Held:
     """An application that answers a path once it is released."""
 

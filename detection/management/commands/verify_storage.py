@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from detection.d3.errors import ImageError
 from detection.management.arguments import duration
 from detection.management.base import ServiceCommand
 from detection.upkeep import find_discrepancies, is_plausible
@@ -29,7 +30,7 @@ class Command(ServiceCommand):
         )
 
     def handle(self, *args: Any, repair: bool, min_age: timedelta, **options: Any) -> None:
-        found = 0
+        found = left = 0
         if repair and not is_plausible():
             raise CommandError(
                 "There are only records, or only files. That looks like the wrong database, "
@@ -39,9 +40,15 @@ class Command(ServiceCommand):
             found += 1
             self.stdout.write(str(discrepancy))
             if repair:
-                self.stdout.write(f"  {discrepancy.repair()}")
+                try:
+                    self.stdout.write(f"  {discrepancy.repair()}")
+                except ImageError as error:
+                    left += 1
+                    self.stdout.write(f"  {error}")
         if not found:
             self.stdout.write("Every record has its files, and every file its record.")
+        elif left:
+            raise CommandError(f"{left} of {found} discrepancies cannot be repaired; see above.")
         elif repair:
             self.stdout.write(f"{found} discrepancies were found; see above for the repairs.")
         else:
