@@ -58,6 +58,11 @@ def test_a_container_is_reached_by_those_that_need_it(name, clients):
     assert COMPOSE["networks"][network] == {"internal": True}
 
 
+@pytest.mark.parametrize("name", ["worker", "upkeep", "beat"])
+def test_what_works_beside_the_service_starts_when_the_database_is_migrated(name):
+    assert CONTAINERS[name]["depends_on"]["api"] == {"condition": "service_healthy"}
+
+
 def test_broker_and_cache_have_passwords_of_their_own():
     commands = {name: CONTAINERS[name]["command"] for name in ("broker", "cache")}
     passwords = [command[command.index("--requirepass") + 1] for command in commands.values()]
