@@ -63,6 +63,15 @@ def test_what_works_beside_the_service_starts_when_the_database_is_migrated(name
     assert CONTAINERS[name]["depends_on"]["api"] == {"condition": "service_healthy"}
 
 
+def test_images_of_others_are_named_by_digest():
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    named = {made["image"] for made in CONTAINERS.values()} - {"d3"}
+    named |= set(re.findall(r"^FROM (.+)$", dockerfile, re.MULTILINE))
+
+    assert len(named) == 4
+    assert all(re.fullmatch(r"\S+:\S+@sha256:[0-9a-f]{64}", image) for image in named)
+
+
 def test_broker_and_cache_have_passwords_of_their_own():
     commands = {name: CONTAINERS[name]["command"] for name in ("broker", "cache")}
     passwords = [command[command.index("--requirepass") + 1] for command in commands.values()]
