@@ -104,6 +104,12 @@ def test_each_layout_of_clip_holds_the_same_network(layout, version, tmp_path):
     assert load(HEAD, clip_weights=path, trust_torchscript=True).version == version
 
 
+def test_the_content_decides_about_the_layout_and_not_the_name(version, tmp_path):
+    path = tmp_path / "clip.safetensors"
+    torch.save(read(CLIP), path)
+    assert load(HEAD, clip_weights=path).version == version
+
+
 def test_an_archive_of_unknown_origin_is_not_opened(tmp_path):
     path = openai_archive(read(CLIP), tmp_path / "clip.pt")
     with pytest.raises(CheckpointError, match="TorchScript archive, which is a program"):
