@@ -55,3 +55,14 @@ def test_headers_decoding_and_all_that_is_light_need_no_pytorch():
         "print(sorted({'torch', 'django'} & set(sys.modules)))"
     )
     assert loaded == "[]"
+
+
+def test_pictures_are_decoded_where_the_libraries_of_pillow_cannot_be_called():
+    """A Pillow that was built without some of them, or hides their functions."""
+    width = run(
+        "from PIL import _webp, Image\n"
+        "_webp.__file__ = Image.core.__file__ = 'absent'\n"
+        "from detection.d3.images import decode_image\n"
+        "print(decode_image('samples/photo-roman-colosseum.jpg').width)"
+    )
+    assert int(width) > 0

@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
+from .bound_library import bound_library
 from .containers import damaged, truncated
 
 _LZW, _DEFLATE = 5, {8, 32946}
@@ -26,8 +27,10 @@ _PIECES = (
 )
 _PORTION = 2**20  # bytes that are decompressed at a time
 
-# libtiff writes each error to stderr, although Pillow raises it. Pillow's module loads libtiff.
-ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+# libtiff writes each error to stderr, although Pillow raises it.
+_LIBTIFF = bound_library(Image.core.__file__, ("TIFFSetErrorHandler", None, ctypes.c_void_p))
+if _LIBTIFF:
+    _LIBTIFF.TIFFSetErrorHandler(None)
 
 
 def check_strips(image: TiffImageFile, data: bytes) -> None:
