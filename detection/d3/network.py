@@ -328,8 +328,10 @@ class D3Network(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.tower = _build_tower(architecture)
-        self.reader = _build_reader(architecture.tower)
+        config = architecture.tower
+        build = ResidualTower if isinstance(config, ResidualTowerConfig) else clip_tower
+        self.tower = build(config, architecture.image_size)
+        self.reader = _build_reader(config)
         self.attention_head = AttentionHead(architecture.features, architecture.outputs)
 
     def forward(self, images: Tensor, permutations: Tensor) -> Tensor:
@@ -360,12 +362,10 @@ class D3Network(nn.Module):
         return self.attention_head(pairs.flatten(0, 1)).unflatten(0, shuffled.shape[:2])
 
 
-def _build_tower(architecture: Architecture) -> nn.Module:
-    config = architecture.tower
-    if isinstance(config, ResidualTowerConfig):
-        return ResidualTower(config, architecture.image_size)
+def clip_tower(config: ClipTowerConfig, image_size: int) -> VisionTransformer:
+    """Return CLIP's tower with random weights."""
     return VisionTransformer(
-        image_size=architecture.image_size,
+        image_size=image_size,
         patch_size=config.patch_size,
         width=config.width,
         layers=config.layers,

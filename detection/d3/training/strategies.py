@@ -194,15 +194,10 @@ class AdapterTraining(WholeTraining):
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
         best = {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
         adapters = adapters_of(best, "tower.")
-        tower = {
-            name.removeprefix("tower."): tensor
-            for name, tensor in self.start.weights.items()
-            if name.startswith("tower.")
-        }
-        merged = {f"tower.{name}": tensor for name, tensor in merge(tower, adapters).items()}
+        merged = merge(self.start.weights, adapters, prefix="tower.")
         rest = {name: tensor for name, tensor in best.items() if not name.startswith("tower.")}
         adapters = stacked(self.start.adapters, adapters)
-        return replace(self.start, weights={**merged, **rest}, adapters=adapters)
+        return replace(self.start, weights=merged | rest, adapters=adapters)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
         return head_logits(trained, self.inputs_of_head(trained, self.val))
