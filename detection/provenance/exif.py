@@ -43,13 +43,10 @@ def comment_text(value: bytes) -> str:
     encoding = _ENCODINGS.get(value[:8])
     if encoding is None:
         return value.lstrip(b"\0").decode("utf-8", "replace").strip("\0 ")
-    if encoding == "utf-16":
-        # Programs write either byte order; in big endian, plain letters have a zero first.
-        body = value[8:]
-        encoding = "utf-16-be" if body[:1] == b"\0" else "utf-16-le" if body[1:2] == b"\0" else ""
-        encoding = encoding or "utf-16-be"
-        return body.decode(encoding, "replace").strip("\0 ")
-    return value[8:].decode(encoding, "replace").strip("\0 ")
+    body = value[8:]
+    if encoding == "utf-16":  # in either byte order; plain letters have a zero before or behind
+        encoding = "utf-16-le" if body[:1] != b"\0" and body[1:2] == b"\0" else "utf-16-be"
+    return body.decode(encoding, "replace").strip("\0 ")
 
 
 def _camera(exif: Image.Exif, taken: dict) -> dict[str, str]:

@@ -42,7 +42,6 @@ _AIGC_WORDS = {
     "2": (None, "a generator may have made this"),
     "3": (None, "a generator is suspected to have made this"),
 }
-_FORGED = "Such data are easily forged."
 
 
 def inspect(
@@ -203,7 +202,7 @@ def _camera_claims(exif: Exif) -> Iterator[Claim]:
         name = model if model.lower().startswith(make.lower()) else f"{make} {model}"
         yield Claim(
             kind="camera",
-            says=f"The EXIF data name a camera: {name}. {_FORGED}",
+            says=f"The EXIF data name a camera: {name}. Such data are easily forged.",
             place="EXIF",
             details={key: plain(value) for key, value in exif.camera.items()},
         )

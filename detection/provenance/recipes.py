@@ -44,8 +44,9 @@ def _automatic1111(text: Text, texts: list[Text]) -> Recipe:
     recipe.setdefault("prompt", _before_settings(text.value))
     if version := _FOLLOWERS.search(text.value):
         program = "Forge" if _FORGE.match(version[1]) else generator_named_in(version[1])
-        recipe |= {"program": program}
-        recipe |= {"version": version[1]} if program != version[1] else {}
+        recipe["program"] = program
+        if program != version[1]:
+            recipe["version"] = version[1]
     return recipe
 
 
