@@ -77,9 +77,9 @@ def predict_images(
     Bytes that the same model judged before are not judged again: they have the same score.
     ``detector`` is the process's own by default.
     """
+    # One detector for all images, even when another is activated meanwhile
     run = Run(
-        detector=detector
-        or get_detector(),  # one for all, even when another is activated meanwhile
+        detector=detector or get_detector(),
         source=source,
         owner=owner,
         batch=batch,
