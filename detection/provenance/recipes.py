@@ -41,25 +41,14 @@ def recipe_of(generator: str, text: Text, texts: list[Text]) -> Recipe:
 
 def _automatic1111(text: Text, texts: list[Text]) -> Recipe:
     recipe = _parsed(AUTOMATIC1111Parser(), {"parameters": text.value})
-    recipe.setdefault("prompt", _before_settings(text.value))
+    before_settings = text.value.partition("\nSteps: ")[0]
+    recipe.setdefault("prompt", before_settings.partition("\nNegative prompt:")[0])
     if version := _FOLLOWERS.search(text.value):
         program = "Forge" if _FORGE.match(version[1]) else generator_named_in(version[1])
         recipe["program"] = program
         if program != version[1]:
             recipe["version"] = version[1]
     return recipe
-
-
-def _before_settings(value: str) -> str:
-    return value.partition("\nSteps: ")[0].partition("\nNegative prompt:")[0]
-
-
-def _fooocus(text: Text, texts: list[Text]) -> Recipe:
-    return _parsed(FooocusParser(), {"parameters": text.value})
-
-
-def _invokeai(text: Text, texts: list[Text]) -> Recipe:
-    return _parsed(InvokeAIParser(), {text.key: text.value})
 
 
 def _novelai(text: Text, texts: list[Text]) -> Recipe:
@@ -157,8 +146,8 @@ _READERS: dict[str, Callable[[Text, list[Text]], Recipe]] = {
     "AUTOMATIC1111": _automatic1111,
     "ComfyUI": _comfyui,
     "Draw Things": _draw_things,
-    "Fooocus": _fooocus,
-    "InvokeAI": _invokeai,
+    "Fooocus": lambda text, _: _parsed(FooocusParser(), {"parameters": text.value}),
+    "InvokeAI": lambda text, _: _parsed(InvokeAIParser(), {text.key: text.value}),
     "Midjourney": _midjourney,
     "NovelAI": _novelai,
     "SwarmUI": _swarmui,

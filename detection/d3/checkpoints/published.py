@@ -90,32 +90,26 @@ def published_checkpoint(
     path: Path, head: dict[str, Tensor], tower_file: Path, tower: ClipTower
 ) -> Checkpoint:
     """Join a head of ``path`` and a tower of ``tower_file``. Raises CheckpointError."""
-    width = len(head["query.weight"])
-    if width != tower.config.width:
+    width, config = len(head["query.weight"]), tower.config
+    if width != config.width:
         raise CheckpointError(
             f"The head in {path} is for features of {width} values, but the vision tower in "
-            f"{tower_file} gives {tower.config.width}."
+            f"{tower_file} gives {config.width}."
         )
     weights = {f"tower.{name}": tensor for name, tensor in tower.weights.items()}
     weights |= {f"{_HEAD}{name}": tensor for name, tensor in head.items()}
     return Checkpoint(
-        name=_name(tower.config),
+        name=f"d3-clip-{published_name(config) or f'w{width}-l{config.layers}'}",
         architecture=Architecture(
-            tower=tower.config,
+            tower=config,
             image_size=tower.image_size,
-            shuffle_patch=tower.config.patch_size,
+            shuffle_patch=config.patch_size,
             outputs=len(head["fc.weight"]),
         ),
         preprocessing=Preprocessing(size=tower.image_size),
         weights=weights,
         training={"imported_from": path.name, "clip_weights": tower_file.name},
     )
-
-
-def _name(config: ClipTowerConfig) -> str:
-    if name := published_name(config):
-        return f"d3-clip-{name}"
-    return f"d3-clip-w{config.width}-l{config.layers}"
 
 
 def published_name(config: ClipTowerConfig) -> str | None:

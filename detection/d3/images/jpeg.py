@@ -16,7 +16,7 @@ import simplejpeg
 from ..errors import ImageError
 from .containers import MAX_LOST, damaged, truncated
 from .steps import has_step
-from .tables import has_wrong_codes, has_wrong_quantization
+from .tables import code_tables, has_wrong_codes, has_wrong_quantization
 
 Segment = tuple[int, int, int]  # marker code, start and end
 
@@ -215,11 +215,8 @@ def _without_padding(data: bytes, segments: list[Segment]) -> bytes:
 
 def _first_code(tables: bytes, default: int) -> int:
     """What the code of zeros alone stands for in the table for the brightness without its mean."""
-    while len(tables) > 17:
-        if tables[0] == 0x10:
-            return tables[17]
-        tables = tables[17 + sum(tables[1:17]) :]
-    return default
+    first_codes = {kind: codes[0] for kind, codes in code_tables(tables) if codes}
+    return first_codes.get(0x10, default)
 
 
 def _unit(subsampling: str) -> tuple[int, int]:

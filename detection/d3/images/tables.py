@@ -4,6 +4,8 @@ decodes it without a warning.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 _VALUES = 64
@@ -52,10 +54,12 @@ def has_wrong_quantization(tables: bytes) -> bool:
 
 def has_wrong_codes(tables: bytes) -> bool:
     """Whether a table of a DHT segment has two codes for the same symbol."""
+    return any(len(set(symbols)) < len(symbols) for _, symbols in code_tables(tables))
+
+
+def code_tables(tables: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield class and number of each table of a DHT segment, with its symbols by their codes."""
     while len(tables) > 17:
         end = 17 + sum(tables[1:17])
-        symbols = tables[17:end]
-        if len(set(symbols)) < len(symbols):
-            return True
+        yield tables[0], tables[17:end]
         tables = tables[end:]
-    return False
