@@ -139,7 +139,7 @@ def _generator_claims(texts: list[Text], limit: int) -> Iterator[Claim]:
 
 
 def _marked(texts: list[Text]) -> Iterator[tuple[str, Text]]:
-    """Yield one text per generator: that with the graph, before others of the same program."""
+    """Yield generators with the texts that they left; NovelAI's have no mark of their own."""
     yield from marked_texts(texts)
     for text in texts:
         if text.key == "Comment" and any(_is_novelai(each) for each in texts):
@@ -157,12 +157,11 @@ def _named_claims(texts: list[Text]) -> Iterator[Claim]:
         if key not in PROGRAM_FIELDS and not (key in CREDIT_FIELDS and says_made(text.value)):
             continue
         if name := generator_named_in(text.value):
-            is_edit = says_edited(text.value)
             yield Claim(
                 kind="credit",
                 says=f"{text.place} says: {plain(text.value)}",
                 place=text.place,
-                declares=EDITED if is_edit else GENERATED,
+                declares=EDITED if says_edited(text.value) else GENERATED,
                 generator=name,
             )
 

@@ -25,7 +25,7 @@ Recipe = dict[str, str]  # by name: prompt, negative_prompt, model, sampler, ver
 MAX_PARSED = 2**14  # characters that a parser of sd-parsers gets
 MAX_NODES = 2000
 _PREFIX = re.compile(r"^(?:prompt|workflow):\s*")
-_FOLLOWERS = re.compile(r"\bVersion: ([^,\n]{1,100})")
+_VERSION = re.compile(r"\bVersion: ([^,\n]{1,100})")
 _FORGE = re.compile(r"f\d")
 _LOADERS = ("ckpt_name", "unet_name", "model_name", "model")
 
@@ -43,7 +43,7 @@ def _automatic1111(text: Text, texts: list[Text]) -> Recipe:
     recipe = _parsed(AUTOMATIC1111Parser(), {"parameters": text.value})
     before_settings = text.value.partition("\nSteps: ")[0]
     recipe.setdefault("prompt", before_settings.partition("\nNegative prompt:")[0])
-    if version := _FOLLOWERS.search(text.value):
+    if version := _VERSION.search(text.value):
         program = "Forge" if _FORGE.match(version[1]) else generator_named_in(version[1])
         recipe["program"] = program
         if program != version[1]:

@@ -53,7 +53,7 @@ DAMAGED = "This archive is damaged, or a part of it is missing."
 
 # Errors of Python's modules for bytes that make no sense. They also raise OSErrors without a number
 # or with EINVAL; any other OSError is an error of the disk.
-NO_DISK_ERRORS = (None, errno.EINVAL)
+NOT_FROM_DISK = (None, errno.EINVAL)
 DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -382,7 +382,7 @@ def _damage(sentence: str = DAMAGED) -> Iterator[None]:
 def _disk_error(error: BaseException | None) -> OSError | None:
     """Return the error of the disk that a module of Python may have taken for damage."""
     while error:
-        if isinstance(error, OSError) and error.errno not in NO_DISK_ERRORS:
+        if isinstance(error, OSError) and error.errno not in NOT_FROM_DISK:
             return error
         error = error.__context__
     return None

@@ -151,10 +151,6 @@ class Trainer:
             logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in progress]
         return torch.cat(logits).numpy()
 
-    def start_anew(self) -> None:
-        """Delete the state of an earlier run in the same folder."""
-        self.state_path.unlink(missing_ok=True)
-
     def resume(self) -> None:
         """Continue from ``state.pt``. Raises TrainingError if it is missing or of another run."""
         try:
