@@ -337,12 +337,6 @@ class D3Network(nn.Module):
     def forward(self, images: Tensor, permutations: Tensor) -> Tensor:
         return self.classify(*self.features(images, permutations))
 
-    def with_tower(self, tower: nn.Module) -> D3Network:
-        """Return a network with another tower that shares all other parts."""
-        changed = copy.copy(self)
-        changed._modules = {**self._modules, "tower": tower}
-        return changed
-
     def features(self, images: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
         """Return features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
         patch = self.architecture.shuffle_patch
@@ -360,6 +354,15 @@ class D3Network(nn.Module):
         """Return logits (K, N, outputs) of features (K, N, C) and (N, C)."""
         pairs = torch.stack([shuffled, original.expand_as(shuffled)], dim=2)  # (K, N, 2, C)
         return self.attention_head(pairs.flatten(0, 1)).unflatten(0, shuffled.shape[:2])
+
+
+def with_module(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Return a copy of ``root`` with ``module`` at ``path``, which shares all other parts."""
+    name, _, rest = path.partition(".")
+    replaced = copy.copy(root)
+    part = with_module(root.get_submodule(name), rest, module) if rest else module
+    replaced._modules = {**root._modules, name: part}
+    return replaced
 
 
 def clip_tower(config: ClipTowerConfig, image_size: int) -> VisionTransformer:

@@ -169,8 +169,7 @@ def _named_claims(texts: list[Text]) -> Iterator[Claim]:
 def _aigc_claims(texts: list[Text]) -> Iterator[Claim]:
     """Yield the label that Chinese law requires (GB 45438-2025)."""
     for text in texts:
-        label = _aigc_label(text)
-        if label is None:
+        if (label := _aigc_label(text)) is None:
             continue
         declares, words = _AIGC_WORDS.get(label.get("label", ""), (None, "the label is unknown"))
         names = {"contentproducer": "producer", "produceid": "number"}

@@ -162,7 +162,7 @@ def _measure_in_turns(result: Benchmark, bench: _Bench) -> None:
         if not taking_part:
             break
         plain_laps += _serial(plain_score, bench, seconds)
-        laps += _serial(_score, bench, seconds)
+        laps += _serial(lambda detector, views: detector.scores([views])[0], bench, seconds)
         peaks.append(matrix_peak(torch.device(result.device), result.precision) / 1e9)
         for size in taking_part:
             size.measure(bench, seconds)
@@ -215,11 +215,6 @@ def _provenance(bench: _Bench) -> dict[str, float]:
         laps = repeat(partial(inspect_upload, data), number=1, repeat=PROVENANCE_ROUNDS)
         times[name] = 1000 * median(laps)
     return times
-
-
-def _score(detector: Detector, views: torch.Tensor) -> float:
-    [score] = detector.scores([views])
-    return score
 
 
 @contextmanager

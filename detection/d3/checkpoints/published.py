@@ -44,18 +44,16 @@ def load_published(
     if not head:
         raise CheckpointError(f"The checkpoint {path} has no attention head of a D³ detector.")
     head_weights = _read_head(path, head, prefix)
-    tower_file, tower = path, None
-    if contains_clip(entries):
-        tower = read_clip_tower(path, entries)
-    elif clip_weights is None:
-        raise CheckpointError(
-            f"The checkpoint {path} is an attention head alone, and the CLIP weights that belong "
-            "to it are not given."
-        )
-    else:
+    tower_file = path
+    if not contains_clip(entries):
+        if clip_weights is None:
+            raise CheckpointError(
+                f"The checkpoint {path} is an attention head alone, and the CLIP weights that "
+                "belong to it are not given."
+            )
         tower_file = find_clip_file(clip_weights, width=len(head_weights["query.weight"]))
-        found = read_entries(tower_file, trust_torchscript=trust_torchscript)
-        tower = read_clip_tower(tower_file, found)
+        entries = read_entries(tower_file, trust_torchscript=trust_torchscript)
+    tower = read_clip_tower(tower_file, entries)
     return published_checkpoint(path, head_weights, tower_file, tower)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
@@ -105,10 +106,8 @@ def coded_pictures(data: bytes) -> Iterator[CodedPicture]:
         seen.add(item)
         waiting += _parts(meta, item)
         if configuration := meta.property(item, *_CONFIGURATIONS):
-            try:
+            with suppress(KeyError, ValueError):
                 yield CodedPicture(configuration, meta.content(item), shown)
-            except (KeyError, ValueError):
-                continue
 
 
 def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
