@@ -193,7 +193,7 @@ def _check_apart(archive: zipfile.ZipFile) -> None:
 
 
 def _is_plain_file(member: zipfile.ZipInfo) -> bool:
-    """The upper half of the attributes holds the type, or 0 if it was not written on Unix."""
+    """Check the type in the upper half of the attributes, 0 if it was not written on Unix."""
     kind = stat.S_IFMT(member.external_attr >> 16)
     return not member.filename.endswith("/") and kind in (0, stat.S_IFREG)
 
@@ -281,7 +281,7 @@ class _XzFile:
         return data
 
     def _has_ended(self) -> bool:
-        """Programs that pack on several cores write several streams, with zeros between them."""
+        """Begin the next stream, if there is one: programs write several, with zeros between."""
         rest = self._decoder.unused_data.lstrip(b"\x00")
         while not rest and (packed := self._file.read(CHUNK)):
             rest = packed.lstrip(b"\x00")

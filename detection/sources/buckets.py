@@ -57,7 +57,7 @@ class StoredObject:
 
 
 def _is_our_own(bucket: str, key: str) -> bool:
-    """A file of the service. A scan of its own files would never end, since it adds some."""
+    """Return whether it is a file of the service. A scan of these would not end: it adds some."""
     folder, slash, _ = key.partition("/")
     return bool(slash) and folder in OWN_FOLDERS and bucket == default_storage.bucket_name
 

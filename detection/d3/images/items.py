@@ -151,7 +151,7 @@ def _kinds(body: _Body) -> Iterator[tuple[int, bytes]]:
 
 
 def _references(body: _Body) -> dict[tuple[bytes, int], list[int]]:
-    """The items to which an item refers, by kind of reference and item."""
+    """Return the items to which an item refers, by kind of reference and item."""
     size, found = 4 if body.version_and_flags()[0] else 2, {}
     for kind, content in body.boxes():
         reference = _Body(content)
@@ -161,7 +161,7 @@ def _references(body: _Body) -> dict[tuple[bytes, int], list[int]]:
 
 
 def _properties(body: _Body) -> defaultdict[int, list[tuple[bytes, bytes]]]:
-    """Kinds and bodies of the properties of each item."""
+    """Return kinds and bodies of the properties of each item."""
     found, stored = defaultdict(list), []
     for kind, content in body.boxes():
         if kind == b"ipco":
@@ -180,8 +180,8 @@ def _properties(body: _Body) -> defaultdict[int, list[tuple[bytes, bytes]]]:
 
 
 def _extents(body: _Body) -> Iterator[tuple[int, tuple[int, list[tuple[int, int]]]]]:
-    """For each item how it is stored (0 in the file, 1 in the box ``idat``), and start and length
-    of its parts.
+    """Yield for each item how it is stored (0 in the file, 1 in the box ``idat``), and start and
+    length of its parts.
     """
     version, _ = body.version_and_flags()
     sizes = body.number(2)

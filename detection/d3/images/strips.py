@@ -59,7 +59,7 @@ def _pieces(image: TiffImageFile) -> Iterator[tuple[int, int]]:
 
 
 def _samples_bytes(image: TiffImageFile) -> int:
-    """Length of a whole strip or tile; the last strip may be shorter."""
+    """Return the length of a whole strip or tile; the last strip may be shorter."""
     tags = image.tag_v2
     width, height = tags[Base.ImageWidth], tags[Base.ImageLength]
     if Base.TileWidth in tags:
