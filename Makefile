@@ -109,8 +109,8 @@ LOCKED := --require-hashes --no-deps
 # Only versions that requirements.in and requirements-dev.in ask for change, and what these need;
 # all others with LOCK_OPTIONS=--upgrade. Needs a package index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-package torch --no-emit-package torchvision \
-	--constraints requirements-torch.txt --custom-compile-command "make lock" $(LOCK_OPTIONS)
+	--no-emit-index-url --no-emit-package torch --constraints requirements-torch.txt \
+	--custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 lock:
 	$(LOCK) requirements.in --output-file requirements.txt

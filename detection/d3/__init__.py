@@ -31,26 +31,6 @@ from .errors import (
 if TYPE_CHECKING:
     from .detector import Detector, DetectorInfo, Doubt, Evidence, Verdict
 
-__all__ = [
-    "CheckpointError",
-    "D3Error",
-    "DamagedImageError",
-    "Detector",
-    "DetectorInfo",
-    "Doubt",
-    "EmptyImageError",
-    "Evidence",
-    "ImageError",
-    "ImageTooLargeError",
-    "PolyglotImageError",
-    "RawPhotographError",
-    "TooManyPixelsError",
-    "TowerError",
-    "TruncatedImageError",
-    "UnsupportedImageError",
-    "Verdict",
-]
-
 
 def __getattr__(name: str) -> Any:
     if name in ("Detector", "DetectorInfo", "Doubt", "Evidence", "Verdict"):

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .clip import VisionTransformer
-from .network import ClipTowerConfig
+from .network import ClipTowerConfig, clip_tower
 from .runtime import QUICK_GELU, FastClipTower
 
 LAYERS = ("query", "key_value", "out", "widen", "narrow")
@@ -87,13 +86,7 @@ def stacked(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Te
 def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
     """Return names and shapes of a tower's adapters, as meta tensors."""
     with torch.device("meta"):
-        tower = VisionTransformer(
-            image_size=config.patch_size,  # any: adapters do not depend on it
-            patch_size=config.patch_size,
-            width=config.width,
-            layers=config.layers,
-            reads=config.reads,
-        )
+        tower = clip_tower(config, image_size=config.patch_size)  # adapters depend on no size
         adapted = AdaptedTower(tower, rank, torch.float32)
     return adapters_of(adapted.state_dict(), "")
 

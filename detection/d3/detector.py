@@ -19,7 +19,7 @@ from .checkpoints import Checkpoint, Scorecard, build_network, load
 from .errors import D3Error
 from .explanation import attribute, crop_places, evidence_map, map_shape
 from .images import decode_image, upright_rgb
-from .network import ResidualTower
+from .network import ResidualTower, with_module
 from .prefetching import in_groups, run_ahead
 from .runtime import (
     DTYPES,
@@ -299,7 +299,7 @@ class Detector:
 
     def _run_in(self, precision: str) -> None:
         tower = inference_tower(self._network.tower, DTYPES[precision])
-        self._judging = self._network.with_tower(tower)  # shuffle and head stay in fp32
+        self._judging = with_module(self._network, "tower", tower)  # shuffle and head stay in fp32
         self.info = replace(self.info, precision=precision)
 
     def _try(self, precision: str) -> None:

@@ -22,7 +22,6 @@ attention heads, T tokens with the class token first. Of 2 views the shuffled on
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -30,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .network import D3Network, ResidualTower, shuffle_patches
+from .network import D3Network, ResidualTower, shuffle_patches, with_module
 from .preprocessing import Preprocessing
 
 MAX_CELLS = 256  # on the longer side of a map; the cells of larger images are larger
@@ -66,7 +65,7 @@ def _residual_relevance(
 ) -> tuple[Tensor, Tensor]:
     """Return the logit, and HiResCAM at the residual maps, (2, S, S)."""
     stem = _Recorded(network.tower.stem)
-    logit = _with_module(network, "tower.stem", stem)(crop, permutation)[0, 0, 0]
+    logit = with_module(network, "tower.stem", stem)(crop, permutation)[0, 0, 0]
     (gradient,) = torch.autograd.grad(logit, stem.output)  # (2, R, S, S)
     return logit.detach(), (gradient * stem.output.detach()).sum(dim=1)
 
@@ -78,7 +77,7 @@ def _token_relevance(
     attentions = [_RecordedAttention(block.attn) for block in network.tower.needed_blocks()]
     for block, attention in enumerate(attentions):
         path = f"tower.transformer.resblocks.{block}.attn"
-        network = _with_module(network, path, attention)
+        network = with_module(network, path, attention)
     logit = network(crop, permutation)[0, 0, 0]
     weights = [attention.weights for attention in attentions]  # L × (2, H, T, T)
     gradients = torch.autograd.grad(logit, weights)
@@ -120,15 +119,6 @@ class _RecordedAttention(nn.Module):
             self.weights.requires_grad_()
         attended = (self.weights @ value).transpose(1, 2).flatten(2)  # (2, T, C)
         return attention.out_proj(attended), None
-
-
-def _with_module(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Return a copy of ``root`` with ``module`` at ``path``, which shares all other parts."""
-    name, _, rest = path.partition(".")
-    replaced = copy.copy(root)
-    part = _with_module(root.get_submodule(name), rest, module) if rest else module
-    replaced._modules = {**root._modules, name: part}
-    return replaced
 
 
 def _spread(relevance: Tensor, size: int) -> Tensor:

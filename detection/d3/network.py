@@ -328,18 +328,14 @@ class D3Network(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.tower = _build_tower(architecture)
-        self.reader = _build_reader(architecture.tower)
+        config = architecture.tower
+        build = ResidualTower if isinstance(config, ResidualTowerConfig) else clip_tower
+        self.tower = build(config, architecture.image_size)
+        self.reader = _build_reader(config)
         self.attention_head = AttentionHead(architecture.features, architecture.outputs)
 
     def forward(self, images: Tensor, permutations: Tensor) -> Tensor:
         return self.classify(*self.features(images, permutations))
-
-    def with_tower(self, tower: nn.Module) -> D3Network:
-        """Return a network with another tower that shares all other parts."""
-        changed = copy.copy(self)
-        changed._modules = {**self._modules, "tower": tower}
-        return changed
 
     def features(self, images: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
         """Return features of the shuffled views (K, N, C) and of the images (N, C), in one pass."""
@@ -360,12 +356,19 @@ class D3Network(nn.Module):
         return self.attention_head(pairs.flatten(0, 1)).unflatten(0, shuffled.shape[:2])
 
 
-def _build_tower(architecture: Architecture) -> nn.Module:
-    config = architecture.tower
-    if isinstance(config, ResidualTowerConfig):
-        return ResidualTower(config, architecture.image_size)
+def with_module(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Return a copy of ``root`` with ``module`` at ``path``, which shares all other parts."""
+    name, _, rest = path.partition(".")
+    replaced = copy.copy(root)
+    part = with_module(root.get_submodule(name), rest, module) if rest else module
+    replaced._modules = {**root._modules, name: part}
+    return replaced
+
+
+def clip_tower(config: ClipTowerConfig, image_size: int) -> VisionTransformer:
+    """Return CLIP's tower with random weights."""
     return VisionTransformer(
-        image_size=architecture.image_size,
+        image_size=image_size,
         patch_size=config.patch_size,
         width=config.width,
         layers=config.layers,

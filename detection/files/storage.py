@@ -139,7 +139,7 @@ class PresignedS3Storage(S3Storage):
 
     @cached_property
     def connection(self) -> Any:
-        """One for all threads: a new one costs tens of milliseconds, and connections of its own."""
+        """Share one among threads: a new one costs tens of milliseconds and its own connections."""
         return self._session.resource("s3", **self._place(self.endpoint_url))
 
     @cached_property
@@ -160,7 +160,7 @@ def _is_missing_bucket(error: ClientError) -> bool:
 
 
 def _url(endpoint: str, *, secure: bool) -> str:
-    """``minio:9000`` as MinIO's own clients write it, or a whole URL."""
+    """Return a URL for ``minio:9000``, as MinIO's own clients write it, or for a whole URL."""
     if "://" in endpoint:
         return endpoint
     return f"{'https' if secure else 'http'}://{endpoint}"

@@ -66,8 +66,8 @@ class ActiveDetector:
 
     @property
     def detector(self) -> d3.Detector:
-        """The first thread loads it. After another activation a thread loads the successor, while
-        the old detector works on.
+        """Return the detector; the first call loads it. After another activation a thread loads the
+        successor, while the old detector works on.
 
         Raises D3Error when the first detector cannot be loaded.
         """

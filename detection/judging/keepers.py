@@ -85,7 +85,7 @@ class DirectKeeper:
             raise
 
     def delete(self, jobs: Sequence[Job], *, cause: BaseException) -> None:
-        """The batch's own record is outdated from then on, until it is closed or deleted."""
+        """Leave the batch's own record outdated until the batch is closed or deleted."""
         undo_writes(cause=cause, predictions=[job.prediction for job in jobs if job.prediction])
         if self._batch:
             for job in jobs:

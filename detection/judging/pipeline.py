@@ -210,7 +210,7 @@ class Run:
         return job
 
     def _judge(self, groups: Iterable[list[Job]]) -> Iterator[Job]:
-        """While a group is judged, the group before it is stored and recorded."""
+        """Judge the groups; while one is judged, the one before it is stored and recorded."""
         asked: _Group | None = None
         try:
             for group in groups:
@@ -267,7 +267,7 @@ class Run:
         return known
 
     def _has_frames(self, job: Job) -> bool:
-        """Whether more than the first frame of an image is judged."""
+        """Return whether more than the first frame of an image is judged."""
         return self.all_frames and job.image.frames > 1
 
     def _answered(self, group: _Group) -> Iterator[Job]:

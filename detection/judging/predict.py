@@ -55,15 +55,12 @@ def predict_image(
 def predict_images(
     *,
     uploads: Iterable[Upload],
-    source: str,
-    owner: AbstractUser | None = None,
     batch: PredictionBatch | None = None,
-    threshold: float | None = None,
     store: bool = True,
-    all_frames: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     detector: d3.Detector | None = None,
     thumbnails: bool = False,
+    **options: Unpack[Options],
 ) -> Iterator[Outcome]:
     """Yield one outcome per upload, in order, and count it in the ``batch``.
 
@@ -77,16 +74,13 @@ def predict_images(
     Bytes that the same model judged before are not judged again: they have the same score.
     ``detector`` is the process's own by default.
     """
+    # One detector for all images, even when another is activated meanwhile
     run = Run(
-        detector=detector
-        or get_detector(),  # one for all, even when another is activated meanwhile
-        source=source,
-        owner=owner,
+        detector=detector or get_detector(),
         batch=batch,
-        threshold=threshold,
-        all_frames=all_frames,
         keeper=DirectKeeper(batch) if store else None,
         thumbnails=thumbnails,
+        **options,
     )
     jobs = (Job(index, upload) for index, upload in enumerate(uploads))
     yield from run.outcomes(jobs, batch_size=batch_size, workers=WORKERS)

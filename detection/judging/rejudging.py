@@ -59,7 +59,7 @@ def _outdated(predictions: list[Prediction]) -> list[Prediction]:
 
 
 def _question(prediction: Prediction) -> tuple[str, str, bool]:
-    """What was judged, for whom, and in which way."""
+    """Return what was judged, for whom, and in which way."""
     return prediction.sha256, *_caller(prediction)
 
 

@@ -60,7 +60,7 @@ def _max_images(detector: Detector) -> int:
 
 
 def a_batcher(*, threads: int) -> Batcher[Detector, Tensor, float]:
-    """The detector is the key: after an activation, images of both detectors share no call."""
+    """Use the detector as the key: after an activation, images of both share no call."""
     return Batcher(_score, max_items=_max_images, room=ROOM, threads=threads, linger=LINGER_SECONDS)
 
 

@@ -7,9 +7,12 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
-from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ExifTags import Base
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
 from pillow_heif import HeifImageFile
 
 MAX_TEXT = 2**18  # bytes of one text or packet; a longer one is cut
@@ -180,29 +183,14 @@ def _read_tiff(data: bytes, blocks: Blocks) -> None:
             blocks.add(f"TIFF {name}", name, value.rstrip(b"\0"))
 
 
-def _read_gif(data: bytes, blocks: Blocks) -> None:
+def _read_info(reader: type[ImageFile], data: bytes, blocks: Blocks) -> None:
+    """Read what Pillow finds in the header."""
     blocks.has_manifest = _MANIFEST_START in data
-    with Image.open(io.BytesIO(data), formats=["GIF"]) as image:
+    with reader(io.BytesIO(data)) as image:
         blocks.xmp = _as_bytes(image.info.get("xmp"))
+        blocks.exif = _as_bytes(image.info.get("exif")).removeprefix(_EXIF_START)
         if comment := image.info.get("comment"):
             blocks.add("GIF comment", "Comment", comment)
-
-
-def _read_avif(data: bytes, blocks: Blocks) -> None:
-    blocks.has_manifest = _MANIFEST_START in data
-    with Image.open(io.BytesIO(data), formats=["AVIF"]) as image:
-        _take_info(image, blocks)
-
-
-def _read_heic(data: bytes, blocks: Blocks) -> None:
-    blocks.has_manifest = _MANIFEST_START in data
-    with HeifImageFile(io.BytesIO(data)) as image:
-        _take_info(image, blocks)
-
-
-def _take_info(image: Image.Image, blocks: Blocks) -> None:
-    blocks.xmp = _as_bytes(image.info.get("xmp"))
-    blocks.exif = _as_bytes(image.info.get("exif")).removeprefix(_EXIF_START)
 
 
 def _as_bytes(value: object) -> bytes:
@@ -222,7 +210,7 @@ _READERS = (
     (_starts(b"\x89PNG\r\n\x1a\n"), _read_png),
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", _read_webp),
     (_starts(b"II*\0", b"MM\0*"), _read_tiff),
-    (_starts(b"GIF8"), _read_gif),
-    (_has_brand(b"avif", b"avis"), _read_avif),
-    (_has_brand(b"hei", b"hev"), _read_heic),
+    (_starts(b"GIF8"), partial(_read_info, GifImageFile)),
+    (_has_brand(b"avif", b"avis"), partial(_read_info, AvifImageFile)),
+    (_has_brand(b"hei", b"hev"), partial(_read_info, HeifImageFile)),
 )

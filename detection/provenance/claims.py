@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 GENERATED, EDITED, CAPTURED = "generated", "edited", "captured"
-DECLARATIONS = (GENERATED, EDITED, CAPTURED)
+DECLARATIONS = (GENERATED, EDITED, CAPTURED)  # the strongest first
 
 # Who vouches for a claim.
 TRUSTED, INTACT, NOT_LISTED = "trusted", "intact", "not_listed"
@@ -47,10 +48,6 @@ class Claim:
     why: str = ""
     details: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def is_signed(self) -> bool:
-        return self.trust != UNSIGNED
-
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -66,17 +63,10 @@ class Provenance:
         A manifest says more than a text: it knows the difference between made and edited. A claim
         that a camera took the picture is the weakest: the others contradict it.
         """
-        signed = [claim for claim in self.claims if claim.is_signed]
-        for declared, claims in (
-            ((GENERATED, EDITED), signed),
-            ((GENERATED,), self.claims),
-            ((EDITED,), self.claims),
-            ((CAPTURED,), self.claims),
-        ):
-            for claim in claims:
-                if claim.declares in declared:
-                    return claim
-        return None
+        signed = (claim for claim in self.claims if claim.trust != UNSIGNED)
+        made = (claim for claim in signed if claim.declares in (GENERATED, EDITED))
+        ranked = (c for declared in DECLARATIONS for c in self.claims if c.declares == declared)
+        return next(chain(made, ranked), None)
 
     @property
     def declares(self) -> str | None:

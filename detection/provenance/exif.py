@@ -31,10 +31,10 @@ def exif_of(block: bytes) -> Exif:
     for tag in TEXTS:
         if isinstance(value := exif.get(tag), str) and value.strip("\0 "):
             found.texts[tag.name] = value.strip("\0 ")
-    taken = exif.get_ifd(IFD.Exif)
-    if isinstance(comment := taken.get(Base.UserComment), bytes):
+    photograph = exif.get_ifd(IFD.Exif)
+    if isinstance(comment := photograph.get(Base.UserComment), bytes):
         found.texts["UserComment"] = comment_text(comment)
-    found.camera = _camera(exif, taken)
+    found.camera = _camera(exif, photograph)
     return found
 
 
@@ -43,16 +43,13 @@ def comment_text(value: bytes) -> str:
     encoding = _ENCODINGS.get(value[:8])
     if encoding is None:
         return value.lstrip(b"\0").decode("utf-8", "replace").strip("\0 ")
-    if encoding == "utf-16":
-        # Programs write either byte order; in big endian, plain letters have a zero first.
-        body = value[8:]
-        encoding = "utf-16-be" if body[:1] == b"\0" else "utf-16-le" if body[1:2] == b"\0" else ""
-        encoding = encoding or "utf-16-be"
-        return body.decode(encoding, "replace").strip("\0 ")
-    return value[8:].decode(encoding, "replace").strip("\0 ")
+    body = value[8:]
+    if encoding == "utf-16":  # in either byte order; plain letters have a zero before or behind
+        encoding = "utf-16-le" if body[:1] != b"\0" and body[1:2] == b"\0" else "utf-16-be"
+    return body.decode(encoding, "replace").strip("\0 ")
 
 
-def _camera(exif: Image.Exif, taken: dict) -> dict[str, str]:
+def _camera(exif: Image.Exif, photograph: dict) -> dict[str, str]:
     """Return what a camera notes; empty without its make and model. Generators write their settings
     into these fields.
     """
@@ -60,15 +57,15 @@ def _camera(exif: Image.Exif, taken: dict) -> dict[str, str]:
     facts = {name: str(exif.get(tag) or "").strip("\0 ") for name, tag in names}
     if not all(value and "{" not in value for value in facts.values()):
         return {}
-    if (seconds := _number(taken.get(Base.ExposureTime))) is not None:
+    if (seconds := _number(photograph.get(Base.ExposureTime))) is not None:
         facts["exposure"] = f"1/{round(1 / seconds)} s" if 0 < seconds < 0.5 else f"{seconds:g} s"
-    if (aperture := _number(taken.get(Base.FNumber))) is not None:
+    if (aperture := _number(photograph.get(Base.FNumber))) is not None:
         facts["aperture"] = f"f/{aperture:g}"
-    if (length := _number(taken.get(Base.FocalLength))) is not None:
+    if (length := _number(photograph.get(Base.FocalLength))) is not None:
         facts["focal_length"] = f"{length:g} mm"
-    if isinstance(speed := taken.get(Base.ISOSpeedRatings), int):
+    if isinstance(speed := photograph.get(Base.ISOSpeedRatings), int):
         facts["iso"] = str(speed)
-    if Base.MakerNote in taken:
+    if Base.MakerNote in photograph:
         facts["maker_note"] = "present"
     return facts
 

@@ -42,7 +42,6 @@ _AIGC_WORDS = {
     "2": (None, "a generator may have made this"),
     "3": (None, "a generator is suspected to have made this"),
 }
-_FORGED = "Such data are easily forged."
 
 
 def inspect(
@@ -140,7 +139,7 @@ def _generator_claims(texts: list[Text], limit: int) -> Iterator[Claim]:
 
 
 def _marked(texts: list[Text]) -> Iterator[tuple[str, Text]]:
-    """Yield one text per generator: that with the graph, before others of the same program."""
+    """Yield generators with the texts that they left; NovelAI's have no mark of their own."""
     yield from marked_texts(texts)
     for text in texts:
         if text.key == "Comment" and any(_is_novelai(each) for each in texts):
@@ -158,12 +157,11 @@ def _named_claims(texts: list[Text]) -> Iterator[Claim]:
         if key not in PROGRAM_FIELDS and not (key in CREDIT_FIELDS and says_made(text.value)):
             continue
         if name := generator_named_in(text.value):
-            is_edit = says_edited(text.value)
             yield Claim(
                 kind="credit",
                 says=f"{text.place} says: {plain(text.value)}",
                 place=text.place,
-                declares=EDITED if is_edit else GENERATED,
+                declares=EDITED if says_edited(text.value) else GENERATED,
                 generator=name,
             )
 
@@ -171,8 +169,7 @@ def _named_claims(texts: list[Text]) -> Iterator[Claim]:
 def _aigc_claims(texts: list[Text]) -> Iterator[Claim]:
     """Yield the label that Chinese law requires (GB 45438-2025)."""
     for text in texts:
-        label = _aigc_label(text)
-        if label is None:
+        if (label := _aigc_label(text)) is None:
             continue
         declares, words = _AIGC_WORDS.get(label.get("label", ""), (None, "the label is unknown"))
         names = {"contentproducer": "producer", "produceid": "number"}
@@ -203,7 +200,7 @@ def _camera_claims(exif: Exif) -> Iterator[Claim]:
         name = model if model.lower().startswith(make.lower()) else f"{make} {model}"
         yield Claim(
             kind="camera",
-            says=f"The EXIF data name a camera: {name}. {_FORGED}",
+            says=f"The EXIF data name a camera: {name}. Such data are easily forged.",
             place="EXIF",
             details={key: plain(value) for key, value in exif.camera.items()},
         )

@@ -113,9 +113,8 @@ def _declared_by(
     actions = [*_actions(manifest)]
     is_edited = any(action.get("action") not in _NEUTRAL for action in actions)
     types = [source_type(action.get("digitalSourceType"))[0] for action in actions]
-    created = next(
-        (kind for action, kind in zip(actions, types, strict=True) if _is_creation(action)), None
-    )
+    pairs = zip(actions, types, strict=True)
+    created = next((kind for action, kind in pairs if action.get("action") == _CREATED), None)
     if created in (GENERATED, EDITED):
         return created
     origins = [
@@ -127,10 +126,6 @@ def _declared_by(
     if is_edited:
         return EDITED if {GENERATED, EDITED} & {*origins} else None
     return created or (origins[0] if len(origins) == 1 else None)
-
-
-def _is_creation(action: dict[str, Any]) -> bool:
-    return action.get("action") == _CREATED
 
 
 def _actions(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,16 +5,14 @@ It is started with the first manifest, never by a fork of this process, and agai
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import selectors
+import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +39,9 @@ class ManifestHelper:
         self._seconds = seconds
         self._max_memory = max_memory
         self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: socket.socket  # to the process, if there is one
         self._lock = threading.Lock()
-        # A forked process must not share the pipes, nor a lock that another thread held.
+        # A forked process must not share the pipe, nor a lock that another thread held.
         os.register_at_fork(after_in_child=self._forget)
 
     def read(self, picture: bytes) -> dict[str, Any]:
@@ -68,68 +67,58 @@ class ManifestHelper:
 
     def _ask(self, picture: bytes, deadline: float) -> dict[str, Any]:
         try:
-            process = self._started(deadline)
-            _write(process, _LENGTH.pack(len(picture)), deadline)
-            _write(process, picture, deadline)
-            (size,) = _LENGTH.unpack(_read(process, _LENGTH.size, deadline))
+            if self._process is None or self._process.poll() is not None:
+                self._start(deadline)
+            self._send(_LENGTH.pack(len(picture)), deadline)
+            self._send(picture, deadline)
+            (size,) = _LENGTH.unpack(self._receive(_LENGTH.size, deadline))
             if size > _MAX_ANSWER:
                 raise UnreadableManifestError("The manifest is too large.")
-            return json.loads(_read(process, size, deadline))
+            return json.loads(self._receive(size, deadline))
         except (OSError, ValueError, RecursionError) as error:
             raise UnreadableManifestError(f"The reader failed: {error}") from error
 
-    def _started(self, deadline: float) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+    def _start(self, deadline: float) -> None:
+        self._end()
+        self._pipe, theirs = socket.socketpair()
+        with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", str(_PROGRAM)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=theirs,
+                stdout=theirs,
                 stderr=subprocess.DEVNULL,
-                bufsize=0,
                 env={"PATH": os.defpath, "HOME": os.devnull},
             )
-            for pipe in (self._process.stdin, self._process.stdout):
-                os.set_blocking(pipe.fileno(), False)
-            if hasattr(fcntl, "F_SETPIPE_SZ"):  # on Linux: fewer turns for a large picture
-                with suppress(OSError):  # more than the system allows
-                    fcntl.fcntl(self._process.stdin, fcntl.F_SETPIPE_SZ, _PIECE)
-            first = {"anchors": self._anchors, "max_memory": self._max_memory}
-            _write(self._process, json.dumps(first).encode() + b"\n", deadline)
-        return self._process
+        first = {"anchors": self._anchors, "max_memory": self._max_memory}
+        self._send(json.dumps(first).encode() + b"\n", deadline)
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        self._pipe.settimeout(_seconds_until(deadline))
+        self._pipe.sendall(data)
+
+    def _receive(self, size: int, deadline: float) -> bytes:
+        parts = []
+        while size:
+            self._pipe.settimeout(_seconds_until(deadline))
+            part = self._pipe.recv(min(size, _PIECE))
+            if not part:
+                raise OSError("it ended.")
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
-            process.stdin.close()
-            process.stdout.close()
+            self._pipe.close()
 
     def _forget(self) -> None:
+        if self._process is not None:
+            self._pipe.close()
         self._process, self._lock = None, threading.Lock()
 
 
-def _write(process: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
-    left = memoryview(data)
-    while left:
-        _wait_for(process.stdin, selectors.EVENT_WRITE, deadline)
-        left = left[process.stdin.write(left[:_PIECE]) or 0 :]
-
-
-def _read(process: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
-    parts, left = [], size
-    while left:
-        _wait_for(process.stdout, selectors.EVENT_READ, deadline)
-        part = process.stdout.read(min(left, _PIECE))
-        if not part:
-            raise OSError("it ended.")
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
-
-
-def _wait_for(pipe: Any, event: int, deadline: float) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, event)
-        if not selector.select(max(0.0, deadline - time.monotonic())):
-            raise TimeoutError("it took too long.")
+def _seconds_until(deadline: float) -> float:
+    return max(0.001, deadline - time.monotonic())  # 0 would mean: do not wait

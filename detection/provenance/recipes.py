@@ -25,7 +25,7 @@ Recipe = dict[str, str]  # by name: prompt, negative_prompt, model, sampler, ver
 MAX_PARSED = 2**14  # characters that a parser of sd-parsers gets
 MAX_NODES = 2000
 _PREFIX = re.compile(r"^(?:prompt|workflow):\s*")
-_FOLLOWERS = re.compile(r"\bVersion: ([^,\n]{1,100})")
+_VERSION = re.compile(r"\bVersion: ([^,\n]{1,100})")
 _FORGE = re.compile(r"f\d")
 _LOADERS = ("ckpt_name", "unet_name", "model_name", "model")
 
@@ -41,24 +41,14 @@ def recipe_of(generator: str, text: Text, texts: list[Text]) -> Recipe:
 
 def _automatic1111(text: Text, texts: list[Text]) -> Recipe:
     recipe = _parsed(AUTOMATIC1111Parser(), {"parameters": text.value})
-    recipe.setdefault("prompt", _before_settings(text.value))
-    if version := _FOLLOWERS.search(text.value):
+    before_settings = text.value.partition("\nSteps: ")[0]
+    recipe.setdefault("prompt", before_settings.partition("\nNegative prompt:")[0])
+    if version := _VERSION.search(text.value):
         program = "Forge" if _FORGE.match(version[1]) else generator_named_in(version[1])
-        recipe |= {"program": program}
-        recipe |= {"version": version[1]} if program != version[1] else {}
+        recipe["program"] = program
+        if program != version[1]:
+            recipe["version"] = version[1]
     return recipe
-
-
-def _before_settings(value: str) -> str:
-    return value.partition("\nSteps: ")[0].partition("\nNegative prompt:")[0]
-
-
-def _fooocus(text: Text, texts: list[Text]) -> Recipe:
-    return _parsed(FooocusParser(), {"parameters": text.value})
-
-
-def _invokeai(text: Text, texts: list[Text]) -> Recipe:
-    return _parsed(InvokeAIParser(), {text.key: text.value})
 
 
 def _novelai(text: Text, texts: list[Text]) -> Recipe:
@@ -156,8 +146,8 @@ _READERS: dict[str, Callable[[Text, list[Text]], Recipe]] = {
     "AUTOMATIC1111": _automatic1111,
     "ComfyUI": _comfyui,
     "Draw Things": _draw_things,
-    "Fooocus": _fooocus,
-    "InvokeAI": _invokeai,
+    "Fooocus": lambda text, _: _parsed(FooocusParser(), {"parameters": text.value}),
+    "InvokeAI": lambda text, _: _parsed(InvokeAIParser(), {text.key: text.value}),
     "Midjourney": _midjourney,
     "NovelAI": _novelai,
     "SwarmUI": _swarmui,

@@ -53,7 +53,7 @@ DAMAGED = "This archive is damaged, or a part of it is missing."
 
 # Errors of Python's modules for bytes that make no sense. They also raise OSErrors without a number
 # or with EINVAL; any other OSError is an error of the disk.
-NO_DISK_ERRORS = (None, errno.EINVAL)
+NOT_FROM_DISK = (None, errno.EINVAL)
 DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -193,7 +193,7 @@ def _check_apart(archive: zipfile.ZipFile) -> None:
 
 
 def _is_plain_file(member: zipfile.ZipInfo) -> bool:
-    """The upper half of the attributes holds the type, or 0 if it was not written on Unix."""
+    """Check the type in the upper half of the attributes, 0 if it was not written on Unix."""
     kind = stat.S_IFMT(member.external_attr >> 16)
     return not member.filename.endswith("/") and kind in (0, stat.S_IFREG)
 
@@ -281,7 +281,7 @@ class _XzFile:
         return data
 
     def _has_ended(self) -> bool:
-        """Programs that pack on several cores write several streams, with zeros between them."""
+        """Begin the next stream, if there is one: programs write several, with zeros between."""
         rest = self._decoder.unused_data.lstrip(b"\x00")
         while not rest and (packed := self._file.read(CHUNK)):
             rest = packed.lstrip(b"\x00")
@@ -382,7 +382,7 @@ def _damage(sentence: str = DAMAGED) -> Iterator[None]:
 def _disk_error(error: BaseException | None) -> OSError | None:
     """Return the error of the disk that a module of Python may have taken for damage."""
     while error:
-        if isinstance(error, OSError) and error.errno not in NO_DISK_ERRORS:
+        if isinstance(error, OSError) and error.errno not in NOT_FROM_DISK:
             return error
         error = error.__context__
     return None

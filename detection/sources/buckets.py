@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,12 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.storage import default_storage
 
 from detection.d3.errors import ImageError
-from detection.errors import (
-    ServiceError,
-    StorageUnavailableError,
-    UnavailableError,
-    storage_errors,
-)
+from detection.errors import ServiceError, StorageUnavailableError, storage_errors
 from detection.files import FOLDERS, TEMPORARY, PresignedS3Storage
 from detection.sources.candidates import is_named_like_an_image
 
@@ -61,7 +57,7 @@ class StoredObject:
 
 
 def _is_our_own(bucket: str, key: str) -> bool:
-    """A file of the service. A scan of its own files would never end, since it adds some."""
+    """Return whether it is a file of the service. A scan of these would not end: it adds some."""
     folder, slash, _ = key.partition("/")
     return bool(slash) and folder in OWN_FOLDERS and bucket == default_storage.bucket_name
 
@@ -95,15 +91,9 @@ def list_objects(place: BucketPrefix) -> Iterator[StoredObject]:
 def read_object(found: StoredObject, **options: str) -> bytes:
     """Return the bytes. Raises ImageError for an object that was deleted since it was listed."""
     client = store_client()
-    try:
-        with storage_errors():
-            response = client.get_object(Bucket=found.bucket, Key=found.key, **options)
-            return response["Body"].read()
-    except UnavailableError as error:
-        cause = error.__cause__
-        if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == "NoSuchKey":
-            raise ImageError(f"The object {found.key} is no longer in the bucket.") from error
-        raise
+    with storage_errors(), suppress(client.exceptions.NoSuchKey):
+        return client.get_object(Bucket=found.bucket, Key=found.key, **options)["Body"].read()
+    raise ImageError(f"The object {found.key} is no longer in the bucket.")
 
 
 def store_client() -> Any:

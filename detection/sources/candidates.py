@@ -20,7 +20,7 @@ def is_named_like_an_image(name: str) -> bool:
 
 
 def has_image_content(head: bytes) -> bool:
-    """``head`` is the first HEAD_BYTES of the file."""
+    """Return whether ``head``, the first HEAD_BYTES of a file, begins an image."""
     try:
         image_format(head)
     except UnsupportedImageError as error:

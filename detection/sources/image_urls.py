@@ -115,7 +115,7 @@ def _body(answer: HTTPResponse) -> Iterator[bytes]:
 
 @contextmanager
 def _image_errors(subject: str) -> Iterator[None]:
-    """``subject`` begins the sentences about the URL. Raises ImageError."""
+    """Raise errors of the fetch as ImageError; ``subject`` begins the sentences about the URL."""
     try:
         yield
     except UnreachableError as error:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 IS_UTF8 = 0x800  # a flag
 UNICODE_PATH = 0x7075  # Info-ZIP's extra field: version, CRC-32 of the name it replaces, UTF-8
-NO_UTF8 = re.compile(b"[\xf1\xf2]")  # no character begins so, but Russian words do with ё
-PYTHONS = "cp437"  # how Python reads a name without the flag; no byte is lost
+NOT_UTF8 = re.compile(b"[\xf1\xf2]")  # no character begins so, but Russian words do with ё
+PYTHON_CODE_PAGE = "cp437"  # how Python reads a name without the flag; no byte is lost
 MAX_READ = 1000  # names, and bytes of a name, that decide about the code page
 
 LATIN, CYRILLIC, JAPANESE = "À-ÿ", "А-яЁё", "、-】ぁ-ヺー一-鿿！-～"
@@ -44,10 +44,10 @@ def _certain_name(member: zipfile.ZipInfo) -> str | bytes:
     """Return the bytes where they are no UTF-8. macOS writes UTF-8 without the flag."""
     if member.flag_bits & IS_UTF8:
         return member.orig_filename
-    written = member.orig_filename.encode(PYTHONS)
+    written = member.orig_filename.encode(PYTHON_CODE_PAGE)
     name = _unicode_path(member.extra, written) or written
     try:
-        return written if NO_UTF8.search(name) else name.decode()
+        return written if NOT_UTF8.search(name) else name.decode()
     except UnicodeDecodeError:
         return written
 

@@ -11,8 +11,6 @@ from datetime import datetime
 from detection.models import Label, Prediction
 from detection.records import sent_between
 
-Agreement = Prediction.Agreement
-
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -45,7 +43,8 @@ def robustness(*, start: datetime, end: datetime, model_version: str = "") -> Ra
     judged = sent_between(Prediction.objects.order_by(), start=start, end=end)
     if model_version:
         judged = judged.filter(model_version=model_version)
-    agreed, contradicted = (judged.filter(agreement=each).count() for each in Agreement)
+    agreements = Prediction.Agreement
+    agreed, contradicted = (judged.filter(agreement=each).count() for each in agreements)
     return Rate(agreed, agreed + contradicted)
 
 

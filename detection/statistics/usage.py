@@ -81,10 +81,8 @@ class Period:
 
     @property
     def days(self) -> list[date]:
-        return [
-            self.first + timedelta(days=number)
-            for number in range((self.last - self.first).days + 1)
-        ]
+        count = (self.last - self.first).days + 1
+        return [self.first + number * DAY for number in range(count)]
 
     @property
     def start(self) -> datetime:

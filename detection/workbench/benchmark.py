@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from timeit import repeat
 
 import numpy as np
 import torch
@@ -160,7 +162,7 @@ def _measure_in_turns(result: Benchmark, bench: _Bench) -> None:
         if not taking_part:
             break
         plain_laps += _serial(plain_score, bench, seconds)
-        laps += _serial(_score, bench, seconds)
+        laps += _serial(lambda detector, views: detector.scores([views])[0], bench, seconds)
         peaks.append(matrix_peak(torch.device(result.device), result.precision) / 1e9)
         for size in taking_part:
             size.measure(bench, seconds)
@@ -210,18 +212,9 @@ def _provenance(bench: _Bench) -> dict[str, float]:
     times = {}
     for name, data in (("without manifest", plain), ("with manifest", signed)):
         inspect_upload(data)  # the first manifest starts the helper
-        laps = []
-        for _ in range(PROVENANCE_ROUNDS):
-            start = time.perf_counter()
-            inspect_upload(data)
-            laps.append(time.perf_counter() - start)
+        laps = repeat(partial(inspect_upload, data), number=1, repeat=PROVENANCE_ROUNDS)
         times[name] = 1000 * median(laps)
     return times
-
-
-def _score(detector: Detector, views: torch.Tensor) -> float:
-    [score] = detector.scores([views])
-    return score
 
 
 @contextmanager

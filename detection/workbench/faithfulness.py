@@ -102,7 +102,7 @@ def measure_faithfulness(
     )
 
 
-def compare(measured: Faithfulness, *, seed: int = 0, draws: int = DRAWS) -> list[Comparison]:
+def compare(measured: Faithfulness, *, seed: int = 0) -> list[Comparison]:
     """Compare per mask: all images, then the images of each verdict that occurs.
 
     The 95 % intervals are bootstrapped over the images.
@@ -113,7 +113,7 @@ def compare(measured: Faithfulness, *, seed: int = 0, draws: int = DRAWS) -> lis
         "REAL": measured.logits <= 0,
     }
     return [
-        _comparison(movement, verdict, own, np.random.default_rng(seed), draws)
+        _comparison(movement, verdict, own, np.random.default_rng(seed))
         for movement in measured.movements
         for verdict, own in verdicts.items()
         if own.any()
@@ -187,10 +187,10 @@ def _pixel_mask(cells: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 def _comparison(
-    movement: Movement, verdict: str, own: np.ndarray, rng: np.random.Generator, draws: int
+    movement: Movement, verdict: str, own: np.ndarray, rng: np.random.Generator
 ) -> Comparison:
     important, random = movement.important[own], movement.random[own]
-    drawn = rng.integers(len(important), size=(draws, len(important)))  # (draws, N)
+    drawn = rng.integers(len(important), size=(DRAWS, len(important)))  # (draws, N)
     values, samples = _statistics(important, random), _statistics(important[drawn], random[drawn])
     bounds = np.percentile(samples, INTERVAL, axis=1, method="nearest")  # some are infinite
     estimates = [Estimate(*map(float, each)) for each in zip(values, *bounds, strict=True)]

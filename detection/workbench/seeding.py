@@ -7,7 +7,6 @@ model versions tell them from real records, so that they can be removed.
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from django.db import transaction
 from PIL import Image
 from ulid import ULID
 
+from detection.d3.images import jpeg_bytes
 from detection.errors import database_errors, storage_errors
 from detection.judging import draw_result
 from detection.models import (
@@ -70,7 +70,7 @@ REVIEWS = {
 }
 
 
-def has_foreign_records() -> bool:
+def has_real_records() -> bool:
     """Return whether there are real predictions."""
     with database_errors():
         others = (row for row in totals.all_days() if row.model_version not in VERSIONS)
@@ -85,7 +85,7 @@ def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[
     _store_files()
     with database_errors():
         owners = [_owner(name) for name in OWNERS]
-    made = _Making(count=count, until=until, seed=seed, owners=owners).predictions()
+    made = _Maker(count=count, until=until, seed=seed, owners=owners).predictions()
     while step := list(islice(made, STEP)):
         batches = [each.batch for each in step if each.batch_index == 0]
         with database_errors(), transaction.atomic():
@@ -116,11 +116,10 @@ def remove_seeded() -> Iterator[int]:
 
 
 def _store_files() -> None:
-    buffer, picture = io.BytesIO(), Image.linear_gradient("L").convert("RGB")
-    picture.save(buffer, "JPEG")
+    picture = Image.linear_gradient("L").convert("RGB")
     result = draw_result(picture, label=Label.REAL, score=0.1, uncertain=False)
     with storage_errors():
-        for key, data in ((RESULT, result), (ORIGINAL, buffer.getvalue())):
+        for key, data in ((RESULT, result), (ORIGINAL, jpeg_bytes(picture, quality=75))):
             if not default_storage.exists(key):
                 default_storage.save(key, ContentFile(data))
 
@@ -140,7 +139,7 @@ def _provenance(declares: str) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Making:
+class _Maker:
     """Makes the records in order of time."""
 
     count: int

@@ -51,7 +51,7 @@ def test_the_build_of_pytorch_is_left_to_the_machine():
     torch = pinned("requirements-torch.txt")
     metadata = (ROOT / "pyproject.toml").read_text()
 
-    assert torch.keys() == {"torch", "torchvision"}
+    assert torch.keys() == {"torch"}
     assert not torch.keys() & pinned("requirements.txt").keys()
     assert f'name = "torch"\nversion = "{torch["torch"].pop()}"' in metadata
 

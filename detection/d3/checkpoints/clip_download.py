@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -12,10 +12,15 @@ from urllib.parse import urlsplit
 import torch
 
 from ..errors import CheckpointError
-from .open_clip import import_open_clip
-from .tensors import sha256_of
+from .tensors import OPENAI_ARCHIVES, sha256_of
 
-OPENAI_MODELS = {768: "ViT-B-16", 1024: "ViT-L-14"}  # open_clip's names, by width of the features
+# By the width of the features: OpenAI's model, and the copy of its weights on Hugging Face
+OPENAI_MODELS = {
+    768: ("ViT-B-16", "vit_base_patch16_clip_224.openai"),
+    1024: ("ViT-L-14", "vit_large_patch14_clip_224.openai"),
+}
+OPENAI = "https://openaipublic.azureedge.net/clip/models/{checksum}/{model}.pt"
+HUGGING_FACE = "https://huggingface.co/timm/{copy}/resolve/main/open_clip_model.safetensors"
 
 
 def find_clip_file(source: str | Path, *, width: int) -> Path:
@@ -27,37 +32,31 @@ def find_clip_file(source: str | Path, *, width: int) -> Path:
     """
     if source == "openai":
         return _download_openai(width)
-    if str(source).startswith(("http://", "https://")):
-        return _download(str(source))
-    return Path(source)
+    if not str(source).startswith(("http://", "https://")):
+        return Path(source)
+    address, _, checksum = str(source).partition("#sha256=")
+    if not re.fullmatch(r"[0-9a-f]{64}", checksum):
+        raise CheckpointError(
+            f"The address {address} of the CLIP weights needs their checksum: #sha256=<64 digits>."
+        )
+    return _download(address, f"{checksum[:16]}-{PurePosixPath(address).name}", checksum)
 
 
 def _download_openai(width: int) -> Path:
     if width not in OPENAI_MODELS:
         raise CheckpointError(f"OpenAI has no CLIP whose features have {width} values.")
-    import_open_clip()
-    pretrained = importlib.import_module("open_clip.pretrained")
-    source = pretrained.get_pretrained_cfg(OPENAI_MODELS[width], "openai")
-    try:
-        try:
-            return Path(pretrained.download_pretrained(source))
-        except OSError:  # no copy on Hugging Face; OpenAI's own server may have the file
-            return Path(pretrained.download_pretrained(source, prefer_hf_hub=False))
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise CheckpointError(
-            f"OpenAI's CLIP weights cannot be downloaded: {_reason(error)}."
-        ) from error
+    model, copy = OPENAI_MODELS[width]
+    with suppress(CheckpointError):  # OpenAI's own server may have the file
+        return _download(HUGGING_FACE.format(copy=copy), f"{copy}.safetensors")
+    checksum = OPENAI_ARCHIVES[model]
+    return _download(OPENAI.format(checksum=checksum, model=model), f"{model}.pt", checksum)
 
 
-def _download(url: str) -> Path:
-    address, _, checksum = url.partition("#sha256=")
-    if not re.fullmatch(r"[0-9a-f]{64}", checksum):
-        raise CheckpointError(
-            f"The address {address} of the CLIP weights needs their checksum: #sha256=<64 digits>."
-        )
+def _download(address: str, name: str, checksum: str | None = None) -> Path:
+    """Return the file ``name`` of the cache, downloaded unless it is there and has the checksum."""
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    target = cache / f"{checksum[:16]}-{PurePosixPath(address).name}"
-    if target.is_file() and sha256_of(target) == checksum:
+    target = cache / name
+    if target.is_file() and (checksum is None or sha256_of(target) == checksum):
         return target
     try:
         urlsplit(address)  # raises ValueError, before PyTorch leaves a partial file behind
@@ -67,9 +66,6 @@ def _download(url: str) -> Path:
     except RuntimeError as error:
         raise CheckpointError(f"The file at {address} has another checksum.") from error
     except (OSError, ValueError, HTTPException) as error:
-        raise CheckpointError(f"{address} cannot be downloaded: {_reason(error)}.") from error
+        reason = getattr(error, "reason", None) or error
+        raise CheckpointError(f"{address} cannot be downloaded: {reason}.") from error
     return target
-
-
-def _reason(error: Exception) -> object:
-    return getattr(error, "reason", None) or error

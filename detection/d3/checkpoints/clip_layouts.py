@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..clip import HEAD_WIDTH, VisionTransformer
+from ..clip import HEAD_WIDTH
 from ..errors import CheckpointError
-from ..network import ClipTowerConfig
+from ..network import ClipTowerConfig, clip_tower
 from .tensors import fitting_weights
 from .tower_file import weights_digest
 
@@ -81,13 +81,7 @@ def read_clip_tower(path: Path, entries: dict[str, Any]) -> ClipTower:
 def expected_weights(config: ClipTowerConfig, image_size: int) -> dict[str, Tensor]:
     """Return the names and shapes of the tower's weights, as meta tensors."""
     with torch.device("meta"):
-        tower = VisionTransformer(
-            image_size=image_size,
-            patch_size=config.patch_size,
-            width=config.width,
-            layers=config.layers,
-        )
-    return tower.state_dict()
+        return clip_tower(config, image_size).state_dict()
 
 
 def _tower_weights(

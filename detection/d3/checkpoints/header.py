@@ -48,12 +48,9 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     kind = file_kind(path)
-    if kind != "safetensors":
-        return {"format": kind}
-    stored = read_safetensors_metadata(path)
-    if not is_ours(stored):
-        return {"format": kind}
-    return {"format": FORMAT, **read_metadata(path, stored)}
+    if kind == "safetensors" and is_ours(stored := read_safetensors_metadata(path)):
+        return {"format": FORMAT, **read_metadata(path, stored)}
+    return {"format": kind}
 
 
 def file_kind(path: Path) -> str:

@@ -44,18 +44,16 @@ def load_published(
     if not head:
         raise CheckpointError(f"The checkpoint {path} has no attention head of a D³ detector.")
     head_weights = _read_head(path, head, prefix)
-    tower_file, tower = path, None
-    if contains_clip(entries):
-        tower = read_clip_tower(path, entries)
-    elif clip_weights is None:
-        raise CheckpointError(
-            f"The checkpoint {path} is an attention head alone, and the CLIP weights that belong "
-            "to it are not given."
-        )
-    else:
+    tower_file = path
+    if not contains_clip(entries):
+        if clip_weights is None:
+            raise CheckpointError(
+                f"The checkpoint {path} is an attention head alone, and the CLIP weights that "
+                "belong to it are not given."
+            )
         tower_file = find_clip_file(clip_weights, width=len(head_weights["query.weight"]))
-        found = read_entries(tower_file, trust_torchscript=trust_torchscript)
-        tower = read_clip_tower(tower_file, found)
+        entries = read_entries(tower_file, trust_torchscript=trust_torchscript)
+    tower = read_clip_tower(tower_file, entries)
     return published_checkpoint(path, head_weights, tower_file, tower)
 
 
@@ -90,32 +88,26 @@ def published_checkpoint(
     path: Path, head: dict[str, Tensor], tower_file: Path, tower: ClipTower
 ) -> Checkpoint:
     """Join a head of ``path`` and a tower of ``tower_file``. Raises CheckpointError."""
-    width = len(head["query.weight"])
-    if width != tower.config.width:
+    width, config = len(head["query.weight"]), tower.config
+    if width != config.width:
         raise CheckpointError(
             f"The head in {path} is for features of {width} values, but the vision tower in "
-            f"{tower_file} gives {tower.config.width}."
+            f"{tower_file} gives {config.width}."
         )
     weights = {f"tower.{name}": tensor for name, tensor in tower.weights.items()}
     weights |= {f"{_HEAD}{name}": tensor for name, tensor in head.items()}
     return Checkpoint(
-        name=_name(tower.config),
+        name=f"d3-clip-{published_name(config) or f'w{width}-l{config.layers}'}",
         architecture=Architecture(
-            tower=tower.config,
+            tower=config,
             image_size=tower.image_size,
-            shuffle_patch=tower.config.patch_size,
+            shuffle_patch=config.patch_size,
             outputs=len(head["fc.weight"]),
         ),
         preprocessing=Preprocessing(size=tower.image_size),
         weights=weights,
         training={"imported_from": path.name, "clip_weights": tower_file.name},
     )
-
-
-def _name(config: ClipTowerConfig) -> str:
-    if name := published_name(config):
-        return f"d3-clip-{name}"
-    return f"d3-clip-w{config.width}-l{config.layers}"
 
 
 def published_name(config: ClipTowerConfig) -> str | None:

@@ -15,10 +15,10 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .header import file_kind, read_safetensors_metadata
 
-# SHA-256 of OpenAI's ViT-B-16.pt and ViT-L-14.pt; their addresses contain it
+# SHA-256 of the archives that OpenAI publishes, by their models
 OPENAI_ARCHIVES = {
-    "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
-    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+    "ViT-B-16": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    "ViT-L-14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
 }
 
 _WRAPPINGS = ("model", "state_dict", "model_state_dict")  # keys of training scripts
@@ -95,7 +95,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # of a path, PyTorch would believe the ending
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"The file {path} holds objects other than weights, which could run code."
@@ -105,7 +106,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_torchscript(path: Path, *, trusted: bool) -> dict[str, Tensor]:
-    if not trusted and sha256_of(path) not in OPENAI_ARCHIVES:
+    if not trusted and sha256_of(path) not in OPENAI_ARCHIVES.values():
         raise CheckpointError(
             f"The file {path} is a TorchScript archive, which is a program, and not one that "
             "OpenAI publishes; import it with --trust-torchscript if you trust its author."

@@ -121,7 +121,6 @@ def measure(
     threshold: float,
     uncertain: tuple[float, float],
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> Measurement:
     """Measure fake ``scores`` (0..1) against ``labels`` (0 real, 1 fake), all of length N.
 
@@ -132,7 +131,7 @@ def measure(
     names = sorted(set(sources.tolist()))
     measured = [_Source(name, sources == name, labels) for name in names]
     pooled = _Source(POOLED, np.ones(len(labels), bool), labels)
-    resampled = _resampled(scores, labels, sources, draws, np.random.default_rng(seed))
+    resampled = _resampled(scores, labels, sources, draws, np.random.default_rng(0))
     for block in (scores[None], *resampled):
         for source in (*measured, pooled):
             source.add(block, labels, threshold)

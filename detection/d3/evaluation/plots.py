@@ -119,7 +119,8 @@ def _robustness(evaluation: Evaluation) -> Figure:
 def _scores(evaluation: Evaluation) -> Figure:
     canvas, axes = _axes("fake score", "images")
     words = []
-    for label, name, colour, hatch in ((REAL, "real", *_REAL), (FAKE, "fake", *_FAKE)):
+    classes = ((REAL, "real", COLOURS[0], ""), (FAKE, "fake", COLOURS[1], "///"))
+    for label, name, colour, hatch in classes:
         own = evaluation.clean.scores[evaluation.labels == label]
         if own.size:
             axes.hist(own, SCORE_BINS, color=colour, alpha=0.5, hatch=hatch, label=name)
@@ -129,10 +130,6 @@ def _scores(evaluation: Evaluation) -> Figure:
     axes.set_ylim(bottom=0)
     words.append(f"the threshold is {threshold:.3f}")
     return Figure("Scores", f"{'; '.join(words).capitalize()}.", _svg(canvas))
-
-
-_REAL = (COLOURS[0], "")
-_FAKE = (COLOURS[1], "///")
 
 
 def _drawn(condition: Condition) -> list[SourceMetrics]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from ..checkpoints import FORMAT, ScoreBin, Scorecard, describe, record
 from ..dataset import FAKE, REAL, Sample
@@ -64,35 +65,27 @@ def record_evaluation(evaluation: Evaluation, *, dataset: str, split: str, path:
 def score_bins(scores: np.ndarray, labels: np.ndarray) -> tuple[ScoreBin, ...]:
     """Divide 0..1 into bins with about equal numbers of the scores (N,), at least 30 in each.
 
-    A bin with a smaller share of fakes than the bin below is joined with it, so that the share
-    rises with the score, as in isotonic regression.
+    Isotonic regression joins bins, so that the share of fakes rises with the score.
     """
     order = np.argsort(scores, kind="stable")
     scores, labels = scores[order], labels[order]
-    bins, low = [], 0.0
-    for start, end in pairwise([0, *_bin_ends(scores)]):
-        high = float(scores[end - 1]) if end < len(scores) else 1.0
-        fake = int(labels[start:end].sum())
-        bins.append(ScoreBin(low, high, end - start - fake, fake))
-        while len(bins) > 1 and _fake_share(bins[-1]) <= _fake_share(bins[-2]):
-            bins[-2:] = [_joined(*bins[-2:])]
-        low = high
-    return tuple(bins)
+    starts = _bin_starts(scores)
+    images = np.diff(starts, append=len(scores))
+    shares = np.add.reduceat(labels, starts) / images
+    starts = starts[isotonic_regression(shares, weights=images).blocks[:-1]]
+    images = np.diff(starts, append=len(scores)).tolist()
+    fakes = np.add.reduceat(labels, starts).tolist()
+    edges = [0.0, *scores[starts[1:] - 1].tolist(), 1.0]
+    return tuple(
+        ScoreBin(low, high, own - fake, fake)
+        for (low, high), own, fake in zip(pairwise(edges), images, fakes, strict=True)
+    )
 
 
-def _bin_ends(scores: np.ndarray) -> list[int]:
-    """Return the ends of the bins of the sorted scores; equal scores share a bin."""
-    size, start, ends = max(MIN_PICTURES, len(scores) // MAX_BINS), 0, []
-    for end in np.flatnonzero(np.diff(scores)) + 1:
-        if min(end - start, len(scores) - end) >= size:
-            ends.append(int(end))
-            start = end
-    return [*ends, len(scores)]
-
-
-def _fake_share(each: ScoreBin) -> float:
-    return each.fake / (each.real + each.fake)
-
-
-def _joined(lower: ScoreBin, upper: ScoreBin) -> ScoreBin:
-    return ScoreBin(lower.low, upper.high, lower.real + upper.real, lower.fake + upper.fake)
+def _bin_starts(scores: np.ndarray) -> np.ndarray:
+    """Return where the bins of the sorted scores start; equal scores share a bin."""
+    size, starts = max(MIN_PICTURES, len(scores) // MAX_BINS), [0]
+    for start in np.flatnonzero(np.diff(scores)) + 1:
+        if min(start - starts[-1], len(scores) - start) >= size:
+            starts.append(int(start))
+    return np.array(starts)

@@ -8,7 +8,6 @@ decoding does.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 from PIL import _avif
 
@@ -17,18 +16,18 @@ from .containers import damaged
 from .items import coded_pictures
 
 _Pointer, _PointerOut = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
-# What each function returns and takes.
-_FUNCTIONS = {
-    "dav1d_version_api": (ctypes.c_uint,),
-    "dav1d_default_settings": (None, _Pointer),
-    "dav1d_open": (ctypes.c_int, _PointerOut, _Pointer),
-    "dav1d_close": (None, _PointerOut),
-    "dav1d_data_create": (_Pointer, _Pointer, ctypes.c_size_t),
-    "dav1d_data_unref": (None, _Pointer),
-    "dav1d_send_data": (ctypes.c_int, _Pointer, _Pointer),
-    "dav1d_get_picture": (ctypes.c_int, _Pointer, _Pointer),
-    "dav1d_picture_unref": (None, _Pointer),
-}
+# Each function with what it returns and takes.
+_FUNCTIONS = (
+    ("dav1d_version_api", ctypes.c_uint),
+    ("dav1d_default_settings", None, _Pointer),
+    ("dav1d_open", ctypes.c_int, _PointerOut, _Pointer),
+    ("dav1d_close", None, _PointerOut),
+    ("dav1d_data_create", _Pointer, _Pointer, ctypes.c_size_t),
+    ("dav1d_data_unref", None, _Pointer),
+    ("dav1d_send_data", ctypes.c_int, _Pointer, _Pointer),
+    ("dav1d_get_picture", ctypes.c_int, _Pointer, _Pointer),
+    ("dav1d_picture_unref", None, _Pointer),
+)
 _API = 7  # the first number of the version whose settings are as below
 _Structure = ctypes.c_byte * 4096  # more than any of dav1d's
 
@@ -58,7 +57,7 @@ def check_avif(data: bytes) -> None:
     The file must have been decoded: its sizes are not checked again. Nothing is checked where
     Pillow was built in such a way that dav1d cannot be called through it.
     """
-    if not (library := _dav1d(_avif.__file__)):
+    if not (library := _dav1d()):
         return
     for picture in coded_pictures(data):
         if not _is_decoded(library, picture.data, strict=True) and _is_decoded(
@@ -67,9 +66,8 @@ def check_avif(data: bytes) -> None:
             raise damaged("AVIF")
 
 
-@cache
-def _dav1d(path: str) -> ctypes.CDLL | None:
-    library = bound_library(path, _FUNCTIONS)
+def _dav1d() -> ctypes.CDLL | None:
+    library = bound_library(_avif.__file__, *_FUNCTIONS)
     return library if library and library.dav1d_version_api() >> 16 == _API else None
 
 

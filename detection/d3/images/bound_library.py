@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from functools import cache
 
 
-def bound_library(path: str, functions: Mapping[str, tuple]) -> ctypes.CDLL | None:
+@cache
+def bound_library(path: str, *functions: tuple) -> ctypes.CDLL | None:
     """Return the library that a module loads, or None where its functions are not found.
 
-    ``functions`` are names with the types that each returns and takes.
+    ``functions`` are their names, each with the types that it returns and takes.
     """
     try:
         library = ctypes.CDLL(path)
-        for name, (result, *arguments) in functions.items():
+        for name, result, *arguments in functions:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
     except (AttributeError, OSError):

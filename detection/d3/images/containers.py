@@ -67,14 +67,14 @@ def image_format(data: bytes) -> str:
     )
 
 
-def check_single(data: bytes, untold: bytes) -> None:
+def check_single(data: bytes, without_texts: bytes) -> None:
     """Raise PolyglotImageError if another program would run or unpack the file.
 
     A picture may have a trailer: phones append films and depth maps to photographs. The texts of
-    its metadata may hold markup, since generators store prompts there: ``untold`` is the file
-    without these texts.
+    its metadata may hold markup, since generators store prompts there: ``without_texts`` is the
+    file without them.
     """
-    if _MARKUP.search(untold):
+    if _MARKUP.search(without_texts):
         raise _polyglot("a web page or a script")
     if _PDF in data[:_PDF_REACH] and _PDF_END.search(data):
         raise _polyglot("a PDF document")

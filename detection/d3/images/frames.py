@@ -10,7 +10,7 @@ _LEAST_PIXELS = 128 * 128  # what the smallest frame counts as, since finding it
 
 
 def spread_frames(count: int) -> list[int]:
-    """Numbers from 1 to ``count``, evenly spread, at most ``MAX_JUDGED_FRAMES``."""
+    """Return numbers from 1 to ``count``, evenly spread, at most ``MAX_JUDGED_FRAMES``."""
     judged = min(count, MAX_JUDGED_FRAMES)
     return [1 + index * (count - 1) // max(judged - 1, 1) for index in range(judged)]
 

@@ -27,7 +27,7 @@ class GifFrame(NamedTuple):
 
 
 def gif_frames(data: bytes) -> Iterator[GifFrame]:
-    """Frames in their order. Raises IndexError or struct.error where the file ends too early."""
+    """Yield frames in order. Raises IndexError or struct.error where the file ends too early."""
     position = 13 + _table_bytes(data[10])
     while (block := data[position]) != _TRAILER:
         if block == _EXTENSION:
@@ -42,7 +42,7 @@ def gif_frames(data: bytes) -> Iterator[GifFrame]:
 
 
 def count_gif_frames(data: bytes) -> int:
-    """Number of frames whose data are whole."""
+    """Return the number of frames whose data are whole."""
     count = 0
     with suppress(IndexError, struct.error):
         for _ in gif_frames(data):
@@ -51,7 +51,7 @@ def count_gif_frames(data: bytes) -> int:
 
 
 def gif_canvas(data: bytes, count: int) -> tuple[int, int]:
-    """Width and height that hold the canvas and the first ``count`` frames."""
+    """Return the width and height that hold the canvas and the first ``count`` frames."""
     edges = [(frame.right, frame.bottom) for frame in islice(gif_frames(data), count)]
     widths, heights = zip(struct.unpack_from("<HH", data, 6), *edges, strict=True)
     return max(widths), max(heights)
@@ -80,8 +80,9 @@ def has_spare_pixels(data: bytes) -> bool:
 
 
 def shown_frames(image: GifImageFile, numbers: Collection[int]) -> Iterator[Image.Image]:
-    """Frames by their numbers, which ascend from 1, each drawn over those before it. What no frame
-    covers is transparent, as in browsers.
+    """Yield frames by their numbers, which ascend from 1, each drawn over those before it.
+
+    What no frame covers is transparent, as in browsers.
     """
     size, covered = image.size, Image.new("L", image.size)
     for number in range(1, max(numbers) + 1):

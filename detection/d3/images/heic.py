@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import _pillow_heif
 import numpy as np
@@ -20,21 +19,21 @@ from .items import CodedPicture, coded_pictures
 
 _Number, _Pointer, _Bytes = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 _NumberOut = ctypes.POINTER(_Number)
-# What each function returns and takes.
-_FUNCTIONS = {
-    "de265_new_decoder": (_Pointer,),
-    "de265_free_decoder": (_Number, _Pointer),
-    "de265_push_NAL": (_Number, _Pointer, _Bytes, _Number, ctypes.c_int64, _Pointer),
-    "de265_flush_data": (_Number, _Pointer),
-    "de265_decode": (_Number, _Pointer, _NumberOut),
-    "de265_get_warning": (_Number, _Pointer),
-    "de265_get_next_picture": (_Pointer, _Pointer),
-    "de265_get_image_plane": (_Pointer, _Pointer, _Number, _NumberOut),
-    "de265_get_image_width": (_Number, _Pointer, _Number),
-    "de265_get_image_height": (_Number, _Pointer, _Number),
-    "de265_get_bits_per_pixel": (_Number, _Pointer, _Number),
-    "de265_get_chroma_format": (_Number, _Pointer),
-}
+# Each function with what it returns and takes.
+_FUNCTIONS = (
+    ("de265_new_decoder", _Pointer),
+    ("de265_free_decoder", _Number, _Pointer),
+    ("de265_push_NAL", _Number, _Pointer, _Bytes, _Number, ctypes.c_int64, _Pointer),
+    ("de265_flush_data", _Number, _Pointer),
+    ("de265_decode", _Number, _Pointer, _NumberOut),
+    ("de265_get_warning", _Number, _Pointer),
+    ("de265_get_next_picture", _Pointer, _Pointer),
+    ("de265_get_image_plane", _Pointer, _Pointer, _Number, _NumberOut),
+    ("de265_get_image_width", _Number, _Pointer, _Number),
+    ("de265_get_image_height", _Number, _Pointer, _Number),
+    ("de265_get_bits_per_pixel", _Number, _Pointer, _Number),
+    ("de265_get_chroma_format", _Number, _Pointer),
+)
 
 # Data of the picture behind its end or without an end, values that are none, and blocks outside.
 _OUT_OF_STEP = {4, 6, 8, 1002, 1004, 1017, 1034}
@@ -48,7 +47,7 @@ def check_heic(data: bytes) -> None:
     The file must have been decoded: its sizes are not checked again. Nothing is checked where
     pillow-heif was built in such a way that libde265 cannot be called through it.
     """
-    if not (library := _libde265(_pillow_heif.__file__)):
+    if not (library := bound_library(_pillow_heif.__file__, *_FUNCTIONS)):
         return
     for picture in coded_pictures(data):
         with _decoder(library) as decoder:
@@ -57,11 +56,6 @@ def check_heic(data: bytes) -> None:
             warnings = set(iter(lambda: library.de265_get_warning(decoder), 0))
         if not is_whole or warnings & _OUT_OF_STEP:
             raise damaged("HEIC")
-
-
-@cache
-def _libde265(path: str) -> ctypes.CDLL | None:
-    return bound_library(path, _FUNCTIONS)
 
 
 @contextmanager

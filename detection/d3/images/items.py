@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
@@ -105,10 +106,8 @@ def coded_pictures(data: bytes) -> Iterator[CodedPicture]:
         seen.add(item)
         waiting += _parts(meta, item)
         if configuration := meta.property(item, *_CONFIGURATIONS):
-            try:
+            with suppress(KeyError, ValueError):
                 yield CodedPicture(configuration, meta.content(item), shown)
-            except (KeyError, ValueError):
-                continue
 
 
 def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
@@ -152,7 +151,7 @@ def _kinds(body: _Body) -> Iterator[tuple[int, bytes]]:
 
 
 def _references(body: _Body) -> dict[tuple[bytes, int], list[int]]:
-    """The items to which an item refers, by kind of reference and item."""
+    """Return the items to which an item refers, by kind of reference and item."""
     size, found = 4 if body.version_and_flags()[0] else 2, {}
     for kind, content in body.boxes():
         reference = _Body(content)
@@ -162,7 +161,7 @@ def _references(body: _Body) -> dict[tuple[bytes, int], list[int]]:
 
 
 def _properties(body: _Body) -> defaultdict[int, list[tuple[bytes, bytes]]]:
-    """Kinds and bodies of the properties of each item."""
+    """Return kinds and bodies of the properties of each item."""
     found, stored = defaultdict(list), []
     for kind, content in body.boxes():
         if kind == b"ipco":
@@ -181,8 +180,8 @@ def _properties(body: _Body) -> defaultdict[int, list[tuple[bytes, bytes]]]:
 
 
 def _extents(body: _Body) -> Iterator[tuple[int, tuple[int, list[tuple[int, int]]]]]:
-    """For each item how it is stored (0 in the file, 1 in the box ``idat``), and start and length
-    of its parts.
+    """Yield for each item how it is stored (0 in the file, 1 in the box ``idat``), and start and
+    length of its parts.
     """
     version, _ = body.version_and_flags()
     sizes = body.number(2)

@@ -16,7 +16,7 @@ import simplejpeg
 from ..errors import ImageError
 from .containers import MAX_LOST, damaged, truncated
 from .steps import has_step
-from .tables import has_wrong_codes, has_wrong_quantization
+from .tables import code_tables, has_wrong_codes, has_wrong_quantization
 
 Segment = tuple[int, int, int]  # marker code, start and end
 
@@ -43,7 +43,7 @@ _UNITS = {"420": (16, 16), "422": (16, 8), "440": (8, 16), "411": (32, 8)}
 
 
 def jpeg_without_texts(data: bytes, texts: frozenset[int] = TEXTS) -> bytes:
-    """Everything but the segments of applications and comments before the picture's data."""
+    """Return all but the segments of applications and comments before the picture's data."""
     parts, position = [], 0
     for code, start, end in _segments(data):
         if code == _SOS:
@@ -77,8 +77,9 @@ def _is_progressive(segments: list[Segment]) -> bool:
 
 
 def _are_complete(scans: list[bytes]) -> bool:
-    """Whether the scans of a progressive picture hold each bit of each coefficient, by what their
-    headers say (ITU-T T.81, B.2.3): components, first and last coefficient, and the lowest bit.
+    """Return whether the scans of a progressive picture hold each bit of each coefficient.
+
+    Their headers tell (ITU-T T.81, B.2.3): components, first and last coefficient, lowest bit.
     """
     missing: dict[tuple[int, int], int] = {}
     for header in scans:
@@ -92,8 +93,8 @@ def _are_complete(scans: list[bytes]) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[Segment]:
-    """Marker code, start and end of each segment up to the end marker; a thumbnail inside a segment
-    is stepped over.
+    """Yield marker code, start and end of each segment up to the end marker; step over a thumbnail
+    inside a segment.
     """
     position = 2
     while match := _MARKER.search(data, position):
@@ -107,7 +108,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height; None for a variant that only Pillow may be able to read."""
+    """Return width and height; None for a variant that only Pillow may be able to read."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
     except ValueError:
@@ -150,7 +151,7 @@ def decode_jpeg(data: bytes, segments: list[Segment]) -> tuple[np.ndarray, str, 
 def _lost(
     data: bytes, segments: list[Segment], pixels: np.ndarray, subsampling: str, *, warning: str
 ) -> float:
-    """The share of invented pixels, by libjpeg's first ``warning``; raise where it is too large."""
+    """Return the share of invented pixels, by libjpeg's first ``warning``; raise if it is large."""
     if slack := _SLACK.search(warning):
         if _is_padding(data, int(slack[1])):
             return 0.0
@@ -165,8 +166,8 @@ def _lost(
 
 
 def _is_padding(data: bytes, count: int) -> bool:
-    """Whether ``count`` bytes behind the coded pixels are no pixels: fill bytes before the end
-    marker, or what a camera appended without one.
+    """Return whether ``count`` bytes behind the coded pixels are no pixels: fill bytes before the
+    end marker, or what a camera appended without one.
     """
     end = data.rfind(_EOI_MARKER)
     if end >= 0:
@@ -175,8 +176,8 @@ def _is_padding(data: bytes, count: int) -> bool:
 
 
 def _samsungs_trailer(data: bytes) -> int:
-    """Length of what Samsung's cameras append, by the directory at its end: how far before the
-    directory each block starts.
+    """Return the length of what Samsung's cameras append, by the directory at its end: how far
+    before the directory each block starts.
     """
     directory = data.rfind(b"SEFH")
     if directory < 0 or not data.endswith(b"SEFT"):
@@ -187,8 +188,8 @@ def _samsungs_trailer(data: bytes) -> int:
 
 
 def _without_padding(data: bytes, segments: list[Segment]) -> bytes:
-    """The picture without the zeros behind its coded pixels; zeros that replace pixels end there
-    too, so that these are missing.
+    """Return the picture without the zeros behind its coded pixels; zeros that replace pixels end
+    there too, so that these are missing.
 
     Raise ``DamagedImageError`` where zeros stand in a row before others. No encoder writes them: in
     a sequential picture they would be the first code of a table again and again, which only that of
@@ -214,12 +215,9 @@ def _without_padding(data: bytes, segments: list[Segment]) -> bytes:
 
 
 def _first_code(tables: bytes, default: int) -> int:
-    """What the code of zeros alone stands for in the table for the brightness without its mean."""
-    while len(tables) > 17:
-        if tables[0] == 0x10:
-            return tables[17]
-        tables = tables[17 + sum(tables[1:17]) :]
-    return default
+    """Return what the code of zeros alone means, in the table for brightness without its mean."""
+    first_codes = {kind: codes[0] for kind, codes in code_tables(tables) if codes}
+    return first_codes.get(0x10, default)
 
 
 def _unit(subsampling: str) -> tuple[int, int]:
@@ -227,8 +225,8 @@ def _unit(subsampling: str) -> tuple[int, int]:
 
 
 def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
-    """Share of the last block with content and those behind it, counted to a little over
-    ``MAX_LOST``. libjpeg repeats the mean of the last block that it has.
+    """Return the share of the last block with content and those behind it, counted to a little
+    over ``MAX_LOST``. libjpeg repeats the mean of the last block that it has.
     """
     width, height = _unit(subsampling)
     columns, rows = -(-pixels.shape[1] // width), -(-pixels.shape[0] // height)

@@ -162,7 +162,7 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
 
 
 def _described_jpeg(data: bytes) -> JpegImageFile | None:
-    """Pillow's view of the metadata, of EXIF alone where others are damaged."""
+    """Return Pillow's view of the metadata, of EXIF alone where others are damaged."""
     for texts in (frozenset(), TEXTS - {EXIF, ADOBE}, TEXTS - {EXIF}):
         try:
             return JpegImageFile(io.BytesIO(jpeg_without_texts(data, texts)))

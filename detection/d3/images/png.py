@@ -34,7 +34,7 @@ _ADAM7 = (
 
 
 def reduced_png(data: bytes, *, animated: bool = False) -> bytes:
-    """The same picture without what does not make its pixels, and with its end; all frames of an
+    """Return the picture without what does not make its pixels, and with its end; all frames of an
     ``animated`` one, else the first that is shown.
 
     Raise ``DamagedImageError`` where a checksum of the pixels is wrong, and
@@ -59,7 +59,7 @@ def reduced_png(data: bytes, *, animated: bool = False) -> bytes:
 
 
 def count_png_frames(data: bytes) -> int:
-    """Number of frames of an animation, 1 for a picture. A hidden picture is no frame."""
+    """Return the number of frames of an animation, 1 for a picture. A hidden one is no frame."""
     chunks = [(kind, body[:4]) for kind, body, _ in _chunks(data)]
     until_pixels = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks)
     announced = next((body for kind, body in until_pixels if kind == b"acTL"), b"")
@@ -97,18 +97,18 @@ def _check_samples(stream: bytes, header: bytes) -> None:
 
 
 def _hides_its_picture(data: bytes) -> bool:
-    """Whether the first frame of an animation is another picture, which is shown instead."""
+    """Return whether the first frame of an animation is another picture, which is shown instead."""
     kinds = [kind for kind, _, _ in _chunks(data)]
     return b"fdAT" in kinds and not {b"fcTL"} & set(takewhile(lambda kind: kind != b"IDAT", kinds))
 
 
 def png_size(reduced: bytes) -> tuple[int, int]:
-    """Width and height of what ``reduced_png`` returns."""
+    """Return width and height of what ``reduced_png`` returns."""
     return struct.unpack_from(">II", reduced, len(_SIGNATURE) + 8)
 
 
 def png_without_texts(data: bytes) -> bytes:
-    """Everything but the chunks of text, with what lies behind the end."""
+    """Return all but the chunks of text, with what lies behind the end."""
     parts, position = [], len(_SIGNATURE)
     for kind, body, _ in _chunks(data):
         if kind not in _TEXTS:
@@ -118,7 +118,7 @@ def png_without_texts(data: bytes) -> bytes:
 
 
 def mended_png(data: bytes) -> tuple[bytes, float]:
-    """The picture with zeros for the samples that are missing at its end, and their share.
+    """Return the picture with zeros for the samples that are missing at its end, and their share.
 
     Raise ``TruncatedImageError`` where more than ``MAX_LOST`` of them are missing, and
     ``DamagedImageError`` where the compressed data are wrong before their end.
@@ -142,8 +142,8 @@ def mended_png(data: bytes) -> tuple[bytes, float]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
-    """Kind, body and checksum up to the end of the picture; without a checksum the body may have
-    been cut.
+    """Yield kind, body and checksum up to the end of the picture; without a checksum the body may
+    have been cut.
     """
     position = len(_SIGNATURE)
     while position + 8 <= len(data):
@@ -167,7 +167,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _samples_bytes(header: bytes) -> int:
-    """Length of the decompressed samples with the filter byte of each row."""
+    """Return the length of the decompressed samples with the filter byte of each row."""
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", header)
     bits = depth * _CHANNELS.get(colour, 4)
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)

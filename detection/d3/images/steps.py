@@ -30,7 +30,7 @@ _MIN_LIKENESS = 0.2  # correlation of what lies above and below
 
 
 def has_step(pixels: np.ndarray, unit: tuple[int, int]) -> bool:
-    """Whether the RGB ``pixels`` (H, W, 3 or more) have a step between blocks.
+    """Return whether the RGB ``pixels`` (H, W, 3 or more) have a step between blocks.
 
     ``unit`` is the width and height of the blocks that are stored one after the other.
     """
@@ -57,8 +57,8 @@ def has_step(pixels: np.ndarray, unit: tuple[int, int]) -> bool:
 
 
 def _jumps(pixels: np.ndarray, rows: slice, *, smooth: bool) -> np.ndarray:
-    """How much brightness and tints change at the upper edges of ``rows``, beyond the slope around
-    (3, rows, W). ``smooth`` tints are interpolated between blocks.
+    """Return how much brightness and tints change at the upper edges of ``rows``, beyond the slope
+    around, (3, rows, W). ``smooth`` tints are interpolated between blocks.
     """
     before, first, above, below, last, after = (
         pixels[rows.start + offset : rows.stop + offset : rows.step].astype(np.int16)
@@ -75,7 +75,7 @@ def _jumps(pixels: np.ndarray, rows: slice, *, smooth: bool) -> np.ndarray:
 def _is_step(
     pixels: np.ndarray, unit: tuple[int, int], row: int, column: int, channel: int
 ) -> bool:
-    """Whether the blocks from one on differ from those above by one amount."""
+    """Return whether the blocks from one on differ from those above by one amount."""
     width, height = unit
     rows = slice(row * height, (row + 1) * height + 1, height)
     samples = pixels[:, ::_FINE_SPACING]

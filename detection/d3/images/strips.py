@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
+from .bound_library import bound_library
 from .containers import damaged, truncated
 
 _LZW, _DEFLATE = 5, {8, 32946}
@@ -26,8 +27,10 @@ _PIECES = (
 )
 _PORTION = 2**20  # bytes that are decompressed at a time
 
-# libtiff writes each error to stderr, although Pillow raises it. Pillow's module loads libtiff.
-ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+# libtiff writes each error to stderr, although Pillow raises it.
+_LIBTIFF = bound_library(Image.core.__file__, ("TIFFSetErrorHandler", None, ctypes.c_void_p))
+if _LIBTIFF:
+    _LIBTIFF.TIFFSetErrorHandler(None)
 
 
 def check_strips(image: TiffImageFile, data: bytes) -> None:
@@ -56,7 +59,7 @@ def _pieces(image: TiffImageFile) -> Iterator[tuple[int, int]]:
 
 
 def _samples_bytes(image: TiffImageFile) -> int:
-    """Length of a whole strip or tile; the last strip may be shorter."""
+    """Return the length of a whole strip or tile; the last strip may be shorter."""
     tags = image.tag_v2
     width, height = tags[Base.ImageWidth], tags[Base.ImageLength]
     if Base.TileWidth in tags:

@@ -4,6 +4,8 @@ decodes it without a warning.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 _VALUES = 64
@@ -27,7 +29,7 @@ _SUGGESTED = np.array(
 
 
 def _scaled(quality: int) -> np.ndarray:
-    """As libjpeg scales them (2, 64)."""
+    """Return the suggested tables as libjpeg scales them, (2, 64)."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_SUGGESTED * percent + 50) // 100, 1, 255)
 
@@ -36,8 +38,9 @@ _USUAL = np.concatenate([_scaled(quality) for quality in range(1, 101)]).astype(
 
 
 def has_wrong_quantization(tables: bytes) -> bool:
-    """Whether a table of a DQT segment holds a zero, or is a usual one but for a few values. Tables
-    of an encoder's own differ from the usual ones in many.
+    """Return whether a table of a DQT segment holds a zero, or is a usual one but for a few values.
+
+    Tables of an encoder's own differ from the usual ones in many.
     """
     while len(tables) > _VALUES and tables[0] < 16:  # of 8 bits
         table = np.frombuffer(tables, np.uint8, _VALUES, offset=1)
@@ -51,11 +54,13 @@ def has_wrong_quantization(tables: bytes) -> bool:
 
 
 def has_wrong_codes(tables: bytes) -> bool:
-    """Whether a table of a DHT segment has two codes for the same symbol."""
+    """Return whether a table of a DHT segment has two codes for the same symbol."""
+    return any(len(set(symbols)) < len(symbols) for _, symbols in code_tables(tables))
+
+
+def code_tables(tables: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield class and number of each table of a DHT segment, with its symbols by their codes."""
     while len(tables) > 17:
         end = 17 + sum(tables[1:17])
-        symbols = tables[17:end]
-        if len(set(symbols)) < len(symbols):
-            return True
+        yield tables[0], tables[17:end]
         tables = tables[end:]
-    return False

@@ -34,12 +34,12 @@ def tiff_is_whole(data: bytes) -> bool:
 
 
 def tiff_pages(data: bytes) -> list[int]:
-    """Places of the pages among the directories; the first directory is a page in any case."""
+    """Return the places of pages among the directories; the first is a page in any case."""
     return [place for place, kind in enumerate(_kinds(data)) if not place or not kind]
 
 
 def _kinds(data: bytes) -> Iterator[int]:
-    """For each whole directory, whether it is a reduced copy or a mask of another page."""
+    """Yield for each whole directory whether it is a reduced copy or a mask of another page."""
     layout, seen = _layout(data), set()
     with suppress(struct.error, OverflowError):
         start = layout.read(layout.offset, data, layout.first)
@@ -52,7 +52,7 @@ def _kinds(data: bytes) -> Iterator[int]:
 
 
 def _subfile_type(layout: _Layout, data: bytes, start: int) -> int:
-    """The tag with the lowest number, so that it leads where there is one."""
+    """Return NewSubfileType, or 0. No tag has a lower number, so it leads where it is there."""
     entry = start + struct.calcsize(layout.count)
     if layout.read("H", data, entry) != Base.NewSubfileType:
         return 0

@@ -13,14 +13,16 @@ import struct
 import numpy as np
 from PIL import _webp
 
+from .bound_library import bound_library
 from .containers import damaged
 
-# Pillow's module loads the library with its functions.
-_LIBRARY = ctypes.CDLL(_webp.__file__)
-_LIBRARY.WebPINewRGB.restype = ctypes.c_void_p
-_LIBRARY.WebPINewRGB.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_LIBRARY.WebPIUpdate.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
-_LIBRARY.WebPIDelete.argtypes = (ctypes.c_void_p,)
+_Number, _Size, _Pointer = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
+# Each function with what it returns and takes.
+_FUNCTIONS = (
+    ("WebPINewRGB", _Pointer, _Number, _Pointer, _Size, _Number),
+    ("WebPIUpdate", _Number, _Pointer, ctypes.c_char_p, _Size),
+    ("WebPIDelete", None, _Pointer),
+)
 _RGBA = 1
 _DONE, _SUSPENDED = 0, 5
 _LAST = 16  # bytes; decoders read ahead, encoders fill up
@@ -43,23 +45,24 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def decode_webp(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
-    """Return samples uint8 (H, W, 4), or None for an animation and for what cannot be decoded.
+    """Return samples uint8 (H, W, 4), or None for an animation and for what cannot be decoded, and
+    where Pillow was built in such a way that libwebp cannot be called through it.
 
     Raise ``DamagedImageError`` if the last bytes of the coded pixels are not needed.
     """
-    end = _pixels_end(data)
-    if end is None or size[1] < _MIN_HEIGHT:
+    end, library = _pixels_end(data), bound_library(_webp.__file__, *_FUNCTIONS)
+    if end is None or size[1] < _MIN_HEIGHT or not library:
         return None
     samples = np.empty((size[1], size[0], 4), np.uint8)
-    decoder = _LIBRARY.WebPINewRGB(_RGBA, samples.ctypes.data, samples.nbytes, samples.strides[0])
+    decoder = library.WebPINewRGB(_RGBA, samples.ctypes.data, samples.nbytes, samples.strides[0])
     try:
-        status = _LIBRARY.WebPIUpdate(decoder, data, end - _LAST)
+        status = library.WebPIUpdate(decoder, data, end - _LAST)
         if status == _DONE:
             raise damaged("WEBP")
         if status == _SUSPENDED:
-            status = _LIBRARY.WebPIUpdate(decoder, data, len(data))
+            status = library.WebPIUpdate(decoder, data, len(data))
     finally:
-        _LIBRARY.WebPIDelete(decoder)
+        library.WebPIDelete(decoder)
     return samples if status == _DONE else None
 
 

@@ -119,29 +119,26 @@ class Trainer:
         """
         try:
             while not self.finished():
-                on_epoch(self._epoch(training, validation, samples))
+                epoch = len(self.history)
+                torch.manual_seed(epoch_seed(self.schedule.seed, epoch))
+                rate, loss = self.learning_rate, self._train(training(epoch), epoch)
+                logits = self.predict(validation())
+                metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
+                self._note(metrics)
+                on_epoch(metrics)
         finally:
             if self.history:
                 draw_curves(self.history, self.folder / "curves.png")
 
-    def _epoch(
-        self,
-        training: Callable[[int], Iterable[Batch]],
-        validation: Callable[[], Iterable[Batch]],
-        samples: list[Sample],
-    ) -> EpochMetrics:
-        epoch = len(self.history)
-        torch.manual_seed(epoch_seed(self.schedule.seed, epoch))
-        rate, loss = self.learning_rate, self._train(training(epoch), epoch)
-        logits = self.predict(validation())
-        metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
+    def _note(self, metrics: EpochMetrics) -> None:
+        """Store the best weights, slow down where there are no better ones, write the files."""
         self.history.append(metrics)
         if self.best is metrics:
             self.best_weights = _learned(self.average.module)
-        elif self._stale_epochs() % self.schedule.patience == 0:
-            self._slow_down()
+        elif (metrics.epoch - self.best.epoch) % self.schedule.patience == 0:
+            for group in self.optimizer.param_groups:
+                group["lr"] /= 10
         self._write(metrics)
-        return metrics
 
     def finished(self) -> bool:
         return len(self.history) >= self.schedule.epochs or self.learning_rate < MIN_LEARNING_RATE
@@ -153,10 +150,6 @@ class Trainer:
         with torch.inference_mode(), training_autocast(self.device):
             logits = [self.average(*self._move(inputs)).float().cpu() for inputs, _ in progress]
         return torch.cat(logits).numpy()
-
-    def start_anew(self) -> None:
-        """Delete the state of an earlier run in the same folder."""
-        self.state_path.unlink(missing_ok=True)
 
     def resume(self) -> None:
         """Continue from ``state.pt``. Raises TrainingError if it is missing or of another run."""
@@ -197,13 +190,6 @@ class Trainer:
 
     def _move(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in inputs]
-
-    def _stale_epochs(self) -> int:
-        return self.history[-1].epoch - self.best.epoch
-
-    def _slow_down(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] /= 10
 
     def _write(self, metrics: EpochMetrics) -> None:
         _append_csv(self.folder / "metrics.csv", metrics, first=len(self.history) == 1)

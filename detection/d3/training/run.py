@@ -90,7 +90,7 @@ def train_detector(
     if resume:
         trainer.resume()
     else:
-        trainer.start_anew()
+        trainer.state_path.unlink(missing_ok=True)  # of an earlier run
     trainer.fit(strategy.training, strategy.validation, strategy.samples, on_epoch)
 
     record = {

@@ -29,7 +29,7 @@ from ..adapters import AdaptedTower, adapters_of, merge, stacked
 from ..checkpoints import Checkpoint, Features, KeptFeatures, build_network, joined
 from ..dataset import Sample
 from ..detector import Detector
-from ..network import D3Network
+from ..network import D3Network, with_module
 from ..runtime import cpu_has_bf16
 from .augmentation import Augmentation, residual_augmentation, web_augmentation
 from .features import cached_features, feature_batches, head_logits, read_features, row_logits
@@ -185,7 +185,8 @@ class AdapterTraining(WholeTraining):
     def network(self) -> D3Network:
         network = _trainable(self.start)
         dtype = torch.bfloat16 if self.device.type != "cpu" or cpu_has_bf16() else torch.float32
-        return network.with_tower(AdaptedTower(network.tower, self.adapter_rank, dtype))
+        tower = AdaptedTower(network.tower, self.adapter_rank, dtype)
+        return with_module(network, "tower", tower)
 
     def order(self, seed: int) -> list[list[int]]:
         batches = EPOCH_PICTURES // self.batch_size
@@ -194,15 +195,10 @@ class AdapterTraining(WholeTraining):
     def trained(self, best: dict[str, Tensor]) -> Checkpoint:
         best = {name.removeprefix("network."): tensor.cpu() for name, tensor in best.items()}
         adapters = adapters_of(best, "tower.")
-        tower = {
-            name.removeprefix("tower."): tensor
-            for name, tensor in self.start.weights.items()
-            if name.startswith("tower.")
-        }
-        merged = {f"tower.{name}": tensor for name, tensor in merge(tower, adapters).items()}
+        merged = merge(self.start.weights, adapters, prefix="tower.")
         rest = {name: tensor for name, tensor in best.items() if not name.startswith("tower.")}
         adapters = stacked(self.start.adapters, adapters)
-        return replace(self.start, weights={**merged, **rest}, adapters=adapters)
+        return replace(self.start, weights=merged | rest, adapters=adapters)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
         return head_logits(trained, self.inputs_of_head(trained, self.val))

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from detection.management.arguments import positive_int
 from detection.management.base import ServiceCommand
 from detection.models import now
-from detection.workbench.seeding import has_foreign_records, remove_seeded, seed_predictions
+from detection.workbench.seeding import has_real_records, remove_seeded, seed_predictions
 
 
 class Command(ServiceCommand):
@@ -36,7 +36,7 @@ class Command(ServiceCommand):
         if remove:
             self.stdout.write(f"{sum(remove_seeded())} predictions were deleted.")
             return
-        if not among_others and has_foreign_records():
+        if not among_others and has_real_records():
             raise CommandError(
                 "There are real predictions here; nothing was stored. --among-others stores the "
                 "made-up ones beside them."

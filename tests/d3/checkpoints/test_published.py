@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.d3.checkpoints import load, save, tensors
-from detection.d3.checkpoints.clip_download import OPENAI_MODELS
-from detection.d3.checkpoints.open_clip import import_open_clip
+from detection.d3.checkpoints import clip_download, load, save, tensors
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
 from detection.d3.preprocessing import Preprocessing
@@ -104,6 +101,12 @@ def test_each_layout_of_clip_holds_the_same_network(layout, version, tmp_path):
     assert load(HEAD, clip_weights=path, trust_torchscript=True).version == version
 
 
+def test_the_content_decides_about_the_layout_and_not_the_name(version, tmp_path):
+    path = tmp_path / "clip.safetensors"
+    torch.save(read(CLIP), path)
+    assert load(HEAD, clip_weights=path).version == version
+
+
 def test_an_archive_of_unknown_origin_is_not_opened(tmp_path):
     path = openai_archive(read(CLIP), tmp_path / "clip.pt")
     with pytest.raises(CheckpointError, match="TorchScript archive, which is a program"):
@@ -113,7 +116,7 @@ def test_an_archive_of_unknown_origin_is_not_opened(tmp_path):
 def test_the_published_archive_is_known_by_its_checksum(tmp_path, version, monkeypatch):
     path = openai_archive(read(CLIP), tmp_path / "clip.pt")
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(tensors, "OPENAI_ARCHIVES", {checksum})
+    monkeypatch.setattr(tensors, "OPENAI_ARCHIVES", {"clip": checksum})
     assert load(HEAD, clip_weights=path).version == version
 
 
@@ -127,16 +130,11 @@ def test_a_whole_model_keeps_its_own_tower(tmp_path, version):
     assert load(head_layout("full", tmp_path), clip_weights=tmp_path / "none").version == version
 
 
-def test_openai_means_the_tower_whose_features_fit_the_head():
-    import_open_clip()
-    get_pretrained_cfg = importlib.import_module("open_clip.pretrained").get_pretrained_cfg
-
+def test_openai_has_a_tower_for_each_architecture_with_one():
     widths = {a.tower.width for a in ARCHITECTURES.values() if isinstance(a.tower, ClipTowerConfig)}
-    assert OPENAI_MODELS.keys() == widths
-    for model in OPENAI_MODELS.values():
-        address = get_pretrained_cfg(model, "openai")["url"]
-        assert address.split("/")[-2] in tensors.OPENAI_ARCHIVES
-        assert address.endswith(f"{model}.pt")
+    assert clip_download.OPENAI_MODELS.keys() == widths
+    models = {model for model, _ in clip_download.OPENAI_MODELS.values()}
+    assert models == tensors.OPENAI_ARCHIVES.keys()
 
 
 def test_openai_has_nothing_for_a_head_of_another_width():
@@ -191,6 +189,39 @@ def test_a_failed_download_is_an_error_and_leaves_nothing(address, change, probl
     with pytest.raises(CheckpointError, match=problem):
         load(HEAD, clip_weights=change(address))
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+@pytest.fixture
+def openai(address, monkeypatch) -> str:
+    """The folder of the server, where OpenAI's archive is. The copy on Hugging Face is missing."""
+    folder = address.removesuffix(CLIP.name)
+    monkeypatch.setitem(clip_download.OPENAI_MODELS, 128, (CLIP.stem, "missing"))
+    checksum = hashlib.sha256(CLIP.read_bytes()).hexdigest()
+    monkeypatch.setitem(tensors.OPENAI_ARCHIVES, CLIP.stem, checksum)
+    monkeypatch.setattr(clip_download, "OPENAI", folder + "{model}.pt?{checksum}")
+    monkeypatch.setattr(clip_download, "HUGGING_FACE", folder + "{copy}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("copy", "stored"), [(CLIP.name, f"{CLIP.name}.safetensors"), ("missing", CLIP.name)]
+)
+def test_openai_means_a_copy_or_else_the_archive_downloaded_once(
+    openai, copy, stored, version, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(clip_download.OPENAI_MODELS, 128, (CLIP.stem, copy))
+    assert load(HEAD, clip_weights="openai").version == version
+    assert [file.name for file in (tmp_path / "cache").rglob("*.*")] == [stored]
+    monkeypatch.setattr(clip_download, "OPENAI", f"{openai}gone")
+    monkeypatch.setattr(clip_download, "HUGGING_FACE", f"{openai}gone")
+    assert load(HEAD, clip_weights="openai").version == version
+
+
+def test_an_archive_with_another_checksum_is_not_openais(openai, tmp_path, monkeypatch):
+    monkeypatch.setitem(tensors.OPENAI_ARCHIVES, CLIP.stem, "0" * 64)
+    with pytest.raises(CheckpointError, match="has another checksum"):
+        load(HEAD, clip_weights="openai")
+    assert not [*(tmp_path / "cache").rglob("*.*")]
 
 
 # Refusals

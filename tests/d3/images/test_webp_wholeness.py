@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, _avif, _webp
 
 from detection.d3.errors import ImageError
 from detection.d3.images.decoding import decode_image
@@ -23,6 +23,15 @@ def test_a_webp_whose_coded_pixels_were_overwritten_is_refused(place):
     for overwritten in (bytes(200), random.Random(1).randbytes(200)):
         with pytest.raises(ImageError):
             decode_image(data[:start] + overwritten + data[start + 200 :])
+
+
+@pytest.mark.parametrize("library", [_avif.__file__, "absent"])
+def test_where_libwebp_cannot_be_called_a_webp_is_judged(library, monkeypatch):
+    monkeypatch.setattr(_webp, "__file__", library)
+    data = encoded(sample_photograph(), "WEBP")
+    start = len(data) * 9 // 10
+    changed = data[:start] + bytes(200) + data[start + 200 :]
+    assert decode_image(changed).width == decode_image(data).width
 
 
 @pytest.mark.parametrize(
