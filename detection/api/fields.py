@@ -39,10 +39,8 @@ class RecordIdField(serializers.RegexField):
 class FlagField(serializers.BooleanField):
     """``true`` or ``false``, in upper or lower case. Other words are errors."""
 
-    def to_internal_value(self, data) -> bool:
-        if str(data).lower() not in ("true", "false"):
-            self.fail("invalid", input=data)
-        return str(data).lower() == "true"
+    TRUE_VALUES = {"true"}
+    FALSE_VALUES = {"false"}
 
 
 @extend_schema_field(

@@ -72,10 +72,6 @@ class LengthRequiredError(ServiceError):
     code = "length_required"
 
 
-class NotAFormError(ServiceError):
-    code = "unsupported_media_type"
-
-
 class EncodedBodyError(ServiceError):
     code = "unsupported_content_encoding"
 
@@ -115,7 +111,6 @@ STATUSES: dict[type[Exception], int] = {
     ImageUrlsOffError: 403,
     LengthRequiredError: 411,
     LinkError: 403,
-    NotAFormError: 415,
     OriginalLostError: 404,
     OtherModelError: 409,
     QueueQuotaError: 429,

@@ -40,12 +40,6 @@ class NoFiles(FileUploadHandler):
     def new_file(self, *description: object, **options: object) -> None:
         raise FilesRefusedError("This address accepts no files.")
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Never called, since there is no file."""
-
-    def file_complete(self, file_size: int) -> None:
-        """Never called, since there is no file."""
-
 
 def read_form(request: HttpRequest) -> None:
     """Parse the form of a request without images. Views use the parsed form.

@@ -13,7 +13,7 @@ from typing import NoReturn
 from django.conf import settings
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, HttpResponse
-from rest_framework.exceptions import ParseError, Throttled
+from rest_framework.exceptions import ParseError, Throttled, UnsupportedMediaType
 from rest_framework.request import Request
 
 from detection.errors import QueueFullError
@@ -25,7 +25,6 @@ from detection.web.errors import (
     EncodedBodyError,
     LengthRequiredError,
     MissingImageError,
-    NotAFormError,
     RequestTooLargeError,
     TooManyImagesError,
 )
@@ -140,11 +139,11 @@ def _refuse_body(request: HttpRequest, what: str, limit: int) -> NoReturn:
 
 def check_form(request: Request, *, images: int) -> None:
     """Refuse a body that is no multipart form, or too large for its images. Call this before
-    anything reads the body. Raises NotAFormError, ParseError, LengthRequiredError,
+    anything reads the body. Raises UnsupportedMediaType, ParseError, LengthRequiredError,
     RequestTooLargeError.
     """
     if request.content_type and not request.content_type.startswith("multipart/form-data"):
-        raise NotAFormError("Send a multipart/form-data request.")
+        raise UnsupportedMediaType(request.content_type, "Send a multipart/form-data request.")
     if request.content_type and not request.content_params.get("boundary"):
         raise ParseError("The Content-Type names no boundary: leave it to your HTTP client.")
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
