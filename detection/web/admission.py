@@ -88,6 +88,17 @@ class Place:
         self.hold(Load(images=images - self.held.images))
 
 
+@contextmanager
+def one_of(places: threading.BoundedSemaphore, *, refusal: str) -> Iterator[None]:
+    """Hold one of the places until the block ends. Raises QueueFullError with this sentence."""
+    if not places.acquire(blocking=False):
+        raise QueueFullError(refusal)
+    try:
+        yield
+    finally:
+        places.release()
+
+
 gate = Admission(
     Load(
         requests=settings.MAX_WAITING_REQUESTS,

@@ -12,7 +12,8 @@ from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import Throttled
 
-from detection.errors import QueueFullError, ServiceError, database_errors
+from detection.errors import ServiceError, database_errors
+from detection.web.admission import one_of
 from detection.web.errors import FilesRefusedError, TooManyPartsError
 from detection.web.throttling import FormThrottle
 from detection.web.uploads import body_size, check_small_body
@@ -59,12 +60,8 @@ def read_form(request: HttpRequest) -> None:
     throttle = FormThrottle()
     if not throttle.allow_request(request, None):
         raise Throttled(throttle.wait())
-    if not _anonymous_forms.acquire(blocking=False):
-        raise QueueFullError("Too many forms are being read; try again later.")
-    try:
+    with one_of(_anonymous_forms, refusal="Too many forms are being read; try again later."):
         _read(request)
-    finally:
-        _anonymous_forms.release()
 
 
 def _read(request: HttpRequest) -> None:

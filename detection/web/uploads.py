@@ -20,7 +20,7 @@ from detection.errors import QueueFullError
 from detection.judging import Upload
 from detection.queue import QueueQuotaError
 from detection.sources import images_in_archive
-from detection.web.admission import gate
+from detection.web.admission import gate, one_of
 from detection.web.errors import (
     EncodedBodyError,
     LengthRequiredError,
@@ -235,13 +235,12 @@ def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterab
     image_urls(request, most=0)  # refuses them beside a file
     if len(archives) > 1 or "images" in request.FILES:
         raise TooManyImagesError("Send one archive, or images, but not both.")
-    if not _archives.acquire(blocking=False):
-        raise QueueFullError("Too many archives are being read; try again later.")
-    try:
-        with request.throttle.metered() as spend, archives[0].open() as archive:
-            yield images_in_archive(archive.file, max_images=most, spend=spend)
-    finally:
-        _archives.release()
+    with (
+        one_of(_archives, refusal="Too many archives are being read; try again later."),
+        request.throttle.metered() as spend,
+        archives[0].open() as archive,
+    ):
+        yield images_in_archive(archive.file, max_images=most, spend=spend)
 
 
 def has_images(request: Request) -> bool:
