@@ -53,13 +53,11 @@ def read_form(request: HttpRequest) -> None:
     if not is_form or body_size(request) == 0:
         return
     with database_errors():
-        is_anonymous = not request.user.is_authenticated
-    if not is_anonymous:
+        is_signed_in = request.user.is_authenticated
+    if is_signed_in:
         _read(request)
         return
-    throttle = FormThrottle()
-    if not throttle.allow_request(request, None):
-        raise Throttled(throttle.wait())
+    FormThrottle().check(request)
     with one_of(_anonymous_forms, refusal="Too many forms are being read; try again later."):
         _read(request)
 

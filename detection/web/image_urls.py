@@ -47,7 +47,7 @@ def fetched_images(request: Request, urls: list[str]) -> list[Upload]:
     """
     request.place.hold_images(len(urls))
     with one_of(_fetching, refusal="Too many images are being fetched; try again later."):
-        ImageUrlThrottle().count(request, len(urls))
+        ImageUrlThrottle().check(request, len(urls))
         return list(_fetched(request, urls))
 
 
