@@ -57,36 +57,27 @@ class _Difference:
     missing: dict[str, int]  # has to be added
 
 
-def rebuild_totals(
-    *, period: Period | None = None, mend: bool = True, settle: float = SETTLE_SECONDS
-) -> Recount:
+def rebuild_totals(*, period: Period | None = None, mend: bool = True) -> Recount:
     """Count each day of the period, or of all time, then add up all days. Correct totals that
-    differ where ``mend`` is true. A database without transactions is watched for ``settle`` seconds
+    differ where ``mend`` is true. A database without transactions is watched for SETTLE_SECONDS
     before.
 
     Raises UnavailableError; totals corrected until then are right.
     """
     with database_errors():
-        days = period.days if period else days_of(Prediction.objects.all())
+        days = period.days if period else _days_of_all()
         recount = Recount(days=len(days))
-        _compare(map(str, days), recount, mend=mend, settle=settle)
-        _compare([EVER], recount, mend=mend, settle=settle)
+        _compare(map(str, days), recount, mend=mend)
+        _compare([EVER], recount, mend=mend)
     return recount
 
 
-def records_of(predictions: QuerySet[Prediction], day: date) -> Iterator[Prediction]:
-    """Return the day's records as tuples with the fields that are counted."""
-    period = Period(day, day)
-    made = predictions.filter(created_at__gte=period.start, created_at__lt=period.end)
-    return made.order_by().values_list(*COUNTED, named=True).iterator()
-
-
-def _compare(spans: Iterable[str], recount: Recount, *, mend: bool, settle: float) -> None:
+def _compare(spans: Iterable[str], recount: Recount, *, mend: bool) -> None:
     if connection.features.supports_transactions:
         for span in spans:
             _compare_at_once(span, recount, mend=mend)
     elif found := [each for span in spans for each in _differences(span)]:
-        sleep(settle)
+        sleep(SETTLE_SECONDS)
         recount.busy += _conclude(found, recount, mend=mend)
 
 
@@ -127,7 +118,10 @@ def _differences(span: str) -> Iterator[_Difference]:
 
 
 def _full_count(day: date) -> dict[Row, Counter[str]]:
-    counted = totals.tally(records_of(Prediction.objects.all(), day))
+    period = Period(day, day)
+    made = Prediction.objects.filter(created_at__gte=period.start, created_at__lt=period.end)
+    records = made.order_by().values_list(*COUNTED, named=True)
+    counted = totals.tally(records.iterator())
     return {row: counts for row, counts in counted.items() if row.span != EVER}
 
 
@@ -164,9 +158,9 @@ def _mend(difference: _Difference) -> bool:
     return is_mended
 
 
-def days_of(predictions: QuerySet[Prediction]) -> list[date]:
+def _days_of_all() -> list[date]:
     """Return the days from the first record to tomorrow: another machine's clock may be ahead."""
-    first = predictions.order_by("created_at").values_list("created_at", flat=True).first()
+    first = Prediction.objects.order_by("created_at").values_list("created_at", flat=True).first()
     today = timezone.now().date()
     start = first.astimezone(UTC).date() if first else today
     return Period(start, max(start, today + timedelta(days=1))).days
