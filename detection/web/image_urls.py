@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from detection.judging import Upload
 from detection.sources import fetch_images
-from detection.web.admission import Load, one_of
+from detection.web.admission import one_of
 from detection.web.errors import ImageUrlsOffError, RequestTooLargeError, TooManyImagesError
 from detection.web.throttling import ImageUrlThrottle
 
@@ -58,7 +58,7 @@ def _fetched(request: Request, urls: list[str]) -> Iterator[Upload]:
         for upload in uploads:
             if not upload.error:
                 size = upload.data.stat().st_size
-                request.place.hold(Load(size_bytes=size))
+                request.place.hold(size_bytes=size)
                 left -= size
             if left < 0:
                 limit = f"{settings.MAX_REQUEST_BYTES / 2**20:.3g} MiB"
