@@ -92,7 +92,7 @@ class Background:
         return DONE if self._finishing.is_set() else pause
 
 
-def judge_batches(*, is_stopped: Callable[[], bool] = bool) -> bool:
+def judge_batches(*, is_stopped: Callable[[], bool] = lambda: False) -> bool:
     """Judge all queued images, batch after batch. Return False when some stay queued, since other
     processes judge them or judging them failed.
 

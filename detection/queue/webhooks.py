@@ -1,4 +1,4 @@
-"""The signed POST that tells the sender of a batch its end: https://www.standardwebhooks.com.
+"""The signed POST that tells a sender that its batch is done: https://www.standardwebhooks.com.
 
 The records of the batches say which webhooks are due, so that a kill loses none. Several processes
 may deliver. Each claims a batch before it sends; the claim of a killed process ends, and then the

@@ -102,12 +102,12 @@ def count(predictions: Iterable[Prediction]) -> None:
     """Add new predictions. One command changes all rows to which they add the same."""
     counted = tally(predictions)
     keys = [row.key for row in counted]
-    there = set(Total.objects.filter(pk__in=keys).values_list("pk", flat=True))
-    grown: dict[frozenset[tuple[str, int]], list[str]] = defaultdict(list)
+    existing = set(Total.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    keys_by_counts: dict[frozenset[tuple[str, int]], list[str]] = defaultdict(list)
     for row, counts in counted.items():
-        if row.key in there or not make_row(row, counts):
-            grown[frozenset(counts.items())].append(row.key)
-    for counts, same in grown.items():
+        if row.key in existing or not make_row(row, counts):
+            keys_by_counts[frozenset(counts.items())].append(row.key)
+    for counts, same in keys_by_counts.items():
         change(same, dict(counts))
 
 

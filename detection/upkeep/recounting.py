@@ -82,7 +82,7 @@ def _compare(spans: Iterable[str], recount: Recount, *, mend: bool) -> None:
 
 
 def _compare_at_once(span: str, recount: Recount, *, mend: bool) -> None:
-    """Compare without a transaction, which would keep other writers of SQLite waiting."""
+    """Compare without a transaction, for which other writers of SQLite would have to wait."""
     busy: list[Row] | None = None
     for _ in range(MAX_COUNTS):
         found = [each for each in _differences(span) if busy is None or each.row in busy]
@@ -104,13 +104,13 @@ def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: boo
 
 
 def _differences(span: str) -> Iterator[_Difference]:
-    kept = {
+    stored = {
         Row(total.owner, total.kind, span, total.model_version): total
         for total in Total.objects.filter(span=span)
     }
     full = _sums_of_days() if span == EVER else _full_count(date.fromisoformat(span))
-    for row in sorted(kept.keys() | full.keys()):
-        total = kept.get(row)
+    for row in sorted(stored.keys() | full.keys()):
+        total = stored.get(row)
         missing = Counter(full.get(row, {}))
         missing.subtract(totals.counts_of(total) if total else {})
         if missing := {name: number for name, number in missing.items() if number}:

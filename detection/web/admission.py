@@ -16,7 +16,7 @@ from django.conf import settings
 from detection.errors import QueueFullError
 
 IMAGES_PER_REQUEST = 4  # on average, over all admitted requests
-MAX_LARGEST_BODIES = 5  # of the largest size, in memory or being received
+BODIES_OF_FULL_SIZE = 5  # so many bytes may be in memory or being received
 
 Load = Counter[str]  # what is admitted, or the limit of it: of requests, images and size_bytes
 
@@ -89,6 +89,6 @@ gate = Admission(
     Load(
         requests=settings.MAX_WAITING_REQUESTS,
         images=settings.MAX_WAITING_REQUESTS * IMAGES_PER_REQUEST,
-        size_bytes=settings.MAX_REQUEST_BYTES * MAX_LARGEST_BODIES,
+        size_bytes=settings.MAX_REQUEST_BYTES * BODIES_OF_FULL_SIZE,
     )
 )

@@ -145,7 +145,8 @@ def _is_for_people(request: HttpRequest) -> bool:
 class JsonErrors:
     """Replace Django's error pages, also those of DEBUG, by the envelope or by a page of this site.
 
-    Keep the pages of the admin and of the browsable API, and the page about a stale form.
+    Leave the pages of the admin and of the browsable API as they are, and the page about a stale
+    form.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

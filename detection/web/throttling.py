@@ -172,7 +172,7 @@ class PredictThrottle(_Throttle):
         Raises Throttled.
         """
         if self.rate is None:
-            yield int
+            yield lambda images: None
             return
         self.count(self.num_requests - 1)
         reserved, spent = self.num_requests, 0
