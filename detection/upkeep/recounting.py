@@ -154,7 +154,7 @@ def _mend(difference: _Difference) -> bool:
         if is_mended and row.span != EVER:
             ever = Row(row.owner, row.kind, EVER, row.model_version)
             totals.make_row(ever)
-            totals.change([ever.key], missing)
+            totals.change([ever], missing)
     return is_mended
 
 
