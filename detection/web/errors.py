@@ -27,11 +27,7 @@ from detection.d3.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from detection.errors import (
-    ServiceError,
-    UnavailableError,
-    database_errors,
-)
+from detection.errors import ServiceError, UnavailableError, database_errors
 from detection.files import LinkError
 from detection.judging import CallerGoneError, OtherModelError
 from detection.queue import BatchClosedError, QueueQuotaError
