@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from detection.admin.declared_filters import DeclaredFiltersAdmin
-from detection.models import DEFAULT_DAYS, MAX_DAYS, AccessToken
+from detection.models import DEFAULT_TOKEN_DAYS, MAX_TOKEN_DAYS, AccessToken
 
 
 class AccessTokenForm(forms.ModelForm):
-    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, initial=DEFAULT_DAYS, label="Days")
+    days = forms.IntegerField(min_value=1, max_value=MAX_TOKEN_DAYS, initial=DEFAULT_TOKEN_DAYS)
 
     class Meta:
         model = AccessToken

@@ -24,7 +24,6 @@ from detection.models import Prediction, Total
 from detection.records import EVER, Row, totals
 from detection.statistics import Period
 
-EPOCH = date(1970, 1, 1)  # no id is older
 SETTLE_SECONDS = 30.0  # longer than a write to a lost server waits
 MAX_COUNTS = 3  # of a row that changes meanwhile
 COUNTED = (
