@@ -30,7 +30,7 @@ class _Throttle(SimpleRateThrottle):
     reason to refuse clients.
     """
 
-    refusal: str | None = None  # the sentence of ``check``; None: that of REST framework
+    refusal: str | None = None  # the sentence of Throttled; None: that of REST framework
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,10 +48,15 @@ class _Throttle(SimpleRateThrottle):
         return self._take(1)
 
     def check(self, request: HttpRequest, count: int = 1) -> None:
-        """Count ``count`` requests of this caller before the work. Raises Throttled if others have
-        used the rate up; then they are not counted.
-        """
+        """Count a request that REST framework does not throttle. Raises Throttled."""
         self.key = self.get_cache_key(request, None)
+        self.count(count)
+
+    def count(self, count: int) -> None:
+        """Count ``count`` more for this request, before the work.
+
+        Raises Throttled if others have used the rate up; then they are not counted.
+        """
         if not self._take(count):
             raise Throttled(self._wait, self.refusal)
 
@@ -149,14 +154,6 @@ class PredictThrottle(_Throttle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         request.throttle = self
         return super().allow_request(request, view)
-
-    def count(self, images: int) -> None:
-        """Count further ``images`` of an allowed request, before the work.
-
-        Raises Throttled if others have used the rate up; then they are not counted.
-        """
-        if not self._take(images):
-            raise Throttled(self.wait())
 
     def release(self, images: int) -> None:
         """Count ``images`` less of those that ``count`` counted."""
