@@ -12,43 +12,32 @@ Application = Callable[[dict[str, Any], Callable], Iterable[bytes]]
 
 
 class WholeBody:
-    """A body of a known length. Raises ConnectionResetError if the body ends early."""
+    """A body whose reader never asks for more than the Content-Length, as Django's. Raises
+    ConnectionResetError if the body ends early.
+    """
 
-    def __init__(self, body: BinaryIO, length: int) -> None:
+    def __init__(self, body: BinaryIO) -> None:
         self._body = body
-        self._left = length
 
-    def read(self, size: int = -1) -> bytes:
-        wanted = self._wanted(size)
-        data = self._counted(self._body.read(wanted))
-        if len(data) < wanted:
-            self._fail()
-        return data
+    def read(self, size: int) -> bytes:
+        return _checked(self._body.read(size), size)
 
-    def readline(self, size: int = -1) -> bytes:
-        line = self._counted(self._body.readline(self._wanted(size)))
-        if self._left and not line:
-            self._fail()
-        return line
+    def readline(self, size: int) -> bytes:
+        line = self._body.readline(size)
+        return line if line.endswith(b"\n") else _checked(line, size)
 
-    def _wanted(self, size: int | None) -> int:
-        return self._left if size is None or size < 0 else min(size, self._left)
 
-    def _counted(self, data: bytes) -> bytes:
-        self._left -= len(data)
-        return data
-
-    def _fail(self) -> None:
+def _checked(data: bytes, size: int) -> bytes:
+    if len(data) < size:
         raise ConnectionResetError(errno.ECONNRESET, "The body ended early.")
+    return data
 
 
 def whole_bodies(application: Application) -> Application:
     """Wrap an application so that reading an incomplete body raises ConnectionResetError."""
 
     def wrapped(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
-        length = environ.get("CONTENT_LENGTH", "")
-        if length.isdecimal():
-            environ["wsgi.input"] = WholeBody(environ["wsgi.input"], int(length))
+        environ["wsgi.input"] = WholeBody(environ["wsgi.input"])
         return application(environ, start_response)
 
     return wrapped

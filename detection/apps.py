@@ -8,7 +8,6 @@ from django.apps import AppConfig
 class DetectionConfig(AppConfig):
     name = "detection"
     verbose_name = "Deepfake detection"
-    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         # Each of these modules registers checks or signal receivers.

@@ -17,6 +17,7 @@ from rest_framework.throttling import SimpleRateThrottle
 from detection.d3.checkpoints.tower_file import CLIP_VIT_B_16, default_cache
 from detection.queue import local_worker
 from detection.records import undoing
+from detection.upkeep import recounting
 from tests.support.browser import chromium
 from tests.support.emptying import empty_database
 from tests.support.image_server import ImageServer
@@ -90,6 +91,14 @@ def quick_emptying():
     """Empty the database quickly after tests whose transaction cannot be rolled back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: empty_database())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_recounting():
+    """Watch no database before its totals are corrected: no test writes meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recounting, "SETTLE_SECONDS", 0)
         yield
 
 

@@ -19,7 +19,6 @@ DATABASES = {
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     },
 }
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Django's own apps that have records
 CONTRIB_APPS = ["django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"]
 if MONGODB_URI:
@@ -38,7 +37,6 @@ if MONGODB_URI:
             if f"{option}=" not in MONGODB_URI
         },
     }
-    DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
     # Django's own apps number their records; here they use MongoDB's object ids instead.
     MIGRATION_MODULES |= {
         app: f"d3site.mongodb.{app}_migrations" for app in ("admin", "auth", "contenttypes")

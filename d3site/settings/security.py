@@ -11,7 +11,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # Behind a TLS proxy: production answers over https only, and browsers remember so for 30 days.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics$"]  # machines beside the service ask for them
+SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics/?$"]  # machines beside it ask for them
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 30 * 24 * 3600)
 # Both affect every host of the domain, and preloading is hard to undo: off unless asked for.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)

@@ -11,27 +11,15 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from detection.admin.declared_filters import DeclaredFiltersAdmin
-from detection.models import DEFAULT_DAYS, MAX_DAYS, AccessToken
+from detection.models import DEFAULT_TOKEN_DAYS, MAX_TOKEN_DAYS, AccessToken
 
 
 class AccessTokenForm(forms.ModelForm):
-    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, initial=DEFAULT_DAYS, label="Days")
+    days = forms.IntegerField(min_value=1, max_value=MAX_TOKEN_DAYS, initial=DEFAULT_TOKEN_DAYS)
 
     class Meta:
         model = AccessToken
         fields = ["user", "name"]
-
-    def save(self, commit: bool = True) -> AccessToken:  # noqa: FBT001, FBT002  Django's signature
-        """Return the token. Its text, which is not stored, is an attribute of it."""
-        token, token.text = AccessToken.objects.create(
-            user=self.cleaned_data["user"],
-            name=self.cleaned_data["name"],
-            expiry=timedelta(days=self.cleaned_data["days"]),
-        )
-        return token
-
-    def save_m2m(self) -> None:
-        """Do nothing: a token has no such fields, but the admin calls this method."""
 
 
 @admin.register(AccessToken)
@@ -54,8 +42,14 @@ class AccessTokenAdmin(DeclaredFiltersAdmin):
         for token in queryset:
             token.delete()
 
-    def save_model(self, request: HttpRequest, *saved: object) -> None:
-        """Do nothing: the form has saved the token."""
+    def save_model(
+        self, request: HttpRequest, obj: AccessToken, form: AccessTokenForm, *change: object
+    ) -> None:
+        """Create the token. Its text, which is not stored, is an attribute of it."""
+        lifetime = timedelta(days=form.cleaned_data["days"])
+        token, obj.text = AccessToken.objects.create(obj.user, lifetime, name=obj.name)
+        obj.pk = token.pk
+        obj.refresh_from_db()
 
     def response_add(
         self, request: HttpRequest, obj: AccessToken, post_url_continue: str | None = None

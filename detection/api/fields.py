@@ -36,13 +36,21 @@ class RecordIdField(serializers.RegexField):
         super().__init__(f"^{RECORD_ID}$", error_messages=message, **options)
 
 
+class TextOrNullField(serializers.CharField):
+    """A text of a record; null where the record has an empty one."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(read_only=True, allow_null=True, **options)
+
+    def to_representation(self, value: str) -> str | None:
+        return value or None
+
+
 class FlagField(serializers.BooleanField):
     """``true`` or ``false``, in upper or lower case. Other words are errors."""
 
-    def to_internal_value(self, data) -> bool:
-        if str(data).lower() not in ("true", "false"):
-            self.fail("invalid", input=data)
-        return str(data).lower() == "true"
+    TRUE_VALUES = {"true"}
+    FALSE_VALUES = {"false"}
 
 
 @extend_schema_field(

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
-from detection.api.fields import ScoreField
+from detection.api.fields import ScoreField, TextOrNullField
 from detection.api.origin import ProvenanceSerializer, WithProvenance
 from detection.judging import detector_info, meaning_of
 from detection.models import Label, Prediction, PredictionBatch, Source
@@ -30,7 +30,7 @@ class VerdictSerializer(serializers.Serializer):
     is_fake = serializers.BooleanField(help_text="Whether the label is FAKE")
     confidence = ScoreField(help_text="The score of the label given")
     uncertain = serializers.BooleanField(help_text="Whether a person should check the image")
-    reason = serializers.SerializerMethodField(
+    reason = TextOrNullField(
         help_text="Why the image cannot be judged, whatever its score: too_small or no_content"
     )
     scores = ScoresSerializer(source="*", help_text="Both scores; they add up to 1")
@@ -42,9 +42,6 @@ class VerdictSerializer(serializers.Serializer):
         help_text="What such a score meant in a test, in a sentence. null: the checkpoint has no "
         "measurement, or another model judges now"
     )
-
-    def get_reason(self, prediction: Prediction) -> str | None:
-        return prediction.reason or None
 
     def get_meaning(self, prediction: Prediction) -> str | None:
         if "model" not in self.context:  # once per answer, not per prediction
@@ -116,12 +113,9 @@ class BatchResultSerializer(WithProvenance):
     index = serializers.IntegerField(source="batch_index", help_text="Place in the request, from 0")
     filename = serializers.CharField(source="original_filename", help_text="Name of the sent file")
     id = serializers.CharField(allow_null=True, help_text="Id of the record; null: not stored")
-    source_url = serializers.CharField(
-        allow_null=True, help_text="Where the image was fetched; null: it was sent"
-    )
-    duplicate_of = serializers.CharField(
-        allow_null=True,
-        help_text="Earlier prediction of the same bytes, whose score was reused; null: none",
+    source_url = TextOrNullField(help_text="Where the image was fetched; null: it was sent")
+    duplicate_of = TextOrNullField(
+        help_text="Earlier prediction of the same bytes, whose score was reused; null: none"
     )
     prediction = VerdictSerializer(source="*", help_text="What the model said")
     result_image_url = FileUrlField(
@@ -134,8 +128,6 @@ class BatchResultSerializer(WithProvenance):
 
     def to_representation(self, prediction: Prediction) -> ReturnDict:
         shown = super().to_representation(prediction)
-        for name in ("source_url", "duplicate_of"):
-            shown[name] = shown[name] or None
         if prediction._state.adding:  # it was never stored
             shown["id"] = shown["result_filename"] = None
         return shown
@@ -220,11 +212,9 @@ class RecordSerializer(WithProvenance):
     id = serializers.CharField(help_text="26 characters, sortable by time")
     filename = serializers.CharField(source="original_filename", help_text="Name of the sent file")
     source = serializers.ChoiceField(Source.choices, help_text="How the image was sent")
-    source_url = serializers.SerializerMethodField(
-        help_text="Where the image was fetched; null: it was sent"
-    )
+    source_url = TextOrNullField(help_text="Where the image was fetched; null: it was sent")
     batch_id = serializers.CharField(allow_null=True, help_text="Id of the batch; null: none")
-    duplicate_of = serializers.SerializerMethodField(
+    duplicate_of = TextOrNullField(
         help_text="Earlier prediction of the same bytes, whose score was reused; null: none"
     )
     prediction = VerdictSerializer(source="*", help_text="What the model said")
@@ -233,12 +223,6 @@ class RecordSerializer(WithProvenance):
     storage = StorageSerializer(source="*", help_text="Links to the files")
     model = ModelSerializer(source="*", help_text="Which model judged")
     review = ReviewSerializer(source="*", help_text="Decision of a reviewer")
-
-    def get_source_url(self, prediction: Prediction) -> str | None:
-        return prediction.source_url or None
-
-    def get_duplicate_of(self, prediction: Prediction) -> str | None:
-        return prediction.duplicate_of or None
 
 
 class StoredPredictionSerializer(AnswerSerializer, RecordSerializer, WithSimilarSerializer):

@@ -35,7 +35,7 @@ class ServiceCommand(BaseCommand):
             raise CommandError(self.interrupted, returncode=INTERRUPTED) from None
 
     def check_migrations(self) -> None:
-        """Raise an error where tables are missing; Django prints a notice and goes on."""
+        """Raise an error where tables are missing; Django only prints a notice."""
         check_tables()
 
     def progress_bar(self, *items: Any, **options: Any) -> tqdm:

@@ -25,7 +25,7 @@ from django.utils import timezone
 from detection.d3.files import reason
 from detection.d3.html import STYLE
 from detection.files import CsvTable
-from detection.judging import LABEL_COLOURS, Outcome, percentage
+from detection.judging import LABEL_COLOURS, Outcome
 from detection.models import Label, Prediction
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -208,7 +208,7 @@ class HtmlReport(Report):
                     if scan.declared[value]
                 ],
                 "images": [
-                    _card(row, thumbnail, scan)
+                    (row, scan.relative(row.path), thumbnail)
                     for _, _, row, thumbnail in sorted(self._shown, reverse=True)
                 ],
                 "hidden": scan.fake + scan.real - len(self._shown),
@@ -300,16 +300,4 @@ def _figures(scan: Scan) -> dict:
             "version": scan.model_version,
             "threshold": scan.threshold,
         },
-    }
-
-
-def _card(row: Row, thumbnail: str | None, scan: Scan) -> dict:
-    return {
-        "name": scan.relative(row.path),
-        "label": row.label,
-        "score": percentage(row.fake_score),
-        "uncertain": row.uncertain,
-        "declares": row.declares,
-        "file_says": row.file_says,
-        "picture": thumbnail,
     }

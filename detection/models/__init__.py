@@ -11,5 +11,5 @@ from detection.models.ids import EPOCH, RECORD_ID, first_id, moment_of, new_id, 
 from detection.models.perceptual_hashes import PerceptualHash
 from detection.models.predictions import Prediction, SearchedName, contradicts
 from detection.models.queued_images import NEVER_LEASED, QueuedImage
-from detection.models.tokens import DEFAULT_DAYS, MAX_DAYS, AccessToken
+from detection.models.tokens import DEFAULT_TOKEN_DAYS, MAX_TOKEN_DAYS, AccessToken
 from detection.models.totals import RefusalCount, Total

@@ -8,7 +8,7 @@ from knox.settings import CONSTANTS
 
 from detection.models.ids import primary_key
 
-DEFAULT_DAYS, MAX_DAYS = 365, 3650  # for which a token is valid
+DEFAULT_TOKEN_DAYS, MAX_TOKEN_DAYS = 365, 3650  # for which a token is valid
 
 
 class AccessToken(AbstractAuthToken):

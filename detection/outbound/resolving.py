@@ -1,8 +1,8 @@
 """Host names to addresses, within a bounded time.
 
 The system's look-up has no time-out, and a stranger's name server may never answer. So each look-up
-has a thread of its own, which nobody waits for longer than RESOLVE_SECONDS. The threads are
-daemons: the end of the process does not wait for them either.
+has a thread of its own, and its caller waits RESOLVE_SECONDS at most. The threads are daemons: the
+end of the process does not wait for them either.
 """
 
 from __future__ import annotations

@@ -12,7 +12,14 @@ from detection.judging import predict_image
 from detection.models import Source
 from detection.pages.cards import card_of
 from detection.pages.page_view import PageView
-from detection.web import PredictThrottle, ReadThrottle, admits_images, check_form, single_image
+from detection.web import (
+    PredictThrottle,
+    ReadThrottle,
+    admits_images,
+    check_form,
+    owner_of,
+    single_image,
+)
 
 SIGNED_OUT = "You are signed out. Sign in again, then send the image again."
 
@@ -51,7 +58,7 @@ class FrontView(PageView):
         prediction = predict_image(
             upload=upload,
             source=Source.PAGE,
-            owner=request.user if request.user.is_authenticated else None,
+            owner=owner_of(request),
         )
         template = "pages/card.html" if self._wants_a_part else "pages/front.html"
         return self.page(template, card=card_of(prediction, request.user))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 from django.core.files import File
@@ -50,19 +50,27 @@ class TooManyQueuedError(ServiceError):
 def store_upload(upload: Upload) -> QueuedImage:
     """Store the file of an upload; return its queued image, unsaved. Raises UnavailableError."""
     image = QueuedImage(filename=clean_filename(upload.filename), source_url=upload.source_url)
-    try:
+    with storing(image):
         name = original_filename(image.filename, image_format=_format(upload))
         image.original_image = image.key("originals", name)
         with upload.open() as file, storage_errors():
             content = File(file)
             image.size_bytes = content.size
             default_storage.save(image.original_image.name, content)
-    except ImageError as error:
-        return refused(image, error)
-    except UnavailableError as error:
-        undo_writes(cause=error, files=[image.original_image.name])
-        raise
     return image
+
+
+@contextmanager
+def storing(image: QueuedImage) -> Iterator[None]:
+    """Refuse an image that cannot be judged, without its file. After an outage delete the file."""
+    try:
+        yield
+    except ImageError as error:
+        image.original_image, image.size_bytes = "", 0
+        image.code, image.error = error.code, str(error)
+    except UnavailableError as error:
+        undo_writes(cause=error, files=image.file_keys[:1])
+        raise
 
 
 def store_images(
@@ -82,13 +90,6 @@ def store_images(
         ) as stored,
     ):
         yield from (image for image in stored if image)
-
-
-def refused(image: QueuedImage, error: ImageError) -> QueuedImage:
-    """Mark an image that cannot be judged, and therefore is not stored."""
-    image.original_image, image.size_bytes = "", 0
-    image.code, image.error = error.code, str(error)
-    return image
 
 
 def _format(upload: Upload) -> str:

@@ -72,7 +72,7 @@ def delete_old_refusals() -> None:
     """Delete refused images of closed batches, which a kill may leave. Raises UnavailableError."""
     with database_errors():
         refused = QueuedImage.objects.filter(code__gt="").order_by()
-        for batch_id in set(refused.values_list("batch", flat=True).distinct()):
+        for batch_id in refused.values_list("batch", flat=True).distinct():
             if not unfinished_batches().filter(pk=batch_id).exists():
                 _delete_refusals(batch_id)
 

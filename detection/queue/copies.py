@@ -5,14 +5,13 @@ from __future__ import annotations
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from detection.d3.errors import ImageError, UnsupportedImageError
+from detection.d3.errors import UnsupportedImageError
 from detection.d3.images import check_size, image_format
-from detection.errors import UnavailableError, storage_errors
+from detection.errors import storage_errors
 from detection.files import clean_filename, original_filename
 from detection.judging import image_limits
 from detection.models import QueuedImage
-from detection.queue.arrivals import refused
-from detection.records import undo_writes
+from detection.queue.arrivals import storing
 from detection.sources import HEAD_BYTES, StoredObject, read_object, store_client
 
 
@@ -22,20 +21,17 @@ def copy_image(found: StoredObject) -> QueuedImage | None:
     A ``store`` of ``store_images``. Raises UnavailableError.
     """
     image = QueuedImage(filename=clean_filename(found.key))
-    try:
-        name = original_filename(image.filename, image_format=_format(found))
+    with storing(image):
+        try:
+            content_format = _format(found)
+        except UnsupportedImageError:
+            if found.is_named_like_an_image:
+                raise
+            return None
+        name = original_filename(image.filename, image_format=content_format)
         image.original_image = image.key("originals", name)
         image.size_bytes = found.size
         _copy(found, image.original_image.name)
-    except UnsupportedImageError as error:
-        if not found.is_named_like_an_image:
-            return None
-        return refused(image, error)
-    except ImageError as error:
-        return refused(image, error)
-    except UnavailableError as error:
-        undo_writes(cause=error, files=image.file_keys[:1])
-        raise
     return image
 
 

@@ -1,7 +1,7 @@
-"""Queued images are judged under a lease, in whichever process their turn is.
+"""Queued images are judged under a lease, by any process.
 
-A queued image becomes the one prediction that it was made for, however often this is tried: the
-record has the id of the queued image, and the files have the keys that follow from the id.
+A queued image becomes one prediction, however often judging it is tried: the prediction has the id
+of the queued image, and the keys of its files follow from the id.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def judge_batch(
     batch_id: str,
     first: int | None = None,
     last: int | None = None,
-    is_stopped: Callable[[], bool] = bool,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Judge the queued images of a batch that no other process judges: those from ``first`` to
     ``last``, or all. Close the batch when no image is left.

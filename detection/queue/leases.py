@@ -101,8 +101,8 @@ class Lease:
             connection.close()
 
 
-# Leases that are over but not released, since the database was down. If they only ran out, their
-# images would look as if they had broken the process.
+# Leases that are over but not released, since the database was down. Without a release their images
+# count one more try, as if each had killed its worker.
 _ended: deque[Lease] = deque()
 
 

@@ -47,8 +47,8 @@ class Background:
                 thread.start()  # which may raise, where there are too many
                 self._thread = thread
 
-    def is_idle(self) -> bool:
-        return self._thread is None
+    def is_working(self) -> bool:
+        return self._thread is not None
 
     def finish(self, *, within: float) -> None:
         """Do the work that there is now, for ``within`` seconds, and then end the current step."""
@@ -92,7 +92,7 @@ class Background:
         return DONE if self._finishing.is_set() else pause
 
 
-def judge_batches(*, is_stopped: Callable[[], bool] = bool) -> bool:
+def judge_batches(*, is_stopped: Callable[[], bool] = lambda: False) -> bool:
     """Judge all queued images, batch after batch. Return False when some stay queued, since other
     processes judge them or judging them failed.
 
@@ -151,11 +151,7 @@ def start() -> None:
 
 
 def is_judging() -> bool:
-    return not _images.is_idle()
-
-
-def is_idle() -> bool:
-    return _images.is_idle() and _webhooks.is_idle()
+    return _images.is_working()
 
 
 def finish(*, within: float) -> None:

@@ -1,4 +1,4 @@
-"""The signed POST that tells the sender of a batch its end: https://www.standardwebhooks.com.
+"""The signed POST that tells a sender that its batch is done: https://www.standardwebhooks.com.
 
 The records of the batches say which webhooks are due, so that a kill loses none. Several processes
 may deliver. Each claims a batch before it sends; the claim of a killed process ends, and then the
@@ -16,6 +16,7 @@ import time
 from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from django.conf import settings
 from django.urls import reverse
@@ -35,7 +36,6 @@ CLAIM = timedelta(minutes=5)  # longer than any try
 SEND_SECONDS = 10.0  # for one try
 AT_ONCE = 8  # receivers that are called together: a slow one does not hold up the others
 ROUNDS = 4  # of them in one call, which so ends though all of them are slow
-GONE = 410
 
 
 class WebhookUrlError(ServiceError):
@@ -148,7 +148,7 @@ def _try_to_send(batch: PredictionBatch) -> DeliveryError | WebhookUrlError | No
         status = _post(batch)
     except (DeliveryError, WebhookUrlError) as error:
         return error
-    if status == GONE:
+    if status == HTTPStatus.GONE:
         return GoneError("The receiver answered 410: it wants no further webhook.")
     return None if 200 <= status < 300 else DeliveryError(f"The receiver answered {status}.")
 

@@ -4,10 +4,8 @@ from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_with_files
 from detection.records.duplicates import BestFrame, Judged, find_judged, same_bytes
 from detection.records.lookalikes import (
-    Lookalike,
     agreement_of,
     delete_index_rows,
-    index_rows,
     lookalikes_of,
     nearest_earlier,
     nearest_reviewed,

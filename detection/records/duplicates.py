@@ -49,13 +49,13 @@ def find_judged(
     """Return scores by sha256 that this version of the model gave before, to ``all_frames`` of an
     image or to the first one alone, among the predictions that ``user`` may see.
     """
-    way = {"judged_frames__gt": 1} if all_frames else {"judged_frames": 1}
+    same_frames = {"judged_frames__gt": 1} if all_frames else {"judged_frames": 1}
     unknown = set(sha256s)
     found: dict[str, Judged] = {}
     while unknown:
         earlier = visible_predictions(user).filter(sha256__in=unknown, model_version=model_version)
         fields = ("pk", "sha256", "fake_score", *_BEST_FRAME)
-        records = list(earlier.filter(**way).order_by().values_list(*fields)[:MAX_AT_ONCE])
+        records = list(earlier.filter(**same_frames).order_by().values_list(*fields)[:MAX_AT_ONCE])
         for pk, sha256, fake_score, *frame in sorted(records):
             best = BestFrame(*frame) if all_frames else None
             found.setdefault(sha256, Judged(fake_score, pk, best))

@@ -62,22 +62,23 @@ def _few_with(text: str) -> list[str] | None:
 
 
 @receiver(post_migrate, sender=apps.get_app_config("detection"))
-def keep_index(using: str, **about: object) -> None:
+def restore_index(using: str, **about: object) -> None:
+    """Create the index again where a table or a trigger of it is missing."""
     if connections[using].vendor != "sqlite":
         return
-    there = _names(using)
-    # After a migration back to zero there is no such table.
-    if Prediction._meta.db_table in there and not there >= STATEMENTS.keys():
-        _make(using)
+    existing = _tables_and_triggers(using)
+    # After a migration back to zero there is no table of predictions.
+    if Prediction._meta.db_table in existing and not existing >= STATEMENTS.keys():
+        _create_index(using)
 
 
-def _names(using: str) -> set[str]:
+def _tables_and_triggers(using: str) -> set[str]:
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT name FROM sqlite_master")
         return {name for (name,) in cursor.fetchall()}
 
 
-def _make(using: str) -> None:
+def _create_index(using: str) -> None:
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         for name, command in reversed(STATEMENTS.items()):
             kind = "TRIGGER" if "TRIGGER" in command else "TABLE"

@@ -86,9 +86,10 @@ def _searched(records: QuerySet, name: str, *, is_newer: bool) -> tuple[QuerySet
     if is_indexed:
         return found, None
     ids = records.prefetch_related(None).values_list("pk", flat=True)
-    last, *further = [*ids[MAX_READ - 1 : MAX_READ + 1], None]
-    if not any(further):
+    last_and_next = list(ids[MAX_READ - 1 : MAX_READ + 1])
+    if len(last_and_next) < 2:
         return found, None
+    last = last_and_next[0]
     return found.filter(**{"pk__lte" if is_newer else "pk__gte": last}), last
 
 

@@ -101,28 +101,27 @@ def _in_group(prediction: Prediction, group: str) -> dict[str, int]:
 def count(predictions: Iterable[Prediction]) -> None:
     """Add new predictions. One command changes all rows to which they add the same."""
     counted = tally(predictions)
-    keys = [row.key for row in counted]
-    there = set(Total.objects.filter(pk__in=keys).values_list("pk", flat=True))
-    grown: dict[frozenset[tuple[str, int]], list[str]] = defaultdict(list)
+    existing = set(_stored(counted).values_list("pk", flat=True))
+    rows_by_counts: dict[frozenset[tuple[str, int]], list[Row]] = defaultdict(list)
     for row, counts in counted.items():
-        if row.key in there or not make_row(row, counts):
-            grown[frozenset(counts.items())].append(row.key)
-    for counts, same in grown.items():
-        change(same, dict(counts))
+        if row.key in existing or not make_row(row, counts):
+            rows_by_counts[frozenset(counts.items())].append(row)
+    for counts, rows in rows_by_counts.items():
+        change(rows, dict(counts))
 
 
 def discount(prediction: Prediction) -> None:
     """Subtract a deleted prediction, given as it was then."""
     for kind, share in shares_of(prediction).items():
         less = {name: -number for name, number in share.items()}
-        change([row.key for row in rows_of(prediction, kind)], less)
+        change(rows_of(prediction, kind), less)
 
 
 def count_review(prediction: Prediction, *, before: str) -> None:
     """Count a prediction under its review status, no longer under the one ``before``."""
     moved = Counter(_in_group(prediction, _group(prediction, prediction.review_status)))
     moved.subtract(_in_group(prediction, _group(prediction, before)))
-    change([row.key for row in rows_of(prediction, USAGE)], moved)
+    change(rows_of(prediction, USAGE), moved)
 
 
 @receiver(post_delete, sender=get_user_model())
@@ -133,10 +132,14 @@ def forget_owner(instance: AbstractUser, **about: object) -> None:
     _between(f"{instance.pk}/", f"{instance.pk}0").delete()
 
 
-def change(keys: list[str], by: Counts) -> None:
-    """Add to the rows that exist, in one command."""
+def change(rows: Iterable[Row], by: Counts) -> None:
+    """Add to those of the rows that exist, in one command."""
     if any(by.values()):
-        add_to(Total.objects.filter(pk__in=keys), by)
+        add_to(_stored(rows), by)
+
+
+def _stored(rows: Iterable[Row]) -> QuerySet[Total]:
+    return Total.objects.filter(pk__in=[row.key for row in rows])
 
 
 def add_to(rows: QuerySet[Total], by: Counts) -> int:

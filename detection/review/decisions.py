@@ -74,20 +74,18 @@ def decide(
         count_review(prediction, before=before)
 
 
-def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str | None = None) -> None:
-    """Release a prediction to others, with a ``note`` for them; None leaves the note as it is.
+def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str) -> None:
+    """Release a prediction to others, with a ``note`` for them.
 
-    Raises StaleDecisionError when the note could not be stored, since another moderator has decided
-    or has claimed the prediction, and UnavailableError.
+    Raises StaleDecisionError when a new note could not be stored, since another moderator has
+    decided or has claimed the prediction, and UnavailableError.
     """
-    changes: dict[str, object] = {**UNCLAIMED}
-    is_new = note is not None and note != prediction.review_note
-    if is_new:
-        changes["review_note"] = note
+    is_new = note != prediction.review_note
     is_ours = prediction.claimed_by_id == reviewer.pk and not prediction.is_reviewed
+    changes = {**UNCLAIMED, "review_note": note}
     with database_errors():
-        is_kept = is_ours and _change(prediction, prediction.review_revision, changes)
-        if is_new and not is_kept:
+        is_released = is_ours and _change(prediction, prediction.review_revision, changes)
+        if is_new and not is_released:
             raise StaleDecisionError(_what_happened(prediction, reviewer))
 
 

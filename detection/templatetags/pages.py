@@ -20,7 +20,9 @@ def model_in_use() -> str:
 @register.simple_tag
 def notice_of_model() -> str:
     """Return why another model judges in place of the default; empty otherwise."""
-    return detector_notice() or "" if detector_info() else ""
+    if detector_info() is None:  # loads the detector, which the notice is about
+        return ""
+    return detector_notice() or ""
 
 
 @register.filter

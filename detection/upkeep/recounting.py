@@ -24,7 +24,6 @@ from detection.models import Prediction, Total
 from detection.records import EVER, Row, totals
 from detection.statistics import Period
 
-EPOCH = date(1970, 1, 1)  # no id is older
 SETTLE_SECONDS = 30.0  # longer than a write to a lost server waits
 MAX_COUNTS = 3  # of a row that changes meanwhile
 COUNTED = (
@@ -57,41 +56,32 @@ class _Difference:
     missing: dict[str, int]  # has to be added
 
 
-def rebuild_totals(
-    *, period: Period | None = None, mend: bool = True, settle: float = SETTLE_SECONDS
-) -> Recount:
+def rebuild_totals(*, period: Period | None = None, mend: bool = True) -> Recount:
     """Count each day of the period, or of all time, then add up all days. Correct totals that
-    differ where ``mend`` is true. A database without transactions is watched for ``settle`` seconds
+    differ where ``mend`` is true. A database without transactions is watched for SETTLE_SECONDS
     before.
 
     Raises UnavailableError; totals corrected until then are right.
     """
     with database_errors():
-        days = period.days if period else days_of(Prediction.objects.all())
+        days = period.days if period else _days_of_all()
         recount = Recount(days=len(days))
-        _compare(map(str, days), recount, mend=mend, settle=settle)
-        _compare([EVER], recount, mend=mend, settle=settle)
+        _compare(map(str, days), recount, mend=mend)
+        _compare([EVER], recount, mend=mend)
     return recount
 
 
-def records_of(predictions: QuerySet[Prediction], day: date) -> Iterator[Prediction]:
-    """Return the day's records as tuples with the fields that are counted."""
-    period = Period(day, day)
-    made = predictions.filter(created_at__gte=period.start, created_at__lt=period.end)
-    return made.order_by().values_list(*COUNTED, named=True).iterator()
-
-
-def _compare(spans: Iterable[str], recount: Recount, *, mend: bool, settle: float) -> None:
+def _compare(spans: Iterable[str], recount: Recount, *, mend: bool) -> None:
     if connection.features.supports_transactions:
         for span in spans:
             _compare_at_once(span, recount, mend=mend)
     elif found := [each for span in spans for each in _differences(span)]:
-        sleep(settle)
+        sleep(SETTLE_SECONDS)
         recount.busy += _conclude(found, recount, mend=mend)
 
 
 def _compare_at_once(span: str, recount: Recount, *, mend: bool) -> None:
-    """Compare without a transaction, which would keep other writers of SQLite waiting."""
+    """Compare without a transaction, for which other writers of SQLite would have to wait."""
     busy: list[Row] | None = None
     for _ in range(MAX_COUNTS):
         found = [each for each in _differences(span) if busy is None or each.row in busy]
@@ -113,13 +103,13 @@ def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: boo
 
 
 def _differences(span: str) -> Iterator[_Difference]:
-    kept = {
+    stored = {
         Row(total.owner, total.kind, span, total.model_version): total
         for total in Total.objects.filter(span=span)
     }
     full = _sums_of_days() if span == EVER else _full_count(date.fromisoformat(span))
-    for row in sorted(kept.keys() | full.keys()):
-        total = kept.get(row)
+    for row in sorted(stored.keys() | full.keys()):
+        total = stored.get(row)
         missing = Counter(full.get(row, {}))
         missing.subtract(totals.counts_of(total) if total else {})
         if missing := {name: number for name, number in missing.items() if number}:
@@ -127,7 +117,10 @@ def _differences(span: str) -> Iterator[_Difference]:
 
 
 def _full_count(day: date) -> dict[Row, Counter[str]]:
-    counted = totals.tally(records_of(Prediction.objects.all(), day))
+    period = Period(day, day)
+    made = Prediction.objects.filter(created_at__gte=period.start, created_at__lt=period.end)
+    records = made.order_by().values_list(*COUNTED, named=True)
+    counted = totals.tally(records.iterator())
     return {row: counts for row, counts in counted.items() if row.span != EVER}
 
 
@@ -160,13 +153,13 @@ def _mend(difference: _Difference) -> bool:
         if is_mended and row.span != EVER:
             ever = Row(row.owner, row.kind, EVER, row.model_version)
             totals.make_row(ever)
-            totals.change([ever.key], missing)
+            totals.change([ever], missing)
     return is_mended
 
 
-def days_of(predictions: QuerySet[Prediction]) -> list[date]:
+def _days_of_all() -> list[date]:
     """Return the days from the first record to tomorrow: another machine's clock may be ahead."""
-    first = predictions.order_by("created_at").values_list("created_at", flat=True).first()
+    first = Prediction.objects.order_by("created_at").values_list("created_at", flat=True).first()
     today = timezone.now().date()
     start = first.astimezone(UTC).date() if first else today
     return Period(start, max(start, today + timedelta(days=1))).days

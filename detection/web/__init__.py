@@ -1,7 +1,7 @@
 """What the API and the pages share of HTTP: uploads, limits, errors, authentication."""
 
 from detection.web.admission import gate
-from detection.web.authentication import FormAuthentication
+from detection.web.authentication import FormAuthentication, owner_of
 from detection.web.errors import (
     RETRY_AFTER_SECONDS,
     as_outage,

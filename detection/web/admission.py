@@ -7,34 +7,18 @@ not pass the gate.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import add, le, sub
-from typing import NamedTuple
 
 from django.conf import settings
 
 from detection.errors import QueueFullError
 
 IMAGES_PER_REQUEST = 4  # on average, over all admitted requests
-MAX_LARGEST_BODIES = 5  # of the largest size, in memory or being received
+BODIES_OF_FULL_SIZE = 5  # so many bytes may be in memory or being received
 
-
-class Load(NamedTuple):
-    """What is admitted, or the limit of it."""
-
-    requests: int = 0
-    images: int = 0
-    size_bytes: int = 0
-
-    def plus(self, other: Load) -> Load:
-        return Load(*map(add, self, other))
-
-    def minus(self, other: Load) -> Load:
-        return Load(*map(sub, self, other))
-
-    def fits(self, limit: Load) -> bool:
-        return all(map(le, self, limit))
+Load = Counter[str]  # what is admitted, or the limit of it: of requests, images and size_bytes
 
 
 class Admission:
@@ -52,7 +36,7 @@ class Admission:
         Raises QueueFullError.
         """
         place = Place(self)
-        place.hold(Load(requests=1, images=1, size_bytes=size_bytes))
+        place.hold(requests=1, images=1, size_bytes=size_bytes)
         try:
             yield place
         finally:
@@ -61,15 +45,16 @@ class Admission:
     def enter(self, load: Load, *, held: Load) -> None:
         """Admit ``load`` for a request that holds ``held`` already. Raises QueueFullError."""
         with self._lock:
-            after = self._inside.plus(load)
+            after = self._inside.copy()
+            after.update(load)
             is_alone = self._inside == held
-            if not (is_alone or after.fits(self._limit)):
+            if not (is_alone or after <= self._limit):
                 raise QueueFullError("Too many images are being judged; try again later.")
             self._inside = after
 
     def leave(self, load: Load) -> None:
         with self._lock:
-            self._inside = self._inside.minus(load)
+            self._inside.subtract(load)
 
 
 class Place:
@@ -79,19 +64,31 @@ class Place:
         self._admission = admission
         self.held = Load()
 
-    def hold(self, load: Load) -> None:
-        self._admission.enter(load, held=self.held)
-        self.held = self.held.plus(load)
+    def hold(self, **more: int) -> None:
+        """Hold more requests, images or size_bytes. Raises QueueFullError."""
+        self._admission.enter(Load(more), held=self.held)
+        self.held.update(more)
 
     def hold_images(self, images: int) -> None:
         """Correct the number of images of the request. Raises QueueFullError."""
-        self.hold(Load(images=images - self.held.images))
+        self.hold(images=images - self.held["images"])
+
+
+@contextmanager
+def one_of(places: threading.BoundedSemaphore, *, refusal: str) -> Iterator[None]:
+    """Hold one of the places until the block ends. Raises QueueFullError with this sentence."""
+    if not places.acquire(blocking=False):
+        raise QueueFullError(refusal)
+    try:
+        yield
+    finally:
+        places.release()
 
 
 gate = Admission(
     Load(
         requests=settings.MAX_WAITING_REQUESTS,
         images=settings.MAX_WAITING_REQUESTS * IMAGES_PER_REQUEST,
-        size_bytes=settings.MAX_REQUEST_BYTES * MAX_LARGEST_BODIES,
+        size_bytes=settings.MAX_REQUEST_BYTES * BODIES_OF_FULL_SIZE,
     )
 )

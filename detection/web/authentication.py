@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.models import AbstractUser
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
+
+
+def owner_of(request: Request) -> AbstractUser | None:
+    """Return whose records the request makes; None without an account."""
+    return request.user if request.user.is_authenticated else None
 
 
 class BearerAuthentication(TokenAuthentication):

@@ -27,11 +27,7 @@ from detection.d3.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from detection.errors import (
-    ServiceError,
-    UnavailableError,
-    database_errors,
-)
+from detection.errors import ServiceError, UnavailableError, database_errors
 from detection.files import LinkError
 from detection.judging import CallerGoneError, OtherModelError
 from detection.queue import BatchClosedError, QueueQuotaError
@@ -70,10 +66,6 @@ class TooManyImagesError(ServiceError):
 
 class LengthRequiredError(ServiceError):
     code = "length_required"
-
-
-class NotAFormError(ServiceError):
-    code = "unsupported_media_type"
 
 
 class EncodedBodyError(ServiceError):
@@ -115,7 +107,6 @@ STATUSES: dict[type[Exception], int] = {
     ImageUrlsOffError: 403,
     LengthRequiredError: 411,
     LinkError: 403,
-    NotAFormError: 415,
     OriginalLostError: 404,
     OtherModelError: 409,
     QueueQuotaError: 429,

@@ -12,7 +12,8 @@ from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import Throttled
 
-from detection.errors import QueueFullError, ServiceError, database_errors
+from detection.errors import ServiceError, database_errors
+from detection.web.admission import one_of
 from detection.web.errors import FilesRefusedError, TooManyPartsError
 from detection.web.throttling import FormThrottle
 from detection.web.uploads import body_size, check_small_body
@@ -40,12 +41,6 @@ class NoFiles(FileUploadHandler):
     def new_file(self, *description: object, **options: object) -> None:
         raise FilesRefusedError("This address accepts no files.")
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Never called, since there is no file."""
-
-    def file_complete(self, file_size: int) -> None:
-        """Never called, since there is no file."""
-
 
 def read_form(request: HttpRequest) -> None:
     """Parse the form of a request without images. Views use the parsed form.
@@ -58,19 +53,13 @@ def read_form(request: HttpRequest) -> None:
     if not is_form or body_size(request) == 0:
         return
     with database_errors():
-        is_anonymous = not request.user.is_authenticated
-    if not is_anonymous:
+        is_signed_in = request.user.is_authenticated
+    if is_signed_in:
         _read(request)
         return
-    throttle = FormThrottle()
-    if not throttle.allow_request(request, None):
-        raise Throttled(throttle.wait())
-    if not _anonymous_forms.acquire(blocking=False):
-        raise QueueFullError("Too many forms are being read; try again later.")
-    try:
+    FormThrottle().check(request)
+    with one_of(_anonymous_forms, refusal="Too many forms are being read; try again later."):
         _read(request)
-    finally:
-        _anonymous_forms.release()
 
 
 def _read(request: HttpRequest) -> None:

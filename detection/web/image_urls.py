@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from django.conf import settings
 from rest_framework.request import Request
 
-from detection.errors import QueueFullError
 from detection.judging import Upload
 from detection.sources import fetch_images
-from detection.web.admission import Load
+from detection.web.admission import one_of
 from detection.web.errors import ImageUrlsOffError, RequestTooLargeError, TooManyImagesError
 from detection.web.throttling import ImageUrlThrottle
 
@@ -41,25 +40,15 @@ def image_urls(request: Request, *, most: int) -> list[str]:
 
 
 def fetched_images(request: Request, urls: list[str]) -> list[Upload]:
-    """Fetch the images before the request goes on. An image that cannot be fetched is an upload
+    """Fetch the images before the request is answered. An image that cannot be fetched is an upload
     with an error.
 
     Raises Throttled, QueueFullError, RequestTooLargeError, StorageUnavailableError.
     """
     request.place.hold_images(len(urls))
-    with _place_to_fetch():
-        ImageUrlThrottle().count(request, len(urls))
+    with one_of(_fetching, refusal="Too many images are being fetched; try again later."):
+        ImageUrlThrottle().check(request, len(urls))
         return list(_fetched(request, urls))
-
-
-@contextmanager
-def _place_to_fetch() -> Iterator[None]:
-    if not _fetching.acquire(blocking=False):
-        raise QueueFullError("Too many images are being fetched; try again later.")
-    try:
-        yield
-    finally:
-        _fetching.release()
 
 
 def _fetched(request: Request, urls: list[str]) -> Iterator[Upload]:
@@ -69,7 +58,7 @@ def _fetched(request: Request, urls: list[str]) -> Iterator[Upload]:
         for upload in uploads:
             if not upload.error:
                 size = upload.data.stat().st_size
-                request.place.hold(Load(size_bytes=size))
+                request.place.hold(size_bytes=size)
                 left -= size
             if left < 0:
                 limit = f"{settings.MAX_REQUEST_BYTES / 2**20:.3g} MiB"

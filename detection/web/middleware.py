@@ -145,7 +145,8 @@ def _is_for_people(request: HttpRequest) -> bool:
 class JsonErrors:
     """Replace Django's error pages, also those of DEBUG, by the envelope or by a page of this site.
 
-    Keep the pages of the admin and of the browsable API, and the page about a stale form.
+    Leave the pages of the admin and of the browsable API as they are, and the page about a stale
+    form.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -222,12 +223,12 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
     pages = {reverse(name) for name in ("admin:login", "rest_framework:login", "sign-in")}
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        throttle = LoginThrottle()
-        if request.method != "POST" or request.path_info not in pages:
-            return get_response(request)
-        if throttle.allow_request(request, None):
-            return get_response(request)
-        return _refusal_of(request, Throttled(throttle.wait(), "Too many attempts; wait a little."))
+        if request.method == "POST" and request.path_info in pages:
+            try:
+                LoginThrottle().check(request)
+            except Throttled as error:
+                return _refusal_of(request, error)
+        return get_response(request)
 
     return middleware
 

@@ -30,6 +30,8 @@ class _Throttle(SimpleRateThrottle):
     reason to refuse clients.
     """
 
+    refusal: str | None = None  # the sentence of Throttled; None: that of REST framework
+
     def __init__(self) -> None:
         super().__init__()
         self._counted: Counter[int] = Counter()  # of this request, by slot
@@ -44,6 +46,19 @@ class _Throttle(SimpleRateThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         self.key = self.get_cache_key(request, view)
         return self._take(1)
+
+    def check(self, request: HttpRequest, count: int = 1) -> None:
+        """Count a request that REST framework does not throttle. Raises Throttled."""
+        self.key = self.get_cache_key(request, None)
+        self.count(count)
+
+    def count(self, count: int) -> None:
+        """Count ``count`` more for this request, before the work.
+
+        Raises Throttled if others have used the rate up; then they are not counted.
+        """
+        if not self._take(count):
+            raise Throttled(self._wait, self.refusal)
 
     def wait(self) -> float:
         """Return the seconds until a request is allowed, also after a batch above the rate."""
@@ -122,6 +137,7 @@ class _AddressThrottle(_Throttle):
 
 class LoginThrottle(_AddressThrottle):
     scope = "login"
+    refusal = "Too many attempts; wait a little."
 
 
 class FormThrottle(_AddressThrottle):
@@ -139,14 +155,6 @@ class PredictThrottle(_Throttle):
         request.throttle = self
         return super().allow_request(request, view)
 
-    def count(self, images: int) -> None:
-        """Count further ``images`` of an allowed request, before the work.
-
-        Raises Throttled if others have used the rate up; then they are not counted.
-        """
-        if not self._take(images):
-            raise Throttled(self.wait())
-
     def release(self, images: int) -> None:
         """Count ``images`` less of those that ``count`` counted."""
         if self.rate is not None:
@@ -161,7 +169,7 @@ class PredictThrottle(_Throttle):
         Raises Throttled.
         """
         if self.rate is None:
-            yield int
+            yield lambda images: None
             return
         self.count(self.num_requests - 1)
         reserved, spent = self.num_requests, 0
@@ -182,18 +190,9 @@ class PredictThrottle(_Throttle):
 
 
 class ImageUrlThrottle(_Throttle):
-    """Count images that are fetched from their URLs."""
+    """Count images that are fetched from their URLs, not requests."""
 
     scope = "image_url"
-
-    def count(self, request: Request, images: int) -> None:
-        """Count ``images`` before they are fetched.
-
-        Raises Throttled if others have used the rate up; then they are not counted.
-        """
-        self.key = self.get_cache_key(request, None)
-        if not self._take(images):
-            raise Throttled(self.wait())
 
 
 @contextmanager

@@ -13,19 +13,18 @@ from typing import NoReturn
 from django.conf import settings
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, HttpResponse
-from rest_framework.exceptions import ParseError, Throttled
+from rest_framework.exceptions import ParseError, Throttled, UnsupportedMediaType
 from rest_framework.request import Request
 
 from detection.errors import QueueFullError
 from detection.judging import Upload
 from detection.queue import QueueQuotaError
 from detection.sources import images_in_archive
-from detection.web.admission import gate
+from detection.web.admission import gate, one_of
 from detection.web.errors import (
     EncodedBodyError,
     LengthRequiredError,
     MissingImageError,
-    NotAFormError,
     RequestTooLargeError,
     TooManyImagesError,
 )
@@ -140,11 +139,11 @@ def _refuse_body(request: HttpRequest, what: str, limit: int) -> NoReturn:
 
 def check_form(request: Request, *, images: int) -> None:
     """Refuse a body that is no multipart form, or too large for its images. Call this before
-    anything reads the body. Raises NotAFormError, ParseError, LengthRequiredError,
+    anything reads the body. Raises UnsupportedMediaType, ParseError, LengthRequiredError,
     RequestTooLargeError.
     """
     if request.content_type and not request.content_type.startswith("multipart/form-data"):
-        raise NotAFormError("Send a multipart/form-data request.")
+        raise UnsupportedMediaType(request.content_type, "Send a multipart/form-data request.")
     if request.content_type and not request.content_params.get("boundary"):
         raise ParseError("The Content-Type names no boundary: leave it to your HTTP client.")
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
@@ -236,13 +235,12 @@ def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterab
     image_urls(request, most=0)  # refuses them beside a file
     if len(archives) > 1 or "images" in request.FILES:
         raise TooManyImagesError("Send one archive, or images, but not both.")
-    if not _archives.acquire(blocking=False):
-        raise QueueFullError("Too many archives are being read; try again later.")
-    try:
-        with request.throttle.metered() as spend, archives[0].open() as archive:
-            yield images_in_archive(archive.file, max_images=most, spend=spend)
-    finally:
-        _archives.release()
+    with (
+        one_of(_archives, refusal="Too many archives are being read; try again later."),
+        request.throttle.metered() as spend,
+        archives[0].open() as archive,
+    ):
+        yield images_in_archive(archive.file, max_images=most, spend=spend)
 
 
 def has_images(request: Request) -> bool:

@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 def finished(client, url: str) -> dict:
     """The batch, asked for until it is finished and nobody works any more."""
-    assert eventually(lambda: client.get(url).json()["finished_at"] and local_worker.is_idle())
+    assert eventually(
+        lambda: client.get(url).json()["finished_at"] and not local_worker.is_judging()
+    )
     return client.get(url).json()
 
 

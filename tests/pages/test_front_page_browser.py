@@ -259,6 +259,23 @@ def test_a_server_that_asks_for_a_pause_gets_one(page: Page, images):
     assert moments[2] - moments[1] > 2.9
 
 
+def test_a_pause_ends_though_the_clock_is_set_back(page: Page, images):
+    def answer(route: Route) -> None:
+        first = next(answers) == 0
+        headers = {"Retry-After": "1"}
+        route.fulfill(status=429, body="", headers=headers) if first else route.continue_()
+
+    answers = count()
+    route_images(page, answer)
+    picker(page).set_input_files(images[0])
+    expect(card(page, "first.jpg").get_by_role("button", name="Try again")).to_be_visible()
+    page.evaluate("() => { const now = Date.now; Date.now = () => now() - 3600000; }")
+
+    page.get_by_role("button", name="Try again").click()
+
+    expect_verdict(page, "first.jpg")
+
+
 def test_the_evidence_is_shown_and_hidden_again(page: Page, images):
     picker(page).set_input_files(images[0])
     expect_verdict(page, "first.jpg")

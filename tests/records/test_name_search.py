@@ -127,11 +127,11 @@ def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_in
         cursor.execute("DROP TRIGGER file_name_written")
         cursor.execute("ALTER TABLE predictions RENAME TO away")
 
-    name_search.keep_index(using="default")
+    name_search.restore_index(using="default")
 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE away RENAME TO predictions")
-    assert not name_search.STATEMENTS.keys() <= name_search._names("default")
+    assert not name_search.STATEMENTS.keys() <= name_search._tables_and_triggers("default")
 
 
 @on_sqlite

@@ -75,6 +75,7 @@ def test_the_command_ends_with_that_sentence_and_an_exit_code(tmp_path):
         ["benchmark"],
         ["create_token", "ann"],
         ["export_reviews", "data/reviews"],
+        ["inspect_provenance"],
         ["purge_predictions", "--older-than", "30d"],
         ["rebuild_totals"],
         ["seed_predictions"],

@@ -125,7 +125,7 @@ def test_after_random_writes_reviews_and_deletions(owners, seed):
         history.happen()
 
     assert_all_figures(owners)
-    assert rebuild_totals(mend=False, settle=0).wrong == []
+    assert rebuild_totals(mend=False).wrong == []
 
 
 def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
@@ -168,7 +168,7 @@ def test_what_is_purged_is_no_longer_counted():
     assert sum(purge_predictions(before=now() - timedelta(days=5))) == 3
 
     assert count_predictions(user=None)["total_predictions"] == 1
-    assert rebuild_totals(mend=False, settle=0).wrong == []
+    assert rebuild_totals(mend=False).wrong == []
 
 
 def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
@@ -182,7 +182,7 @@ def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
     assert count_predictions(user=owners[1])["total_predictions"] == 1
     assert {row.owner for row in Total.objects.all()} == {"", str(owners[1].pk)}
     delete_predictions(Prediction.objects.values_list("pk", flat=True))
-    assert rebuild_totals(mend=False, settle=0).wrong == []
+    assert rebuild_totals(mend=False).wrong == []
 
 
 def forget_to_count(**fields) -> Prediction:
@@ -197,9 +197,8 @@ def rebuild(*arguments: str) -> str:
 
 
 @pytest.fixture
-def drift(monkeypatch, owners) -> list[Prediction]:
+def drift(owners) -> list[Prediction]:
     """Three predictions of two days, of which the totals know one; one was deleted uncounted."""
-    monkeypatch.setattr(recounting.rebuild_totals, "__kwdefaults__", UNSETTLED)
     yesterday = now() - timedelta(days=1)
     records = [
         a_prediction(owner=owners[0]),
@@ -209,9 +208,6 @@ def drift(monkeypatch, owners) -> list[Prediction]:
     gone = a_prediction(created_at=yesterday)
     Prediction.objects.filter(pk=gone.pk).delete()
     return records
-
-
-UNSETTLED = {**recounting.rebuild_totals.__kwdefaults__, "settle": 0}
 
 
 @pytest.mark.usefixtures("drift", "closed")
@@ -263,13 +259,13 @@ def meanwhile(monkeypatch):
 def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeypatch):
     meanwhile(a_prediction)
 
-    recount = rebuild_totals(period=Period(now().date(), now().date()), settle=0)
+    recount = rebuild_totals(period=Period(now().date(), now().date()))
 
     assert [str(row) for row in recount.busy] == [
         f"{kind} of {now().date()}, model 1, of everybody" for kind in ("spread", "usage")
     ]
     monkeypatch.undo()
-    rebuild_totals(settle=0)
+    rebuild_totals()
     assert count_predictions(user=None)["total_predictions"] == Prediction.objects.count()
 
 
@@ -290,11 +286,11 @@ def test_nobody_who_writes_waits_for_a_count(meanwhile):
     meanwhile(write_once)
     today = now().date()
 
-    recount = rebuild_totals(period=Period(today, today), settle=0)
+    recount = rebuild_totals(period=Period(today, today))
 
     assert Prediction.objects.count() == 2
     assert len(recount.busy) == (len(totals.FIELDS_OF) if ON_SERVERS else 0)
-    rebuild_totals(settle=0)
+    rebuild_totals()
     assert count_predictions(user=None)["total_predictions"] == 2
 
 
@@ -313,7 +309,7 @@ def test_each_night_the_last_days_and_all_days_are_right_and_each_week_every_day
     task()
 
     assert count_predictions(user=None)["total_predictions"] == (3 if right else 2)
-    assert (rebuild_totals(mend=False, settle=0).wrong == []) == right
+    assert (rebuild_totals(mend=False).wrong == []) == right
 
 
 def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_owners(owners):
@@ -329,7 +325,7 @@ def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_own
         )
 
     assert count_predictions(user=None)["total_predictions"] == 36
-    assert rebuild_totals(mend=False, settle=0).wrong == []
+    assert rebuild_totals(mend=False).wrong == []
 
 
 def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monkeypatch):
@@ -355,7 +351,7 @@ def test_hundreds_of_numbers_are_added_at_once():
         unsaved_prediction(duration_ms=each) for each in [*range(100), *range(100, 30_000, 50)]
     )
 
-    assert rebuild_totals(mend=False, settle=0).wrong == []
+    assert rebuild_totals(mend=False).wrong == []
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_a_deleted_prediction_is_refused_with_a_sentence(ann):
     ):
         with pytest.raises(StaleDecisionError, match="has been deleted meanwhile"):
             refused()
-    decisions.pass_over(prediction=prediction, reviewer=ann)
+    decisions.pass_over(prediction=prediction, reviewer=ann, note="")
 
 
 def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
@@ -248,7 +248,7 @@ def test_passing_over_leaves_it_to_others_with_a_note(ann, bob):
     theirs = queue.claim_next(reviewer=bob)
     assert theirs.review_note == "Who knows this place?"
     assert theirs.review_status == REVIEW.UNREVIEWED
-    decisions.pass_over(prediction=theirs, reviewer=bob)
+    decisions.pass_over(prediction=theirs, reviewer=bob, note=theirs.review_note)
     assert stored(prediction).review_note == "Who knows this place?"
 
 
@@ -258,7 +258,7 @@ def test_passing_over_never_touches_what_somebody_else_has(ann, bob):
     decisions.claim(prediction=prediction, reviewer=bob)
 
     for passed in (prediction, seen):
-        decisions.pass_over(prediction=passed, reviewer=ann)
+        decisions.pass_over(prediction=passed, reviewer=ann, note="")
         with pytest.raises(StaleDecisionError, match="bob is looking"):
             decisions.pass_over(prediction=passed, reviewer=ann, note="mine")
 

@@ -49,12 +49,13 @@ def test_open_access_is_a_warning_at_deployment(tmp_path, tiny_checkpoint):
     assert "detection.W001" in complaints
 
 
-def test_plain_http_leads_to_https_but_for_health(service):
+def test_plain_http_leads_to_https_but_for_machines_that_watch_the_service(service):
     redirect = ask(service, "/api/statistics/", **{"X-Forwarded-Proto": "http"})
 
     assert redirect.status_code == 301
     assert redirect.headers["Location"] == "https://detect.example.org/api/statistics/"
-    assert ask(service, "/health/live", **{"X-Forwarded-Proto": "http"}).status_code == 200
+    for path, status in (("/health/live", 200), ("/metrics", 401), ("/metrics/", 401)):
+        assert ask(service, path, **{"X-Forwarded-Proto": "http"}).status_code == status
 
 
 def test_https_is_for_good_and_pages_are_guarded(service):

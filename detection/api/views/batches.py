@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
@@ -33,9 +32,10 @@ from detection.web import (
     counted_images,
     counted_images_or_archive,
     has_images,
+    owner_of,
 )
 
-MOST, MAX_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
+MAX_IMAGES, MAX_QUEUED = settings.MAX_BATCH_IMAGES, settings.MAX_ASYNC_IMAGES
 BATCH_ID = schema.id_parameter("batch_id", "Id of the batch")
 ACCEPTED = schema.answer(
     AcceptedBatchSerializer,
@@ -43,10 +43,6 @@ ACCEPTED = schema.answer(
     {"queued": schema.QUEUED_BATCH},
     status=202,
 )
-
-
-def owner_of(request: Request) -> AbstractUser | None:
-    return request.user if request.user.is_authenticated else None
 
 
 class BatchOptionsSerializer(OptionsSerializer):
@@ -88,9 +84,9 @@ class ImageUrlsField(serializers.ListField):
         super().__init__(
             child=serializers.CharField(max_length=MAX_URL_LENGTH),
             default=[],  # or Swagger UI would send an example
-            max_length=MOST,
-            help_text=f"Instead of images, where the service allows it: up to {MOST} https URLs of "
-            "images, which are fetched before the answer",
+            max_length=MAX_IMAGES,
+            help_text="Instead of images, where the service allows it: up to "
+            f"{MAX_IMAGES} https URLs of images, which are fetched before the answer",
         )
 
 
@@ -107,7 +103,7 @@ class BatchViewSet(ViewSet):
             min_length=1,
             max_length=MAX_QUEUED,
             required=False,
-            help_text=f"1 to {MOST} files; up to {MAX_QUEUED} in a queued batch",
+            help_text=f"1 to {MAX_IMAGES} files; up to {MAX_QUEUED} in a queued batch",
         )
         archive = ImageFileField(
             required=False,
@@ -131,7 +127,7 @@ class BatchViewSet(ViewSet):
 
     @extend_schema(
         operation_id="batch_create",
-        summary=f"Judge up to {MOST} images, or queue up to {MAX_QUEUED}",
+        summary=f"Judge up to {MAX_IMAGES} images, or queue up to {MAX_QUEUED}",
         request={"multipart/form-data": BatchFormSerializer},
         responses={
             200: schema.answer(BatchSerializer, "All results", {"batch": schema.BATCH}),
@@ -143,32 +139,30 @@ class BatchViewSet(ViewSet):
     def create(self, request: Request) -> Response:
         check_form(request, images=MAX_QUEUED)
         options = BatchOptionsSerializer.read(request)
-        waiting = {name: options.pop(name) for name in ("async", "more", "webhook_url")}
-        later = waiting.pop("async")
-        common = {"source": Source.BATCH, "owner": owner_of(request), **options}
-        if later or (broker.is_configured() and options["store"]):
+        is_queued = options.pop("async")
+        of_queue = {name: options.pop(name) for name in ("more", "webhook_url")}
+        options |= {"source": Source.BATCH, "owner": owner_of(request)}
+        if is_queued or (broker.is_configured() and options["store"]):
             with counted_images_or_archive(request, most=MAX_QUEUED) as uploads:
-                if later or not isinstance(uploads, list) or len(uploads) > MOST:
-                    del common["store"]
-                    batch = queue_batch(uploads=uploads, **common, **waiting)
+                if is_queued or not isinstance(uploads, list) or len(uploads) > MAX_IMAGES:
+                    del options["store"]
+                    batch = queue_batch(uploads=uploads, **options, **of_queue)
                     return self._accepted(batch, is_new=True)
-                return self._judged(uploads, common)
-        with counted_images(request, most=MOST) as uploads:
-            return self._judged(uploads, common)
+                return self._judged(uploads, options)
+        with counted_images(request, most=MAX_IMAGES) as uploads:
+            return self._judged(uploads, options)
 
-    def _judged(self, uploads: list[Upload], common: dict) -> Response:
+    def _judged(self, uploads: list[Upload], options: dict) -> Response:
         self.request.place.hold_images(len(uploads))
         with counted_frames(
-            self.request, images=len(uploads), all_frames=common["all_frames"]
+            self.request, images=len(uploads), all_frames=options["all_frames"]
         ) as judged:
-            batch, outcomes = predict_batch(uploads=uploads, **common)
-            judged += [outcome.prediction for outcome in outcomes if outcome.prediction]
-        predictions = []
-        for index, outcome in enumerate(outcomes):
-            if outcome.prediction:
-                outcome.prediction.batch_index = index
-                predictions.append(outcome.prediction)
-        return self._answer(batch, predictions)
+            batch, outcomes = predict_batch(uploads=uploads, **options)
+            for index, outcome in enumerate(outcomes):
+                if outcome.prediction:
+                    outcome.prediction.batch_index = index
+                    judged.append(outcome.prediction)
+        return self._answer(batch, judged)
 
     @extend_schema(
         operation_id="batch_append",
@@ -185,7 +179,7 @@ class BatchViewSet(ViewSet):
     def append(self, request: Request, batch_id: str) -> Response:
         check_form(request, images=MAX_QUEUED)
         batch = get_object_or_404(visible_batches(request.user), pk=batch_id)
-        if batch.owner_id != getattr(owner_of(request), "pk", None):
+        if batch.owner_id != request.user.pk:
             raise PermissionDenied("Only the user who opened this batch can add images to it.")
         options = validated(PartOptionsSerializer, request.POST, repeatable="image_url")
         more = options["more"]

@@ -224,7 +224,8 @@ def _tried(name: str, check: Callable[[], dict]) -> dict:
 def _check_model() -> dict:
     info = get_detector().info
     model = {"name": info.name, "version": info.version, "device": info.device}
-    return {**model, "notice": notice} if (notice := detector_notice()) else model
+    notice = detector_notice()
+    return {**model, "notice": notice} if notice else model
 
 
 def _check_database() -> dict:

@@ -20,7 +20,7 @@ from detection.api.serializers import PredictionResultSerializer
 from detection.d3.images import MAX_JUDGED_FRAMES
 from detection.judging import predict_image
 from detection.models import MAX_URL_LENGTH, Prediction, Source
-from detection.web import PredictThrottle, admits_images, check_form, image_or_url
+from detection.web import PredictThrottle, admits_images, check_form, image_or_url, owner_of
 
 
 @extend_schema_field(OpenApiTypes.BINARY)
@@ -133,7 +133,7 @@ class PredictViewSet(ViewSet):
             prediction = predict_image(
                 upload=upload,
                 source=Source.API,
-                owner=request.user if request.user.is_authenticated else None,
+                owner=owner_of(request),
                 **options,
             )
             judged.append(prediction)

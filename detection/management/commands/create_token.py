@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from detection.errors import database_errors
 from detection.management.arguments import positive_int
 from detection.management.base import ServiceCommand
-from detection.models import DEFAULT_DAYS, MAX_DAYS, AccessToken
+from detection.models import DEFAULT_TOKEN_DAYS, MAX_TOKEN_DAYS, AccessToken
 
 
 class Command(ServiceCommand):
@@ -25,13 +25,13 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--days",
             type=positive_int,
-            default=DEFAULT_DAYS,
-            help=f"days until the token expires; default: {DEFAULT_DAYS}",
+            default=DEFAULT_TOKEN_DAYS,
+            help=f"days until the token expires; default: {DEFAULT_TOKEN_DAYS}",
         )
 
     def handle(self, *args: Any, user: str, name: str, days: int, **options: Any) -> None:
-        if days > MAX_DAYS:
-            raise CommandError(f"A token is valid for {MAX_DAYS} days at most.")
+        if days > MAX_TOKEN_DAYS:
+            raise CommandError(f"A token is valid for {MAX_TOKEN_DAYS} days at most.")
         users = get_user_model().objects
         with database_errors():
             owner = users.filter(username=user, is_active=True).first()

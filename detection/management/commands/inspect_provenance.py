@@ -17,6 +17,7 @@ class Command(ServiceCommand):
         "Exit code: 0 when all were read, 2 when some originals are lost, 1 after any other error."
     )
     interrupted = "Interrupted; the same command inspects the rest."
+    requires_migrations_checks = True
 
     def handle(self, *args: Any, **options: Any) -> None:
         declared: Counter[str] = Counter()

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from detection.management.arguments import day
 from detection.management.base import ServiceCommand
+from detection.models import EPOCH
 from detection.statistics import Period
-from detection.upkeep import EPOCH, Recount, rebuild_totals
+from detection.upkeep import Recount, rebuild_totals
 
 
 class Command(ServiceCommand):
@@ -55,7 +56,7 @@ class Command(ServiceCommand):
 def _period(first: date | None, last: date | None) -> Period | None:
     if first is None and last is None:
         return None
-    period = Period(first or EPOCH, last or timezone.now().date())
+    period = Period(first or EPOCH.date(), last or timezone.now().date())
     if period.first > period.last:
         raise CommandError("The first day is after the last one.")
     return period

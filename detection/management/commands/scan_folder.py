@@ -104,8 +104,9 @@ class Command(ServiceCommand):
             raise CommandError("--queue stores images and has no report: leave that option out.")
         self.check_migrations()
         with StopSignals() as stop:
-            code = QueuedScan(self._print, stop).run(path, recursive=recursive, threshold=threshold)
-        if code:
+            scan = QueuedScan(self._print, stop)
+            is_interrupted = scan.run(path, recursive=recursive, threshold=threshold)
+        if is_interrupted:
             raise CommandError("Interrupted.", returncode=INTERRUPTED_BY + stop.received)
 
     def _scan(

@@ -5,7 +5,7 @@ const MAX_RUNNING = 2;
 export class Queue {
   #waiting = [];
   #running = 0;
-  #pausedUntil = 0;
+  #pauses = 0;
 
   add(job) {
     this.#waiting.push(job);
@@ -13,12 +13,15 @@ export class Queue {
   }
 
   pause(seconds) {
-    this.#pausedUntil = Math.max(this.#pausedUntil, Date.now() + 1000 * seconds);
-    setTimeout(() => this.#next(), this.#pausedUntil - Date.now());
+    this.#pauses += 1;
+    setTimeout(() => {
+      this.#pauses -= 1;
+      this.#next();
+    }, 1000 * seconds);
   }
 
   #next() {
-    while (this.#waiting.length && this.#running < MAX_RUNNING && Date.now() >= this.#pausedUntil) {
+    while (this.#waiting.length && this.#running < MAX_RUNNING && !this.#pauses) {
       this.#running += 1;
       this.#waiting.shift()().finally(() => {
         this.#running -= 1;
