@@ -20,11 +20,11 @@ from detection.judging.checkpoint_choice import (
 from detection.judging.drawing import LABEL_COLOURS, draw_result, fitted, percentage, picture_place
 from detection.judging.frames import frames_in_words
 from detection.judging.heatmaps import OtherModelError, open_heatmap
-from detection.judging.inspection import inspect_upload, origin_fields
 from detection.judging.keepers import DirectKeeper
 from detection.judging.limits import image_limits
 from detection.judging.pipeline import DEFAULT_BATCH_SIZE, Job, Outcome, Run, Upload
 from detection.judging.predict import Options, predict_batch, predict_image, predict_images
+from detection.judging.provenance import inspect_upload, origin_fields
 from detection.judging.rejudging import Rejudged, rejudge
 from detection.judging.score_meaning import meaning_of
 from detection.judging.scoring import finish_scoring, is_caller_gone

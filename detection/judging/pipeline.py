@@ -29,8 +29,8 @@ from detection.files import clean_filename, result_filename
 from detection.judging.batcher import results_of
 from detection.judging.drawing import draw_result, fitted
 from detection.judging.frames import Asked, ask_for_frames
-from detection.judging.inspection import inspect_upload, origin_fields
 from detection.judging.limits import decoding, image_limits
+from detection.judging.provenance import inspect_upload, origin_fields
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction, PredictionBatch, Source, moment_of, new_id, now
 from detection.provenance import Provenance

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from .blocks import MAX_EXIF
+from .metadata_blocks import MAX_EXIF
 
 TEXTS = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.Artist)
 _ENCODINGS = {b"UNICODE\0": "utf-16", b"ASCII\0\0\0": "utf-8", b"JIS\0\0\0\0\0": "iso2022_jp"}

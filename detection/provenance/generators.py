@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .blocks import Text
+from .metadata_blocks import Text
 
 # How fields for the name of a program, a credit or an agent name each generator. Descriptions and
 # prompts are not searched: a photograph may be described as "better than Midjourney".

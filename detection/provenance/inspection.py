@@ -7,7 +7,9 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from .blocks import Blocks, Text, read_blocks
+from .c2pa_claims import PLACE as MANIFEST
+from .c2pa_claims import claim_of
+from .c2pa_helper import ManifestHelper
 from .claims import (
     CAPTURED,
     EDITED,
@@ -28,10 +30,8 @@ from .generators import (
     says_made,
 )
 from .iptc import credits_of
-from .manifest import PLACE as MANIFEST
-from .manifest import claim_of
-from .manifest_helper import ManifestHelper
-from .recipes import recipe_of
+from .metadata_blocks import Blocks, Text, read_blocks
+from .prompts import settings_of
 from .source_types import source_type
 from .xmp import properties_of
 
@@ -123,10 +123,10 @@ def _xmp_claims(xmp: dict[str, str]) -> Iterator[Claim]:
 def _generator_claims(texts: list[Text], limit: int) -> Iterator[Claim]:
     """Yield claims of what generators leave: settings, graphs, job numbers."""
     for generator, text in _marked(texts):
-        recipe = recipe_of(generator, text, texts)
-        version, program = recipe.pop("version", ""), plain(recipe.pop("program", ""))
+        settings = settings_of(generator, text, texts)
+        version, program = settings.pop("version", ""), plain(settings.pop("program", ""))
         prompts = ("prompt", "negative_prompt")
-        details = {key: plain(recipe[key], limit if key in prompts else 100) for key in recipe}
+        details = {key: plain(settings[key], limit if key in prompts else 100) for key in settings}
         yield Claim(
             kind="generator",
             says=f"The file has settings as {program or generator} writes them.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detection.judging.inspection import manifest_helper
+from detection.judging.provenance import manifest_helper
 from detection.models import Prediction
 from tests.support.api import a_file, a_user, assert_refused, sent
 from tests.support.factories import a_prediction
@@ -82,7 +82,7 @@ def test_an_old_record_says_that_it_was_never_inspected(client):
 
 
 def test_a_reader_that_fails_refuses_no_upload(client, monkeypatch):
-    monkeypatch.setattr("detection.judging.inspection.inspect", raising(MemoryError))
+    monkeypatch.setattr("detection.judging.provenance.inspect", raising(MemoryError))
     found = predicted(client, generated_picture())["provenance"]
     assert found == SAYS_NOTHING | {"unread": ["file"]}
 

@@ -11,7 +11,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from detection.provenance import TRUST_WORDS, inspect
-from detection.provenance.blocks import MAX_TEXT, MAX_TEXTS
+from detection.provenance.metadata_blocks import MAX_TEXT, MAX_TEXTS
 from tests.support.image_files import encoded, picture, png
 from tests.support.provenance import (
     AUTOMATIC1111,

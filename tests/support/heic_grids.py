@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from detection.d3.images.items import coded_pictures
+from detection.d3.images.heif_items import coded_pictures
 
 _GRID = 100  # number of the item
 

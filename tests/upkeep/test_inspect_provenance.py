@@ -26,7 +26,7 @@ def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
 
 
 def test_old_records_get_the_word_of_their_files(monkeypatch):
-    monkeypatch.setattr("detection.upkeep.inspecting.AT_ONCE", 2)
+    monkeypatch.setattr("detection.upkeep.provenance.AT_ONCE", 2)
     said = old_record(picture_with(texts={"Description": MIDJOURNEY}))
     signed = old_record(generated_picture())
     plain = [old_record(seed=seed) for seed in range(2)]

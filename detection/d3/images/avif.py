@@ -13,7 +13,7 @@ from PIL import _avif
 
 from .bound_library import bound_library
 from .containers import damaged
-from .items import coded_pictures
+from .heif_items import coded_pictures
 
 _Pointer, _PointerOut = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
 # Each function with what it returns and takes.

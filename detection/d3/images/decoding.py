@@ -20,21 +20,12 @@ from ..files import reason
 from .colours import to_rgb
 from .containers import check_single, check_whole, image_format, truncated, undecodable
 from .jpeg import jpeg_without_texts
-from .metadata import claims_of, orientation_of
+from .metadata import claims_of
 from .opening import check_pixels, count_frames, first_frame, open_frames, open_image
+from .orientation import turn_of
 from .png import png_without_texts
 
 _WITHOUT_TEXTS = {"JPEG": jpeg_without_texts, "PNG": png_without_texts}
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +129,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     with _refusals(image.format or "image"):
         image.load()
         rgb = to_rgb(image)
-        if (turn := _TURNS.get(orientation_of(image))) is not None:  # the first turn is 0
+        if (turn := turn_of(image)) is not None:  # the first turn is 0
             rgb = rgb.transpose(turn)
         rgb.info = {}
         return rgb

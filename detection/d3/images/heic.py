@@ -15,7 +15,7 @@ import numpy as np
 
 from .bound_library import bound_library
 from .containers import damaged
-from .items import CodedPicture, coded_pictures
+from .heif_items import CodedPicture, coded_pictures
 
 _Number, _Pointer, _Bytes = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 _NumberOut = ctypes.POINTER(_Number)

@@ -15,8 +15,8 @@ import simplejpeg
 
 from ..errors import ImageError
 from .containers import MAX_LOST, damaged, truncated
-from .steps import has_step
-from .tables import code_tables, has_wrong_codes, has_wrong_quantization
+from .jpeg_steps import has_step
+from .jpeg_tables import code_tables, has_wrong_codes, has_wrong_quantization
 
 Segment = tuple[int, int, int]  # marker code, start and end
 

@@ -1,4 +1,4 @@
-"""What the metadata of a picture claim, and how they turn it."""
+"""What the metadata of a picture claim of camera and software."""
 
 from __future__ import annotations
 
@@ -18,14 +18,6 @@ def claims_of(image: Image.Image) -> dict[str, str]:
         return {}
     camera = model if model.startswith(make) else f"{make} {model}"
     return {"camera": camera[:MAX_CLAIM].strip(), "software": software[:MAX_CLAIM].strip()}
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Return the orientation of EXIF or XMP, 1 (upright) without one."""
-    try:
-        return image.getexif().get(Base.Orientation, 1)
-    except Exception:  # damaged metadata do not matter to the pixels
-        return 1
 
 
 def _plain(text: object) -> str:

@@ -26,8 +26,8 @@ from .heic import check_heic
 from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
 from .png import check_frames, count_png_frames, mended_png, png_size, reduced_png
 from .raw import check_tags
-from .strips import check_strips
 from .tiff import tiff_pages
+from .tiff_strips import check_strips
 from .webp import decode_webp, webp_size
 
 # Image.open would also try every other plugin that the process registered.

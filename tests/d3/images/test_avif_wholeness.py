@@ -10,7 +10,7 @@ from PIL import Image, _avif, _imaging
 
 from detection.d3.errors import DamagedImageError
 from detection.d3.images.decoding import decode_image
-from detection.d3.images.items import coded_pictures
+from detection.d3.images.heif_items import coded_pictures
 from tests.support.image_files import animated, close, decoded, encoded, sample_photograph
 
 pytestmark = pytest.mark.stateless

@@ -13,7 +13,7 @@ from PIL import Image, _imaging
 
 from detection.d3.errors import DamagedImageError
 from detection.d3.images.decoding import decode_image
-from detection.d3.images.items import coded_pictures
+from detection.d3.images.heif_items import coded_pictures
 from tests.support.heic_grids import heic_grid
 from tests.support.image_files import close, decoded, encoded, sample_photograph
 

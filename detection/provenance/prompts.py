@@ -17,10 +17,10 @@ from sd_parsers.parsers import (
     Parser,
 )
 
-from .blocks import Text
 from .generators import generator_named_in
+from .metadata_blocks import Text
 
-Recipe = dict[str, str]  # by name: prompt, negative_prompt, model, sampler, version, program
+Settings = dict[str, str]  # by name: prompt, negative_prompt, model, sampler, version, program
 
 MAX_PARSED = 2**14  # characters that a parser of sd-parsers gets
 MAX_NODES = 2000
@@ -30,7 +30,7 @@ _FORGE = re.compile(r"f\d")
 _LOADERS = ("ckpt_name", "unet_name", "model_name", "model")
 
 
-def recipe_of(generator: str, text: Text, texts: list[Text]) -> Recipe:
+def settings_of(generator: str, text: Text, texts: list[Text]) -> Settings:
     """Return what the text of a generator says; empty if it cannot be understood."""
     read = _READERS.get(generator)
     try:
@@ -39,24 +39,24 @@ def recipe_of(generator: str, text: Text, texts: list[Text]) -> Recipe:
         return {}
 
 
-def _automatic1111(text: Text, texts: list[Text]) -> Recipe:
-    recipe = _parsed(AUTOMATIC1111Parser(), {"parameters": text.value})
+def _automatic1111(text: Text, texts: list[Text]) -> Settings:
+    settings = _parsed(AUTOMATIC1111Parser(), {"parameters": text.value})
     before_settings = text.value.partition("\nSteps: ")[0]
-    recipe.setdefault("prompt", before_settings.partition("\nNegative prompt:")[0])
+    settings.setdefault("prompt", before_settings.partition("\nNegative prompt:")[0])
     if version := _VERSION.search(text.value):
         program = "Forge" if _FORGE.match(version[1]) else generator_named_in(version[1])
-        recipe["program"] = program
+        settings["program"] = program
         if program != version[1]:
-            recipe["version"] = version[1]
-    return recipe
+            settings["version"] = version[1]
+    return settings
 
 
-def _novelai(text: Text, texts: list[Text]) -> Recipe:
+def _novelai(text: Text, texts: list[Text]) -> Settings:
     keys = ("Comment", "Description", "Source")
     return _parsed(NovelAIParser(), {t.key: t.value for t in texts if t.key in keys})
 
 
-def _parsed(parser: Parser, parameters: dict[str, str]) -> Recipe:
+def _parsed(parser: Parser, parameters: dict[str, str]) -> Settings:
     if any(len(value) > MAX_PARSED for value in parameters.values()):
         return {}
     # Some of the patterns take quadratic time for rows of spaces.
@@ -79,13 +79,13 @@ def _with_single_spaces(value: str) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _midjourney(text: Text, texts: list[Text]) -> Recipe:
+def _midjourney(text: Text, texts: list[Text]) -> Settings:
     prompt, _, job = text.value.partition("Job ID:")
     version = re.search(r"--v(?:ersion)? (\S{1,20})", prompt)
     return {"prompt": prompt, "job": job, "version": version[1] if version else ""}
 
 
-def _swarmui(text: Text, texts: list[Text]) -> Recipe:
+def _swarmui(text: Text, texts: list[Text]) -> Settings:
     given = json.loads(text.value)["sui_image_params"]
     return {
         "prompt": given.get("prompt"),
@@ -96,13 +96,13 @@ def _swarmui(text: Text, texts: list[Text]) -> Recipe:
     }
 
 
-def _draw_things(text: Text, texts: list[Text]) -> Recipe:
+def _draw_things(text: Text, texts: list[Text]) -> Settings:
     given = json.loads(text.value)
     names = {"prompt": "c", "negative_prompt": "uc", "model": "model", "sampler": "sampler"}
     return {name: given.get(key) for name, key in names.items()}
 
 
-def _comfyui(text: Text, texts: list[Text]) -> Recipe:
+def _comfyui(text: Text, texts: list[Text]) -> Settings:
     """Read the graph: the sampler, the texts that reach it, and the model that a node loads."""
     graph = json.loads(_PREFIX.sub("", text.value))
     nodes = {name: node["inputs"] for name, node in [*graph.items()][:MAX_NODES] if _is_node(node)}
@@ -142,7 +142,7 @@ def _loaded_models(nodes: dict[str, dict]) -> Iterator[str]:
                 yield inputs[key]
 
 
-_READERS: dict[str, Callable[[Text, list[Text]], Recipe]] = {
+_READERS: dict[str, Callable[[Text, list[Text]], Settings]] = {
     "AUTOMATIC1111": _automatic1111,
     "ComfyUI": _comfyui,
     "Draw Things": _draw_things,

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from detection.provenance import ManifestHelper, UnreadableManifestError, inspect
-from detection.provenance.manifest import claim_of
+from detection.provenance.c2pa_claims import claim_of
 from detection.workbench.signing import a_signer
 from tests.support.provenance import (
     CAMERA,
