@@ -58,7 +58,7 @@ def check_production(**kwargs) -> Iterator[CheckMessage]:
 
 @register()
 def check_api(**kwargs) -> Iterator[CheckMessage]:
-    """Check API_ACCESS, and the rates THROTTLE_PREDICT, _READ and _LOGIN."""
+    """Check API_ACCESS and the rates of the throttles."""
     if settings.API_ACCESS not in ("open", "token"):
         hint = "Set API_ACCESS to open or token."
         yield Error(f"API_ACCESS is {settings.API_ACCESS!r}.", hint=hint, id="detection.E006")
