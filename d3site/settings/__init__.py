@@ -9,6 +9,7 @@ from __future__ import annotations
 from d3site.settings.api import *
 from d3site.settings.environment import *
 from d3site.settings.files import *
+from d3site.settings.limits import *
 from d3site.settings.logging import *
 from d3site.settings.model import *
 from d3site.settings.queue import *

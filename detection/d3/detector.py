@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,31 +30,13 @@ from .runtime import (
     one_core_threads,
     trial_pictures,
 )
+from .verdict import Doubt, Verdict, doubt_of, verdict_of
 
 logger = logging.getLogger(__name__)
 
 ImageSource = Image.Image | bytes | str | Path | Tensor
 
-Doubt = Literal["", "too_small", "no_content"]
-
-FLAT = 2  # levels of 255 between the darkest and the brightest sample of a picture without content
 GPU_VIEWS = 64  # in one pass on a GPU: enough to keep it busy, little memory
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The detector's verdict on one image.
-
-    ``fake_score`` is the calibrated probability of FAKE, ``confidence`` that of the label. A person
-    should review ``uncertain`` verdicts, unless ``doubt`` says that the image cannot be judged.
-    """
-
-    label: Literal["REAL", "FAKE"]
-    fake_score: float
-    confidence: float
-    threshold: float
-    uncertain: bool
-    doubt: Doubt = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +197,8 @@ class Detector:
         return [self.verdict(score, threshold, doubt) for score, doubt in pairs]
 
     def doubt(self, image: Image.Image) -> Doubt:
-        """Return why no verdict on an RGB image is certain, whatever its score.
-
-        An image is ``too_small`` below ``info.min_side``. It has ``no_content`` if it is of one
-        colour, as a transparent image is on white.
-        """
-        if min(image.size) < self.info.min_side:
-            return "too_small"
-        extrema = image.getextrema()
-        return "no_content" if all(high - low <= FLAT for low, high in extrema) else ""
+        """Return why no verdict on an RGB image is certain, whatever its score."""
+        return doubt_of(image, min_side=self.info.min_side)
 
     def scores(self, images: Iterable[ImageSource]) -> list[float]:
         """Return the calibrated probability of FAKE of each image, 0..1."""
@@ -231,25 +206,10 @@ class Detector:
         return (logits / self._temperature).sigmoid().tolist()
 
     def verdict(self, score: float, threshold: float | None = None, doubt: Doubt = "") -> Verdict:
-        """Return the verdict for a fake ``score`` of this detector, uncertain for any ``doubt``.
-
-        The caller's own threshold (0..1) does not move the checkpoint's uncertain band, in which
-        the evidence is weak. It widens the band up to itself, so that no label against the evidence
-        is certain.
-        """
+        """Return the verdict for a fake ``score`` of this detector; see ``verdict_of``."""
         threshold = self.info.threshold if threshold is None else threshold
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"The threshold must lie between 0 and 1, not at {threshold}.")
-        fake = score > threshold
-        low, high = self.info.uncertain
-        return Verdict(
-            label="FAKE" if fake else "REAL",
-            fake_score=score,
-            confidence=score if fake else 1 - score,
-            threshold=threshold,
-            uncertain=bool(doubt) or min(low, threshold) <= score <= max(high, threshold),
-            doubt=doubt,
-        )
+        uncertain = self.info.uncertain
+        return verdict_of(score, threshold=threshold, uncertain=uncertain, doubt=doubt)
 
     def explain(self, image: ImageSource) -> Evidence:
         """Find the places that pushed an image's logit towards FAKE, and towards REAL.

@@ -6,7 +6,7 @@
 A claim is the word of a stranger: its texts are bounded, and nothing that it names is fetched.
 """
 
-from .c2pa_helper import ManifestHelper, UnreadableManifestError
+from .c2pa_process import ManifestHelper, UnreadableManifestError
 from .claims import CAPTURED, DECLARATIONS, EDITED, GENERATED, Claim, Provenance
 from .inspection import inspect
 from .sentences import RENDERING_XMP, TRUST_WORDS

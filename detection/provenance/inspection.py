@@ -9,7 +9,7 @@ from functools import cache
 
 from .c2pa_claims import PLACE as MANIFEST
 from .c2pa_claims import claim_of
-from .c2pa_helper import ManifestHelper
+from .c2pa_process import ManifestHelper
 from .claims import (
     CAPTURED,
     EDITED,

@@ -6,5 +6,5 @@ from detection.queue.closing import count_queued_images, count_unfinished_batche
 from detection.queue.copies import copy_image
 from detection.queue.judging import judge_batch
 from detection.queue.quota import QueueQuotaError
+from detection.queue.wake_up import finish_batches, requeue, resume_batches
 from detection.queue.webhooks import deliver_due_webhooks, webhook_secret
-from detection.queue.workers import finish_batches, requeue, resume_batches

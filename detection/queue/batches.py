@@ -16,8 +16,8 @@ from detection.models import PredictionBatch, QueuedImage, Source
 from detection.queue.arrivals import BatchClosedError, add_images, add_in_groups, store_images
 from detection.queue.closing import Sending, Status, complete_sending
 from detection.queue.quota import quota_of, within_quota
+from detection.queue.wake_up import wake_workers
 from detection.queue.webhooks import check_webhook_url
-from detection.queue.workers import wake_workers
 from detection.records import open_batch, undo_writes
 
 

@@ -20,7 +20,7 @@ from detection.queue.arrivals import store_images
 from detection.queue.batches import queue_batch, send_scan
 from detection.queue.broker import BrokerUnavailableError, queued_messages
 from detection.queue.judging import predict_queued
-from detection.queue.workers import requeue
+from detection.queue.wake_up import requeue
 from tests.support.api import a_file, assert_refused
 from tests.support.factories import image_bytes
 from tests.support.installation import ROOT

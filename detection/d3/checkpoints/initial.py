@@ -13,7 +13,7 @@ from ..preprocessing import PREPROCESSINGS
 from .checkpoint import Checkpoint
 from .clip_download import find_clip_file
 from .clip_layouts import read_clip_tower
-from .published import published_checkpoint, published_name
+from .published_layouts import published_checkpoint, published_name
 from .tensors import read_entries
 from .tower_file import CLIP_VIT_B_16
 

@@ -20,7 +20,7 @@ from .clip_download import find_clip_file
 from .clip_layouts import ClipTower, read_clip_tower
 from .header import file_kind, is_ours, read_metadata, read_safetensors_metadata
 from .kept_features import KeptFeatures
-from .published import load_published
+from .published_layouts import load_published
 from .tensors import fitting_weights, read_entries
 from .tower_file import TowerFile, default_cache, missing_tower
 

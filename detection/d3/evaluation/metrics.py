@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import binomtest, rankdata
 
 from ..dataset import FAKE, REAL
+from ..verdict import uncertain_band
 
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
@@ -196,7 +197,7 @@ class _Source:
 def _certainty(
     scores: np.ndarray, labels: np.ndarray, threshold: float, uncertain: tuple[float, float]
 ) -> Certainty:
-    low, high = min(uncertain[0], threshold), max(uncertain[1], threshold)  # as in a Verdict
+    low, high = uncertain_band(uncertain, threshold)
     outside = (scores < low) | (scores > high)
     hits = ((scores > threshold) == labels)[outside]
     return Certainty(share(outside), share(hits) if hits.size else None)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-_PROGRAM = Path(__file__).with_name("c2pa_reader.py")
+_PROGRAM = Path(__file__).with_name("c2pa_program.py")
 _LENGTH = struct.Struct(">Q")
 _MAX_ANSWER = 2**24  # bytes
 _PIECE = 2**20  # bytes

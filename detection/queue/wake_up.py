@@ -1,4 +1,6 @@
-"""Workers judge the queue: processes behind a broker or, without a broker, threads of this one."""
+"""Wake what judges the queue: Celery workers behind a broker or, without a broker, a thread of this
+process.
+"""
 
 from __future__ import annotations
 
