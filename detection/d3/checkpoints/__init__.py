@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .clip_package import DOWNLOAD_MB, PACKAGE, VERSION, fetch_clip, is_fetched
+from .clip_download import DOWNLOAD_MB, PACKAGE, VERSION, fetch_clip, is_fetched
 from .header import FORMAT, MAX_PERMUTATIONS, describe
 from .scorecard import ScoreBin, Scorecard
 from .tower_file import CLIP_VIT_B_16, TowerFile, missing_tower

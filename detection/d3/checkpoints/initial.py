@@ -11,8 +11,8 @@ from ..errors import CheckpointError
 from ..network import ARCHITECTURES, AttentionHead, D3Network, untrained_weights_after_tower
 from ..preprocessing import PREPROCESSINGS
 from .checkpoint import Checkpoint
-from .clip_download import find_clip_file
 from .clip_layouts import read_clip_tower
+from .clip_weights import find_clip_file
 from .published_layouts import published_checkpoint, published_name
 from .tensors import read_entries
 from .tower_file import CLIP_VIT_B_16

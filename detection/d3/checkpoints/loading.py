@@ -16,8 +16,8 @@ from ..errors import CheckpointError, TowerError
 from ..network import Architecture, D3Network
 from ..preprocessing import Preprocessing
 from .checkpoint import ADAPTERS, KEPT, TOWER, Checkpoint, tower_shapes
-from .clip_download import find_clip_file
 from .clip_layouts import ClipTower, read_clip_tower
+from .clip_weights import find_clip_file
 from .header import file_kind, is_ours, read_metadata, read_safetensors_metadata
 from .kept_features import KeptFeatures
 from .published_layouts import load_published

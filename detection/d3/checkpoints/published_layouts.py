@@ -19,8 +19,8 @@ from ..errors import CheckpointError
 from ..network import ARCHITECTURES, Architecture, AttentionHead, ClipTowerConfig
 from ..preprocessing import Preprocessing
 from .checkpoint import Checkpoint
-from .clip_download import find_clip_file
 from .clip_layouts import ClipTower, contains_clip, read_clip_tower
+from .clip_weights import find_clip_file
 from .tensors import fitting_weights, read_entries
 
 _PARALLEL, _HEAD = "module.", "attention_head."

@@ -43,7 +43,7 @@ class TowerFile:
         return os.access(self.path(cache), os.R_OK)
 
 
-# The tower of the wheel that clip_package.py downloads
+# The tower of the wheel that clip_download.py downloads
 CLIP_VIT_B_16 = TowerFile(
     name="clip-vit-b-16",
     sha256="3641be94f0d29dbf5ab65f63143ffca9077fc8ce45a599fada9d7954349414aa",

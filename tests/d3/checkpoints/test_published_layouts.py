@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.d3.checkpoints import clip_download, load, save, tensors
+from detection.d3.checkpoints import clip_weights, load, save, tensors
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
 from detection.d3.preprocessing import Preprocessing
@@ -132,8 +132,8 @@ def test_a_whole_model_keeps_its_own_tower(tmp_path, version):
 
 def test_openai_has_a_tower_for_each_architecture_with_one():
     widths = {a.tower.width for a in ARCHITECTURES.values() if isinstance(a.tower, ClipTowerConfig)}
-    assert clip_download.OPENAI_MODELS.keys() == widths
-    models = {model for model, _ in clip_download.OPENAI_MODELS.values()}
+    assert clip_weights.OPENAI_MODELS.keys() == widths
+    models = {model for model, _ in clip_weights.OPENAI_MODELS.values()}
     assert models == tensors.OPENAI_ARCHIVES.keys()
 
 
@@ -195,11 +195,11 @@ def test_a_failed_download_is_an_error_and_leaves_nothing(address, change, probl
 def openai(address, monkeypatch) -> str:
     """The folder of the server, where OpenAI's archive is. The copy on Hugging Face is missing."""
     folder = address.removesuffix(CLIP.name)
-    monkeypatch.setitem(clip_download.OPENAI_MODELS, 128, (CLIP.stem, "missing"))
+    monkeypatch.setitem(clip_weights.OPENAI_MODELS, 128, (CLIP.stem, "missing"))
     checksum = hashlib.sha256(CLIP.read_bytes()).hexdigest()
     monkeypatch.setitem(tensors.OPENAI_ARCHIVES, CLIP.stem, checksum)
-    monkeypatch.setattr(clip_download, "OPENAI", folder + "{model}.pt?{checksum}")
-    monkeypatch.setattr(clip_download, "HUGGING_FACE", folder + "{copy}")
+    monkeypatch.setattr(clip_weights, "OPENAI", folder + "{model}.pt?{checksum}")
+    monkeypatch.setattr(clip_weights, "HUGGING_FACE", folder + "{copy}")
     return folder
 
 
@@ -209,11 +209,11 @@ def openai(address, monkeypatch) -> str:
 def test_openai_means_a_copy_or_else_the_archive_downloaded_once(
     openai, copy, stored, version, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(clip_download.OPENAI_MODELS, 128, (CLIP.stem, copy))
+    monkeypatch.setitem(clip_weights.OPENAI_MODELS, 128, (CLIP.stem, copy))
     assert load(HEAD, clip_weights="openai").version == version
     assert [file.name for file in (tmp_path / "cache").rglob("*.*")] == [stored]
-    monkeypatch.setattr(clip_download, "OPENAI", f"{openai}gone")
-    monkeypatch.setattr(clip_download, "HUGGING_FACE", f"{openai}gone")
+    monkeypatch.setattr(clip_weights, "OPENAI", f"{openai}gone")
+    monkeypatch.setattr(clip_weights, "HUGGING_FACE", f"{openai}gone")
     assert load(HEAD, clip_weights="openai").version == version
 
 
