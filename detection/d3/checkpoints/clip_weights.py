@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import torch
 
 from ..errors import CheckpointError
+from .header import read_safetensors_metadata
 from .tensors import OPENAI_ARCHIVES, sha256_of
 
 # By the width of the features: OpenAI's model, and the copy of its weights on Hugging Face
@@ -47,9 +48,20 @@ def _download_openai(width: int) -> Path:
         raise CheckpointError(f"OpenAI has no CLIP whose features have {width} values.")
     model, copy = OPENAI_MODELS[width]
     with suppress(CheckpointError):  # OpenAI's own server may have the file
-        return _download(HUGGING_FACE.format(copy=copy), f"{copy}.safetensors")
+        return _download_copy(copy)
     checksum = OPENAI_ARCHIVES[model]
     return _download(OPENAI.format(checksum=checksum, model=model), f"{model}.pt", checksum)
+
+
+def _download_copy(copy: str) -> Path:
+    """Return the file of the cache. Delete it unless it is whole: its checksum is not known."""
+    file = _download(HUGGING_FACE.format(copy=copy), f"{copy}.safetensors")
+    try:
+        read_safetensors_metadata(file)
+    except CheckpointError:
+        file.unlink(missing_ok=True)
+        raise
+    return file
 
 
 def _download(address: str, name: str, checksum: str | None = None) -> Path:

@@ -149,7 +149,10 @@ def test_openai_has_nothing_for_a_head_of_another_width():
 def address(tmp_path, monkeypatch) -> Iterator[str]:
     """Where clip.pt is served; the cache is empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=CLIP.parent)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / CLIP.name).write_bytes(CLIP.read_bytes())
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/{CLIP.name}"
@@ -204,11 +207,15 @@ def openai(address, monkeypatch) -> str:
 
 
 @pytest.mark.parametrize(
-    ("copy", "stored"), [(CLIP.name, f"{CLIP.name}.safetensors"), ("missing", CLIP.name)]
+    ("copy", "stored"),
+    [("whole", "whole.safetensors"), ("cut", CLIP.name), ("missing", CLIP.name)],
 )
-def test_openai_means_a_copy_or_else_the_archive_downloaded_once(
+def test_openai_means_a_whole_copy_or_else_the_archive_downloaded_once(
     openai, copy, stored, version, tmp_path, monkeypatch
 ):
+    whole = tmp_path / "served" / "whole"
+    save_safetensors(read(CLIP), whole)
+    whole.with_name("cut").write_bytes(whole.read_bytes()[:-1])
     monkeypatch.setitem(clip_weights.OPENAI_MODELS, 128, (CLIP.stem, copy))
     assert load(HEAD, clip_weights="openai").version == version
     assert [file.name for file in (tmp_path / "cache").rglob("*.*")] == [stored]
