@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/measurements
 MAX_SIMILAR = 20  # look-alikes that are shown
 MAX_COMPARED = 1000  # rows for each band: a picture may have been sent that often
-LOADED_TOGETHER = 50  # records; mostly the first one is wanted, or MAX_SIMILAR
+LOADED_TOGETHER = 20  # records; mostly the first one is wanted, or MAX_SIMILAR
 
 _FLIPS = [0, *(1 << bit for bit in range(BAND_BITS))]
 
@@ -131,6 +131,6 @@ def _candidates(sought: Sequence[int]) -> Iterator[tuple[str, str]]:
         yield from rows.values_list("pk", "bits")[:MAX_COMPARED]
 
 
-def _near(place: int, values: Iterable[int]) -> dict[str, list[int]]:
+def _near(place: int, values: Iterable[int]) -> dict[str, set[int]]:
     """Select rows whose band at this place has one of the values, but for one bit at most."""
-    return {f"band_{place}__in": [value ^ flip for value in values for flip in _FLIPS]}
+    return {f"band_{place}__in": {value ^ flip for value in values for flip in _FLIPS}}
