@@ -327,7 +327,9 @@ def _table(phases: list[Phase], before: State, after: State) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each attack; all at once: four times")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="of each attack; all at once: four times"
+    )
     parser.add_argument("--only", choices=ATTACKS, action="append", help="default: all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="d3-attack-") as folder:
