@@ -19,7 +19,7 @@ from detection.records.lookalikes import (
     lookalikes_of,
     nearest_reviewed,
 )
-from detection.records.perceptual_hash import BANDS, REGIONS, perceptual_hashes
+from detection.records.perceptual_hash import BAND_BITS, BANDS, BITS, REGIONS, perceptual_hashes
 from tests.support.factories import (
     a_pictured_prediction,
     a_prediction,
@@ -50,6 +50,14 @@ def test_a_cropped_copy_and_a_mirror_image_find_the_picture():
     for changed in (PICTURE.crop((8, 6, 312, 234)), ImageOps.mirror(PICTURE)):
         [found] = find_lookalikes(perceptual_hashes(changed), among=Prediction.objects.all())
         assert found.prediction == prediction
+
+
+def test_a_picture_that_agrees_in_one_band_alone_is_none():
+    a_pictured_prediction(PICTURE)
+    behind_the_first_band = 2 ** (BITS - BAND_BITS) - 1
+    other = perceptual_hashes(PICTURE)[0] ^ behind_the_first_band
+
+    assert list(find_lookalikes([other], among=Prediction.objects.all())) == []
 
 
 def test_a_record_has_its_look_alikes_without_itself():
