@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import count
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -19,6 +20,7 @@ from detection.queue.batches import queue_batch
 from detection.queue.closing import refresh_counts
 from detection.queue.judging import judge_batch, predict_queued
 from detection.queue.leases import Lease
+from detection.upkeep import purging
 from detection.upkeep.purging import purge_predictions
 from tests.support.factories import an_upload, image_bytes
 from tests.support.failures import database_down, raising
@@ -305,6 +307,23 @@ def test_purging_leaves_what_is_judged_and_files_of_a_prediction(stored_files):
     list(purge_predictions(before=now() + timedelta(days=1)))
 
     assert QueuedImage.objects.get() == images[1]
+    assert stored_files() == files
+
+
+def test_purging_leaves_an_image_that_a_worker_leases_meanwhile(monkeypatch, stored_files):
+    batch, files, clock = a_batch(1), stored_files(), count()
+
+    def now_and_a_lease() -> datetime:
+        """The clock is read to list old images, and again to delete them."""
+        if next(clock) == 1:
+            Lease.take(batch=batch, first=None, last=None)
+        return now()
+
+    monkeypatch.setattr(purging, "now", now_and_a_lease)
+
+    list(purge_predictions(before=now() + timedelta(days=1)))
+
+    assert QueuedImage.objects.get().leased_until > now()
     assert stored_files() == files
 
 

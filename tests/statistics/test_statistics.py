@@ -88,14 +88,15 @@ def test_usage_by_day(in_period):
 
 
 def test_the_days_at_the_ends_are_cut_where_the_moments_are(records):
-    start, end = datetime(2026, 3, 1, 7, 30, tzinfo=UTC), datetime(2026, 3, 3, 0, 1, tzinfo=UTC)
+    start, end = datetime(2026, 3, 1, 7, 30, tzinfo=UTC), datetime(2026, 3, 3, 16, 5, tzinfo=UTC)
     counted = [each for each in records if start <= each.created_at < end]
 
     figures = count_predictions_by_day(user=None, start=start, end=end)
 
     assert_usage(figures, counted)
     assert [day["date"].day for day in figures["days"]] == [1, 2, 3]
-    assert_usage(figures["days"][0], [each for each in counted if each.created_at.day == 1])
+    for day in figures["days"]:
+        assert_usage(day, [each for each in counted if each.created_at.date() == day["date"]])
 
 
 def test_groups(in_period):
