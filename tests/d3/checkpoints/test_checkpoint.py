@@ -121,6 +121,7 @@ def test_a_detector_knows_what_was_measured(path):
         ({"uncertain": "[0.9, 0.1]"}, "uncertain band must lie between"),
         ({"permutations": "0"}, "number of permutations must lie between"),
         ({"temperature": "-1"}, "temperature must be a positive number"),
+        ({"temperature": "Infinity"}, "temperature must be a positive number"),
         ({"colour": '"blue"'}, "unknown field 'colour'"),
         ({"format": "d3-detector/2"}, "has format d3-detector/2; this is d3-detector/1"),
         ({"version": '"0000000000000000"'}, "not the ones that were saved"),

@@ -16,10 +16,11 @@ from tests.support.image_files import SAMPLES, encoded, picture
 pytestmark = pytest.mark.stateless
 
 
-def zipped() -> bytes:
+def zipped(names: tuple[str, ...] = ("payload.txt",)) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("payload.txt", "hello")
+        for name in names:
+            file.writestr(name, "hello")
     return archive.getvalue()
 
 
@@ -27,6 +28,7 @@ def zipped() -> bytes:
     ("image", "what"),
     [
         (image_bytes() + zipped(), "an archive"),
+        (image_bytes() + zipped(names=()), "an archive"),
         (image_bytes(image_format="GIF") + zipped(), "an archive"),
         (image_bytes() + b"Rar!\x1a\x07\x01\x00", "an archive"),
         (image_bytes() + b"7z\xbc\xaf\x27\x1c", "an archive"),
