@@ -123,7 +123,7 @@ def test_a_detector_knows_what_was_measured(path):
         ({"temperature": "-1"}, "temperature must be a positive number"),
         ({"temperature": "Infinity"}, "temperature must be a positive number"),
         ({"colour": '"blue"'}, "unknown field 'colour'"),
-        ({"format": "d3-detector/2"}, "has format d3-detector/2; this is d3-detector/1"),
+        ({"format": "d3-detector/2"}, "has format d3-detector/2; only d3-detector/1 can"),
         ({"version": '"0000000000000000"'}, "not the ones that were saved"),
         ({"architecture": "{}"}, "description of the network"),
         ({"preprocessing": '{"size": 64}'}, "description of the network"),

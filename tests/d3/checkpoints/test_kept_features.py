@@ -89,7 +89,7 @@ def test_they_say_nothing_about_another_tower(checkpoint, tmp_path):
 )
 def test_damaged_ones_are_refused(checkpoint, kept, tmp_path, name, damage):
     val = replace(kept.val, **{name: damage(getattr(kept.val, name))})
-    with pytest.raises(CheckpointError, match=r"kept features in .* are not valid"):
+    with pytest.raises(CheckpointError, match=r"stored features in .* are not valid"):
         saved(replace(checkpoint, kept=replace(kept, val=val)), tmp_path)
 
 
