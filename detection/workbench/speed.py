@@ -43,7 +43,7 @@ def operations(detector: Detector, views: Tensor) -> int:
     counter = FlopCounterMode(display=False)
     # The counter ignores the fused attention of a CPU.
     with sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
-        detector._judging(views.to(detector.info.device), detector._permutations)
+        detector._inference_network(views.to(detector.info.device), detector._permutations)
     return counter.get_total_flops()
 
 

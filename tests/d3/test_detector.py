@@ -327,7 +327,7 @@ def test_a_detector_says_what_it_is(detector):
     [
         ({"device": "tpu"}, "must be auto, cpu, cuda or cuda:n"),
         ({"device": "mps"}, "must be auto, cpu, cuda or cuda:n"),
-        ({"device": "cuda:99"}, "PyTorch finds no such GPU here"),
+        ({"device": "cuda:99"}, "is not available: PyTorch finds no such GPU"),
         ({"device": "cpu", "precision": "int8"}, "must be auto, fp32, fp16 or bf16"),
     ],
 )

@@ -20,7 +20,7 @@ from ..dataset import CLASS_FOLDERS, SPLITS, Sample, scan_dataset
 from ..detector import find_device
 from ..errors import DatasetError, ImageError
 from ..network import ClipTowerConfig
-from ..runtime import TRAINING, keep_freed_memory
+from ..runtime import TRAINING, reuse_freed_memory
 from .calibration import calibrate
 from .loop import EpochMetrics, Schedule, Trainer
 from .pictures import readable
@@ -74,7 +74,7 @@ def train_detector(
     unreadable = broken + broken_val
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
-    keep_freed_memory(TRAINING)
+    reuse_freed_memory(TRAINING)
     strategy = _strategy(start, adapter_rank)(
         start=start,
         train=train,

@@ -78,7 +78,8 @@ def test_only_what_overflows_in_half_precision_is_judged_again_in_fp32():
     exact = Detector(a_checkpoint(), device=CPU, precision="fp32")
     pictures = [noise_image(seed=seed) for seed in range(3)]
     before = half.logits(pictures)
-    half._judging, half._threads, half._views_per_pass = overflowing(half._judging), None, 64
+    half._inference_network = overflowing(half._inference_network)
+    half._threads, half._views_per_pass = None, 64
 
     logits = half.logits(pictures)
 
