@@ -1,4 +1,4 @@
-"""What the metadata of a picture claim of camera and software."""
+"""Camera and software that the metadata of a picture claim."""
 
 from __future__ import annotations
 
