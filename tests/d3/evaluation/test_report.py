@@ -251,7 +251,7 @@ def test_sources_of_one_class_have_the_columns_that_they_define(tmp_path):
         ["pooled", "6", "0.875", "0.500", "0.750"],
     ]
     assert [line.split()[0] for line in robustness[1::2]] == ["a", "b", "mean", "pooled"]
-    assert "its AUC is that of 2 sources" in table_notes(evaluation.clean)
+    assert "The mean AUC is that of 2 sources" in table_notes(evaluation.clean)
 
 
 def test_a_roc_curve_of_fakes_alone_is_against_all_real_images(tmp_path):
