@@ -80,7 +80,7 @@ def test_a_missing_data_set_is_one_sentence(tmp_path):
     assert caught.value.returncode == 1
 
 
-def test_a_limit_of_none_is_refused(tmp_path):
+def test_a_limit_of_zero_is_refused(tmp_path):
     with pytest.raises(CommandError, match="'0' is not a whole number of at least 1"):
         measure_evidence(tmp_path, "--limit", "0")
 
@@ -96,7 +96,7 @@ def test_the_most_important_cells_are_those_that_pushed_towards_the_verdict():
     assert np.argwhere(most_important(evidence, -1)).tolist() == [[1, 1], [2, 1]]
 
 
-def test_random_cells_are_as_many_and_were_seen():
+def test_random_cells_are_as_many_and_lie_in_crops():
     evidence = np.ones((10, 10), dtype=np.float32)
     evidence[:5] = np.nan
     cells = random_cells(evidence, np.random.default_rng(0))
@@ -149,7 +149,7 @@ def test_a_random_movement_of_nothing_gives_an_infinite_ratio():
     assert "∞ (∞ to ∞)" in comparison_table([everything])
 
 
-def test_drawn_samples_keep_their_order():
+def test_drawn_samples_stay_in_order():
     samples = list(range(100))
     drawn = draw_samples(samples, 10, seed=3)
     assert drawn == sorted(drawn)
