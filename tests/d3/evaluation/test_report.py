@@ -34,7 +34,7 @@ pytestmark = pytest.mark.stateless
 def an_evaluation(
     root: Path, scores: dict[str, list[float]], *, unreadable: tuple[Unreadable, ...] = ()
 ) -> Evaluation:
-    """Of the images below ``root``, in the order of their paths; one list of scores a condition."""
+    """Return an evaluation of the images below ``root``, with ``scores`` in the order of paths."""
     samples = scan_dataset(root, "test")
     detector = DetectorInfo(
         name="d3-test",
@@ -81,7 +81,7 @@ def page_of(root: Path, scores: dict[str, list[float]], **options) -> Page:
 
 
 def plots_of(page: Page) -> list[str]:
-    """Return what each plot says to those who cannot see it."""
+    """Return the text alternative of each plot."""
     return [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
 
 
@@ -190,7 +190,7 @@ def test_names_of_files_and_folders_cannot_inject_markup(tmp_path):
     assert f"{source}, AUC 0.000" in page.text
 
 
-def test_a_file_name_that_is_not_text_does_not_sink_the_report(root, tmp_path):
+def test_a_file_name_that_is_not_unicode_does_not_prevent_the_report(root, tmp_path):
     (root / "test/0_real/1.png").rename(root / os.fsdecode(b"test/0_real/\xff.png"))
     evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
 

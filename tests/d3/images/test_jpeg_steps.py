@@ -28,8 +28,10 @@ def photograph() -> Image.Image:
 def with_step(
     top: int, left: int, bottom: int, levels: tuple[int, int, int], block: int
 ) -> Image.Image:
-    """As after a wrong difference between means of blocks: those from one to the next restart have
-    another brightness or tint, by ``levels`` of Y, Cb and Cr.
+    """Return the photograph as after one wrong difference between means of blocks.
+
+    The blocks from the one at ``top`` and ``left`` to the restart at ``bottom`` have another
+    brightness or tint, by ``levels`` of Y, Cb and Cr.
     """
     samples = np.asarray(photograph().convert("YCbCr")).astype(int)
     samples[top : top + block, left:] += levels
@@ -111,7 +113,7 @@ def test_a_picture_with_edges_between_its_blocks_is_whole(draw, options):
 
 
 def changed(data: bytes, marker: int, offset: int, value: int) -> bytes:
-    """With another byte in the first segment of the kind."""
+    """Return the file with another byte in its first segment with this ``marker``."""
     at = data.index(bytes([0xFF, marker])) + 4 + offset
     assert data[at] != value
     return data[:at] + bytes([value]) + data[at + 1 :]
