@@ -91,7 +91,7 @@ def _token_relevance(
 
 
 class _Recorded(nn.Module):
-    """Records a module's output, at which the gradient ends."""
+    """Records a module's output, and ends back-propagation there."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

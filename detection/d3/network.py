@@ -109,10 +109,11 @@ def shuffle_patches(images: Tensor, permutation: Tensor, patch: int) -> Tensor:
 class ResidualTower(nn.Module):
     """Noise residuals, and two small CNNs: one over the residuals, one over their spectra.
 
-    A decoder's up-sampling repeats itself every 2, 4 or 8 pixels: invisible in any one place, a
-    sharp peak in the spectrum of the whole picture once strong edges are truncated (Zhang et al.,
-    "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019, on the peaks; Fridrich and
-    Kodovský, "Rich Models for Steganalysis", TIFS 2012, on truncated residuals).
+    A decoder's up-sampling leaves a pattern that repeats every 2, 4 or 8 pixels. No single place
+    shows it, but it is a sharp peak in the spectrum of the whole picture once strong edges are
+    truncated (Zhang et al., "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019, on
+    the peaks; Fridrich and Kodovský, "Rich Models for Steganalysis", TIFS 2012, on truncated
+    residuals).
     """
 
     def __init__(self, config: ResidualTowerConfig, image_size: int) -> None:

@@ -2,7 +2,7 @@
 
 Its first line on standard input is a JSON object: ``max_memory`` in bytes, ``anchors`` in PEM. Each
 request is the length of a picture (8 bytes, big endian) and the picture; each answer is the length
-of a JSON text and the text: ``{"manifest": …}`` or ``{"error": …}``. It ends with its input.
+of a JSON text and the text: ``{"manifest": …}`` or ``{"error": …}``. It ends when its input ends.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Provenance:
 
     @property
     def declares(self) -> str | None:
-        """Return generated, edited (a part is generated), captured (by a signed camera) or None."""
+        """Return generated, edited (in part generated), captured (a signed claim) or None."""
         return self.decisive.declares if self.decisive else None
 
     @property

@@ -35,7 +35,7 @@ def load(
     """Read a checkpoint of our format or of a published layout; the content decides which.
 
     ``clip_weights`` (see ``find_clip_file``) is the CLIP tower of a published head, or replaces the
-    tower that a checkpoint of ours names. If its weights are others, the loaded checkpoint has
+    tower that a checkpoint of ours names. If it differs from that tower, the loaded checkpoint has
     another version, no metrics and no stored features. ``clip_cache`` is the folder in which
     ``manage.py fetch_clip`` stored towers, by default ``default_cache()``. ``trust_torchscript``
     allows TorchScript archives that OpenAI did not publish.

@@ -85,7 +85,7 @@ def _roc(evaluation: Evaluation) -> Figure:
 def _reliability(evaluation: Evaluation) -> Figure:
     canvas, axes = _axes("fake score", "share of images that are fake")
     bins = reliability_bins(evaluation.clean.scores, evaluation.labels)
-    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, label="as it should be")
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, label="perfect calibration")
     areas = [20 + 400 * each.images / len(evaluation.samples) for each in bins]
     means, shares = [each.mean_score for each in bins], [each.fake_share for each in bins]
     axes.plot(means, shares, color=COLOURS[0], linewidth=1)

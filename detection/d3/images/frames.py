@@ -6,7 +6,7 @@ from ..errors import TooManyPixelsError
 
 MAX_JUDGED_FRAMES = 32
 _MAX_IMAGES = 4  # all frames together may have the pixels of so many of the largest images
-_LEAST_PIXELS = 128 * 128  # that any frame counts as, since finding it takes time too
+_LEAST_PIXELS = 128 * 128  # a smaller frame counts as so many, since finding it takes time
 
 
 def spread_frames(count: int) -> list[int]:

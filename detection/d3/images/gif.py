@@ -1,4 +1,4 @@
-"""The frames of a GIF, by its own structure and as browsers show them."""
+"""Find the frames of a GIF by its structure, and draw them as browsers do."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
 
 
 def _alpha_items(meta: _Meta) -> list[int]:
-    """Return the first item with transparency, if there is one: decoders ignore others."""
+    """Return the first item with transparency in a list, if any: decoders ignore others."""
     return [
         item
         for item in meta.kinds

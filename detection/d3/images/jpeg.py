@@ -1,4 +1,4 @@
-"""The pixels of a JPEG, and the share of them that its file does not hold.
+"""Decode a JPEG, and find the share of pixels that its file lacks.
 
 libjpeg fills missing pixels with grey and only warns. Pillow drops the warnings; simplejpeg raises
 the first one, and decodes the same pixels.

@@ -39,7 +39,10 @@ _USUAL = np.concatenate([_scaled(quality) for quality in range(1, 101)]).astype(
 
 
 def has_wrong_quantization(tables: bytes) -> bool:
-    """Return whether a table of a DQT segment has a zero, or nearly is a usual table."""
+    """Return whether a table of a DQT segment is wrong.
+
+    A wrong table has a zero, or differs from a usual table in a few values only.
+    """
     while len(tables) > _VALUES and tables[0] < 16:  # of 8 bits
         table = np.frombuffer(tables, np.uint8, _VALUES, offset=1)
         equal = (table == _USUAL).sum(axis=1)

@@ -110,6 +110,7 @@ class Strategy:
     def inputs_of_head(
         self, checkpoint: Checkpoint, samples: list[Sample], *, variants: int = 0
     ) -> Features:
+        """Return the inputs of the checkpoint's head."""
         return read_features(checkpoint, self.cached(checkpoint, samples, variants=variants))
 
 
@@ -234,10 +235,12 @@ class HeadTuning(HeadTraining):
         self.kept = joined(kept.train, kept.val)
         self.scores = torch.from_numpy(row_logits(start, self.kept)).sigmoid()
         if self.val:
-            self.judged = self.val_features = joined(kept.val, self.inputs_of_head(start, self.val))
+            self.calibration = self.val_features = joined(
+                kept.val, self.inputs_of_head(start, self.val)
+            )
         else:
-            self.judged, self.val_features = kept.val, joined(kept.val, crops)
-        self.val = _as_samples(self.judged)
+            self.calibration, self.val_features = kept.val, joined(kept.val, crops)
+        self.val = _as_samples(self.calibration)
         pictures = _as_samples(self.val_features)
         self.samples = [pictures[picture] for picture in self.val_features.pictures]
 
@@ -254,7 +257,7 @@ class HeadTuning(HeadTraining):
             yield views.unbind(dim=1), torch.cat([self.scores[kept], labels[new].float()])
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        return head_logits(trained, self.judged)
+        return head_logits(trained, self.calibration)
 
 
 def _as_samples(features: Features) -> list[Sample]:
