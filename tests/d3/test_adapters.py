@@ -69,7 +69,7 @@ def test_in_training_the_tower_sees_half_the_patches(network):
     assert not torch.equal(tower.embed(views), seen)
 
 
-def test_adapters_of_an_adapted_tower_are_stacked_on_its_own(network, adapters):
+def test_adapters_of_an_adapted_tower_are_stacked_on_the_earlier_ones(network, adapters):
     second = {name: 0.05 * torch.randn(t.shape) for name, t in adapters.items()}
     tower = network.tower.state_dict()
 

@@ -55,6 +55,6 @@ def test_the_default_finds_the_picture_of_a_real_generator(clip):
 
 
 @pytest.mark.parametrize("name", ["building-exterior", "windows"])
-def test_the_tiny_one_finds_the_samples_of_easy_decoders(tiny, name):
+def test_d3_tiny_finds_the_samples_of_easy_decoders(tiny, name):
     [verdict] = tiny.detect([SAMPLES / f"generated-{name}.jpg"])
     assert verdict.label == "FAKE"

@@ -318,7 +318,7 @@ def test_explaining_works_where_gradients_are_off(detector):
         assert (detector.explain(noise_image()).map == expected).all()
 
 
-def test_the_precision_of_the_scores_does_not_matter(residual):
+def test_the_precision_of_the_scores_does_not_change_the_map(residual):
     coarse = Detector(a_checkpoint(), device=CPU, precision="bf16")
     expected = residual.explain(noise_image())
     assert (coarse.explain(noise_image()).map == expected.map).all()
@@ -337,7 +337,7 @@ def test_a_gpu_gives_nearly_the_same_map(clip, precision):
 # Images in
 
 
-def test_bytes_paths_and_pictures_give_the_same(residual, tmp_path):
+def test_bytes_paths_and_pictures_give_the_same_map(residual, tmp_path):
     path = tmp_path / "picture.png"
     noise_image(size=(90, 80)).save(path)
     expected = residual.explain(noise_image(size=(90, 80))).map

@@ -103,7 +103,7 @@ def test_the_small_tower_cannot_see_brightness():
 
 
 @pytest.mark.parametrize(("period", "row"), [(2, 0), (4, 4), (8, 6), (16, 7)])
-def test_harmonics_see_what_repeats_every_few_pixels(period, row):
+def test_harmonics_show_patterns_that_repeat_every_few_pixels(period, row):
     """Rows of harmonics run from -1/2 to 7/16 cycles per pixel, columns from 0 to 1/2."""
     branch = small_network().tower.spectral
     torch.manual_seed(1)

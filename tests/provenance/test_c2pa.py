@@ -114,7 +114,7 @@ def test_an_edited_picture_is_not_generated():
     assert inspected["only converted"].generator == "DALL·E"
 
 
-def test_only_an_intact_signature_vouches_for_a_camera(trusting):
+def test_only_an_intact_signature_confirms_a_camera(trusting):
     picture = signed_picture(created(CAMERA, agent="Camera"))
     changed = bytearray(picture)
     changed[-50] ^= 1

@@ -356,11 +356,11 @@ def test_unreadable_metadata_are_named():
     }
 
 
-def test_every_trust_has_its_words():
+def test_every_level_of_trust_has_a_sentence():
     assert {*TRUST_WORDS} == {"trusted", "intact", "not_listed", "changed", "invalid", "unsigned"}
 
 
-def test_a_photograph_says_nothing():
+def test_a_picture_without_metadata_makes_no_claim():
     for image_format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"):
         found = inspect(encoded(picture(), image_format))
         assert (found.claims, found.unread, found.declares) == ((), (), None), image_format

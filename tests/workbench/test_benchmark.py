@@ -245,6 +245,6 @@ def test_a_missing_checkpoint_or_device_is_one_sentence(tmp_path):
 
 
 @pytest.mark.usefixtures("lost_database")
-def test_without_a_database_it_says_so():
+def test_without_a_database_the_command_says_so():
     with pytest.raises(CommandError, match="database"):
         printed_by("benchmark")

@@ -18,7 +18,7 @@ def seed(*arguments: str) -> str:
     return printed_by("seed_predictions", *arguments)
 
 
-def test_the_records_fit_together(admin_client, stored_files):
+def test_seeded_records_are_consistent(admin_client, stored_files):
     assert seed("--count", "130") == "130 predictions were stored.\n"
 
     assert count_predictions(user=None)["total_predictions"] == 130

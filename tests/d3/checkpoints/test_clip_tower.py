@@ -40,12 +40,12 @@ def in_graph_names(weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
     }
 
 
-def test_its_weights_are_those_of_the_graph_to_the_bit(tower):
+def test_the_weights_are_those_of_the_graph_to_the_bit(tower):
     assert digest(in_graph_names(tower.weights)) == GOLDEN["weights_sha256"]
     assert tower.sha256 == CLIP_VIT_B_16.sha256
 
 
-def test_its_features_are_those_of_the_graph_with_activations_in_fp32(tower):
+def test_the_features_are_those_of_the_graph_with_activations_in_fp32(tower):
     network = VisionTransformer(image_size=224, patch_size=16, width=768, layers=12)
     network.load_state_dict(tower.weights)
     with torch.inference_mode():
@@ -61,12 +61,12 @@ def test_the_names_of_the_graph_are_read_as_the_same_tower(tower, tower_path):
     assert again.sha256 == CLIP_VIT_B_16.sha256
 
 
-def test_it_is_not_taken_for_another_architecture(tower_path):
+def test_the_tower_is_refused_for_another_architecture(tower_path):
     with pytest.raises(CheckpointError, match=r"is vit-b-16, not vit-l-14\.$"):
         untrained_head(tower_path, architecture="vit-l-14", seed=0)
 
 
-def test_training_begins_with_it_and_leaves_it_in_its_file(tower_path):
+def test_training_begins_with_the_tower_and_leaves_it_in_its_file(tower_path):
     start = untrained_head(tower_path, architecture="vit-b-16", seed=0)
     assert start.architecture == ARCHITECTURES["vit-b-16"]
     assert start.tower_file == CLIP_VIT_B_16

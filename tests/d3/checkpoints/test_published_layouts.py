@@ -392,7 +392,7 @@ def test_a_head_for_another_tower_is_refused(tmp_path):
         load(path, clip_weights=CLIP)
 
 
-def test_a_head_alone_says_what_it_lacks():
+def test_the_refusal_of_a_head_alone_says_what_is_missing():
     with refused(HEAD, "attention head alone, and the CLIP weights"):
         load(HEAD)
 

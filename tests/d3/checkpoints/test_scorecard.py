@@ -25,7 +25,7 @@ def as_json(scorecard: Scorecard) -> dict:
         (1.0, 97),
     ],
 )
-def test_a_score_means_what_the_test_pictures_of_such_scores_were(score, generated):
+def test_the_meaning_of_a_score_is_the_share_of_generated_test_pictures(score, generated):
     assert a_scorecard().meaning(score) == (
         "In a test with as many photographs as generated pictures, "
         f"about {generated} of 100 with a score like this were generated."

@@ -71,7 +71,7 @@ def test_a_checkpoint_with_its_own_tower_names_none(whole, tmp_path):
     assert "tower_file" not in describe(tmp_path / "whole.safetensors")
 
 
-def test_it_is_the_same_network_as_with_the_tower_inside(path, cache, whole, head_alone):
+def test_the_network_is_the_same_as_with_the_tower_inside(path, cache, whole, head_alone):
     loaded = load(path, clip_cache=cache)
     assert loaded.version == head_alone.version != whole.version
     assert loaded.tower_file == head_alone.tower_file

@@ -91,7 +91,7 @@ def root(tmp_path) -> Path:
     return labelled_images(tmp_path / "pictures", images=2)
 
 
-def test_the_worst_mistakes_come_first_and_right_verdicts_not_at_all(root):
+def test_the_worst_mistakes_are_first_and_right_verdicts_are_left_out(root):
     evaluation = an_evaluation(root, {"clean": [0.6, 0.9, 0.2, 0.7]})
 
     mistakes = worst_mistakes(evaluation, an_occasion(root))
@@ -157,7 +157,7 @@ def test_the_page_needs_no_other_file(root):
     assert set(re.findall(r"url\((.)", html)) <= {"#"}
 
 
-def test_tables_and_pictures_can_be_read_aloud(root):
+def test_tables_and_pictures_are_accessible(root):
     page = page_of(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
 
     assert page.all("html") == [{"lang": "en"}]
@@ -264,7 +264,7 @@ def test_a_roc_curve_of_fakes_alone_is_against_all_real_images(tmp_path):
     assert table_notes(evaluation.clean) in page.text
 
 
-def test_all_images_have_one_line_for_each_condition(root):
+def test_the_pooled_table_has_one_line_for_each_condition(root):
     evaluation = an_evaluation(root, {"clean": [0.1, 0.55, 0.7, 0.3], "jpeg=50": [0.4] * 4})
 
     header, clean, intervals, jpeg, _ = pooled_table(evaluation.conditions).splitlines()

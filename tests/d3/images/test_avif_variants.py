@@ -124,7 +124,7 @@ def shown() -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_what_chromium_shows_is_judged(name, shown):
+def test_files_that_chromium_shows_are_judged(name, shown):
     if not shown[name]:
         with pytest.raises(ImageError, match="of a variant that cannot be decoded"):
             decode_image(VARIANTS[name])

@@ -51,7 +51,7 @@ def with_step(
         (192, 80, HEIGHT, (20, 0, 16)),
     ],
 )
-def test_a_jpeg_whose_blocks_have_another_brightness_or_tint_from_one_on_is_refused(
+def test_a_jpeg_with_a_jump_of_brightness_or_tint_that_stays_is_refused(
     top, left, bottom, levels, subsampling, block
 ):
     image = with_step(top, left, bottom, levels, block)

@@ -65,7 +65,7 @@ def test_a_jpeg_with_a_strange_marker_among_its_pixels_is_refused():
 
 
 @pytest.mark.parametrize("levels", [-30, 30])
-def test_a_jpeg_whose_blocks_from_one_on_are_brighter_is_refused(levels):
+def test_a_jpeg_with_a_jump_of_brightness_that_stays_is_refused(levels):
     with pytest.raises(DamagedImageError):
         decode_image(brightened(photograph(), levels))
 
@@ -116,7 +116,7 @@ def test_a_jpeg_whose_second_half_is_zeros_is_refused(end):
         decode_image(zeroed(photograph(), 0.5, 1) + end)
 
 
-def test_a_jpeg_in_inks_without_its_end_marker_is_whole():
+def test_a_cmyk_jpeg_without_its_end_marker_is_whole():
     data = encoded(picture().convert("CMYK"), "JPEG")
     assert (decoded(data.removesuffix(END)) == decoded(data)).all()
 

@@ -97,7 +97,7 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(start):
     assert load(tune("new", start=start, epochs=3, resume=True)).version == whole
 
 
-def test_a_few_of_one_class_count_as_much_as_many_of_the_other(start):
+def test_a_few_pictures_of_one_class_count_as_much_as_many_of_the_other(start):
     few = sorted(pictures(Path("new/train/1_fake"), 3, grey=60).iterdir())
     pictures(Path("new/train/0_real"), 60, grey=200)
     assert (logits(tune("new", start=start), few) > logits(start, few)).all()

@@ -52,7 +52,7 @@ def fit(
     return trainer
 
 
-def test_a_line_learns_what_a_line_can(tmp_path):
+def test_training_separates_points(tmp_path):
     trainer = fit(tmp_path, epochs=20)
     assert trainer.best.val_accuracy == 1
     assert trainer.history[-1].train_loss < trainer.history[0].train_loss
@@ -100,7 +100,7 @@ def test_another_runs_state_is_refused(tmp_path):
         fit(tmp_path, epochs=2, resume=True, run="other lines")
 
 
-def test_there_must_be_something_to_resume(tmp_path):
+def test_resuming_without_an_earlier_run_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="no interrupted run"):
         fit(tmp_path, epochs=1, resume=True)
 
