@@ -217,10 +217,7 @@ class SpectralBranch(nn.Module):
         return torch.cat([self.anywhere(power), self.exactly(self.harmonics(power))], dim=1)
 
     def log_power(self, maps: Tensor) -> Tensor:
-        """Return log power spectra, (N, 2M, S, S) → (N, 2M, S, S/2 + 1).
-
-        The zero frequency is in the middle of the left edge.
-        """
+        """Return log power (N, 2M, S, S/2 + 1), zero frequency in the middle of the left edge."""
         with torch.autocast(maps.device.type, enabled=False):
             maps = (maps - maps.mean(dim=(2, 3), keepdim=True)) * self.taper
             return torch.fft.fftshift((PowerSpectrum.apply(maps) + 1e-4).log(), dim=2)
@@ -241,10 +238,7 @@ HARMONICS = 16  # rows: after four doublings a decoder's traces repeat every 16 
 
 
 def _surroundings(side: int) -> tuple[Tensor, Tensor]:
-    """Return matrices A (16, S) and B (S/2 + 1, 9).
-
-    For a spectrum P, the product A P B holds the mean of P around each harmonic.
-    """
+    """Return A (16, S) and B (S/2 + 1, 9): A P B are the means of a spectrum P around harmonics."""
     step = side // HARMONICS
     reach = step // 4
     rows = functional.pad(torch.eye(side)[None], (reach, reach), mode="circular")
