@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from detection.d3.checkpoints import missing_tower
+from detection.d3.checkpoints import missing_tower_error
 from detection.d3.errors import CheckpointError
 from detection.d3.files import reason
 from detection.judging import (
@@ -151,7 +151,7 @@ def _checkpoint_problem() -> str | None:
         if not path.exists():
             return f"There is no checkpoint at {path}."
         if (tower_file := lacking_tower(path)) and not has_fallback():
-            return missing_tower(path, tower_file, settings.CLIP_CACHE)
+            return missing_tower_error(path, tower_file, settings.CLIP_CACHE)
     except CheckpointError as error:
         return str(error)
     return None

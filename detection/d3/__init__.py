@@ -4,8 +4,8 @@
     detector = Detector.from_checkpoint("checkpoints/d3-tiny.safetensors")
     detector.detect(["photo.jpg"])
 
-The errors are imported at once; the rest on first use, because PyTorch takes seconds. Other code
-imports from this module, from the single modules beside it, and from the faces of the folders.
+The errors are imported at once, the other names on first use, because PyTorch takes seconds. Other
+code imports from this module, from the modules beside it, and from the folders' ``__init__``.
 """
 
 from __future__ import annotations

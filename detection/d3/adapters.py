@@ -1,8 +1,8 @@
-"""Low-rank adapters: a frozen CLIP tower learns a little, in a few million numbers.
+"""Low-rank adapters: small trainable matrices beside the frozen ones of a CLIP tower.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: the product of two thin
-matrices is added to each matrix of a block. The product begins as zero. It is merged into the tower
-when a checkpoint is loaded, so that inference does not cost more.
+matrices is added to each matrix of a block. The product begins as zero. Loading a checkpoint merges
+the products into the tower, so that inference costs nothing more.
 
 Names are ``BLOCK.LAYER.down`` (rank, inputs) and ``BLOCK.LAYER.up`` (outputs, rank), with the
 layers of ``FastBlock``.
@@ -36,13 +36,13 @@ class AdaptedLinear(nn.Module):
 
 
 class AdaptedTower(FastClipTower):
-    """The tower with trainable adapters of a ``rank`` in all its blocks; all else is frozen.
+    """The tower with trainable adapters of ``rank`` in all blocks; its own weights are frozen.
 
     Each training pass sees a random half of the patches, which takes half the time and is enough
     (Li et al., "Scaling Language-Image Pre-training via Masking", CVPR 2023).
     """
 
-    kept_patches = 0.5
+    seen_patches = 0.5  # share, in training
 
     def __init__(self, tower: nn.Module, rank: int, dtype: torch.dtype) -> None:
         super().__init__(tower, dtype)
@@ -59,7 +59,7 @@ class AdaptedTower(FastClipTower):
         if not self.training:
             return tokens
         patches = tokens.shape[1] - 1
-        drawn = torch.randperm(patches, device=tokens.device)[: round(patches * self.kept_patches)]
+        drawn = torch.randperm(patches, device=tokens.device)[: round(patches * self.seen_patches)]
         return torch.cat([tokens[:, :1], tokens[:, 1 + drawn]], dim=1)
 
 
@@ -73,7 +73,7 @@ def adapters_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def stacked(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return adapters, of both ranks together, whose product is the sum of the two products.
+    """Return adapters whose product is the sum of both products; the ranks add up.
 
     ``first`` may be empty.
     """
@@ -94,7 +94,7 @@ def adapter_shapes(config: ClipTowerConfig, rank: int) -> dict[str, Tensor]:
 def merge(
     tower: dict[str, Tensor], adapters: dict[str, Tensor], *, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """Return the weights of CLIP's ``tower`` plus the ``adapters``, without a change of either.
+    """Return the weights of CLIP's ``tower`` plus the ``adapters``; neither argument changes.
 
     ``prefix`` precedes the names of the tower's weights.
     """

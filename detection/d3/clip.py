@@ -14,7 +14,7 @@ HEAD_WIDTH = 64  # channels per attention head in every published CLIP ViT
 
 
 class VisionTransformer(nn.Module):
-    """The vision tower without its final projection; weights are random until loaded.
+    """CLIP's vision tower without its final projection; its weights are random at first.
 
     Maps (N, 3, S, S) to the class token after ``ln_post``, (N, C), or with ``reads`` to the class
     tokens after those blocks, counted from 0, (N, L, C).

@@ -23,7 +23,7 @@ class Sample:
     path: Path
     source: str
     label: int  # 0 real, 1 fake
-    pair: str = ""  # the same for a real picture and the fake of its name, made from it
+    pair: str = ""  # equal for a real picture and the fake made from it, which has the same name
 
 
 def scan_dataset(root: Path | str, split: str) -> list[Sample]:

@@ -41,7 +41,7 @@ GPU_VIEWS = 64  # in one pass on a GPU: enough to keep it busy, little memory
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The places of the evidence for a verdict.
+    """A map of the places in an image that decided its verdict.
 
     ``map`` is float32 (rows, columns) over the whole upright image, which it divides evenly: row r
     covers the pixels from height·r/rows to height·(r + 1)/rows, columns likewise. Positive values
@@ -60,9 +60,9 @@ class Evidence:
 class DetectorInfo:
     """The facts of a detector.
 
-    ``version`` is a hash of the weights, ``uncertain`` the band of fake scores, both ends included,
-    in which the detector cannot tell, ``min_side`` the shorter side in pixels below which it never
-    can, ``scorecard`` the meaning of its scores in a test, if one was recorded.
+    ``version`` is a hash of the weights. A verdict is uncertain if its fake score lies in the band
+    ``uncertain``, both ends included, or if a side of the image has fewer pixels than ``min_side``.
+    ``scorecard`` is the measurement on a test split, if one was recorded.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Detector:
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
         check_precision(precision)
         if device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False  # convolutions would keep only 10 bits
+            torch.backends.cudnn.allow_tf32 = False  # it rounds convolutions to 10 bits
         network = build_network(checkpoint).to(device)
         on_cpu = device.type == "cpu"
         self._network = network  # in fp32, for explanations and for overflows in half precision
@@ -108,10 +108,10 @@ class Detector:
             scorecard=checkpoint.scorecard,
             min_side=checkpoint.min_side,
         )
-        self._fallback = None  # the trial must notice overflows in half precision
+        self._fallback = None  # so that the trial below notices overflows in half precision
         self._run_in(precision if precision != "auto" else "fp32")
         if precision == "auto":
-            self._try(fastest_precision(device))
+            self._try_precision(fastest_precision(device))
         if self.info.precision != "fp32":
             self._fallback = network
 
@@ -144,7 +144,8 @@ class Detector:
     def prepare(self, image: ImageSource) -> Tensor:
         """Return the network's views of an image, float32 (crops, 3, S, S), on the CPU.
 
-        Most methods take them in place of the image; they need far less memory than its pixels.
+        Most methods accept the views in place of the image. The views need far less memory than the
+        pixels of a large image.
         Raises ImageError for an image that cannot be used.
         """
         return image if isinstance(image, Tensor) else self._preprocess(_rgb(image))
@@ -157,18 +158,20 @@ class Detector:
         """Return logits of FAKE before temperature, averaged over crops and permutations.
 
         The result is float32 (N,). ``images`` are PIL images (RGB ones made in memory are used
-        unchanged), bytes, paths, or results of ``prepare``. ``permutations`` overrides the
-        checkpoint's: one index list, or several that are averaged, for all the images. Of heads
-        with two logits the first one counts.
+        unchanged), bytes, paths, or results of ``prepare``. ``permutations`` replaces the
+        checkpoint's permutations, for all images: one list of indices, or several whose logits are
+        averaged. Of a head with two logits the first one counts.
 
         On a CPU each crop has a pass of its own, so an image gets the same bits alone, beside any
         other images and in any process. A GPU takes the crops in groups.
 
         Raises ImageError for the first image that cannot be used.
         """
-        shuffles = self._permutations if permutations is None else self._checked(permutations)
-        crops_of_each: list[int] = []
-        crops = self._crops(images, crops_of_each)
+        shuffles = (
+            self._permutations if permutations is None else self._checked_permutations(permutations)
+        )
+        crop_counts: list[int] = []
+        crops = self._crops(images, crop_counts)
         groups = in_groups(crops, max(1, self._views_per_pass // (1 + len(shuffles))))
         judge = partial(self._judge, shuffles=shuffles)
         if self._threads:
@@ -176,8 +179,8 @@ class Detector:
         else:
             passes = map(judge, groups)
         logits = [logit for judged in passes for logit in judged]
-        each = torch.tensor(logits).split(crops_of_each)
-        return np.array([crops.mean().item() for crops in each], dtype=np.float32)
+        each = torch.tensor(logits).split(crop_counts)
+        return np.array([own.mean().item() for own in each], dtype=np.float32)
 
     def detect(
         self, images: Iterable[ImageSource], threshold: float | None = None
@@ -249,21 +252,22 @@ class Detector:
     def _judge(self, crops: list[Tensor], shuffles: Tensor) -> list[float]:
         """Return the mean logit of each crop over the ``shuffles``, in one pass."""
         views = torch.cat(crops).to(self._device)
-        logits = self._judging(views, shuffles)[..., 0].mean(dim=0)  # (crops,)
-        lost = ~logits.isfinite()
-        if self._fallback is not None and lost.any():  # a few pictures overflow in half precision
-            logits[lost] = self._fallback(views[lost], shuffles)[..., 0].mean(dim=0)
+        logits = self._inference_network(views, shuffles)[..., 0].mean(dim=0)  # (crops,)
+        overflowed = ~logits.isfinite()  # a few pictures do in half precision
+        if self._fallback is not None and overflowed.any():
+            logits[overflowed] = self._fallback(views[overflowed], shuffles)[..., 0].mean(dim=0)
         if not logits.isfinite().all():
             raise D3Error("The network gave no finite number in fp32.")
         return logits.tolist()
 
     def _run_in(self, precision: str) -> None:
         tower = inference_tower(self._network.tower, DTYPES[precision])
-        self._judging = with_module(self._network, "tower", tower)  # shuffle and head stay in fp32
+        # Shuffle and head stay in fp32.
+        self._inference_network = with_module(self._network, "tower", tower)
         self.info = replace(self.info, precision=precision)
 
-    def _try(self, precision: str) -> None:
-        """Switch from fp32 if a few pictures get the same verdicts and nearly the same scores."""
+    def _try_precision(self, precision: str) -> None:
+        """Switch from fp32 to ``precision`` if that hardly changes the scores of a few pictures."""
         if precision == "fp32":
             return
         pictures = [self.prepare(picture) for picture in trial_pictures(self._preprocess.size)]
@@ -271,7 +275,7 @@ class Detector:
         self._run_in(precision)
         try:
             difference = self._difference(exact, self.scores(pictures))
-        except D3Error:  # no finite number
+        except D3Error:  # a score is not finite
             difference = float("inf")
         if difference > MAX_SCORE_DIFFERENCE:
             self._run_in("fp32")
@@ -287,7 +291,9 @@ class Detector:
                 return float("inf")
         return max(abs(a - b) for a, b in zip(exact, scores, strict=True))
 
-    def _checked(self, permutations: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    def _checked_permutations(
+        self, permutations: Sequence[int] | Sequence[Sequence[int]]
+    ) -> Tensor:
         patches = self._permutations.shape[1]
         try:
             table = np.atleast_2d(np.asarray(permutations))
@@ -309,8 +315,8 @@ def _rgb(source: ImageSource) -> Image.Image:
         raise TypeError(f"An image must be a PIL image, bytes or a path, not {type(source)}.")
     if not isinstance(source, Image.Image):
         return decode_image(source).pixels
-    in_memory = not isinstance(source, ImageFile)  # an opened file may have an orientation
-    if in_memory and source.mode == "RGB" and all(source.size):
+    was_opened = isinstance(source, ImageFile)  # an opened file may have an orientation
+    if not was_opened and source.mode == "RGB" and all(source.size):
         return source
     return upright_rgb(source)
 
@@ -327,5 +333,5 @@ def find_device(name: str) -> torch.device:
     if device.type != "cuda":
         raise D3Error(f"The device must be auto, cpu, cuda or cuda:n, not {name!r}.")
     if (device.index or 0) >= torch.cuda.device_count():
-        raise D3Error(f"The device {name} was asked for, but PyTorch finds no such GPU here.")
+        raise D3Error(f"The device {name} is not available: PyTorch finds no such GPU.")
     return torch.device("cuda", device.index or 0)

@@ -16,13 +16,13 @@ class ImageError(D3Error):
 
 
 class EmptyImageError(ImageError):
-    """There are no bytes at all."""
+    """The file has no bytes."""
 
     code = "empty_image"
 
 
 class TruncatedImageError(ImageError):
-    """The file begins as an image and ends too early."""
+    """The file begins as an image and ends before the image does."""
 
     code = "truncated_image"
 
@@ -46,7 +46,7 @@ class PolyglotImageError(UnsupportedImageError):
 
 
 class RawPhotographError(UnsupportedImageError):
-    """What a camera's sensor measured, which is no picture yet."""
+    """The file is a raw photograph: values of a camera's sensor, which are not a picture yet."""
 
     code = "raw_photograph"
 
@@ -74,7 +74,7 @@ class TowerError(CheckpointError):
 
 
 class DatasetError(D3Error):
-    """A folder is not a data set; the message names the folder and what is missing."""
+    """A folder is not a data set; the message names the folder and the missing part."""
 
     code = "bad_dataset"
 

@@ -9,9 +9,10 @@ order, the product is the contribution of each place to the logit. The values de
   zero, so the product separates the trace from the picture; gradient × pixel does not.
 - CLIP's transformer: the class token's attention to the patches in all blocks, after Chefer, Gur
   and Wolf, "Generic Attention-model Explainability for Interpreting Bi-modal and Encoder-Decoder
-  Transformers", ICCV 2021. They keep only positive contributions to one class and follow attention
-  through the blocks. Here contributions have a sign, FAKE against REAL, and each block counts by
-  itself: small trained towers ranked the patches alike with both, and the sum is of first order.
+  Transformers", ICCV 2021. The paper drops negative contributions and follows the attention
+  through successive blocks. Here contributions have a sign, FAKE against REAL, and those of the
+  blocks are added, so that the sum stays of first order. Both ways ranked the patches of small
+  trained towers alike.
 
 D³ sees each crop twice, as it is and shuffled. The contributions of the shuffled patches are moved
 back to their places and added.
@@ -51,7 +52,7 @@ def attribute(network: D3Network, crop: Tensor, permutations: Tensor) -> tuple[f
 
 
 def _attribute(network: D3Network, crop: Tensor, permutation: Tensor) -> tuple[float, np.ndarray]:
-    """Do the same for one permutation, (P,)."""
+    """Return the same as ``attribute`` for one permutation, (P,)."""
     method = _residual_relevance if isinstance(network.tower, ResidualTower) else _token_relevance
     with torch.inference_mode(mode=False), torch.enable_grad():
         logit, relevance = method(network, crop.clone(), permutation[None])  # (2, side, side)
@@ -90,7 +91,7 @@ def _token_relevance(
 
 
 class _Recorded(nn.Module):
-    """Records a module's output, at which the gradient ends."""
+    """Records a module's output, and ends back-propagation there."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -115,7 +116,7 @@ class _RecordedAttention(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (2, H, T, C / H) each
         scores = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
         self.weights = scores.softmax(dim=3)
-        if not self.weights.requires_grad:  # nothing before the first block does
+        if not self.weights.requires_grad:  # in the first block, since the tower is frozen
             self.weights.requires_grad_()
         attended = (self.weights @ value).transpose(1, 2).flatten(2)  # (2, T, C)
         return attention.out_proj(attended), None
@@ -130,10 +131,10 @@ def _spread(relevance: Tensor, size: int) -> Tensor:
 def evidence_map(
     crops: Iterable[np.ndarray], places: Iterable[Places], shape: tuple[int, int], patch: int
 ) -> np.ndarray:
-    """Combine the pixels of the crops, (S, S) each, to the cells of the image, (rows, columns).
+    """Combine the values of the crops' pixels, (S, S) each, to cells of the image, (rows, columns).
 
     A value is the mean over all views of the cell's pixels, times ``patch``²: the contribution of a
-    patch of that side to the logit of a crop. A mirrored pixel is one more view of the pixel.
+    patch of that side to the logit of a crop. A mirrored pixel is one more view of its original.
     A cell in no crop is NaN.
     """
     rows, columns = shape
@@ -173,9 +174,9 @@ def crop_places(preprocessing: Preprocessing, width: int, height: int) -> Iterat
 
 
 def _places(start: int, side: int, size: int) -> np.ndarray:
-    """Return the places of ``size`` pixels from ``start``, mirrored at the end of ``side``.
+    """Return the places of ``size`` pixels from ``start`` on, (size,) from 0 to 1.
 
-    (size,), from 0 to 1
+    Beyond the end of ``side`` the places are mirrored, as the pixels are.
     """
     pixels = np.arange(start, min(start + size, side))
     mirrored = np.pad(pixels, (0, size - len(pixels)), mode="reflect")

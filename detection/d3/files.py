@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and the words for files that fail."""
+"""Write files completely or not at all, and say why a file cannot be read or written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, which replaces ``path`` when the block succeeds.
+    """Yield a temporary path beside ``path``, which replaces ``path`` when the block succeeds.
 
     When the block raises, ``path`` stays as it was and the temporary file is deleted. The folder
     must exist. Raises OSError.
@@ -25,6 +25,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def reason(error: Exception) -> str:
-    """Return why a file cannot be read or written, as the end of a sentence without its stop."""
+    """Return why a file cannot be read or written, as the end of a sentence without a full stop."""
     words = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
     return words.lower()

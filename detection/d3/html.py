@@ -1,4 +1,4 @@
-"""What all self-contained HTML reports share: a style sheet, and thumbnails as data URIs."""
+"""The style sheet and the thumbnails of self-contained HTML reports."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from .clip import VisionTransformer
 class ClipTowerConfig:
     """CLIP's vision transformer. The defaults are ViT-L/14, read at its end as in the paper.
 
-    With ``reads`` the class tokens after those blocks, counted from 0, are read instead, and
-    jointly reduced to ``features`` channels.
+    With ``reads`` the class tokens after those blocks (counted from 0) are read instead, and
+    reduced together to ``features`` channels.
     """
 
     width: int = 1024
@@ -62,7 +62,7 @@ class Architecture:
     tower: TowerConfig = field(default_factory=ClipTowerConfig)
     image_size: int = 224
     shuffle_patch: int = 14  # side of the patches that the shuffle moves, in pixels
-    outputs: int = 1  # two-logit heads keep their second, unused row
+    outputs: int = 1  # 2 in some published heads, whose second output is unused
 
     @property
     def patches(self) -> int:
@@ -109,10 +109,11 @@ def shuffle_patches(images: Tensor, permutation: Tensor, patch: int) -> Tensor:
 class ResidualTower(nn.Module):
     """Noise residuals, and two small CNNs: one over the residuals, one over their spectra.
 
-    A decoder's up-sampling repeats itself every 2, 4 or 8 pixels: invisible in any one place, a
-    sharp peak in the spectrum of the whole picture once strong edges are truncated (Zhang et al.,
-    "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019, on the peaks; Fridrich and
-    Kodovský, "Rich Models for Steganalysis", TIFS 2012, on truncated residuals).
+    A decoder's up-sampling leaves a pattern that repeats every 2, 4 or 8 pixels. No single place
+    shows it, but it is a sharp peak in the spectrum of the whole picture once strong edges are
+    truncated (Zhang et al., "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019, on
+    the peaks; Fridrich and Kodovský, "Rich Models for Steganalysis", TIFS 2012, on truncated
+    residuals).
     """
 
     def __init__(self, config: ResidualTowerConfig, image_size: int) -> None:
@@ -175,8 +176,9 @@ class SpatialBranch(nn.Module):
 class SpectralBranch(nn.Module):
     """Log power spectra of mixed residuals and of their magnitudes, read in two ways.
 
-    Up-sampling by a power of two gives peaks at single, known frequencies: ``harmonics`` reads
-    those. Rescaling moves the peaks: a CNN searches the whole spectrum.
+    Up-sampling by a power of two gives peaks at a few known frequencies, which ``exactly`` reads
+    through ``harmonics``. Rescaling moves the peaks, so the CNN ``anywhere`` searches the whole
+    spectrum.
 
     Spectra of magnitudes are necessary because interpolation makes the variance of residuals
     periodic, not their mean (Gallagher, "Detection of linear and cubic interpolation in JPEG
@@ -190,9 +192,9 @@ class SpectralBranch(nn.Module):
         self.mix = nn.Conv2d(residuals, spectra, 1, bias=False)
         taper = (2 * torch.hann_window(image_size)).clamp(max=1)  # flat in its middle half
         self.register_buffer("taper", taper[:, None] * taper, persistent=False)
-        above, beside = _surroundings(image_size)
-        self.register_buffer("above", above, persistent=False)
-        self.register_buffer("beside", beside, persistent=False)
+        row_means, column_means = _surroundings(image_size)
+        self.register_buffer("row_means", row_means, persistent=False)
+        self.register_buffer("column_means", column_means, persistent=False)
         widths = (2 * spectra, *channels)
         self.anywhere = nn.Sequential(
             nn.BatchNorm2d(2 * spectra),
@@ -215,7 +217,7 @@ class SpectralBranch(nn.Module):
         return torch.cat([self.anywhere(power), self.exactly(self.harmonics(power))], dim=1)
 
     def log_power(self, maps: Tensor) -> Tensor:
-        """(N, 2M, S, S) → (N, 2M, S, S/2 + 1), zero frequency in the middle of the left edge."""
+        """Return log power (N, 2M, S, S/2 + 1), zero frequency in the middle of the left edge."""
         with torch.autocast(maps.device.type, enabled=False):
             maps = (maps - maps.mean(dim=(2, 3), keepdim=True)) * self.taper
             return torch.fft.fftshift((PowerSpectrum.apply(maps) + 1e-4).log(), dim=2)
@@ -224,27 +226,27 @@ class SpectralBranch(nn.Module):
         """Return the height of the log power over its surroundings at the harmonics.
 
         Harmonics are multiples of 1/16 cycles per pixel. (N, 2M, S, S/2 + 1) with the zero
-        frequency at row S/2 → (N, 2M, 16, 9). The spectrum continues at its edges as that of a real
-        picture does.
+        frequency at row S/2 → (N, 2M, 16, 9). At an edge the surroundings are completed by the
+        symmetries of the spectrum: rows repeat, columns are mirrored.
         """
         step = power.shape[2] // HARMONICS
         with torch.autocast(power.device.type, enabled=False):
-            return power[:, :, ::step, ::step] - self.above @ (power @ self.beside)
+            return power[:, :, ::step, ::step] - self.row_means @ (power @ self.column_means)
 
 
-HARMONICS = 16  # multiples of 1/16 cycles per pixel: the period of four doublings
+HARMONICS = 16  # rows: after four doublings a decoder's traces repeat every 16 pixels
 
 
 def _surroundings(side: int) -> tuple[Tensor, Tensor]:
-    """Return A (16, S) and B (S/2 + 1, 9): A P B are the means of P around each harmonic."""
+    """Return A (16, S) and B (S/2 + 1, 9): A P B are the means of a spectrum P around harmonics."""
     step = side // HARMONICS
     reach = step // 4
     rows = functional.pad(torch.eye(side)[None], (reach, reach), mode="circular")
     columns = functional.pad(torch.eye(side // 2 + 1)[None], (reach, reach), mode="reflect")
-    above, beside = (
+    row_means, column_means = (
         functional.avg_pool1d(each, 2 * reach + 1, stride=step)[0] for each in (rows, columns)
     )
-    return above.T.contiguous(), beside
+    return row_means.T.contiguous(), column_means
 
 
 class PowerSpectrum(torch.autograd.Function):
@@ -263,7 +265,7 @@ class PowerSpectrum(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (spectrum,) = ctx.saved_tensors
         weighted = spectrum * gradient
-        weighted[..., 0] *= 2  # the columns without a mirrored twin in the other half plane
+        weighted[..., 0] *= 2  # these two columns have no mirror image in the omitted half
         weighted[..., -1] *= 2
         return torch.fft.irfft2(weighted, norm="ortho")
 
@@ -277,7 +279,7 @@ def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential
 
 
 class TokenReader(nn.Module):
-    """Combine the class tokens of several blocks to one feature vector, (N, L, W) → (N, C).
+    """Combines the class tokens of several blocks to one feature vector, (N, L, W) → (N, C).
 
     Early blocks still have the fine traces that the last ones lose to content (Koutlis and
     Papadopoulos, "Leveraging Representations from Intermediate Encoder-blocks for Synthetic Image
@@ -357,7 +359,7 @@ class D3Network(nn.Module):
 
 
 def with_module(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Return a copy of ``root`` with ``module`` at ``path``, which shares all other parts."""
+    """Return a copy of ``root`` with ``module`` at ``path``; the copy shares all other parts."""
     name, _, rest = path.partition(".")
     replaced = copy.copy(root)
     part = with_module(root.get_submodule(name), rest, module) if rest else module

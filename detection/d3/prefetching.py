@@ -1,4 +1,4 @@
-"""Run a step in other threads, a little ahead of the consumer of the results."""
+"""Run a step in other threads, a little ahead of the code that consumes the results."""
 
 from __future__ import annotations
 

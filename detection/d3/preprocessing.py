@@ -1,4 +1,4 @@
-"""Turn an RGB picture into the normalised views for the network; part of every checkpoint."""
+"""Turn an RGB picture into the network's normalised views. Each checkpoint stores its settings."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Preprocessing:
     - ``diagonal`` are up to ``max_crops`` crops that span the longer side, evenly from the upper
       left to the lower right corner: two show nearly all of a square, three of a 16:9 picture.
 
-    ``short_side`` is the longest shorter side: Pillow's bicubic filter first reduces other pictures
-    to it. Values are scaled to 0..1, then normalised with ``mean`` and ``std`` per channel.
+    A picture whose shorter side exceeds ``short_side`` is first reduced to that side, by Pillow's
+    bicubic filter. Values are scaled to 0..1, then normalised by each channel's ``mean`` and
+    ``std``.
 
-    Pillow 13 filters some portraits vertically first, while earlier versions always began
-    horizontally, and rounds in between. ``resize_order`` "pillow" is the installed version's order,
-    "horizontal-first" gives the same bytes with every version.
+    Pillow resizes in one direction, rounds, and then resizes in the other. Pillow 13 begins
+    vertically with some portraits, earlier versions always horizontally. ``resize_order`` "pillow"
+    is the installed version's order, "horizontal-first" gives the same bytes with every version.
     """
 
     kind: Kind = "resize"
@@ -53,7 +54,7 @@ class Preprocessing:
         if self.size < 1 or self.max_crops < 1:
             raise ValueError("The size and the number of crops must be at least 1.")
         if self.short_side is not None and (self.kind == "resize" or self.short_side < self.size):
-            raise ValueError("Only crops have a short side, of at least their size.")
+            raise ValueError("Only crops have a short side, and it must be at least their size.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("Normalisation needs three means and three positive deviations.")
 
@@ -100,10 +101,10 @@ class Preprocessing:
 
 
 def crop_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple[int, int]]:
-    """Return left and top corners of at most ``max_crops`` evenly spread crops of ``size``².
+    """Return the left and top corners of at most ``max_crops`` evenly spread crops of ``size``².
 
-    There are as many as cover the picture, if that is not too many. The first and the last of an
-    axis touch its ends, a single one lies in the middle.
+    The crops cover the picture if ``max_crops`` are enough. Along each axis the first and the last
+    crop touch the edges; a single crop lies in the middle.
     """
     columns, rows = -(-width // size), -(-height // size)
     while columns * rows > max_crops:
@@ -116,7 +117,7 @@ def crop_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple
 
 
 def diagonal_boxes(width: int, height: int, size: int, max_crops: int) -> list[tuple[int, int]]:
-    """Return left and top corners of at most ``max_crops`` crops along the diagonal."""
+    """Return the left and top corners of at most ``max_crops`` crops along the diagonal."""
     count = min(max_crops, -(-max(width, height) // size))
     return list(zip(_starts(width, size, count), _starts(height, size, count), strict=True))
 

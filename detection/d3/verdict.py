@@ -9,7 +9,7 @@ from PIL import Image
 
 Doubt = Literal["", "too_small", "no_content"]
 
-FLAT = 2  # levels of 255 between the darkest and the brightest sample of a picture without content
+MAX_FLAT_RANGE = 2  # of 255 levels: brightest less darkest sample of a picture without content
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Verdict:
 def verdict_of(
     score: float, *, threshold: float, uncertain: tuple[float, float], doubt: Doubt = ""
 ) -> Verdict:
-    """Return the verdict for a fake ``score``, uncertain in the checkpoint's band ``uncertain`` and
-    for any ``doubt``.
+    """Return the verdict for a fake ``score``.
 
+    It is uncertain if the score lies in the checkpoint's band ``uncertain``, or with any ``doubt``.
     Raises ValueError for a ``threshold`` outside 0..1.
     """
     if not 0 <= threshold <= 1:
@@ -53,8 +53,9 @@ def verdict_of(
 def uncertain_band(uncertain: tuple[float, float], threshold: float) -> tuple[float, float]:
     """Return the scores between which no verdict is certain, both included.
 
-    The caller's own threshold does not move the checkpoint's band, in which the evidence is weak.
-    It widens the band up to itself, so that no label against the evidence is certain.
+    ``uncertain`` is the checkpoint's band, in which the evidence is weak. A threshold of the caller
+    outside the band does not move the band. It widens the band up to the threshold, so that no
+    label against the evidence is certain.
     """
     low, high = uncertain
     return min(low, threshold), max(high, threshold)
@@ -64,9 +65,9 @@ def doubt_of(image: Image.Image, *, min_side: int) -> Doubt:
     """Return why no verdict on an RGB image is certain, whatever its score.
 
     An image is ``too_small`` if a side has fewer than ``min_side`` pixels. It has ``no_content`` if
-    it is of one colour, as a transparent image is on white.
+    all its pixels have one colour, as those of a fully transparent image have on white.
     """
     if min(image.size) < min_side:
         return "too_small"
     extrema = image.getextrema()
-    return "no_content" if all(high - low <= FLAT for low, high in extrema) else ""
+    return "no_content" if all(high - low <= MAX_FLAT_RANGE for low, high in extrema) else ""

@@ -29,9 +29,9 @@ def load_detector(path: Path, *, device: str | None = None) -> d3.Detector:
     Raises CheckpointError, and D3Error for a device that does not exist.
     """
     # Imported here: PyTorch takes seconds to import, and `migrate` does not need it.
-    from detection.d3.runtime import INFERENCE, keep_freed_memory
+    from detection.d3.runtime import INFERENCE, reuse_freed_memory
 
-    keep_freed_memory(INFERENCE)
+    reuse_freed_memory(INFERENCE)
     return d3.Detector.from_checkpoint(
         path,
         clip_weights=settings.CLIP_WEIGHTS,

@@ -1,4 +1,4 @@
-"""What a C2PA manifest claims: from the library's report to one claim."""
+"""Turn the C2PA library's report on a manifest into one claim."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .source_types import source_type
 PLACE = "C2PA manifest"
 MAX_HISTORY = 8  # manifests that are searched for names and actions
 _CREATED = "c2pa.created"
-# These actions leave the picture what it was.
+# Actions that do not change what the picture shows
 _NEUTRAL = {
     _CREATED,
     "c2pa.opened",
@@ -59,15 +59,16 @@ _REASONS = {
     "assertion.missing": "a part of the manifest is missing",
     "assertion.action.malformed": "its list of actions does not begin with how the picture was "
     "made or opened",
-    "timeStamp.mismatch": "its time stamp belongs to something else",
+    "timeStamp.mismatch": "its time stamp belongs to another signature",
     "ingredient.claimSignature.mismatch": "the manifest of an earlier version was changed",
     "ingredient.manifest.mismatch": "the manifest of an earlier version was changed",
 }
 
 
 def claim_of(report: dict[str, Any], *, has_anchors: bool) -> Claim:
-    """Return the claim of the active manifest. Raises KeyError, TypeError or AttributeError for a
-    report of unknown form.
+    """Return the claim of the active manifest.
+
+    Raises KeyError, TypeError or AttributeError for a report of unknown form.
     """
     manifests = report["manifests"]
     active = report["active_manifest"]
@@ -75,7 +76,7 @@ def claim_of(report: dict[str, Any], *, has_anchors: bool) -> Claim:
     declares = _declared(active, manifests, {})
     trust, why = _trust(report, has_anchors=has_anchors)
     if declares == CAPTURED and trust not in (TRUSTED, INTACT):
-        declares = None  # a broken signature, or that of an unlisted signer, vouches for no camera
+        declares = None  # a broken signature, or one of an unlisted signer, confirms no camera
     generator, version = _generator(active, manifests)
     signature = manifest.get("signature_info") or {}
     signer = plain(signature.get("issuer") or signature.get("common_name"))
@@ -96,13 +97,12 @@ def claim_of(report: dict[str, Any], *, has_anchors: bool) -> Claim:
 def _declared(name: str, manifests: dict[str, Any], known: dict[str, str | None]) -> str | None:
     """Return what a manifest declares of the whole picture.
 
-    Generated: its actions say created, by a model. Where they only say opened and converted, or
-    nothing, the manifest of the one picture that it came from counts. ``known`` holds the answers
-    for manifests that were seen before.
+    Its actions decide. If all are neutral, the manifest of its only ingredient (the picture that
+    was opened) decides. ``known`` holds the results for manifests that were read before.
     """
     if name in known or name not in manifests:
         return known.get(name)
-    known[name] = None  # manifests may name each other in a circle
+    known[name] = None  # ends the recursion where manifests name each other in a circle
     known[name] = _declared_by(manifests[name], manifests, known)
     return known[name]
 
@@ -141,7 +141,7 @@ def _ingredients(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _history(name: str, manifests: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the manifest and those that it was made from, newest first."""
+    """Yield the manifest and those of its ingredients, newest first."""
     names, seen = [name], set()
     while names and len(seen) < MAX_HISTORY:
         name = names.pop(0)
@@ -153,7 +153,7 @@ def _history(name: str, manifests: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _generator(name: str, manifests: dict[str, Any]) -> tuple[str, str]:
-    """Return name and version of the generator: the agent of an action that a model did."""
+    """Return name and version of the generator, by the first action that a model did."""
     for manifest in _history(name, manifests):
         for action in _actions(manifest):
             if source_type(action.get("digitalSourceType"))[0] not in (GENERATED, EDITED):
@@ -216,7 +216,7 @@ def _details(name: str, manifests: dict[str, Any]) -> dict[str, str]:
 
 
 def _trust(report: dict[str, Any], *, has_anchors: bool) -> tuple[str, str]:
-    """Return a key of TRUST_WORDS, and why a signature is not valid."""
+    """Return a key of ``TRUST_WORDS``, and the reason if a signature is not valid."""
     codes = [*_failures(report)]
     broken = [code for code in codes if code != _UNTRUSTED]
     if any(code.startswith(_OTHER_PIXELS) for code in broken):

@@ -1,6 +1,6 @@
-"""A process that reads C2PA manifests: hostile bytes can end it, and nothing else.
+"""Read C2PA manifests in a helper process, so that hostile bytes can end only that process.
 
-It is started with the first manifest, never by a fork of this process, and again after a failure.
+The helper starts with the first manifest, and again after a failure. It is no fork of this process.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class UnreadableManifestError(Exception):
 class ManifestHelper:
     """Reads one manifest at a time, for several threads.
 
-    ``anchors`` are certificates in PEM; without them every signer is unknown. A picture takes
-    ``seconds`` at most, its helper ``max_memory`` bytes of address space.
+    ``anchors`` are certificates in PEM; without them every signer is unknown. A picture may take
+    ``seconds``, and the helper process ``max_memory`` bytes of address space.
     """
 
     def __init__(self, *, anchors: str = "", seconds: float = 5.0, max_memory: int = 2**30) -> None:
@@ -48,7 +48,7 @@ class ManifestHelper:
         """Return the library's report on the manifest. Raises UnreadableManifestError."""
         deadline = time.monotonic() + self._seconds
         if not self._lock.acquire(timeout=self._seconds):
-            raise UnreadableManifestError("Other manifests took all the time.")
+            raise UnreadableManifestError("Other manifests used all the time.")
         try:
             answer = self._ask(picture, max(deadline, time.monotonic() + self._seconds / 2))
         except BaseException:
@@ -61,7 +61,7 @@ class ManifestHelper:
         return answer["manifest"]
 
     def close(self) -> None:
-        """End the helper; the next manifest starts it again."""
+        """End the helper process; the next manifest starts a new one."""
         with self._lock:
             self._end()
 
@@ -76,7 +76,7 @@ class ManifestHelper:
                 raise UnreadableManifestError("The manifest is too large.")
             return json.loads(self._receive(size, deadline))
         except (OSError, ValueError, RecursionError) as error:
-            raise UnreadableManifestError(f"The reader failed: {error}") from error
+            raise UnreadableManifestError(f"The reader failed: {error}.") from error
 
     def _start(self, deadline: float) -> None:
         self._end()
@@ -102,7 +102,7 @@ class ManifestHelper:
             self._pipe.settimeout(_seconds_until(deadline))
             part = self._pipe.recv(min(size, _PIECE))
             if not part:
-                raise OSError("it ended.")
+                raise OSError("it ended")
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
@@ -121,4 +121,4 @@ class ManifestHelper:
 
 
 def _seconds_until(deadline: float) -> float:
-    return max(0.001, deadline - time.monotonic())  # 0 would mean: do not wait
+    return max(0.001, deadline - time.monotonic())  # 0 would make the socket non-blocking

@@ -2,7 +2,7 @@
 
 Its first line on standard input is a JSON object: ``max_memory`` in bytes, ``anchors`` in PEM. Each
 request is the length of a picture (8 bytes, big endian) and the picture; each answer is the length
-of a JSON text and the text: ``{"manifest": …}`` or ``{"error": …}``. It ends with its input.
+of a JSON text and the text: ``{"manifest": …}`` or ``{"error": …}``. It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 def settings(anchors: str) -> dict[str, Any]:
-    """Return the settings of the C2PA library: it contacts nobody, and renders nothing."""
+    """Return settings with which the C2PA library requests no address and renders no thumbnail."""
     return {
         "version": 1,
         "trust": {"trust_anchors": anchors} if anchors else {},
@@ -35,7 +35,7 @@ def settings(anchors: str) -> dict[str, Any]:
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
     given = json.loads(requests.readline())
-    with suppress(ValueError):  # macOS knows no limit of addresses
+    with suppress(ValueError):  # macOS has no limit on the address space
         resource.setrlimit(resource.RLIMIT_AS, (given["max_memory"], given["max_memory"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import c2pa  # after the limit was set

@@ -9,12 +9,12 @@ from typing import Any
 GENERATED, EDITED, CAPTURED = "generated", "edited", "captured"
 DECLARATIONS = (GENERATED, EDITED, CAPTURED)  # the strongest first
 
-# Who vouches for a claim.
+# The trust in a claim, by its signature
 TRUSTED, INTACT, NOT_LISTED = "trusted", "intact", "not_listed"
 CHANGED, INVALID, UNSIGNED = "changed", "invalid", "unsigned"
 
 MAX_NAME = 100  # characters of a generator, a version, a signer, a model
-MAX_SENTENCE = 300  # characters of a claim in words, and of a prompt in a record
+MAX_SENTENCE = 300  # characters of a claim as a sentence, and of a prompt in a record
 MAX_CLAIMS = 20
 
 
@@ -32,9 +32,9 @@ def plain(value: object, limit: int = MAX_NAME) -> str:
 class Claim:
     """One statement of the file.
 
-    ``kind`` is c2pa, source_type, credit, generator, aigc_label or camera. ``says`` is a sentence.
-    ``declares`` is one of ``DECLARATIONS`` or None. ``trust`` is a key of ``TRUST_WORDS``, ``why``
-    says more about it. ``place`` is where in the file. ``details`` are facts by name.
+    ``kind`` is c2pa, source_type, credit, generator, aigc_label or camera. ``says`` is the claim as
+    a sentence, ``place`` its place in the file. ``declares`` is one of ``DECLARATIONS`` or None.
+    ``trust`` is a key of ``TRUST_WORDS``, and ``why`` its reason. ``details`` are facts by name.
     """
 
     kind: str
@@ -58,10 +58,10 @@ class Provenance:
 
     @property
     def decisive(self) -> Claim | None:
-        """Return the claim that the summary follows.
+        """Return the claim on which ``declares`` and ``says`` are based.
 
-        A manifest says more than a text: it knows the difference between made and edited. A claim
-        that a camera took the picture is the weakest: the others contradict it.
+        A manifest counts more than a text, because it distinguishes made from edited. A claim that
+        a camera took the picture counts least: the other claims contradict it.
         """
         signed = (claim for claim in self.claims if claim.trust != UNSIGNED)
         made = (claim for claim in signed if claim.declares in (GENERATED, EDITED))
@@ -70,9 +70,7 @@ class Provenance:
 
     @property
     def declares(self) -> str | None:
-        """Return generated, edited (a part of it is generated), captured (a camera's signed claim),
-        or None.
-        """
+        """Return generated, edited (in part generated), captured (a signed claim) or None."""
         return self.decisive.declares if self.decisive else None
 
     @property
@@ -83,7 +81,7 @@ class Provenance:
 
     @property
     def says(self) -> str:
-        """Return a sentence about what the file declares; empty if it declares nothing."""
+        """Return what the file declares as a sentence; empty if it declares nothing."""
         if self.declares == CAPTURED:
             return f"This file says that a camera took it; {self.decisive.signer} signed this."
         agent = f"with {self.generator}" if self.generator else "by a generator"
@@ -92,7 +90,7 @@ class Provenance:
         return f"This file says that parts of it were made {agent}." if self.declares else ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a record stores: JSON types only."""
+        """Return the provenance in JSON types, as records store it."""
         return {
             "declares": self.declares,
             "generator": self.generator,

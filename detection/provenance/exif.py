@@ -1,4 +1,4 @@
-"""EXIF: texts in which programs name themselves, and facts about a camera."""
+"""Read EXIF: texts that name a program, and facts about a camera."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENCODINGS = {b"UNICODE\0": "utf-16", b"ASCII\0\0\0": "utf-8", b"JIS\0\0\0\0\0":
 
 @dataclass(slots=True)
 class Exif:
-    """``texts`` and ``camera`` by name: "UserComment", "exposure"."""
+    """Texts and facts about the camera, by names such as "UserComment" and "exposure"."""
 
     texts: dict[str, str] = field(default_factory=dict)
     camera: dict[str, str] = field(default_factory=dict)
@@ -44,14 +44,15 @@ def comment_text(value: bytes) -> str:
     if encoding is None:
         return value.lstrip(b"\0").decode("utf-8", "replace").strip("\0 ")
     body = value[8:]
-    if encoding == "utf-16":  # in either byte order; plain letters have a zero before or behind
+    if encoding == "utf-16":  # in either byte order: a Latin letter has a zero before or behind it
         encoding = "utf-16-le" if body[:1] != b"\0" and body[1:2] == b"\0" else "utf-16-be"
     return body.decode(encoding, "replace").strip("\0 ")
 
 
 def _camera(exif: Image.Exif, photograph: dict) -> dict[str, str]:
-    """Return what a camera notes; empty without its make and model. Generators write their settings
-    into these fields.
+    """Return facts about the camera; empty without make and model.
+
+    Fields with braces are not a camera's: generators write settings into them.
     """
     names = (("make", Base.Make), ("model", Base.Model))
     facts = {name: str(exif.get(tag) or "").strip("\0 ") for name, tag in names}

@@ -1,4 +1,4 @@
-"""Tables of generators: how programs name themselves, and what they leave in a file."""
+"""Tables of generators: their names, and the marks of the texts that they write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .metadata_blocks import Text
 
-# How fields for the name of a program, a credit or an agent name each generator. Descriptions and
+# Patterns of each generator's name in fields for a program, a credit or an agent. Descriptions and
 # prompts are not searched: a photograph may be described as "better than Midjourney".
 _NAMES = {
     "Midjourney": r"midjourney",
@@ -45,7 +45,7 @@ _NAME = re.compile(
     "|".join(f"(?P<n{index}>{pattern})" for index, pattern in enumerate(_NAMES.values())),
     re.IGNORECASE,
 )
-# A credit may name the owner alone, of a photograph too; and a tool that changed a picture.
+# Without these words a credit may name the owner, also of a photograph
 _MADE = re.compile(
     r"\b(?:made|created|generated|imagined|edited|enhanced) (?:with|by|using|in)\b", re.I
 )
@@ -65,8 +65,9 @@ _INVOKEAI = frozenset({"invokeai_metadata", "sd-metadata", "dream"})
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a generator leaves: the keys of a text in lower case, parts that it contains, and a
-    pattern. Patterns take linear time: texts are hostile.
+    """The mark of a generator's texts: possible keys in lower case, parts and a pattern.
+
+    Patterns must take linear time, since texts may be hostile.
     """
 
     generator: str
@@ -82,7 +83,7 @@ class Mark:
         )
 
 
-# One line a generator; the first that is in a text counts.
+# The first mark that is in a text counts
 MARKS = (
     Mark("Midjourney", _DESCRIPTIONS, pattern=_JOB),
     Mark("SwarmUI", _PARAMETERS, parts=('"sui_image_params"',)),
@@ -98,13 +99,13 @@ MARKS = (
 
 
 def generator_named_in(value: str) -> str:
-    """Return the generator that the name of a program, a credit or an agent says; empty if none."""
+    """Return the generator that a program, a credit or an agent names; empty if none."""
     match = _NAME.search(value[:500])
     return [*_NAMES][int(match.lastgroup[1:])] if match else ""
 
 
 def says_made(credit: str) -> bool:
-    """Return whether a credit says how the picture was made, not only who owns it."""
+    """Return whether a credit says how the picture was made, and does not only name an owner."""
     return _MADE.search(credit[:500]) is not None
 
 
@@ -113,7 +114,7 @@ def says_edited(credit: str) -> bool:
 
 
 def marked_texts(texts: list[Text]) -> Iterator[tuple[str, Text]]:
-    """Yield generators with the texts that they left."""
+    """Yield generators with the texts that have their marks."""
     for text in texts:
         mark = next((mark for mark in MARKS if mark.is_in(text)), None)
         if mark:

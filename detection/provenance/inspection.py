@@ -1,4 +1,4 @@
-"""From the bytes of a file to its claims."""
+"""Find the claims in the bytes of a file."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ _AIGC_WORDS = {
 def inspect(
     data: bytes, *, helper: ManifestHelper | None = None, whole_prompts: bool = False
 ) -> Provenance:
-    """Return what the file says of its origin. Never raises: metadata that cannot be read are named
-    in ``unread``.
+    """Return what the file says of its origin.
 
-    ``helper`` reads C2PA manifests, by default one without a trust list. Prompts are cut to 300
-    characters unless ``whole_prompts``.
+    Unreadable metadata raise no error, but are named in ``unread``. ``helper`` reads C2PA
+    manifests, by default one without a trust list. Prompts are cut to 300 characters unless
+    ``whole_prompts``.
     """
     unread: list[str] = []
     claims: list[Claim] = []
@@ -106,7 +106,7 @@ def _xmp_claims(xmp: dict[str, str]) -> Iterator[Claim]:
             kind="source_type",
             says=f"The digital source type says: {meaning}.",
             place="XMP DigitalSourceType",
-            # Without a signature, nobody vouches for a camera.
+            # Nothing confirms that a camera took an unsigned picture.
             declares=None if declares == CAPTURED else declares,
             generator=plain(xmp.get("AISystemUsed")),
             version=plain(xmp.get("AISystemVersionUsed")),
@@ -121,7 +121,7 @@ def _xmp_claims(xmp: dict[str, str]) -> Iterator[Claim]:
 
 
 def _generator_claims(texts: list[Text], limit: int) -> Iterator[Claim]:
-    """Yield claims of what generators leave: settings, graphs, job numbers."""
+    """Yield claims by the texts that generators write: settings, graphs, job numbers."""
     for generator, text in _marked(texts):
         settings = settings_of(generator, text, texts)
         version, program = settings.pop("version", ""), plain(settings.pop("program", ""))
@@ -139,7 +139,7 @@ def _generator_claims(texts: list[Text], limit: int) -> Iterator[Claim]:
 
 
 def _marked(texts: list[Text]) -> Iterator[tuple[str, Text]]:
-    """Yield generators with the texts that they left; NovelAI's have no mark of their own."""
+    """Yield generators with the texts that they wrote; NovelAI's text has no mark of its own."""
     yield from marked_texts(texts)
     for text in texts:
         if text.key == "Comment" and any(_is_novelai(each) for each in texts):
@@ -151,7 +151,7 @@ def _is_novelai(text: Text) -> bool:
 
 
 def _named_claims(texts: list[Text]) -> Iterator[Claim]:
-    """Yield claims of fields that name the program or give credit."""
+    """Yield claims by fields for the name of a program or for a credit."""
     for text in texts:
         key = text.key.lower()
         if key not in PROGRAM_FIELDS and not (key in CREDIT_FIELDS and says_made(text.value)):
@@ -167,7 +167,7 @@ def _named_claims(texts: list[Text]) -> Iterator[Claim]:
 
 
 def _aigc_claims(texts: list[Text]) -> Iterator[Claim]:
-    """Yield the label that Chinese law requires (GB 45438-2025)."""
+    """Yield claims by the label that Chinese law requires (GB 45438-2025)."""
     for text in texts:
         if (label := _aigc_label(text)) is None:
             continue
@@ -207,7 +207,7 @@ def _camera_claims(exif: Exif) -> Iterator[Claim]:
 
 
 def _distinct(claims: list[Claim]) -> list[Claim]:
-    """Return the first claim of each kind and content: texts are repeated in EXIF and XMP."""
+    """Return the first claim of each kind and content, since EXIF and XMP repeat texts."""
     found: dict[tuple[str, ...], Claim] = {}
     for claim in claims:
         key = (claim.kind, claim.generator, claim.declares or "", claim.says)

@@ -11,7 +11,7 @@ _LONG = 0x8000  # the length has more than two bytes
 
 
 def credits_of(block: bytes) -> Iterator[tuple[str, str]]:
-    """Yield names of ``CREDITS`` with their texts."""
+    """Yield the names of the ``CREDITS`` in a block, with their texts."""
     position = 0
     while position + 5 <= len(block) and block[position] == _MARKER:
         record, dataset = block[position + 1 : position + 3]

@@ -1,4 +1,4 @@
-"""Where files of pictures hold metadata: found without decoding a pixel, and bounded."""
+"""Find the metadata in files of pictures, in bounded amounts and without decoding a pixel."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ MAX_TEXT = 2**18  # bytes of one text or packet; a longer one is cut
 MAX_TEXTS = 64
 MAX_EXIF = 2**16
 MAX_TAGS = 512  # of a TIFF; photographs have about thirty
-# The type of the box in which every C2PA manifest begins, with the start of its identifier.
+# Type of the box with which every C2PA manifest begins, and the start of its identifier
 _MANIFEST_START = b"jumdc2pa"
 _XMP_KEY = "XML:com.adobe.xmp"
 _EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP_START, _IPTC_RESOURCE = b"Photoshop 3.0\0", 0x0404
 _TIFF_XMP, _TIFF_IPTC, _TIFF_MANIFEST = 700, 33723, 0xCD41
 _TIFF_TEXTS = {tag.value: tag.name for tag in (Base.ImageDescription, Base.Software, Base.Artist)}
-_TIFF_SIZES = {3: 2, 4: 4}  # bytes of a value by type, where it is no single byte
+_TIFF_SIZES = {3: 2, 4: 4}  # bytes of a value by type; values of other types have one byte
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text with its key, and where it was found."""
+    """A text with its key and its place in the file."""
 
     place: str
     key: str
@@ -40,8 +40,9 @@ class Text:
 
 @dataclass(slots=True)
 class Blocks:
-    """Metadata as they lie in the file, not yet understood. ``has_manifest``: there is a C2PA
-    manifest, or something that looks like one.
+    """Metadata as they are in the file, before they are parsed.
+
+    ``has_manifest`` is true for a C2PA manifest, or for bytes that look like one.
     """
 
     has_manifest: bool = False
@@ -57,8 +58,9 @@ class Blocks:
 
 
 def read_blocks(data: bytes, blocks: Blocks) -> None:
-    """Add the metadata of a file to ``blocks``. Raises all kinds of errors for damaged files; what
-    was found before stays.
+    """Add the metadata of a file to ``blocks``.
+
+    Raises all kinds of errors for damaged files; what was added before stays in ``blocks``.
     """
     for is_of_type, read in _READERS:
         if is_of_type(data):
@@ -163,7 +165,7 @@ def _read_webp(data: bytes, blocks: Blocks) -> None:
 
 
 def _read_tiff(data: bytes, blocks: Blocks) -> None:
-    """Read some tags of the first page. Pillow would copy the values of all, however many."""
+    """Read some tags of the first page. Pillow would copy the values of all tags."""
     order = "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
@@ -184,7 +186,7 @@ def _read_tiff(data: bytes, blocks: Blocks) -> None:
 
 
 def _read_info(reader: type[ImageFile], data: bytes, blocks: Blocks) -> None:
-    """Read what Pillow finds in the header."""
+    """Add the metadata that Pillow finds in the header."""
     blocks.has_manifest = _MANIFEST_START in data
     with reader(io.BytesIO(data)) as image:
         blocks.xmp = _as_bytes(image.info.get("xmp"))

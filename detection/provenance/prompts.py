@@ -1,4 +1,4 @@
-"""Prompt, model and sampler in the texts that generators leave."""
+"""Read prompt, model and sampler from the texts that generators write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOADERS = ("ckpt_name", "unet_name", "model_name", "model")
 
 
 def settings_of(generator: str, text: Text, texts: list[Text]) -> Settings:
-    """Return what the text of a generator says; empty if it cannot be understood."""
+    """Return the settings in the text of a generator; empty if they cannot be read."""
     read = _READERS.get(generator)
     try:
         return read(text, texts) if read else {}
@@ -59,7 +59,7 @@ def _novelai(text: Text, texts: list[Text]) -> Settings:
 def _parsed(parser: Parser, parameters: dict[str, str]) -> Settings:
     if any(len(value) > MAX_PARSED for value in parameters.values()):
         return {}
-    # Some of the patterns take quadratic time for rows of spaces.
+    # Some of the parser's patterns take quadratic time for rows of spaces.
     spaced = {key: _with_single_spaces(value) for key, value in parameters.items()}
     try:
         info = parser.parse(spaced)
@@ -103,13 +103,13 @@ def _draw_things(text: Text, texts: list[Text]) -> Settings:
 
 
 def _comfyui(text: Text, texts: list[Text]) -> Settings:
-    """Read the graph: the sampler, the texts that reach it, and the model that a node loads."""
+    """Read a graph: its sampler, the texts that are linked to the sampler, and a loaded model."""
     graph = json.loads(_PREFIX.sub("", text.value))
     nodes = {name: node["inputs"] for name, node in [*graph.items()][:MAX_NODES] if _is_node(node)}
     sampler = next((inputs for inputs in nodes.values() if "steps" in inputs), {})
     return {
-        "prompt": next(_reached_texts(nodes, sampler.get("positive")), ""),
-        "negative_prompt": next(_reached_texts(nodes, sampler.get("negative")), ""),
+        "prompt": next(_linked_texts(nodes, sampler.get("positive")), ""),
+        "negative_prompt": next(_linked_texts(nodes, sampler.get("negative")), ""),
         "model": next(_loaded_models(nodes), ""),
         "sampler": sampler.get("sampler_name"),
     }
@@ -119,8 +119,8 @@ def _is_node(node: Any) -> bool:
     return isinstance(node, dict) and isinstance(node.get("inputs"), dict)
 
 
-def _reached_texts(nodes: dict[str, dict], link: Any) -> Iterator[str]:
-    """Follow links from an input; yield the texts of the nodes on the way, nearest first."""
+def _linked_texts(nodes: dict[str, dict], link: Any) -> Iterator[str]:
+    """Follow the links from an input, and yield the texts of the nodes, nearest first."""
     links, seen = deque([link]), set()
     while links:
         link = links.popleft()

@@ -1,4 +1,4 @@
-"""What trust means in words, and the note that our own pictures carry."""
+"""Trust in words, and the note in pictures that the service draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRUST_WORDS = {
     UNSIGNED: "Not signed: anybody can write or delete this.",
 }
 
-# Pictures that the service draws carry this note instead of the metadata of the original.
+# The XMP packet of drawn pictures, instead of the metadata of the original
 RENDERING_XMP = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'

@@ -32,6 +32,6 @@ _TYPES = {
 
 
 def source_type(uri: object) -> tuple[str | None, str]:
-    """Return what a digital source type declares, and its meaning; unknown ones declare nothing."""
+    """Return what a source type declares, and its meaning; unknown types declare nothing."""
     name = plain(uri).rstrip("/").rpartition("/")[2]
     return _TYPES.get(name, (None, f"its source type is {name}" if name else ""))

@@ -9,7 +9,7 @@ _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 
 
 def properties_of(packet: bytes) -> dict[str, str]:
-    """Return texts by the name of their property, without its namespace; of several, the first.
+    """Return texts by property, without namespaces; of several texts of a property the first.
 
     Entities and document types are refused. Raises ParseError, DefusedXmlException.
     """

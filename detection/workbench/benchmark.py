@@ -1,6 +1,7 @@
-"""Measure the speed of the whole way of an image, from its file to its record, stage by stage.
+"""Measure how fast an image gets from its file to its record, stage by stage.
 
-Store, database and model are the configured ones. All records and files are deleted afterwards.
+File storage, database and model are the configured ones. All records and files are deleted
+afterwards.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ from detection.workbench.speed import images_per_second, matrix_peak, operations
 BATCHES = (1, 8, 32)
 SIDE = 512  # of the pictures, in pixels
 STAGES = ("read", "decode", "preprocess", "model", "render", "store", "record")
-SECONDS = 4.0  # about, for each measurement
+SECONDS = 4.0  # for each measurement, approximately
 PROVENANCE_ROUNDS = 20
-ROUNDS = 4  # of all measurements, so that other processes disturb them equally
+ROUNDS = 4  # of all measurements in turn, so that other processes disturb all equally
 MAX_SECONDS = 12.0  # for a batch size; after that a slow model has no further round
 
 Numbers = dict[str, dict[str, float]]
@@ -62,9 +63,9 @@ Judge = Callable[[Detector, torch.Tensor], float]
 class Benchmark:
     """The numbers of one run, as medians over the rounds.
 
-    ``stages`` are milliseconds for one image. ``service`` and ``engine`` are images per second by
-    batch size: ``engine`` of the model alone, ``service`` with all other stages. ``plain`` is the
-    same work step by step, in fp32, with one pass for each view.
+    ``stages`` are milliseconds for one image. ``engine`` and ``service`` are images per second by
+    batch size: ``engine`` of the model alone, ``service`` of all stages. ``plain`` is images per
+    second in the plain way: one stage after the other, in fp32, with one pass for each view.
     """
 
     model: str
@@ -88,11 +89,12 @@ class Benchmark:
 
     @property
     def times_plain(self) -> float:
+        """The ratio of the service's best speed to the plain way."""
         return max(self.service.values()) / self.plain
 
     @property
     def model_times_plain(self) -> float:
-        """The ratio of the model's stage alone, for one image."""
+        """The ratio of the model's speed to the plain way, for one image."""
         return self.plain_stages["model"] / self.stages["model"]
 
     def times(self, previous: Numbers) -> Numbers:
@@ -131,8 +133,9 @@ def measure(detector: Detector) -> Benchmark:
 
 @dataclass(slots=True)
 class _Bench:
-    """What all measurements need. The pictures are new each time, because the service reuses the
-    scores of known bytes.
+    """What all measurements need.
+
+    Each picture is a new one, because the service reuses the scores of known bytes.
     """
 
     detector: Detector
@@ -158,16 +161,16 @@ def _measure_in_turns(result: Benchmark, bench: _Bench) -> None:
     shares: list[float] = []
     sizes = [_BatchSize(size) for size in BATCHES]
     for _ in range(ROUNDS):
-        taking_part = [size for size in sizes if size.spent < MAX_SECONDS]
-        if not taking_part:
+        remaining = [size for size in sizes if size.spent < MAX_SECONDS]
+        if not remaining:
             break
         plain_laps += _serial(plain_score, bench, seconds)
         laps += _serial(lambda detector, views: detector.scores([views])[0], bench, seconds)
         peaks.append(matrix_peak(torch.device(result.device), result.precision) / 1e9)
-        for size in taking_part:
+        for size in remaining:
             size.measure(bench, seconds)
-        fastest = max(size.engine[-1] for size in taking_part)
-        shares.append(fastest * result.image_gflop / peaks[-1])  # of the same minute
+        fastest = max(size.engine[-1] for size in remaining)
+        shares.append(fastest * result.image_gflop / peaks[-1])  # of the same round
     result.plain_stages, result.stages = _medians(plain_laps), _medians(laps)
     result.plain = 1000 / sum(result.plain_stages.values())
     result.peak_gflops, result.share_of_peak = median(peaks), median(shares)
@@ -204,7 +207,7 @@ def _medians(laps: list[Lap]) -> dict[str, float]:
 
 
 def _provenance(bench: _Bench) -> dict[str, float]:
-    """Return the median milliseconds for the origin of a picture, with a manifest and without."""
+    """Return the median milliseconds to inspect a picture, with a manifest and without."""
     plain = bench.picture().read_bytes()
     created = {"action": "c2pa.created", "digitalSourceType": TRAINED}
     assertion = {"label": "c2pa.actions", "data": {"actions": [created]}}
@@ -219,7 +222,7 @@ def _provenance(bench: _Bench) -> dict[str, float]:
 
 @contextmanager
 def _records() -> Iterator[PredictionBatch]:
-    """Open a batch for all records; delete it with its records and files in any case."""
+    """Open a batch for all records; at the end delete the batch, its records and its files."""
     batch = open_batch(total_images=0, source=Source.SCAN)
     try:
         yield batch
@@ -278,7 +281,7 @@ def _stages(judge: Judge, bench: _Bench, path: Path) -> Lap:
 
 
 def _service(bench: _Bench, size: int, images: int) -> tuple[float, float]:
-    """Return images per second through the service by groups of ``size``, and the busy cores."""
+    """Return the service's images per second in batches of ``size``, and the busy cores."""
     paths = [bench.picture() for _ in range(images)]
     uploads = (Upload(filename=path.name, data=path) for path in paths)
     start, cpu_start = time.perf_counter(), time.process_time()
@@ -318,7 +321,7 @@ _COMPARED = (("stages", STAGES), ("engine", _SIZES), ("service", _SIZES))
 
 
 def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
-    """Return the numbers for ``read_previous``, with the ratios of the table."""
+    """Return the numbers as JSON, for people and for ``read_previous``, with the ratios."""
     ratios = ("times_plain", "model_times_plain")
     numbers = {**asdict(result), **{name: getattr(result, name) for name in ratios}}
     if previous:
@@ -327,7 +330,7 @@ def as_json(result: Benchmark, previous: Numbers | None = None) -> str:
 
 
 def table(result: Benchmark, previous: Numbers | None = None) -> str:
-    """Return the run as text, with its speed relative to the ``previous`` numbers if given."""
+    """Return the result as text, with the speed relative to ``previous`` numbers, if given."""
     earlier = previous or {"stages": {}, "engine": {}, "service": {}}
     columns = ("plain", "now", "ratio", "previous", "ratio")
     stages = [("Milliseconds for one image", *columns)]
@@ -352,9 +355,9 @@ def table(result: Benchmark, previous: Numbers | None = None) -> str:
 
 Operations of the model: {result.image_gflop:.2f} GFLOP an image
 Fastest matrix product:  {result.peak_gflops:.0f} GFLOP/s in {result.precision}
-Origin of an image:      {result.provenance["without manifest"]:.2f} ms, \
+Share of that speed:     {result.share_of_peak:.0%} by the fastest batch size
+Provenance of an image:  {result.provenance["without manifest"]:.2f} ms, \
 {result.provenance["with manifest"]:.1f} ms with a signed manifest
-Share of that speed:     {result.share_of_peak:.0%}
 Cores busy:              {result.cores_busy:.0%}
 Peak memory:             {result.memory_mib:.0f} MiB{gpu}"""
 

@@ -2,7 +2,7 @@
 
 Deletion (Samek et al., "Evaluating the Visualization of What a Deep Neural Network Has Learned",
 IEEE TNNLS 2017): the fifth of an image that pushed most towards its verdict is masked. The logit
-should move towards 0 by much more than after a mask over a random fifth.
+should then move towards 0 much further than with a random fifth masked.
 
 A mask has traces of its own: grey squares have sharp edges and no noise. So the main mask is a
 strong blur with soft edges, which removes all fine traces and adds none. The mean colour with hard
@@ -25,14 +25,14 @@ from detection.d3.images import decode_image
 from detection.d3.text_table import text_table
 
 SHARE = 0.2  # of the cells are masked
-RANDOM_MASKS = 4  # per image, of which the mean counts
-BLUR = 8.0  # sigma in pixels, which removes periods of 8 pixels and less
+RANDOM_MASKS = 4  # per image; their mean counts
+BLUR = 8.0  # sigma in pixels; removes traces that repeat every 8 pixels or fewer
 FEATHER = 2.0  # sigma of the mask's edges in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """The movement of the logits of N images towards 0, or beyond, under one kind of mask."""
+    """The movements of the logits of N images towards 0 or beyond, under one kind of mask."""
 
     mask: str
     important: np.ndarray  # (N,) with the most important cells masked
@@ -63,7 +63,7 @@ class Faithfulness:
 
 
 def draw_samples(samples: Sequence[Sample], limit: int | None, *, seed: int = 0) -> list[Sample]:
-    """Choose ``limit`` random samples in their own order, or all without a limit."""
+    """Choose ``limit`` random samples, or all without a limit; their order does not change."""
     drawn = np.random.default_rng(seed).permutation(len(samples))[:limit]
     return [samples[index] for index in sorted(drawn)]
 
@@ -103,7 +103,7 @@ def measure_faithfulness(
 
 
 def compare(measured: Faithfulness, *, seed: int = 0) -> list[Comparison]:
-    """Compare per mask: all images, then the images of each verdict that occurs.
+    """Compare the movements per mask: of all images, then of those with each verdict.
 
     The 95 % intervals are bootstrapped over the images.
     """
@@ -157,7 +157,7 @@ def most_important(evidence: np.ndarray, sign: float) -> np.ndarray:
 
 
 def random_cells(evidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Select as many random cells with evidence, bool (rows, columns)."""
+    """Select as many random cells as ``most_important`` does, among those with evidence."""
     return _selection(rng.permutation(np.flatnonzero(np.isfinite(evidence))), evidence)
 
 

@@ -1,4 +1,4 @@
-"""Small generators of our own, which add fakes of many decoders to a training split.
+"""Train small generators, to add fakes of many decoders to a training split.
 
 Each generator is an autoencoder of random design: the kind and factor of its up-sampling, its
 width, activation, normalisation and skips. It learns from the real pictures of a train split for a
@@ -37,7 +37,7 @@ BORDER = 8  # pixels cut off a reconstruction, which show the padding
 
 
 class GeneratorError(D3Error):
-    """A generator did not learn; some random designs diverge."""
+    """A generator did not learn: some random designs diverge."""
 
     code = "bad_generator"
 
@@ -101,7 +101,7 @@ class Generator(nn.Module):
 
 
 class _Upsampling(nn.Module):
-    """Doubles the side of the state, and with skips that of the picture."""
+    """Doubles the sides of the state, and with skips those of the picture."""
 
     def __init__(self, coarse: int, fine: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Upsampling(nn.Module):
 
 
 def _residual(width: int, config: GeneratorConfig) -> nn.Sequential:
-    """Return a block that adds nothing at first: too few steps follow to unlearn a random one."""
+    """Return a block that adds nothing at first: few steps could not unlearn a random block."""
     last = nn.Conv2d(width, width, 3, padding=1)
     nn.init.zeros_(last.weight)
     return nn.Sequential(
@@ -151,7 +151,7 @@ def train_generator(
     steps: int,
     seed: int,
 ) -> Generator:
-    """Fit a generator to random crops of the pictures by their mean error.
+    """Fit a generator to random crops of the pictures, by the mean error.
 
     Raises GeneratorError if the error is still large after ``steps``.
     """
@@ -170,7 +170,7 @@ def train_generator(
         optimizer.step()
         schedule.step()
     remaining = error.abs().mean().item()
-    if not remaining <= MAX_ERROR:  # NaN neither
+    if not remaining <= MAX_ERROR:  # refuses NaN too
         raise GeneratorError(f"The generator still errs by {remaining:.2f} of the value range.")
     return generator.eval()
 

@@ -1,8 +1,8 @@
-"""Made-up predictions, to try the service with many records.
+"""Store made-up predictions, to test the service with many records.
 
-They look like a year of work: names, scores, reviews and latencies are mixed as in practice, and
-the same for the same seed. All share two small files, in a folder that no real record uses. Their
-model versions tell them from real records, so that they can be removed.
+They resemble a year of use: names, scores, reviews and latencies are mixed as in practice. The same
+seed gives the same records. All share two small files, in a folder that no real record uses. They
+have model versions of their own, by which they are found and deleted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from detection.records import (
     write_predictions,
 )
 
-VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # one after the other
+VERSIONS = ("seeded-1", "seeded-2", "seeded-3")  # of the model, each for a third of the year
 OWNERS = ("seeded-ann", "seeded-bob", "seeded-eve")
 RESULT, ORIGINAL = "seeded/result.jpg", "seeded/original.jpg"
 YEAR = timedelta(days=365)
@@ -80,12 +80,12 @@ def has_real_records() -> bool:
 def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[int]:
     """Store ``count`` predictions of the year before ``until``; yield the number of each step.
 
-    Raises UnavailableError; steps yielded until then are stored.
+    Raises UnavailableError; the steps that were yielded before stay stored.
     """
     _store_files()
     with database_errors():
         owners = [_owner(name) for name in OWNERS]
-    made = _Maker(count=count, until=until, seed=seed, owners=owners).predictions()
+    made = _Builder(count=count, until=until, seed=seed, owners=owners).predictions()
     while step := list(islice(made, STEP)):
         batches = [each.batch for each in step if each.batch_index == 0]
         with database_errors(), transaction.atomic():
@@ -95,7 +95,7 @@ def seed_predictions(*, count: int, until: datetime, seed: int = 0) -> Iterator[
 
 
 def _hashes(prediction: Prediction) -> list[int]:
-    """Return perceptual hashes of pictures that nothing resembles."""
+    """Return random perceptual hashes, which make the picture unlike all others."""
     chance = random.Random(prediction.pk)
     return [chance.getrandbits(BITS) for _ in range(REGIONS)]
 
@@ -125,7 +125,7 @@ def _store_files() -> None:
 
 
 def _owner(name: str) -> AbstractUser:
-    """Return a user who cannot sign in."""
+    """Return the user of this name, who cannot sign in; create the user if necessary."""
     model = get_user_model()
     owner = model.objects.filter(username=name).first()
     return owner or model.objects.create_user(username=name, is_active=False)
@@ -139,8 +139,8 @@ def _provenance(declares: str) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Maker:
-    """Makes the records in order of time."""
+class _Builder:
+    """Builds the records, in order of time."""
 
     count: int
     until: datetime
@@ -161,7 +161,7 @@ class _Maker:
             yield prediction
 
     def _moment(self, number: int) -> datetime:
-        """Return times in whole milliseconds, evenly spread over the year."""
+        """Return a record's time in whole milliseconds; times are spread evenly over the year."""
         milliseconds = YEAR // timedelta(milliseconds=1) * number // self.count
         return self.until - YEAR + timedelta(milliseconds=milliseconds)
 

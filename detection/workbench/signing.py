@@ -1,4 +1,4 @@
-"""Signed manifests for pictures, by authorities that are made on the spot."""
+"""Sign pictures with manifests, by certificates that are created for the purpose."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedi
 
 
 class Signer(NamedTuple):
-    """An authority in PEM, and what signs in the name of an organisation."""
+    """The certificate of an authority, and chain and key of an organisation, in PEM."""
 
     root: str
     chain: str
     key: str
 
     def sign(self, picture: bytes, manifest: dict, *ingredients: bytes) -> bytes:
-        """Return the picture with a manifest; ``ingredients`` are pictures that it was made of."""
+        """Return the picture with a signed manifest; it was made from ``ingredients``."""
         signer = c2pa.Signer.from_info(
             c2pa.C2paSignerInfo("es256", self.chain.encode(), self.key.encode(), None)
         )
@@ -44,7 +44,7 @@ def _mime(picture: bytes) -> str:
 
 
 def a_signer(organisation: str = "Test Maker") -> Signer:
-    """Return a signer whose certificate, and whose authority, are made for it."""
+    """Return a signer with a certificate and an authority of its own."""
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _name("Test Authority")
     root = _certificate(authority, root_key, authority, root_key, is_leaf=False)

@@ -1,4 +1,4 @@
-"""Measure a detector's speed, the hardware's peak, and the plain way to compute a score."""
+"""Measure a detector's speed and the hardware's peak, and compute a score in the plain way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PEAK_SECONDS = 0.5  # for each side
 
 
 def matrix_peak(device: torch.device, precision: str) -> float:
-    """Return FLOP/s of the product of two square matrices, at the fastest size."""
+    """Return the FLOP/s of a product of two square matrices, at the fastest size."""
     return max(_product_rate(side, device, precision) for side in PEAK_SIDES[device.type])
 
 
@@ -41,9 +41,9 @@ def _product_rate(side: int, device: torch.device, precision: str) -> float:
 def operations(detector: Detector, views: Tensor) -> int:
     """Return the FLOP of the matrix products and convolutions for one image."""
     counter = FlopCounterMode(display=False)
-    # The counter ignores the fused attention of a CPU.
+    # The counter ignores a CPU's fused attention, so attention is computed step by step.
     with sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
-        detector._judging(views.to(detector.info.device), detector._permutations)
+        detector._inference_network(views.to(detector.info.device), detector._permutations)
     return counter.get_total_flops()
 
 

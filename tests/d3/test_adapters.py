@@ -1,4 +1,4 @@
-"""Adapters: what they add while they learn is what is merged into the tower afterwards."""
+"""Adapters add to the tower in training what is merged into it afterwards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adapters() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-def test_a_merged_tower_gives_what_the_adapted_one_gave(network, adapters, dtype, tolerance):
+def test_a_merged_tower_gives_the_features_of_the_adapted_one(network, adapters, dtype, tolerance):
     adapted = AdaptedTower(network.tower, 4, dtype).eval()
     names = {f"blocks.{name}": tensor for name, tensor in adapters.items()}
     assert not adapted.load_state_dict(names, strict=False).unexpected_keys
@@ -58,7 +58,7 @@ def test_new_adapters_change_nothing_and_they_alone_learn(network):
     assert learning == {f"blocks.{name}" for name in adapter_shapes(ARCHITECTURE.tower, 2)}
 
 
-def test_in_training_half_the_patches_are_seen(network):
+def test_in_training_the_tower_sees_half_the_patches(network):
     tower = AdaptedTower(network.tower, 2, torch.float32)
     views = torch.randn(2, 3, 64, 64)
     whole = tower.eval().embed(views)
@@ -69,7 +69,7 @@ def test_in_training_half_the_patches_are_seen(network):
     assert not torch.equal(tower.embed(views), seen)
 
 
-def test_adapters_of_an_adapted_tower_are_stacked_on_its_own(network, adapters):
+def test_adapters_of_an_adapted_tower_are_stacked_on_the_earlier_ones(network, adapters):
     second = {name: 0.05 * torch.randn(t.shape) for name, t in adapters.items()}
     tower = network.tower.state_dict()
 
@@ -94,7 +94,7 @@ def stored(network, adapters, tmp_path):
     return checkpoint
 
 
-def test_a_file_with_adapters_and_its_tower_are_the_checkpoint_again(stored, tmp_path):
+def test_a_file_with_adapters_is_loaded_with_its_tower_as_it_was_saved(stored, tmp_path):
     path = tmp_path / "adapted.safetensors"
     tower = sum(w.nbytes for w in expected_weights(ARCHITECTURE.tower, 64).values())
     assert path.stat().st_size < tower

@@ -37,7 +37,7 @@ def test_a_checkpoint_is_small_and_its_card_is_about_it(name):
     assert f"{described['threshold']:.3f}" in card
 
 
-def test_the_default_knows_what_its_scores_meant_in_a_test(clip):
+def test_the_default_has_a_scorecard(clip):
     assert clip.info.scorecard.pictures == 1388
     assert "generated" in clip.info.scorecard.meaning(0.99)
 
@@ -55,6 +55,6 @@ def test_the_default_finds_the_picture_of_a_real_generator(clip):
 
 
 @pytest.mark.parametrize("name", ["building-exterior", "windows"])
-def test_the_tiny_one_finds_the_samples_of_easy_decoders(tiny, name):
+def test_d3_tiny_finds_the_samples_of_easy_decoders(tiny, name):
     [verdict] = tiny.detect([SAMPLES / f"generated-{name}.jpg"])
     assert verdict.label == "FAKE"

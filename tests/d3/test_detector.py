@@ -63,7 +63,7 @@ def detector_with_logit(logit: float, **changes) -> Detector:
 
 
 @pytest.mark.parametrize("name", ["detector", "clip_detector"])
-def test_an_image_gets_the_same_bits_alone_and_in_any_company(name, request):
+def test_an_image_gets_the_same_bits_alone_and_beside_others(name, request):
     detector = request.getfixturevalue(name)
     together = detector.logits(images())
     alone = np.concatenate([detector.logits([image]) for image in images()])
@@ -103,7 +103,7 @@ def test_threads_that_share_a_detector_get_the_same_bits(detector):
     assert all((result == expected).all() for result in results)
 
 
-def test_images_that_share_a_pass_as_on_a_gpu_get_nearly_the_same(path):
+def test_images_that_share_a_pass_as_on_a_gpu_get_nearly_the_same_logits(path):
     detector = Detector.from_checkpoint(path, device="cpu")
     alone = detector.logits(images() * 3)
     detector._views_per_pass = 16
@@ -137,7 +137,7 @@ def test_no_images_give_no_logits(detector):
     assert detector.detect([]) == []
 
 
-def test_images_may_come_from_a_generator(detector):
+def test_images_may_be_a_generator(detector):
     assert (detector.logits(iter(images())) == detector.logits(images())).all()
 
 
@@ -168,7 +168,7 @@ def test_a_single_image_is_not_taken_for_a_list(detector, single):
         detector.logits(single)
 
 
-def test_what_is_no_image_at_all_is_refused(detector):
+def test_an_array_is_refused_as_an_image(detector):
     with pytest.raises(TypeError, match="must be a PIL image, bytes or a path"):
         detector.logits([np.zeros((8, 8, 3))])
 
@@ -206,7 +206,7 @@ def test_the_default_permutations_are_those_of_the_checkpoint(detector, path):
         3,
     ],
 )
-def test_what_is_no_permutation_is_refused(detector, wrong):
+def test_lists_that_are_no_permutations_are_refused(detector, wrong):
     with pytest.raises(ValueError, match=r"must hold each number of 0\.\.15 once"):
         detector.logits(images(), permutations=wrong)
 
@@ -271,7 +271,7 @@ def test_scores_in_the_band_are_uncertain(score, threshold, label, uncertain):
         (Image.new("RGB", (2, 2), "navy"), "too_small"),
     ],
 )
-def test_of_an_image_that_cannot_be_judged_no_verdict_is_certain(image, doubt):
+def test_no_verdict_on_an_image_that_cannot_be_judged_is_certain(image, doubt):
     detector = detector_with_logit(20, min_side=32)
 
     [verdict] = detector.detect([image])
@@ -280,7 +280,7 @@ def test_of_an_image_that_cannot_be_judged_no_verdict_is_certain(image, doubt):
     assert verdict.uncertain == bool(doubt)
 
 
-def test_the_least_side_is_kept_in_the_checkpoint(tmp_path):
+def test_the_smallest_side_is_stored_in_the_checkpoint(tmp_path):
     path = tmp_path / "least.safetensors"
     save(a_checkpoint(min_side=112), path)
 
@@ -307,10 +307,10 @@ def test_an_overflow_is_an_error_and_no_verdict():
         detector.detect([noise_image()])
 
 
-# What a detector is
+# Description
 
 
-def test_a_detector_says_what_it_is(detector):
+def test_a_detector_describes_its_checkpoint(detector):
     checkpoint = a_checkpoint()
     info = detector.info
     assert (info.name, info.version) == ("d3-test", checkpoint.version)
@@ -327,10 +327,10 @@ def test_a_detector_says_what_it_is(detector):
     [
         ({"device": "tpu"}, "must be auto, cpu, cuda or cuda:n"),
         ({"device": "mps"}, "must be auto, cpu, cuda or cuda:n"),
-        ({"device": "cuda:99"}, "PyTorch finds no such GPU here"),
+        ({"device": "cuda:99"}, "is not available: PyTorch finds no such GPU"),
         ({"device": "cpu", "precision": "int8"}, "must be auto, fp32, fp16 or bf16"),
     ],
 )
-def test_a_device_or_precision_that_is_not_there_is_refused(path, options, problem):
+def test_a_missing_device_or_an_unknown_precision_is_refused(path, options, problem):
     with pytest.raises(D3Error, match=problem):
         Detector.from_checkpoint(path, **options)

@@ -65,11 +65,11 @@ def detector(request) -> Detector:
 
 
 def sample_crops() -> list[Image.Image]:
-    """A crop of 256 × 256 from each sample image, with its traces as they are."""
+    """Return a crop of 256 × 256 from each sample image, without a change of its traces."""
     crops = []
     for path in sorted((ROOT / "samples").glob("*.jpg")):
         with Image.open(path) as image:
-            if min(image.size) < 350:  # those that the small tower knows nothing of
+            if min(image.size) < 350:  # pictures of generators that the small tower does not know
                 continue
             left, top = image.width // 2 - 128, image.height // 2 - 128
             crops.append(image.convert("RGB").crop((left, top, left + 256, top + 256)))
@@ -88,7 +88,7 @@ def small_network(tower: str) -> D3Network:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-# Shape and place
+# Shape and places
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_resized_image_has_the_patches_of_its_view(clip, size):
     assert np.isfinite(evidence.map).all()
 
 
-def test_what_no_crop_saw_is_not_a_number(residual):
+def test_cells_outside_of_the_crops_are_not_numbers(residual):
     seen = np.isfinite(residual.explain(noise_image(size=(640, 64))).map)
     assert seen.shape == (4, 40)
     columns = seen.all(axis=0)
@@ -178,7 +178,7 @@ def test_a_mirrored_part_counts_where_its_pixels_are():
     assert row.tolist() == pytest.approx([256 * 17 / 33, 256 * 15 / 31])
 
 
-# What the values are
+# Values
 
 
 def test_the_logit_is_that_of_the_image(detector):
@@ -189,7 +189,7 @@ def test_the_logit_is_that_of_the_image(detector):
         )
 
 
-def test_maps_turn_their_sign_with_the_logit(request):
+def test_the_map_changes_its_sign_with_the_logit(request):
     head = dict.fromkeys(("attention_head.fc.weight", "attention_head.fc.bias"), torch.Tensor.neg_)
     turned = Detector(with_weights(a_checkpoint(), head), device=CPU, precision="fp32")
     plain = request.getfixturevalue("residual").explain(noise_image())
@@ -197,8 +197,8 @@ def test_maps_turn_their_sign_with_the_logit(request):
     assert turned.explain(noise_image()).map == pytest.approx(-plain.map, abs=1e-6)
 
 
-def test_the_values_are_the_gradient_along_what_they_are_of():
-    """To first order, the logit grows by the sum of the map when the residuals do."""
+def test_the_values_add_up_to_the_gradient_along_the_residuals():
+    """To first order, the logit grows by the map's sum per growth of the residuals."""
     network = small_network("residual")
     crop, order = torch.randn(1, 3, 64, 64), torch.randperm(16)[None]
     logit, pixels = attribute(network, crop, order)
@@ -209,7 +209,7 @@ def test_the_values_are_the_gradient_along_what_they_are_of():
 
 
 def slope_of_the_residuals(network: D3Network, crop: torch.Tensor, order: torch.Tensor) -> float:
-    """By how much the logit grows when the residuals do, by central differences."""
+    """Return the growth of the logit per growth of the residuals, by central differences."""
 
     def logit(factor: float) -> float:
         views = torch.cat([shuffle_patches(crop, order[0], 16), crop])
@@ -223,7 +223,7 @@ def slope_of_the_residuals(network: D3Network, crop: torch.Tensor, order: torch.
 
 @pytest.mark.parametrize("tower", ["residual", "clip", "clip_read_early"])
 def test_both_views_count_in_the_place_of_the_original(tower):
-    """Views that change their roles, in a head that does too, give the map in the other order."""
+    """If the views and their weights in the head change roles, the map is the same, shuffled."""
     network, turned = small_network(tower), small_network(tower)
     turned.attention_head.fc.weight[:] = network.attention_head.fc.weight.roll(
         network.architecture.features, dims=1
@@ -266,7 +266,7 @@ def test_a_trace_in_one_half_is_found_in_that_half(shipped, photograph, half):
 
 
 @pytest.mark.parametrize("mask", [blurred, mean_coloured])
-def test_masking_what_counts_moves_the_logit_twice_as_much_as_masking_at_random(shipped, mask):
+def test_masking_important_cells_moves_the_logit_twice_as_much_as_random_ones(shipped, mask):
     important, random = [], []
     for number, image in enumerate(sample_crops()):
         evidence = shipped.explain(image)
@@ -283,10 +283,10 @@ def test_masking_what_counts_moves_the_logit_twice_as_much_as_masking_at_random(
     assert np.median(important) >= 2 * np.median(random)
 
 
-# Always the same, and nothing left behind
+# Determinism
 
 
-def test_it_is_deterministic_and_leaves_the_detector_as_it_was(detector):
+def test_explaining_is_deterministic_and_does_not_change_the_detector(detector):
     image = noise_image(size=(100, 80))
     before = detector.logits([image])
     modules = {name: type(module) for name, module in detector._network.named_modules()}
@@ -310,7 +310,7 @@ def test_threads_that_share_a_detector_get_the_same_maps(detector):
     assert all((each == logits).all() for each in scored)
 
 
-def test_it_works_where_gradients_are_switched_off(detector):
+def test_explaining_works_where_gradients_are_off(detector):
     expected = detector.explain(noise_image()).map
     with torch.inference_mode():
         assert (detector.explain(noise_image()).map == expected).all()
@@ -318,7 +318,7 @@ def test_it_works_where_gradients_are_switched_off(detector):
         assert (detector.explain(noise_image()).map == expected).all()
 
 
-def test_the_precision_of_the_scores_does_not_matter(residual):
+def test_the_precision_of_the_scores_does_not_change_the_map(residual):
     coarse = Detector(a_checkpoint(), device=CPU, precision="bf16")
     expected = residual.explain(noise_image())
     assert (coarse.explain(noise_image()).map == expected.map).all()
@@ -337,7 +337,7 @@ def test_a_gpu_gives_nearly_the_same_map(clip, precision):
 # Images in
 
 
-def test_bytes_paths_and_pictures_give_the_same(residual, tmp_path):
+def test_bytes_paths_and_pictures_give_the_same_map(residual, tmp_path):
     path = tmp_path / "picture.png"
     noise_image(size=(90, 80)).save(path)
     expected = residual.explain(noise_image(size=(90, 80))).map

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 NEEDS_BF16 = pytest.mark.skipif(
     not cpu_has_bf16(), reason="This CPU has no bf16 instructions; emulated, they take minutes."
 )
-DECODED_OTHERWISE = {"alpha.png", "grey16.png"}  # white behind alpha, 16 bits scaled: on purpose
+DECODED_OTHERWISE = {"alpha.png", "grey16.png"}  # on purpose: white behind alpha, 16 bits scaled
 
 
 @pytest.fixture(scope="module", params=["tiny", pytest.param("vitl14", marks=pytest.mark.slow)])
@@ -56,7 +56,7 @@ def test_the_reference_decoding_of_this_pillow_is_the_recorded_one(golden: Golde
         assert _sha256(rgb.tobytes()) == numbers["rgb_sha256"]
 
 
-def test_our_decoding_agrees_where_it_is_meant_to(golden: GoldenSet):
+def test_our_decoding_agrees_except_where_it_differs_on_purpose(golden: GoldenSet):
     for image in golden.numbers["images"]:
         path, variants = golden.path(image), image["variants"]
         pixels = _sha256(decode_image(path).pixels.tobytes())
@@ -65,7 +65,7 @@ def test_our_decoding_agrees_where_it_is_meant_to(golden: GoldenSet):
 
 
 def test_pictures_are_resized_to_the_recorded_bytes(golden: GoldenSet):
-    """In the order of this Pillow, and in the order that is the same under each."""
+    """Both in the order of this Pillow, and in the order that is the same in all versions."""
     for image, variant, _ in golden.variants:
         if variant == "plain_pillow12":
             continue
@@ -128,15 +128,15 @@ def test_features_agree(golden: GoldenSet):
 
 
 @torch.inference_mode()
-def test_features_of_the_network_that_explains_agree(golden: GoldenSet):
-    """It is trained, too; the one that judges is the same with less work. Large, of one image."""
+def test_features_of_the_network_for_explanations_agree(golden: GoldenSet):
+    """Training uses it too; verdicts use a faster one. The large tower sees one image only."""
     some = list(golden.variants)[: 1 if golden.name == "vitl14" else None]
     views = golden.views()[: len(some)]
     shuffled, original = golden.network.features(views, torch.tensor([golden.A]))
     for i, (image, variant, _) in enumerate(some):
         for name, feature in (("shuffled", shuffled[0, i]), ("original", original[i])):
             stored = golden.array(image, variant, f"feature_{name}")
-            golden.agrees("features of what explains", feature, stored)
+            golden.agrees("features for explanations", feature, stored)
 
 
 @torch.inference_mode()
@@ -268,8 +268,8 @@ def test_half_precision_stays_near(precision: str, tolerance: float, tiny: Golde
 
 
 @NEEDS_BF16
-def test_bf16_keeps_the_logits(golden: GoldenSet):
-    """With weights and products in half, and what adds up in fp32; narrow towers average less."""
+def test_logits_in_bf16_stay_near(golden: GoldenSet):
+    """Weights and products are in bf16, sums in fp32. Narrow towers average fewer errors out."""
     tolerance = {"vitl14": 0.05, "tiny": 0.1}[golden.name]
     judged = golden.judged_by(Detector(golden.checkpoint, device=CPU, precision="bf16"))
     golden.agrees("logits in bf16", judged.logits, golden.logits, tolerance)
@@ -281,7 +281,7 @@ def tiny() -> GoldenSet:
 
 
 def _two_logit_network(golden: GoldenSet) -> D3Network:
-    """Only good for ``classify``: the tower is random and small."""
+    """Return a network for ``classify`` alone: its tower has no weights."""
     width = golden.checkpoint.architecture.tower.width
     with torch.device("meta"):
         network = D3Network(golden.checkpoint.architecture)
@@ -306,7 +306,7 @@ def _reference_rgb(path: Path, variant: str) -> Image.Image:
 
 
 def _levels(views: torch.Tensor) -> np.ndarray:
-    """The 8-bit levels behind normalised views of one image, (S, S, 3)."""
+    """Return the 8-bit levels of the normalised views of one image, (S, S, 3)."""
     plain = Preprocessing()
     levels = views[0].permute(1, 2, 0).double() * torch.tensor(plain.std) + torch.tensor(plain.mean)
     return (levels * 255).round().numpy().astype(np.uint8)

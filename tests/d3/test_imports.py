@@ -1,4 +1,4 @@
-"""Imports: those of the source, and those at run time, each in a process of its own."""
+"""Imports in the source, and at run time, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_engine_imports_nothing_of_django_or_of_other_folders():
     assert loaded == "[]\n[]"
 
 
-def test_headers_decoding_and_all_that_is_light_need_no_pytorch():
+def test_headers_and_decoding_need_no_pytorch():
     loaded = run(
         "import sys, detection.d3, detection.d3.images, detection.d3.checkpoints\n"
         "import detection.d3.dataset, detection.d3.html, detection.d3.prefetching\n"
@@ -58,7 +58,7 @@ def test_headers_decoding_and_all_that_is_light_need_no_pytorch():
 
 
 def test_pictures_are_decoded_where_the_libraries_of_pillow_cannot_be_called():
-    """A Pillow that was built without some of them, or hides their functions."""
+    """Pillow may be built without some of the libraries, or hide their functions."""
     width = run(
         "from PIL import _webp, Image\n"
         "_webp.__file__ = Image.core.__file__ = 'absent'\n"

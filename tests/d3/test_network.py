@@ -87,7 +87,7 @@ def test_the_spectrum_has_the_right_gradient():
     assert torch.autograd.gradcheck(PowerSpectrum.apply, (maps,))
 
 
-def test_the_spectrum_keeps_the_energy():
+def test_the_spectrum_preserves_the_energy():
     maps = torch.randn(1, 1, 8, 8, dtype=torch.float64)
     halved = PowerSpectrum.apply(maps)
     whole = 2 * halved.sum() - halved[..., 0].sum() - halved[..., -1].sum()
@@ -95,7 +95,7 @@ def test_the_spectrum_keeps_the_energy():
 
 
 def test_the_small_tower_cannot_see_brightness():
-    """Its filters sum to zero. Away from the border, that is."""
+    """Its filters sum to zero, except at the border of a picture."""
     stem = small_network().tower.stem
     image = torch.randn(1, 3, 64, 64)
     seen, brighter = stem(image), stem(image + 3)
@@ -103,7 +103,7 @@ def test_the_small_tower_cannot_see_brightness():
 
 
 @pytest.mark.parametrize(("period", "row"), [(2, 0), (4, 4), (8, 6), (16, 7)])
-def test_harmonics_see_what_repeats_every_few_pixels(period, row):
+def test_harmonics_show_patterns_that_repeat_every_few_pixels(period, row):
     """Rows of harmonics run from -1/2 to 7/16 cycles per pixel, columns from 0 to 1/2."""
     branch = small_network().tower.spectral
     torch.manual_seed(1)
@@ -117,7 +117,7 @@ def test_harmonics_see_what_repeats_every_few_pixels(period, row):
 
 
 def test_every_weight_learns_but_one():
-    """The bias of the queries moves all scores of a column alike, and the softmax forgets it."""
+    """The bias of the queries moves all scores of a column alike; the softmax cancels that."""
     network = small_network().train()
     network(torch.randn(2, 3, 64, 64), torch.randperm(16)[None]).sum().backward()
     idle = [

@@ -16,11 +16,11 @@ def threads():
         yield executor
 
 
-def test_results_come_in_the_order_of_the_items(threads):
+def test_results_are_in_the_order_of_the_items(threads):
     assert list(run_ahead(threads, str, range(20), ahead=4)) == [str(n) for n in range(20)]
 
 
-def test_items_are_taken_only_a_little_ahead(threads):
+def test_items_are_read_only_a_little_ahead(threads):
     taken = []
 
     def items():
@@ -33,7 +33,7 @@ def test_items_are_taken_only_a_little_ahead(threads):
         assert taken == [0, 1, 2, 3]
 
 
-def test_what_nobody_took_is_undone_when_the_taker_leaves(threads):
+def test_results_that_were_not_consumed_are_undone_when_the_consumer_stops(threads):
     done, undone = [], []
 
     def step(number: int) -> int:
@@ -65,7 +65,7 @@ def test_groups_have_the_given_size_and_the_last_the_rest():
     assert list(in_groups(range(5), 2)) == [[0, 1], [2, 3], [4]]
 
 
-def test_of_a_group_that_breaks_off_its_items_are_undone():
+def test_the_items_of_an_unfinished_group_are_undone():
     def items():
         yield from range(5)
         raise OSError("the disk is full")
@@ -77,7 +77,7 @@ def test_of_a_group_that_breaks_off_its_items_are_undone():
     assert (taken, undone) == ([[0, 1, 2]], [3, 4])
 
 
-def test_a_group_that_was_taken_is_the_takers():
+def test_the_items_of_a_consumed_group_are_not_undone():
     undone = []
 
     with closing(in_groups(range(5), 2, undo=undone.append)) as groups:

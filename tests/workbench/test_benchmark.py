@@ -32,8 +32,8 @@ SIZES = ["1", "8", "32"]
 
 
 @pytest.fixture(autouse=True)
-def soon_done(monkeypatch):
-    """Each measurement takes as few repetitions as can be."""
+def few_repetitions(monkeypatch):
+    """Repeat each measurement as rarely as possible."""
     monkeypatch.setattr(benchmark, "SECONDS", 0.001)
     monkeypatch.setattr(benchmark, "ROUNDS", 1)
     monkeypatch.setattr("detection.workbench.speed.PEAK_SECONDS", 0.001)
@@ -86,7 +86,7 @@ def test_every_number_is_measured_and_nothing_is_left(stored_files):
     assert_nothing_stored(stored_files)
 
 
-def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
+def test_nothing_is_left_after_an_error(stored_files, monkeypatch):
     detector = get_detector()
     service = benchmark._service
 
@@ -103,7 +103,7 @@ def test_nothing_is_left_when_it_breaks_off(stored_files, monkeypatch):
     assert_nothing_stored(stored_files)
 
 
-def test_nothing_is_left_when_it_is_told_to_end(stored_files, monkeypatch):
+def test_nothing_is_left_after_sigterm(stored_files, monkeypatch):
     service = benchmark._service
 
     def ended(*args) -> None:
@@ -125,17 +125,17 @@ def test_attention_is_among_the_operations(monkeypatch):
     counted = operations(detector, views)
     products = []
 
-    def looks_at_nothing(query, key, value):
+    def skipped_attention(query, key, value):
         products.append(4 * query.numel() * key.shape[2])  # queries by keys, weights by values
         return query
 
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", looks_at_nothing)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", skipped_attention)
 
     assert counted - operations(detector, views) == sum(products)
 
 
 def read_early(folder: Path) -> Detector:
-    """A CLIP that is read after several blocks."""
+    """Return a detector whose CLIP tower is read after several blocks."""
     checkpoint = untrained(a_clip(patch_size=8), crops={"max_crops": 3})
     path = saved(checkpoint, folder / "read-early.safetensors")
     return Detector.from_checkpoint(path, precision="fp32")
@@ -163,7 +163,7 @@ def test_ratios_are_against_the_plain_way():
 @stateless
 def test_the_share_is_the_best_batch_against_the_peak_of_the_same_round(monkeypatch):
     speeds = {1: [2.0, 20.0, 3.0], 8: [4.0, 10.0, 5.0], 32: [3.0, 15.0, 4.0]}
-    peaks = [100e9, 1000e9, 50e9]  # as the machine is slow, fast and slow again
+    peaks = [100e9, 1000e9, 50e9]  # of a machine that is slow, fast and slow again
     monkeypatch.setattr(benchmark, "ROUNDS", 3)
     monkeypatch.setattr(benchmark, "operations", lambda *_: 10e9)
     monkeypatch.setattr(benchmark, "matrix_peak", lambda *_: peaks.pop(0))
@@ -180,7 +180,7 @@ def test_the_share_is_the_best_batch_against_the_peak_of_the_same_round(monkeypa
 
 @stateless
 @pytest.mark.parametrize(("most_seconds", "turns"), [(0.0001, [1, 8, 32]), (3600, [1, 8, 32] * 3)])
-def test_a_batch_size_that_took_long_has_no_further_turn(monkeypatch, most_seconds, turns):
+def test_a_batch_size_that_took_long_has_no_further_round(monkeypatch, most_seconds, turns):
     taken = []
     service = benchmark._service
 
@@ -228,7 +228,7 @@ def test_the_table_has_every_stage_and_batch():
 
 @stateless
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"stages": {"read": "fast"}}'])
-def test_numbers_that_are_none_are_refused(tmp_path, text):
+def test_a_file_of_something_else_is_refused_as_previous_numbers(tmp_path, text):
     path = tmp_path / "numbers.json"
     path.write_text(text)
 
@@ -237,7 +237,7 @@ def test_numbers_that_are_none_are_refused(tmp_path, text):
 
 
 @stateless
-def test_a_checkpoint_or_device_that_is_not_there_is_one_sentence(tmp_path):
+def test_a_missing_checkpoint_or_device_is_one_sentence(tmp_path):
     with pytest.raises(CommandError, match="no such file"):
         printed_by("benchmark", checkpoint=Path(tmp_path / "missing.safetensors"))
     with pytest.raises(CommandError, match="no such GPU"):
@@ -245,6 +245,6 @@ def test_a_checkpoint_or_device_that_is_not_there_is_one_sentence(tmp_path):
 
 
 @pytest.mark.usefixtures("lost_database")
-def test_without_a_database_it_says_so():
+def test_without_a_database_the_command_says_so():
     with pytest.raises(CommandError, match="database"):
         printed_by("benchmark")

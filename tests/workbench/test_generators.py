@@ -57,7 +57,7 @@ def test_a_generator_learns_to_reconstruct():
         assert (generator(values) - values).abs().mean() < 0.1
 
 
-def test_a_generator_that_did_not_learn_is_no_generator():
+def test_a_generator_that_did_not_learn_is_an_error():
     with pytest.raises(GeneratorError, match="still errs"):
         train_generator(design("nearest"), [noise_image(size=(128, 128))], steps=5, seed=0)
 
@@ -106,7 +106,7 @@ def test_the_command_writes_pairs_in_the_training_layout(tmp_path):
     ]
 
 
-def test_the_command_leaves_out_what_did_not_learn(tmp_path, capsys):
+def test_the_command_leaves_out_a_generator_that_did_not_learn(tmp_path, capsys):
     folder = tmp_path / "set" / "train" / "0_real"
     folder.mkdir(parents=True)
     noise_image(size=(128, 128)).save(folder / "noise.png")
@@ -115,6 +115,6 @@ def test_the_command_leaves_out_what_did_not_learn(tmp_path, capsys):
     assert not list(tmp_path.glob("train/**/*.jpg"))
 
 
-def test_a_folder_that_is_no_set_is_named(tmp_path):
+def test_a_folder_that_is_no_data_set_is_named(tmp_path):
     with pytest.raises(CommandError, match="train"):
         call_command("make_fakes", str(tmp_path), str(tmp_path / "out"))

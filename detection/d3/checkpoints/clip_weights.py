@@ -1,4 +1,4 @@
-"""Find CLIP's weights: in a file, at an address, or at OpenAI."""
+"""Find CLIP's weights: in a file, at an address, or as OpenAI publishes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HUGGING_FACE = "https://huggingface.co/timm/{copy}/resolve/main/open_clip_model.
 
 
 def find_clip_file(source: str | Path, *, width: int) -> Path:
-    """Return the file of ``source``, after a download into PyTorch's cache if necessary.
+    """Return the file that ``source`` names, downloaded into PyTorch's cache if necessary.
 
     ``source`` is a path, an address ``https://…#sha256=<64 digits>``, or "openai" for the tower
     whose features have ``width`` values: ViT-L/14 for 1024, ViT-B/16 for 768.
@@ -47,14 +47,14 @@ def _download_openai(width: int) -> Path:
     if width not in OPENAI_MODELS:
         raise CheckpointError(f"OpenAI has no CLIP whose features have {width} values.")
     model, copy = OPENAI_MODELS[width]
-    with suppress(CheckpointError):  # OpenAI's own server may have the file
+    with suppress(CheckpointError):  # then OpenAI's own server is tried
         return _download_copy(copy)
     checksum = OPENAI_ARCHIVES[model]
     return _download(OPENAI.format(checksum=checksum, model=model), f"{model}.pt", checksum)
 
 
 def _download_copy(copy: str) -> Path:
-    """Return the file of the cache. Delete it unless it is whole: its checksum is not known."""
+    """Return the downloaded copy; delete a damaged one, since its right checksum is not known."""
     file = _download(HUGGING_FACE.format(copy=copy), f"{copy}.safetensors")
     try:
         read_safetensors_metadata(file)
@@ -65,7 +65,7 @@ def _download_copy(copy: str) -> Path:
 
 
 def _download(address: str, name: str, checksum: str | None = None) -> Path:
-    """Return the file ``name`` of the cache, downloaded unless it is there and has the checksum."""
+    """Return the file ``name`` in the cache; download it unless it exists with this checksum."""
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     target = cache / name
     if target.is_file() and (checksum is None or sha256_of(target) == checksum):

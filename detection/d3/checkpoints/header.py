@@ -1,4 +1,4 @@
-"""Read the type and the metadata of a checkpoint file, without PyTorch and without its weights."""
+"""Read the type and the metadata of a checkpoint file, without PyTorch and without the weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
 from ..files import reason
-from .scorecard import NAME, Scorecard
+from .scorecard import SCORECARD_KEY, Scorecard
 from .tower_file import TowerFile
 
 FORMAT = "d3-detector/1"
-MAX_PERMUTATIONS = 256  # each takes one more pass for each image
+MAX_PERMUTATIONS = 256  # each costs one more pass for each image
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before version 1.6
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -91,13 +91,14 @@ def _archive_kind(path: Path) -> str:
         raise CheckpointError(f"The checkpoint {path} is truncated or damaged.") from error
     files = {name.partition("/")[2] for name in names}
     if "data.pkl" not in files:
-        raise CheckpointError(f"The file {path} is a ZIP archive, but not of PyTorch.")
+        raise CheckpointError(f"The file {path} is a ZIP archive, but not one of PyTorch.")
     return "torchscript" if "constants.pkl" in files else "torch"
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
-    """Read the metadata as stored. Raises CheckpointError if the header is damaged, or the file has
-    another length than the header says.
+    """Read the metadata as stored.
+
+    Raises CheckpointError if the header is damaged, or says another length than the file has.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -117,7 +118,9 @@ def read_metadata(path: Path, stored: dict[str, str]) -> dict[str, Any]:
     """Decode and check our metadata. Raises CheckpointError with the first problem."""
     stored = dict(stored)
     if (found := stored.pop("format")) != FORMAT:
-        raise CheckpointError(f"The checkpoint {path} has format {found}; this is {FORMAT}.")
+        raise CheckpointError(
+            f"The checkpoint {path} has format {found}; only {FORMAT} can be read."
+        )
     if unknown := sorted(stored.keys() - FIELDS.keys()):
         raise CheckpointError(f"The checkpoint {path} has an unknown field {unknown[0]!r}.")
     names = [name for name in FIELDS if name in stored or name not in OPTIONAL]
@@ -153,9 +156,9 @@ def value_problem(metadata: dict[str, Any]) -> str | None:
     if not (metadata["temperature"] > 0 and math.isfinite(metadata["temperature"])):
         return "the temperature must be a positive number"
     if metadata.get("min_side", 0) < 0:
-        return "the least side must not be negative"
+        return "the smallest side must not be negative"
     metrics, tower_file = metadata["metrics"], metadata.get("tower_file")
-    if NAME in metrics and not _accepts(Scorecard.from_dict, metrics[NAME]):
+    if SCORECARD_KEY in metrics and not _accepts(Scorecard.from_dict, metrics[SCORECARD_KEY]):
         return "the measurement on a test split lacks something, or has no valid bins"
     if tower_file is not None and not _accepts(lambda values: TowerFile(**values), tower_file):
         return "the tower's file needs a name and a SHA-256"

@@ -36,8 +36,8 @@ def untrained_head(
     """Return CLIP's tower with a random head. Raises CheckpointError.
 
     ``clip_weights`` is a source for ``find_clip_file``, ``architecture`` one of ``ARCHITECTURES``;
-    the tower of another architecture is refused. The checkpoint names the tower of ``fetch_clip``
-    as its ``tower_file``, whatever layout that tower is read from.
+    the tower of another architecture is refused. If the tower is the one that ``fetch_clip``
+    downloads, in whatever layout, the checkpoint names it as its ``tower_file``.
     """
     wanted = ARCHITECTURES[architecture]
     file = find_clip_file(clip_weights, width=wanted.tower.width)

@@ -1,6 +1,6 @@
-"""Features of training and validation pictures, stored in a checkpoint.
+"""Kept features: features of training and validation pictures, stored in a checkpoint.
 
-With them the checkpoint's head learns from a few corrections without forgetting the rest, at a site
+With these features the head learns from a few corrections without forgetting the rest, at a site
 that has none of the pictures (Rolnick et al., "Experience Replay for Continual Learning", NeurIPS
 2019). Of each picture only the input of the head is stored: two vectors, not the picture.
 """
@@ -35,7 +35,7 @@ class Features:
 
 
 def joined(*parts: Features) -> Features:
-    """Concatenate the pictures of the parts; no two parts share a source."""
+    """Concatenate the pictures of the parts; equal sources of different parts become different."""
     pictures, sources = [], []
     first_picture = first_source = 0
     for part in parts:
@@ -53,9 +53,9 @@ def joined(*parts: Features) -> Features:
 
 @dataclass(frozen=True, slots=True)
 class KeptFeatures:
-    """Inputs of the head, ``views`` (R, 2, C).
+    """Stored features of two splits; ``views`` (R, 2, C) are inputs of the head.
 
-    ``train`` has one augmented row of each picture, ``val`` has all crops of each picture.
+    ``train`` has one augmented row of each picture, ``val`` one row for each crop.
     """
 
     train: Features
@@ -71,9 +71,9 @@ class KeptFeatures:
 
     @classmethod
     def from_tensors(cls, found: dict[str, Any], width: int) -> KeptFeatures:
-        """Read the result of ``tensors``, for a head of ``width`` input channels.
+        """Return the features from the result of ``tensors``, for a head of ``width`` channels.
 
-        Raises ValueError for anything else.
+        Raises ValueError if ``found`` is anything else.
         """
         if found.keys() != {f"{split}.{name}" for split in SPLITS for name in NAMES}:
             raise ValueError("The parts of kept features are not complete.")

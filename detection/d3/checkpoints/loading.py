@@ -1,4 +1,4 @@
-"""Load checkpoint files: our own format, and the published layouts through ``published.py``."""
+"""Load checkpoint files of our own format; ``published_layouts.py`` loads the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .header import file_kind, is_ours, read_metadata, read_safetensors_metadata
 from .kept_features import KeptFeatures
 from .published_layouts import load_published
 from .tensors import fitting_weights, read_entries
-from .tower_file import TowerFile, default_cache, missing_tower
+from .tower_file import TowerFile, default_cache, missing_tower_error
 
 
 def load(
@@ -34,11 +34,11 @@ def load(
 ) -> Checkpoint:
     """Read a checkpoint of our format or of a published layout; the content decides which.
 
-    ``clip_weights`` is the CLIP tower of a published head (see ``find_clip_file``), or replaces the
-    tower that a checkpoint of ours names; with other weights the checkpoint has another version, no
-    metrics and no kept features. ``clip_cache`` is the folder in which ``manage.py fetch_clip``
-    stored towers; by default ``default_cache()``. ``trust_torchscript`` allows TorchScript archives
-    that OpenAI did not publish.
+    ``clip_weights`` (see ``find_clip_file``) is the CLIP tower of a published head, or replaces the
+    tower that a checkpoint of ours names. If it differs from that tower, the loaded checkpoint has
+    another version, no metrics and no stored features. ``clip_cache`` is the folder in which
+    ``manage.py fetch_clip`` stored towers, by default ``default_cache()``. ``trust_torchscript``
+    allows TorchScript archives that OpenAI did not publish.
 
     Raises CheckpointError, and TowerError if the tower is missing or has other weights.
     """
@@ -51,23 +51,23 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class _TowerSource:
-    """The source of a checkpoint's tower: ``given`` for ``find_clip_file``, or else ``cache``."""
+    """The source of a checkpoint's tower: what the caller has ``given``, or else ``cache``."""
 
     cache: Path
     given: str | Path | None
     trust_torchscript: bool
 
     def read(self, path: Path, tower_file: TowerFile, width: int) -> tuple[Path, ClipTower]:
-        """Read the tower of the checkpoint at ``path``; return it after its file.
+        """Return the file and the tower of the checkpoint at ``path``.
 
-        Raises TowerError for a tower of the cache, CheckpointError for a given one.
+        Raises TowerError for a tower in the cache, CheckpointError for a given one.
         """
         if self.given:
             place = find_clip_file(self.given, width=width)
             entries = read_entries(place, trust_torchscript=self.trust_torchscript)
             return place, read_clip_tower(place, entries)
         if not tower_file.is_in(self.cache):
-            raise TowerError(missing_tower(path, tower_file, self.cache))
+            raise TowerError(missing_tower_error(path, tower_file, self.cache))
         place = tower_file.path(self.cache)
         with suppress(CheckpointError):
             tower = read_clip_tower(place, read_entries(place))
@@ -83,13 +83,13 @@ def _load_ours(path: Path, source: _TowerSource) -> Checkpoint:
     metadata = read_metadata(path, read_safetensors_metadata(path))
     version = metadata.pop("version")
     found = read_entries(path)
-    with _description_of(path):
+    with _checked_description(path):
         architecture = metadata["architecture"] = Architecture.from_dict(metadata["architecture"])
         metadata["preprocessing"] = Preprocessing.from_dict(metadata["preprocessing"])
     if metadata["preprocessing"].size != architecture.image_size:
         raise CheckpointError(f"The preprocessing and the network of {path} differ in size.")
     metadata["uncertain"] = tuple(metadata["uncertain"])
-    metadata["kept"] = _kept(path, architecture, _taken(found, KEPT))
+    metadata["kept"] = _kept(path, architecture, _pop_prefixed(found, KEPT))
     if "tower_file" in metadata:
         return _load_beside_tower(path, metadata, found, version, source)
     weights = fitting_weights(path, _expected(path, architecture, limit=len(found)), found)
@@ -103,12 +103,12 @@ def _load_beside_tower(
     version: str,
     source: _TowerSource,
 ) -> Checkpoint:
-    """Join the entries ``found`` at ``path`` with the tower in a file of its own."""
+    """Join the entries ``found`` at ``path`` and the tower in the file that they name."""
     architecture = metadata["architecture"]
     tower_file = metadata["tower_file"] = TowerFile(**metadata["tower_file"])
     place, tower = source.read(path, tower_file, architecture.tower.width)
     expected = _expected(path, architecture, limit=len(found) + len(tower.weights))
-    with _description_of(path):
+    with _checked_description(path):
         shared = tower_shapes(architecture)
     adapters = _adapters(path, architecture, found)
     prefixed = {f"{TOWER}{name}": tensor for name, tensor in tower.weights.items()}
@@ -122,7 +122,7 @@ def _load_beside_tower(
     return replace(checkpoint, tower_file=None, adapters={}, metrics={}, kept=None)
 
 
-def _taken(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _pop_prefixed(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Remove the entries under ``prefix`` from ``found``; return them without the prefix."""
     names = [name for name in found if name.startswith(prefix)]
     return {name.removeprefix(prefix): found.pop(name) for name in names}
@@ -134,14 +134,14 @@ def _kept(path: Path, architecture: Architecture, taken: dict[str, Tensor]) -> K
     try:
         return KeptFeatures.from_tensors(taken, architecture.features)
     except ValueError as error:
-        raise CheckpointError(f"The kept features in {path} are not valid.") from error
+        raise CheckpointError(f"The stored features in {path} are not valid.") from error
 
 
 def _adapters(
     path: Path, architecture: Architecture, found: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Remove the adapters from the entries ``found`` in the checkpoint at ``path``."""
-    taken = _taken(found, ADAPTERS)
+    taken = _pop_prefixed(found, ADAPTERS)
     if not taken:
         return {}
     rank = next((len(tensor) for name, tensor in taken.items() if name.endswith(".down")), 0)
@@ -150,13 +150,15 @@ def _adapters(
 
 
 def _verified(path: Path, checkpoint: Checkpoint, version: str) -> Checkpoint:
+    """Return the checkpoint if its weights have the ``version`` that the file states."""
     if checkpoint.version != version:
         raise CheckpointError(f"The weights of {path} are not the ones that were saved.")
     return checkpoint
 
 
 @contextmanager
-def _description_of(path: Path) -> Iterator[None]:
+def _checked_description(path: Path) -> Iterator[None]:
+    """Turn every error of the block, which builds a described network, into a CheckpointError."""
     try:
         yield
     except Exception as error:  # PyTorch has no common error for impossible sizes
@@ -164,11 +166,12 @@ def _description_of(path: Path) -> Iterator[None]:
 
 
 def _expected(path: Path, architecture: Architecture, *, limit: int) -> dict[str, Tensor]:
-    """Return the names of the weights with meta tensors of their shapes. Raises CheckpointError.
+    """Return the names and shapes of the network's weights, as meta tensors.
 
-    ``limit`` bounds the layers: a false description must not build a huge network.
+    ``limit`` bounds the layers, so that a false description builds no huge network. Raises
+    CheckpointError.
     """
-    with _description_of(path):
+    with _checked_description(path):
         if getattr(architecture.tower, "layers", 0) > limit:
             raise ValueError("A network has more weights than layers.")
         if architecture.image_size % architecture.shuffle_patch:

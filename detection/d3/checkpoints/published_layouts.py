@@ -2,8 +2,8 @@
 
 A head alone (8 tensors, bare or under ``attention_head.``) needs CLIP's weights from another file.
 A whole model has ``model.`` and ``attention_head.``. Both may be under DataParallel's ``module.``
-and in a training checkpoint's wrapping. They have no settings: threshold 0.5, one permutation, and
-the published preprocessing.
+and in a training checkpoint's wrapping. Neither has settings, so these are fixed: threshold 0.5,
+one permutation, and the published preprocessing.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def _read_head(path: Path, found: dict[str, Any], prefix: str) -> dict[str, Tens
 
 
 def _rows(tensor: Any) -> int:
-    """Return the length of the first axis, or 1: then the later comparison names the problem."""
+    """Return the length of the first axis, or 1 without one: a later check names that problem."""
     return tensor.shape[0] if isinstance(tensor, Tensor) and tensor.ndim and len(tensor) else 1
 
 
 def published_checkpoint(
     path: Path, head: dict[str, Tensor], tower_file: Path, tower: ClipTower
 ) -> Checkpoint:
-    """Join a head of ``path`` and a tower of ``tower_file``. Raises CheckpointError."""
+    """Join a head from ``path`` and a tower from ``tower_file``. Raises CheckpointError."""
     width, config = len(head["query.weight"]), tower.config
     if width != config.width:
         raise CheckpointError(
@@ -111,7 +111,7 @@ def published_checkpoint(
 
 
 def published_name(config: ClipTowerConfig) -> str | None:
-    """Return the architecture's name in ``ARCHITECTURES``, if it is one of them."""
+    """Return the name in ``ARCHITECTURES`` of the architecture with this tower, or None."""
     towers = {
         name: replace(each.tower, reads=(), features=0)
         for name, each in ARCHITECTURES.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-NAME = "test"  # among a checkpoint's metrics
+SCORECARD_KEY = "test"  # among a checkpoint's metrics
 
 
 class ScoreBin(NamedTuple):
@@ -26,7 +26,7 @@ class Scorecard:
 
     ``auc``, ``false_alarms`` (share of the real pictures called fake) and ``found`` (share of the
     fakes) are values with the bounds of their 95 % interval. ``bins`` cover the fake scores from 0
-    to 1 without gaps, lowest first; both classes are there.
+    to 1 without gaps, lowest first, and hold pictures of both classes.
     """
 
     dataset: str
@@ -39,7 +39,7 @@ class Scorecard:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scorecard:
-        """Read the result of ``dataclasses.asdict``, also after a round trip through JSON.
+        """Read the result of ``dataclasses.asdict``, which may have been stored as JSON.
 
         Raises ValueError, TypeError or LookupError for anything else.
         """
@@ -51,10 +51,10 @@ class Scorecard:
         return scorecard
 
     def meaning(self, score: float) -> str:
-        """Return the meaning of a fake ``score`` (0..1) in the test, as a sentence.
+        """Return a sentence: how many test pictures with a fake ``score`` like this were fake.
 
-        The two classes are weighted equally. Each bin counts one more picture of each class, so
-        that a bin without mistakes does not promise that there are none.
+        The two classes are weighted equally. One picture of each class is added to each bin, so
+        that a bin without mistakes in the test promises no certainty.
         """
         own = next(each for each in self.bins if score <= each.high)
         real = (own.real + 1) / sum(each.real for each in self.bins)

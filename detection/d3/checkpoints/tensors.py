@@ -21,16 +21,17 @@ OPENAI_ARCHIVES = {
     "ViT-L-14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
 }
 
-_WRAPPINGS = ("model", "state_dict", "model_state_dict")  # keys of training scripts
+# Keys under which training scripts store the weights
+_WRAPPINGS = ("model", "state_dict", "model_state_dict")
 _HALVES = (torch.float16, torch.bfloat16)
 
 
 def read_entries(path: Path, *, trust_torchscript: bool = False) -> dict[str, Any]:
     """Return the entries of a safetensors file, a ``torch.save`` file or a TorchScript archive.
 
-    Tensors are on the CPU; entries may have other values too. A training script's wrapping is
-    removed. A TorchScript archive is a program, so only OpenAI's own archives are opened, unless
-    ``trust_torchscript``. Raises CheckpointError.
+    Tensors are on the CPU; an entry may also be something else than a tensor. The dictionary that a
+    training script wraps around the weights is removed. A TorchScript archive is a program, so only
+    OpenAI's own archives are opened, unless ``trust_torchscript``. Raises CheckpointError.
     """
     kind = file_kind(path)
     if kind == "torchscript":
@@ -49,7 +50,7 @@ def sha256_of(path: Path) -> str:
 def fitting_weights(
     path: Path, expected: dict[str, Tensor], found: dict[str, Any], *, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """Return ``found`` in float32 after a comparison with ``expected`` (meta tensors suffice).
+    """Check ``found`` against ``expected`` (meta tensors suffice), and return it in float32.
 
     ``prefix`` precedes each name in the file. Raises CheckpointError about the first entry that is
     missing, unknown, not a tensor, of another type or shape, or not finite.
@@ -80,12 +81,12 @@ def _fitting(name: str, tensor: Any, like: Tensor) -> Tensor:
 
 
 def _all_finite(tensor: Tensor) -> bool:
-    """Check the sum first: it is fifty times as fast, and finite for all usual weights."""
+    """Check the sum first: that is fifty times as fast, and the sum of usual weights is finite."""
     return bool(tensor.sum().isfinite() or tensor.isfinite().all())
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    read_safetensors_metadata(path)  # raises plainer errors
+    read_safetensors_metadata(path)  # its errors are plainer than the library's
     try:
         # Tensors of the mapped file would change when another process overwrites the file.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
@@ -95,13 +96,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        with path.open("rb") as file:  # of a path, PyTorch would believe the ending
+        with path.open("rb") as file:  # given a path, PyTorch would trust the ending of its name
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"The file {path} holds objects other than weights, which could run code."
         ) from error
-    except Exception as error:  # hostile bytes raise all kinds
+    except Exception as error:  # hostile bytes raise errors of all kinds
         raise _damaged(path) from error
 
 

@@ -22,9 +22,10 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True, slots=True)
 class TowerFile:
-    """``sha256`` is ``weights_digest`` of the tower's weights, in 64 hexadecimal digits.
+    """The name of a tower's file, and the hash of the tower in it.
 
-    Raises ValueError if the name or the hash is not valid.
+    ``sha256`` is ``weights_digest`` of the tower's weights, in 64 hexadecimal digits. Raises
+    ValueError if the name or the hash is not valid.
     """
 
     name: str
@@ -39,7 +40,7 @@ class TowerFile:
         return cache / f"{self.name}.safetensors"
 
     def is_in(self, cache: Path) -> bool:
-        """Return whether the file exists and is readable, without a look at its weights."""
+        """Return whether the file can be read; its weights are not checked."""
         return os.access(self.path(cache), os.R_OK)
 
 
@@ -55,8 +56,8 @@ def default_cache() -> Path:
     return PROJECT / Path(os.environ.get("CLIP_CACHE") or "data/clip").expanduser()
 
 
-def missing_tower(checkpoint: Path, tower_file: TowerFile, cache: Path) -> str:
-    """Return the sentence about a checkpoint whose tower is not in ``cache``."""
+def missing_tower_error(checkpoint: Path, tower_file: TowerFile, cache: Path) -> str:
+    """Return an error sentence about a checkpoint whose tower is not in ``cache``."""
     return (
         f"The checkpoint {checkpoint} needs the CLIP tower {tower_file.name}, which is not in "
         f"{cache}; manage.py fetch_clip downloads it."
@@ -64,7 +65,7 @@ def missing_tower(checkpoint: Path, tower_file: TowerFile, cache: Path) -> str:
 
 
 def weights_digest(weights: Mapping[str, np.ndarray]) -> hashlib._Hash:
-    """Hash the names and the bytes of ``weights`` in the order of their names, by SHA-256."""
+    """Return the SHA-256 digest of the names and bytes of ``weights``, in the order of names."""
     digest = hashlib.sha256()
     for name, values in sorted(weights.items()):
         digest.update(name.encode())

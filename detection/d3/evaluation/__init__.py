@@ -1,4 +1,4 @@
-"""Evaluation: a detector's metrics on labelled images, their report, and their record."""
+"""Measure a detector on labelled images, report the metrics, and store them in the checkpoint."""
 
 from .evaluation import Evaluation, Unreadable, evaluate
 from .metrics import DRAWS, INTERVAL, Estimate

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CLEAN = "clean"
 BATCH_SIZE = 16  # images in one call of the detector
-WORKERS = 2  # threads that decode and perturb beside inference
+WORKERS = 2  # threads that decode and perturb images during inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The first condition is the unchanged images; all conditions have the same samples."""
+    """A detector's scores of the samples under all conditions; the first changes no image."""
 
     detector: DetectorInfo
     samples: tuple[Sample, ...]
@@ -69,7 +69,7 @@ class Evaluation:
 
 
 def source_name(sample: Sample) -> str:
-    """Return the name of the sample's source, also in a data set without sources."""
+    """Return the name of the sample's source, or "all" in a data set without sources."""
     return sample.source or "all"
 
 
@@ -83,7 +83,7 @@ def evaluate(
     """Score every sample under every condition, and measure the scores.
 
     Other threads decode each file once, a little ahead of the detector. A sample that cannot be
-    read, or perturbed, is listed as unreadable and in no metric. Raises EvaluationError when no
+    read or perturbed is listed as unreadable, and counts in no metric. Raises EvaluationError if no
     sample is left.
     """
     readable: list[Sample] = []

@@ -1,12 +1,12 @@
-"""Metrics of scores per source, their mean, and those of all images, with 95 % intervals.
+"""Metrics of scores: of each source, their mean, and of all images, with 95 % intervals.
 
-A source may have images of one class alone. Fakes alone are compared with the real images of all
-sources; of real images alone only the share that is called fake is measured.
+A source may have images of one class only. If it has only fakes, these are compared with the real
+images of all sources. If it has only real images, only the share of right verdicts is measured.
 
 Intervals are percentiles over the bootstrap: each draw replaces every image by a random image of
 the same source and class (Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of
 Statistics 1979). Resampling increases the calibration error, so its interval may lie above its
-value. Shares of one class of images have Wilson's interval, which also holds for few of them.
+value. Shares of images of one class have Wilson's interval, which holds for few images too.
 
 Letters in the shape comments: D draws, N images, R real and F fake ones, B bins.
 """
@@ -26,7 +26,7 @@ DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
 CALIBRATION_BINS = 15
 POOLED = "pooled"  # the name of all sources together
-MIN_IMAGES = 8  # of each class that a source has, for the source to count in the mean
+MIN_IMAGES = 8  # a source with fewer images of one of its classes does not count in the mean
 
 _ALONE = {REAL: {"accuracy_real"}, FAKE: {"accuracy_fake", "auc"}}  # metrics of one class
 _BLOCK = 4_000_000  # scores in one block of draws, which bounds the memory
@@ -47,7 +47,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """None is a metric that the images do not define, such as the AUC of one class.
+    """Metrics of some images. One that the images do not define is None, as the AUC of one class.
 
     ``auc`` and ``average_precision`` judge the order of the scores, fake being positive; the
     accuracies judge the verdicts at a threshold; ``brier`` and ``calibration_error`` (expected,
@@ -94,8 +94,8 @@ class Measurement:
     """The metrics of each source, their mean, and those of all images ``pooled``.
 
     The mean of a metric is over the sources that define it and have at least ``MIN_IMAGES`` images
-    of each of their classes, or over all that define it where none has so many. ``averaged`` is the
-    number of sources in the mean AUC.
+    of each of their classes. If no source has so many, it is over all that define it. ``averaged``
+    is the number of sources in the mean AUC.
     """
 
     sources: tuple[SourceMetrics, ...]
@@ -126,7 +126,8 @@ def measure(
     """Measure fake ``scores`` (0..1) against ``labels`` (0 real, 1 fake), all of length N.
 
     A score above ``threshold`` is the verdict "fake"; it is uncertain between the two ends of
-    ``uncertain``, both included. Draws keep the number of real and of fake images of each source.
+    ``uncertain``, both included. Each draw has as many real and fake images of each source as there
+    are.
     """
     scores, labels, sources = np.asarray(scores, float), np.asarray(labels), np.asarray(sources)
     names = sorted(set(sources.tolist()))
@@ -152,7 +153,7 @@ def share(hits: np.ndarray) -> Estimate:
 
 
 def reliability_bins(scores: Sequence[float], labels: Sequence[int]) -> list[ReliabilityBin]:
-    """Return the bins of the calibration error that hold images, lowest scores first."""
+    """Return the bins of the calibration error that have images, lowest scores first."""
     scores, labels = np.asarray(scores, float), np.asarray(labels)
     bins = _bins(scores)
     return [
@@ -162,7 +163,7 @@ def reliability_bins(scores: Sequence[float], labels: Sequence[int]) -> list[Rel
 
 
 class _Source:
-    """The images of one source, and the values of their metrics: the real one, then the draws."""
+    """The images of one source and the values of their metrics: of the scores, then of draws."""
 
     def __init__(self, name: str, own: np.ndarray, labels: np.ndarray) -> None:
         """``own`` (N,) bool selects the images of the source among all."""
@@ -204,7 +205,7 @@ def _certainty(
 
 
 def _estimated(values: Mapping[str, np.ndarray]) -> Metrics:
-    """Turn values (1 + D,), the real one first, into estimates."""
+    """Turn values (1 + D,), first that of the scores, then those of the draws, into estimates."""
 
     def estimate(name: str) -> Estimate | None:
         if name not in values:
@@ -239,7 +240,10 @@ def _resampled(
     draws: int,
     rng: np.random.Generator,
 ) -> Iterator[np.ndarray]:
-    """Yield blocks (rows, N) of ``draws`` rows in all, each image replaced by one of its kind."""
+    """Yield blocks (rows, N) with ``draws`` rows in all.
+
+    A row is a draw: each score is replaced by one of the same source and class.
+    """
     kinds = [(sources == name) & (labels == label) for name in set(sources) for label in (0, 1)]
     groups = [np.flatnonzero(kind) for kind in kinds if kind.any()]
     size = max(1, _BLOCK // len(scores))

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from ..errors import ImageError, PerturbationError
 from ..images import recompress, recompress_webp, rescale
 
-SCREENSHOT_SCALE = 0.8  # of a picture on a screen that is too small for all its pixels
+SCREENSHOT_SCALE = 0.8  # a picture is shown so much smaller to fit the screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class Perturbation:
 
 
 def parse_perturbations(specifications: Iterable[str]) -> tuple[Perturbation, ...]:
-    """Parse ``["jpeg=90,70", "resize=0.5"]`` to three perturbations, in order, without duplicates.
+    """Parse specifications: ``["jpeg=90,70", "resize=0.5"]`` are three perturbations.
+
+    Order is preserved, and duplicates are removed.
 
     Raises PerturbationError.
     """
@@ -45,7 +47,8 @@ def _parse(specification: str) -> list[Perturbation]:
     name, _, amounts = specification.partition("=")
     if name not in KINDS:
         raise PerturbationError(
-            f"{specification!r} is not a perturbation; use {_EXAMPLES}, with commas for more."
+            f"{specification!r} is not a perturbation; use {_EXAMPLES}, or several values like "
+            "jpeg=90,70."
         )
     return [Perturbation(name, _parse_amount(name, amount)) for amount in amounts.split(",")]
 

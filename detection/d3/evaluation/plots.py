@@ -25,7 +25,7 @@ from .metrics import Estimate, SourceMetrics, reliability_bins
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6BB1", "#808080")
 DASHES = ("-", "--", "-.", ":")
 MAX_CURVES = 12
-INK = "#010203"  # nothing else has this colour; the page's own replaces it
+INK = "#010203"  # replaced by the page's text colour; nothing else has this colour
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "d3",
@@ -85,7 +85,7 @@ def _roc(evaluation: Evaluation) -> Figure:
 def _reliability(evaluation: Evaluation) -> Figure:
     canvas, axes = _axes("fake score", "share of images that are fake")
     bins = reliability_bins(evaluation.clean.scores, evaluation.labels)
-    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, label="as it should be")
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, label="perfect calibration")
     areas = [20 + 400 * each.images / len(evaluation.samples) for each in bins]
     means, shares = [each.mean_score for each in bins], [each.fake_share for each in bins]
     axes.plot(means, shares, color=COLOURS[0], linewidth=1)
@@ -133,14 +133,14 @@ def _scores(evaluation: Evaluation) -> Figure:
 
 
 def _drawn(condition: Condition) -> list[SourceMetrics]:
-    """Return the sources that have an AUC, or all images as one source if these are too many."""
+    """Return the sources with an AUC, or all images as one source if there are none or too many."""
     measurement = condition.measurement
     sources = [each for each in measurement.sources if each.metrics.auc]
     return sources if 0 < len(sources) <= MAX_CURVES else [measurement.pooled]
 
 
 def _compared(evaluation: Evaluation, source: SourceMetrics) -> np.ndarray:
-    """Return (N,) whether an image counts in the source's AUC."""
+    """Return for each image whether it counts in the source's AUC, bool (N,)."""
     if source == evaluation.clean.measurement.pooled:
         return np.ones(len(evaluation.samples), bool)
     own = evaluation.sources == source.source
@@ -170,7 +170,7 @@ def _axes(x_label: str, y_label: str) -> tuple[Canvas, Axes]:
 
 
 def _svg(canvas: Canvas) -> str:
-    """Return the SVG element without prologue and group ids; ids must be unique on a page."""
+    """Return the SVG element, without ids of groups, since ids must be unique on a page."""
     canvas.legend(loc="outside lower center", ncols=2)
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -32,14 +32,14 @@ def check_recordable(path: Path, version: str, samples: Sequence[Sample]) -> Non
         )
     if described["version"] != version:
         raise CheckpointError(
-            f"The checkpoint {path} runs on another CLIP tower than its own (CLIP_WEIGHTS); its "
-            "measurement cannot be stored."
+            f"The checkpoint {path} runs with another CLIP tower than its own (CLIP_WEIGHTS), so "
+            "it cannot store the measurement."
         )
     counts = [sum(sample.label == label for sample in samples) for label in (REAL, FAKE)]
     if min(counts) < MIN_PICTURES:
         raise EvaluationError(
-            f"A measurement to be stored needs {MIN_PICTURES} pictures of each class; these are "
-            f"{counts[REAL]} real and {counts[FAKE]} fake."
+            f"To be stored, a measurement needs {MIN_PICTURES} pictures of each class; there are "
+            f"{counts[REAL]} real and {counts[FAKE]} fake ones."
         )
 
 
@@ -63,7 +63,7 @@ def record_evaluation(evaluation: Evaluation, *, dataset: str, split: str, path:
 
 
 def score_bins(scores: np.ndarray, labels: np.ndarray) -> tuple[ScoreBin, ...]:
-    """Divide 0..1 into bins with about equal numbers of the scores (N,), at least 30 in each.
+    """Divide 0..1 into bins with about equally many of the scores (N,), at least 30 in each.
 
     Isotonic regression joins bins, so that the share of fakes rises with the score.
     """

@@ -26,7 +26,7 @@ MISTAKES_SHOWN = 12  # of each kind
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """The measured images, the time and the command of an evaluation."""
+    """The data set, the time and the command of an evaluation."""
 
     dataset: Path
     split: str
@@ -50,7 +50,7 @@ class Mistake:
 
 
 def write_report(*, evaluation: Evaluation, occasion: Occasion, folder: Path) -> None:
-    """Write both files into the folder, and create it if necessary. Raises OSError."""
+    """Write the JSON file and the page into the folder; create it if necessary. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(as_document(evaluation, occasion), indent=1, ensure_ascii=False)
     _write(folder / JSON_NAME, f"{document}\n")
@@ -86,7 +86,7 @@ def as_document(evaluation: Evaluation, occasion: Occasion) -> dict[str, Any]:
 
 
 def render_html(evaluation: Evaluation, occasion: Occasion) -> str:
-    """Return one page that needs no other file."""
+    """Return the report as an HTML page that needs no other file."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

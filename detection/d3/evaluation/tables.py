@@ -30,15 +30,15 @@ def metrics_table(condition: Condition) -> str:
 
 
 def table_notes(condition: Condition) -> str:
-    """Return the explanation of the table's rows, if there are several sources."""
+    """Return an explanation of the table's rows; empty for a single source."""
     measurement = condition.measurement
     if len(measurement.sources) == 1:
         return ""
     return (
         "A source of fakes alone is compared with the real images of all sources. The mean is over "
-        f"the sources with at least {MIN_IMAGES} images of each of their classes, or over all if "
-        f"there are none: its AUC is that of {measurement.averaged} sources. Pooled: all images as "
-        "one source."
+        f"the sources with at least {MIN_IMAGES} images of each of their classes, or over all "
+        f"sources if none has so many. The mean AUC is that of {measurement.averaged} sources. "
+        "Pooled: all images as one source."
     )
 
 
@@ -65,7 +65,7 @@ def _rows(condition: Condition) -> list[tuple[str, int, Metrics]]:
 
 
 def column_titles(condition: Condition) -> dict[str, str]:
-    """Return those of ``COLUMNS`` that at least one source defines."""
+    """Return the ``COLUMNS`` that at least one source defines, with their titles."""
     metrics = [each.metrics for each in condition.measurement.sources]
     return {
         name: title
@@ -102,11 +102,11 @@ def pooled_rows(conditions: Sequence[Condition]) -> list[Row]:
 
 def _pooled_values(condition: Condition) -> list[Estimate | None]:
     metrics, certainty = condition.measurement.pooled.metrics, condition.measurement.certainty
-    right = metrics.accuracy_real
+    found_real = metrics.accuracy_real
     return [
         metrics.auc,
         metrics.accuracy_fake,
-        right.complement() if right else None,
+        found_real.complement() if found_real else None,
         metrics.calibration_error,
         certainty.share,
         certainty.accuracy,

@@ -1,8 +1,8 @@
-"""Whether the coded pictures of an AVIF make sense to their end.
+"""Find coded pictures of an AVIF whose data are wrong.
 
-The data of each tile of a picture end with a bit that its symbols must reach exactly. Data that
-were changed still have a meaning, but miss it. libavif does not ask dav1d to look, so a second
-decoding does.
+The data of each tile end with a bit that the decoded symbols must reach exactly. Changed data can
+still be decoded, but their symbols miss that bit. libavif does not let dav1d check it, so dav1d
+decodes the pictures a second time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .containers import damaged
 from .heif_items import coded_pictures
 
 _Pointer, _PointerOut = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
-# Each function with what it returns and takes.
+# Name, type of the result and types of the arguments of each function
 _FUNCTIONS = (
     ("dav1d_version_api", ctypes.c_uint),
     ("dav1d_default_settings", None, _Pointer),
@@ -28,12 +28,12 @@ _FUNCTIONS = (
     ("dav1d_get_picture", ctypes.c_int, _Pointer, _Pointer),
     ("dav1d_picture_unref", None, _Pointer),
 )
-_API = 7  # the first number of the version whose settings are as below
-_Structure = ctypes.c_byte * 4096  # more than any of dav1d's
+_API = 7  # major version of dav1d's interface, with the settings below
+_Structure = ctypes.c_byte * 4096  # larger than any structure of dav1d
 
 
 class _Settings(ctypes.Structure):
-    """The first of dav1d's settings; the others stay as they are."""
+    """The first settings of dav1d; ``others`` have their defaults."""
 
     _fields_ = (
         ("threads", ctypes.c_int),
@@ -52,9 +52,9 @@ class _Settings(ctypes.Structure):
 
 
 def check_avif(data: bytes) -> None:
-    """Raise ``DamagedImageError`` if a coded picture is out of step with its data.
+    """Raise ``DamagedImageError`` if the data of a coded picture are wrong.
 
-    The file must have been decoded: its sizes are not checked again. Nothing is checked where
+    The file must have been decoded before, since sizes are not checked again. Nothing is checked if
     Pillow was built in such a way that dav1d cannot be called through it.
     """
     if not (library := _dav1d()):
@@ -72,11 +72,11 @@ def _dav1d() -> ctypes.CDLL | None:
 
 
 def _is_decoded(library: ctypes.CDLL, data: bytes, *, strict: bool) -> bool:
-    """Return whether the first frame is decoded; ``strict`` looks at the end of each tile."""
+    """Return whether the first frame can be decoded; ``strict`` checks the end of each tile."""
     settings, decoder, given, image = _Settings(), _Pointer(), _Structure(), _Structure()
     library.dav1d_default_settings(ctypes.byref(settings))
     settings.threads = settings.frame_delay = 1
-    settings.grain = settings.filters = 0  # they need no data
+    settings.grain = settings.filters = 0  # they read no coded data
     settings.logger = (_Pointer * 2)()
     settings.strict = strict
     if library.dav1d_open(decoder, ctypes.byref(settings)):

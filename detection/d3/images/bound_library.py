@@ -1,4 +1,4 @@
-"""A C library that a Python module brings along, called directly."""
+"""Call a C library that a Python extension module contains."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import cache
 
 @cache
 def bound_library(path: str, *functions: tuple) -> ctypes.CDLL | None:
-    """Return the library that a module loads, or None where its functions are not found.
+    """Return the library in the extension module at ``path``, or None if it lacks a function.
 
-    ``functions`` are their names, each with the types that it returns and takes.
+    Each of the ``functions`` is a name, the type of the result, and the types of the arguments.
     """
     try:
         library = ctypes.CDLL(path)

@@ -1,4 +1,4 @@
-"""8-bit RGB of every mode that Pillow has."""
+"""Convert pictures of every mode of Pillow to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _ROWS = 256
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a new image, transparency on white and 16-bit grey scaled. Raises ImageError for
-    samples without a fixed white.
+    """Return a new image, with transparency on white, and 16-bit grey scaled.
+
+    Raises ImageError for samples without a fixed white.
     """
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_in_8_bits(image).convert("RGB")
     if image.mode == "LAB":
         return _lab_to_rgb(image)
-    if image.mode == "La":  # a direct conversion would forget the alpha
+    if image.mode == "La":  # a direct conversion would drop the alpha
         image = image.convert("LA")
     if image.has_transparency_data:
         return _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))

@@ -1,8 +1,8 @@
-"""Image containers: the type of a file and its completeness, before any pixel is decoded.
+"""Find the type of an image file, and whether the file is complete, before a pixel is decoded.
 
-Decoders fill what is missing with grey and say nothing, or stop caring once they have their last
-row. A detector must not judge invented pixels: more than ``MAX_LOST`` of them are refused. JPEG and
-PNG have modules of their own.
+Decoders fill missing pixels with grey silently. A detector must not judge invented pixels, so a
+picture with more than ``MAX_LOST`` of them is refused. JPEG and PNG are checked in modules of their
+own.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def check_whole(data: bytes, name: str) -> None:
     """Raise TruncatedImageError if the file ends before its own structure does.
 
     BMP has no reliable end; its decoder counts the rows itself. Of a TIFF only the first page is
-    decoded, so only that is checked. Raises ImageError for a wrong checksum in a PNG.
+    decoded, so only that page is checked. Raises DamagedImageError if coded pixels of an AVIF or
+    HEIC were overwritten with zeros.
     """
     check = _CHECKS.get(name)
     try:
@@ -133,7 +134,7 @@ def _is_bmp(data: bytes) -> bool:
 
 
 def _branded_format(data: bytes) -> str | None:
-    """Return the first known brand's format, major brand first: ``mif1`` holds either codec."""
+    """Return the format of the first known brand: the major brand ``mif1`` does not name one."""
     end = min(int.from_bytes(data[:4], "big"), 512)
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
     return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
@@ -157,7 +158,7 @@ def _boxes_are_whole(data: bytes) -> bool:
             (size,) = struct.unpack_from(">Q", data, position + 8)
         if size < 8 or not kind.isalnum():
             return True
-        if has_pixels and kind not in _PICTURE and position + size > len(data):  # it is no box
+        if has_pixels and kind not in _PICTURE and position + size > len(data):  # a trailer, no box
             return True
         has_pixels |= kind == b"mdat"
         if kind == b"mdat":

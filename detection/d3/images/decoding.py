@@ -30,7 +30,7 @@ _WITHOUT_TEXTS = {"JPEG": jpeg_without_texts, "PNG": png_without_texts}
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """The most bytes and the most pixels (width × height) of an image that is decoded."""
+    """The largest numbers of bytes and of pixels (width × height) of an image that is decoded."""
 
     max_bytes: int = 25 * 2**20
     max_pixels: int = 64_000_000
@@ -45,8 +45,8 @@ class DecodedImage:
 
     ``width`` and ``height`` are those of ``pixels``, ``size_bytes`` and ``sha256`` (hex) those of
     the original bytes. ``camera`` and ``software`` are claims of the metadata, at most 100
-    characters each, or empty. A ``damaged`` file lacks up to 1 % of the pixels. ``frames`` counts
-    those of an animation (GIF, WebP, AVIF, PNG), or the pages of a TIFF.
+    characters each, or empty. A ``damaged`` file lacks up to 1 % of the pixels. ``frames`` is the
+    number of frames of an animation (GIF, WebP, AVIF, PNG), or of pages of a TIFF.
     """
 
     pixels: Image.Image
@@ -87,9 +87,9 @@ def decode_image(source: bytes | str | Path, limits: ImageLimits = DEFAULT_LIMIT
 def decode_frame(
     source: bytes | str | Path, number: int, limits: ImageLimits = DEFAULT_LIMITS
 ) -> Image.Image:
-    """Return the upright RGB pixels of one frame or page; 1 is what ``decode_image`` returns.
+    """Return the upright RGB pixels of one frame or page; ``decode_image`` returns number 1.
 
-    Raises what ``decode_frames`` does.
+    Raises the errors of ``decode_frames``.
     """
     if number == 1:
         return decode_image(source, limits).pixels
@@ -102,9 +102,9 @@ def decode_frames(
 ) -> Iterator[Image.Image]:
     """Yield the upright RGB pixels of frames of an animation or pages of a TIFF, one at a time.
 
-    ``numbers`` ascend from 1. The frames before the last of them are decoded, as the later ones
-    build on them; other pages are not. Raises TooManyPixelsError when they have more pixels
-    together than four images may have, and what ``decode_image`` does.
+    ``numbers`` ascend from 1. All frames up to the last of them are decoded, since frames build on
+    earlier ones; of a TIFF only these pages are. Raises TooManyPixelsError if the decoded frames
+    together have more pixels than four images may have, and the errors of ``decode_image``.
     """
     data = _read(source, limits.max_bytes)
     name = image_format(data)
@@ -129,7 +129,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     with _refusals(image.format or "image"):
         image.load()
         rgb = to_rgb(image)
-        if (turn := turn_of(image)) is not None:  # the first turn is 0
+        if (turn := turn_of(image)) is not None:  # FLIP_LEFT_RIGHT is 0
             rgb = rgb.transpose(turn)
         rgb.info = {}
         return rgb
@@ -178,7 +178,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, dict[
 
 @contextmanager
 def _refusals(name: str, data: bytes | None = None) -> Iterator[None]:
-    """Turn every exception of a decoder into an ImageError: hostile bytes raise all kinds."""
+    """Turn every exception of a decoder into an ImageError: hostile bytes raise any of them."""
     # The flag is process-wide: another library may have set it, and Pillow would invent pixels.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

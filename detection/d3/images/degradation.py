@@ -1,6 +1,6 @@
-"""Lossy changes of pictures, as on their way through the web. RGB pictures in, RGB pictures out.
+"""Lossy changes that pictures undergo on the web: from RGB pictures to RGB pictures.
 
-Training augments with them, evaluation measures robustness with them.
+Training augments pictures with these changes; evaluation measures robustness to them.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Which frames of an animation, or pages of a document, are judged, and what they may cost."""
+"""Choose the frames of an animation, or the pages of a TIFF, to judge, and bound their pixels."""
 
 from __future__ import annotations
 
 from ..errors import TooManyPixelsError
 
 MAX_JUDGED_FRAMES = 32
-_MAX_IMAGES = 4  # all frames together, in images of the largest size
-_LEAST_PIXELS = 128 * 128  # what the smallest frame counts as, since finding it takes time too
+_MAX_IMAGES = 4  # all frames together may have the pixels of so many of the largest images
+_LEAST_PIXELS = 128 * 128  # a smaller frame counts as so many, since finding it takes time
 
 
 def spread_frames(count: int) -> list[int]:
@@ -24,7 +24,7 @@ class FrameBudget:
         self._left = _MAX_IMAGES * max_pixels
 
     def spend(self, size: tuple[int, int], *, frames: int = 1) -> None:
-        """Raises TooManyPixelsError."""
+        """Count ``frames`` of a ``size``. Raises TooManyPixelsError if all are too many."""
         width, height = size
         self._left -= frames * max(width * height, _LEAST_PIXELS)
         if self._left < 0:

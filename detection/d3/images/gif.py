@@ -1,4 +1,4 @@
-"""The frames of a GIF, by its own structure and as browsers show them."""
+"""Find the frames of a GIF by its structure, and draw them as browsers do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 _EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, 0x3B
-_TO_BACKGROUND, _TO_PREVIOUS = 2, 3  # what becomes of a frame before the next one is drawn
+_TO_BACKGROUND, _TO_PREVIOUS = 2, 3  # disposal: how a frame is removed before the next one
 
 
 class GifFrame(NamedTuple):
-    """How far a frame reaches on the canvas, its sides in pixels, and where its data lie."""
+    """Edges on the canvas and size of a frame in pixels, and the place of its data in the file."""
 
     right: int
     bottom: int
@@ -58,16 +58,16 @@ def gif_canvas(data: bytes, count: int) -> tuple[int, int]:
 
 
 def gif_is_whole(data: bytes) -> bool:
-    """Check the first frame. Raises IndexError or struct.error where it ends too early."""
+    """Check the first frame. Raises IndexError or struct.error if the frame ends too early."""
     next(gif_frames(data), None)  # without a frame there is nothing that could be cut
     return True
 
 
 def has_spare_pixels(data: bytes) -> bool:
-    """Return whether the data of the first frame go on behind its last pixel, as wrong data do.
+    """Return whether the data of the first frame hold more pixels than the frame, as wrong data do.
 
-    Pillow fills a row only when it has all of its pixels, so a row of one more pixel than the frame
-    has stays empty.
+    All pixels are decoded as one row that has one pixel more than the frame. Pillow fills a row
+    only when it has all of its pixels, so the row of a whole frame stays empty.
     """
     if (frame := next(gif_frames(data), None)) is None:
         return False
@@ -75,7 +75,7 @@ def has_spare_pixels(data: bytes) -> bool:
     blocks, code_bits = data[frame.start + 1 : frame.end], data[frame.start]
     try:
         return Image.frombytes("L", size, blocks, "gif", code_bits, 0).getbbox() is not None
-    except ValueError:  # without an end, the decoder waits for more
+    except ValueError:  # the data have no end code
         return False
 
 

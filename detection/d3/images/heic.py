@@ -1,7 +1,7 @@
-"""Whether the coded pictures of a HEIC make sense to their end.
+"""Find coded pictures of a HEIC whose data are wrong.
 
-libheif drops the warnings of its decoder, libde265: a picture whose data are wrong is decoded
-without a word. Only libde265 itself tells, in a second decoding.
+libheif drops the warnings of its decoder, libde265, so wrong data are decoded silently. Here
+libde265 decodes the pictures a second time, and its warnings are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .heif_items import CodedPicture, coded_pictures
 
 _Number, _Pointer, _Bytes = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 _NumberOut = ctypes.POINTER(_Number)
-# Each function with what it returns and takes.
+# Name, type of the result and types of the arguments of each function
 _FUNCTIONS = (
     ("de265_new_decoder", _Pointer),
     ("de265_free_decoder", _Number, _Pointer),
@@ -35,16 +35,17 @@ _FUNCTIONS = (
     ("de265_get_chroma_format", _Number, _Pointer),
 )
 
-# Data of the picture behind its end or without an end, values that are none, and blocks outside.
-_OUT_OF_STEP = {4, 6, 8, 1002, 1004, 1017, 1034}
+# libde265's warnings: data behind the end of a picture or without an end, impossible values, and
+# blocks outside the picture
+_DAMAGE = {4, 6, 8, 1002, 1004, 1017, 1034}
 _SUBSAMPLED = (1, 2)  # chroma formats
-_BLOCK = 8  # luma samples; decoders write no less at a time
+_BLOCK = 8  # luma samples: the side of the smallest block that decoders write
 
 
 def check_heic(data: bytes) -> None:
-    """Raise ``DamagedImageError`` if a coded picture is out of step with its data.
+    """Raise ``DamagedImageError`` if the data of a coded picture are wrong.
 
-    The file must have been decoded: its sizes are not checked again. Nothing is checked where
+    The file must have been decoded before, since sizes are not checked again. Nothing is checked if
     pillow-heif was built in such a way that libde265 cannot be called through it.
     """
     if not (library := bound_library(_pillow_heif.__file__, *_FUNCTIONS)):
@@ -54,7 +55,7 @@ def check_heic(data: bytes) -> None:
             images = _decoded(library, decoder, picture)
             is_whole = all(_is_decoded(library, image, picture.shown) for image in images)
             warnings = set(iter(lambda: library.de265_get_warning(decoder), 0))
-        if not is_whole or warnings & _OUT_OF_STEP:
+        if not is_whole or warnings & _DAMAGE:
             raise damaged("HEIC")
 
 
@@ -68,7 +69,7 @@ def _decoder(library: ctypes.CDLL) -> Iterator[int]:
 
 
 def _decoded(library: ctypes.CDLL, decoder: int, picture: CodedPicture) -> Iterator[int]:
-    """Yield libde265's pictures; each lives until the next one."""
+    """Yield libde265's pictures; each is valid until the next one."""
     for unit in _units(picture):
         library.de265_push_NAL(decoder, unit, len(unit), 0, None)
     library.de265_flush_data(decoder)
@@ -79,7 +80,7 @@ def _decoded(library: ctypes.CDLL, decoder: int, picture: CodedPicture) -> Itera
 
 
 def _units(picture: CodedPicture) -> Iterator[bytes]:
-    """Yield the units of the bitstream (ISO 14496-15): the headers first."""
+    """Yield the NAL units of the bitstream (ISO 14496-15), the headers first."""
     header, position = picture.configuration, 23
     for _ in range(header[22] if len(header) > 22 else 0):
         count = int.from_bytes(header[position + 1 : position + 3], "big")
@@ -94,16 +95,17 @@ def _units(picture: CodedPicture) -> Iterator[bytes]:
 
 
 def _unit(data: bytes, position: int, size: int) -> tuple[bytes, int]:
-    """Return the unit behind its length of ``size`` bytes, and the position behind it."""
+    """Return the unit at ``position``, without its length in ``size`` bytes, and its end."""
     start = position + size
     end = start + int.from_bytes(data[position:start], "big")
     return data[start:end], end
 
 
 def _is_decoded(library: ctypes.CDLL, image: int, shown: tuple[int, int] | None) -> bool:
-    """Return False if blocks were never written: all their samples are zero, which is no colour.
+    """Return False if the decoder never wrote some blocks.
 
-    In pictures of grey and without subsampling, which may be stored as RGB, it may be black.
+    All samples of such a block are zero, which is no visible colour in YCbCr. Grey pictures and
+    those without subsampling, which may be RGB, are not checked: there zeros may be black.
     """
     if library.de265_get_chroma_format(image) not in _SUBSAMPLED:
         return True

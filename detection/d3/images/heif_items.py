@@ -14,10 +14,10 @@ _MAX_META = 2**20  # bytes; programs write a few thousand
 
 
 class CodedPicture(NamedTuple):
-    """What a decoder of AV1 or HEVC gets: its configuration, and the bytes of one coded picture.
+    """The input of a decoder of AV1 or HEVC: its configuration, and the bytes of one coded picture.
 
-    ``shown`` are the columns and rows that are shown, where the others are only there to fill the
-    last tiles of a grid.
+    ``shown`` are the numbers of columns and rows that are shown of a grid's tile, since the last
+    tiles may be filled up; None for other pictures.
     """
 
     configuration: bytes
@@ -26,7 +26,7 @@ class CodedPicture(NamedTuple):
 
 
 class _Body:
-    """The body of a box, read from its start on. Raises IndexError behind its end."""
+    """Reads the body of a box piece by piece. Raises IndexError if the body ends too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position = data, 0
@@ -44,7 +44,7 @@ class _Body:
         return self.number(1), self.number(3)
 
     def boxes(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield kinds and bodies of the boxes in the rest."""
+        """Yield kinds and bodies of the boxes in the rest of this body."""
         while self._position + 8 <= len(self._data):
             size, kind, head = self.number(4), self.take(4), 8
             if size == 1:
@@ -54,7 +54,7 @@ class _Body:
 
 
 class _Meta:
-    """What the box ``meta`` says of the items in a file."""
+    """The items of a file, as its box ``meta`` describes them."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -73,7 +73,7 @@ class _Meta:
         self._extents = dict(_extents(_Body(boxes[b"iloc"])))
 
     def property(self, item: int, *kinds: bytes) -> bytes:
-        """Return the first body of a kind, or nothing."""
+        """Return the body of the item's first property of these kinds, or no bytes."""
         return next((body for kind, body in self._properties[item] if kind in kinds), b"")
 
     def content(self, item: int) -> bytes:
@@ -90,28 +90,28 @@ class _Meta:
 
 
 def coded_pictures(data: bytes) -> Iterator[CodedPicture]:
-    """Yield the parts of the shown picture: the tiles of a grid, the transparency.
+    """Yield the coded pictures of which the shown picture is made, such as tiles or transparency.
 
-    Parts that the boxes do not describe as usual are left out.
+    Pictures that the boxes describe in an unusual way are left out.
     """
     try:
         meta = _Meta(data)
     except (IndexError, KeyError, ValueError):
         return
-    waiting, seen = [(item, None) for item in (meta.primary, *_alpha_items(meta))], set()
-    while waiting:
-        item, shown = waiting.pop(0)
+    pending, seen = [(item, None) for item in (meta.primary, *_alpha_items(meta))], set()
+    while pending:
+        item, shown = pending.pop(0)
         if item in seen:
             continue
         seen.add(item)
-        waiting += _parts(meta, item)
+        pending += _parts(meta, item)
         if configuration := meta.property(item, *_CONFIGURATIONS):
             with suppress(KeyError, ValueError):
                 yield CodedPicture(configuration, meta.content(item), shown)
 
 
 def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
-    """Return the items of which an item is made, with what is shown of each tile of a grid."""
+    """Return the items of which an item is made, with the size that is shown of a grid's tile."""
     if meta.kinds.get(item) not in _MADE_OF_OTHERS:
         return []
     parts = meta.references.get((b"dimg", item), [])
@@ -131,7 +131,7 @@ def _parts(meta: _Meta, item: int) -> list[tuple[int, tuple[int, int] | None]]:
 
 
 def _alpha_items(meta: _Meta) -> list[int]:
-    """Return the item with the transparency, if there is one: decoders use no more."""
+    """Return the first item with transparency in a list, if any: decoders ignore others."""
     return [
         item
         for item in meta.kinds
@@ -141,8 +141,8 @@ def _alpha_items(meta: _Meta) -> list[int]:
 
 
 def _kinds(body: _Body) -> Iterator[tuple[int, bytes]]:
-    """Yield items, and whether each is a coded picture, a grid or what else."""
-    body.number(4 if body.version_and_flags()[0] else 2)  # how many
+    """Yield each item with its kind, such as a coded picture or a grid."""
+    body.number(4 if body.version_and_flags()[0] else 2)  # number of items
     for _, content in body.boxes():
         entry = _Body(content)
         item = entry.number(4 if entry.version_and_flags()[0] > 2 else 2)
@@ -173,15 +173,18 @@ def _properties(body: _Body) -> defaultdict[int, list[tuple[bytes, bytes]]]:
             for _ in range(links.number(4)):
                 item = links.number(4 if version else 2)
                 for _ in range(links.number(1)):
-                    index = links.number(size) & (0x7FFF if size == 2 else 0x7F)  # less "essential"
+                    index = links.number(size) & (
+                        0x7FFF if size == 2 else 0x7F
+                    )  # without the bit "essential"
                     if 0 < index <= len(stored):
                         found[item].append(stored[index - 1])
     return found
 
 
 def _extents(body: _Body) -> Iterator[tuple[int, tuple[int, list[tuple[int, int]]]]]:
-    """Yield for each item how it is stored (0 in the file, 1 in the box ``idat``), and start and
-    length of its parts.
+    """Yield each item with the place of its data, and the start and length of their parts.
+
+    The place is 0 for the file and 1 for the box ``idat``.
     """
     version, _ = body.version_and_flags()
     sizes = body.number(2)
@@ -191,7 +194,7 @@ def _extents(body: _Body) -> Iterator[tuple[int, tuple[int, list[tuple[int, int]
     for _ in range(body.number(2 if version < 2 else 4)):
         item = body.number(2 if version < 2 else 4)
         method = body.number(2) & 15 if version else 0
-        body.number(2)  # another file
+        body.number(2)  # index of another file with the data
         base, parts = body.number(base_size), []
         for _ in range(body.number(2)):
             if version and index_size:

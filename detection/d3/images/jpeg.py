@@ -1,7 +1,7 @@
-"""The pixels of a JPEG, and the share of them that its file does not hold.
+"""Decode a JPEG, and find the share of pixels that its file lacks.
 
-libjpeg fills what is missing with grey and only warns. simplejpeg passes its first warning on,
-where Pillow drops it; the pixels of both are the same.
+libjpeg fills missing pixels with grey and only warns. Pillow drops the warnings; simplejpeg raises
+the first one, and decodes the same pixels.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ from .jpeg_tables import code_tables, has_wrong_codes, has_wrong_quantization
 
 Segment = tuple[int, int, int]  # marker code, start and end
 
-# FF00 and the restart markers belong to the compressed data, further FFs before a marker fill.
+# FF00 and the restart markers belong to the compressed data. Several FFs before a marker are fill
+# bytes.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOI, _EOI, _SOS, _TEM, _DHT, _DQT = 0xD8, 0xD9, 0xDA, 0x01, 0xC4, 0xDB
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-# Encoders write about ten. A small file with thousands of them would keep a decoder busy for hours.
+# Encoders write about ten. Thousands of scans in a small file would occupy a decoder for hours.
 _MAX_SCANS = 200
 _MAX_SEGMENTS = 10_000
-TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and what applications store
+TEXTS = frozenset({0xFE, *range(0xE0, 0xF0)})  # comments and segments of applications
 _JFIF, EXIF, ADOBE = 0xE0, 0xE1, 0xEE
-_COLOUR = {_JFIF, ADOBE}  # of these, the two that say how colours are stored
+_COLOUR = {_JFIF, ADOBE}  # the two of them that say how colours are stored
 
 _EOI_MARKER = b"\xff\xd9"
 _ZEROS = bytes(64)
+# libjpeg's warnings
 _CUT = "premature end of data segment"
 _SLACK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MAX_REST = 16  # bytes behind pixels that end without a marker, beside fill bytes and trailers
+_MAX_REST = 16  # bytes behind the pixels of a file without an end marker, trailers not counted
 _COLOURS = {"Gray": ("GRAY", "L"), "CMYK": ("CMYK", "CMYK"), "YCCK": ("CMYK", "CMYK")}
 _TABLES = {_DQT: has_wrong_quantization, _DHT: has_wrong_codes}
-# Width and height of the blocks that are stored one after the other.
+# Width and height in pixels of a coded unit (MCU), by subsampling
 _UNITS = {"420": (16, 16), "422": (16, 8), "440": (8, 16), "411": (32, 8)}
 
 
 def jpeg_without_texts(data: bytes, texts: frozenset[int] = TEXTS) -> bytes:
-    """Return all but the segments of applications and comments before the picture's data."""
+    """Return the file without the segments of the kinds ``texts`` before its first scan."""
     parts, position = [], 0
     for code, start, end in _segments(data):
         if code == _SOS:
@@ -57,8 +59,8 @@ def jpeg_without_texts(data: bytes, texts: frozenset[int] = TEXTS) -> bytes:
 def check_scans(data: bytes) -> list[Segment]:
     """Return the segments of the file.
 
-    Raise ``TruncatedImageError`` where scans are missing, and ``ImageError`` for more of them than
-    any picture needs.
+    Raise ``TruncatedImageError`` if scans are missing, and ``ImageError`` for more scans than any
+    picture needs.
     """
     segments = list(islice(_segments(data), _MAX_SEGMENTS))
     scans = [data[start:end] for code, start, end in segments if code == _SOS]
@@ -79,7 +81,8 @@ def _is_progressive(segments: list[Segment]) -> bool:
 def _are_complete(scans: list[bytes]) -> bool:
     """Return whether the scans of a progressive picture hold each bit of each coefficient.
 
-    Their headers tell (ITU-T T.81, B.2.3): components, first and last coefficient, lowest bit.
+    A scan's header names its components, first and last coefficient, and lowest bit (ITU-T T.81,
+    B.2.3).
     """
     missing: dict[tuple[int, int], int] = {}
     for header in scans:
@@ -93,8 +96,9 @@ def _are_complete(scans: list[bytes]) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[Segment]:
-    """Yield marker code, start and end of each segment up to the end marker; step over a thumbnail
-    inside a segment.
+    """Yield marker code, start and end of each segment up to the end marker.
+
+    A thumbnail inside a segment is skipped.
     """
     position = 2
     while match := _MARKER.search(data, position):
@@ -108,7 +112,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height; None for a variant that only Pillow may be able to read."""
+    """Return width and height, or None for a variant that only Pillow may be able to read."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
     except ValueError:
@@ -119,16 +123,16 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 def decode_jpeg(data: bytes, segments: list[Segment]) -> tuple[np.ndarray, str, float]:
     """Decode a file with the ``segments`` that ``check_scans`` returned.
 
-    Return samples uint8 (H, W, C), their mode (L, RGBX, or CMYK as stored), and the share of the
-    pixels that the decoder had to invent.
+    Return samples uint8 (H, W, C), their mode (L, RGBX, or CMYK as stored), and the share of
+    pixels that the file lacks. A missing end marker alone costs no pixels.
 
-    Raise ``TruncatedImageError`` where data are missing at the end, and ``DamagedImageError`` where
-    they are missing or wrong elsewhere; a lost end marker is no loss.
+    Raise ``TruncatedImageError`` if data are missing at the end, and ``DamagedImageError`` if they
+    are missing or wrong elsewhere.
     """
     if any(code in _TABLES and _TABLES[code](data[at + 4 : end]) for code, at, end in segments):
         raise damaged("JPEG")
     data = _without_padding(data, segments)
-    # A warning about a colour profile would hide the next one.
+    # simplejpeg raises only the first warning: one about a colour profile would hide the others.
     marked = jpeg_without_texts(data, TEXTS - _COLOUR) + _EOI_MARKER
     try:
         simplejpeg.decode_jpeg_header(marked, strict=True)
@@ -151,13 +155,13 @@ def decode_jpeg(data: bytes, segments: list[Segment]) -> tuple[np.ndarray, str, 
 def _lost(
     data: bytes, segments: list[Segment], pixels: np.ndarray, subsampling: str, *, warning: str
 ) -> float:
-    """Return the share of invented pixels, by libjpeg's first ``warning``; raise if it is large."""
+    """Return the share of missing pixels, by libjpeg's first ``warning``; raise if it is large."""
     if slack := _SLACK.search(warning):
         if _is_padding(data, int(slack[1])):
             return 0.0
     elif _CUT in warning:
         lost = _flat_end(pixels, subsampling)
-        # With an end marker the file was mended after a loss that may lie anywhere.
+        # A cut file with an end marker was mended after a loss, which may lie anywhere.
         if _is_progressive(segments) or lost > MAX_LOST:
             raise truncated("JPEG")
         if not data.rstrip(b"\0").endswith(_EOI_MARKER):
@@ -166,8 +170,10 @@ def _lost(
 
 
 def _is_padding(data: bytes, count: int) -> bool:
-    """Return whether ``count`` bytes behind the coded pixels are no pixels: fill bytes before the
-    end marker, or what a camera appended without one.
+    """Return whether the ``count`` bytes behind the coded pixels are no pixels.
+
+    They may be fill bytes before the end marker, or the trailer of a camera that writes no end
+    marker.
     """
     end = data.rfind(_EOI_MARKER)
     if end >= 0:
@@ -176,8 +182,9 @@ def _is_padding(data: bytes, count: int) -> bool:
 
 
 def _samsungs_trailer(data: bytes) -> int:
-    """Return the length of what Samsung's cameras append, by the directory at its end: how far
-    before the directory each block starts.
+    """Return the length of the trailer of Samsung's cameras, 0 without one.
+
+    The directory at the end of the trailer says how far before the directory each block starts.
     """
     directory = data.rfind(b"SEFH")
     if directory < 0 or not data.endswith(b"SEFT"):
@@ -188,12 +195,13 @@ def _samsungs_trailer(data: bytes) -> int:
 
 
 def _without_padding(data: bytes, segments: list[Segment]) -> bytes:
-    """Return the picture without the zeros behind its coded pixels; zeros that replace pixels end
-    there too, so that these are missing.
+    """Return the file without the zeros behind its coded pixels.
 
-    Raise ``DamagedImageError`` where zeros stand in a row before others. No encoder writes them: in
-    a sequential picture they would be the first code of a table again and again, which only that of
-    an empty block may be.
+    Zeros that overwrote the last pixels are removed too, so that the decoder misses those pixels.
+
+    Raise ``DamagedImageError`` for a row of zeros before other coded pixels. No encoder writes such
+    a row: in a sequential picture it would be the first code of a table, repeated, and only the
+    code of an empty block repeats like that.
     """
     first_code, start = 0, 0
     for code, begin, end in segments:
@@ -215,7 +223,7 @@ def _without_padding(data: bytes, segments: list[Segment]) -> bytes:
 
 
 def _first_code(tables: bytes, default: int) -> int:
-    """Return what the code of zeros alone means, in the table for brightness without its mean."""
+    """Return the symbol of the code of zeros alone, in the AC table for brightness."""
     first_codes = {kind: codes[0] for kind, codes in code_tables(tables) if codes}
     return first_codes.get(0x10, default)
 
@@ -225,8 +233,10 @@ def _unit(subsampling: str) -> tuple[int, int]:
 
 
 def _flat_end(pixels: np.ndarray, subsampling: str) -> float:
-    """Return the share of the last block with content and those behind it, counted to a little
-    over ``MAX_LOST``. libjpeg repeats the mean of the last block that it has.
+    """Return the share of the units from the last one with content on.
+
+    libjpeg fills missing units with the mean of the last one that it has. Counting stops a little
+    above ``MAX_LOST``.
     """
     width, height = _unit(subsampling)
     columns, rows = -(-pixels.shape[1] // width), -(-pixels.shape[0] // height)

@@ -1,5 +1,6 @@
-"""The tables in the header of a JPEG: a wrong value in one changes the whole picture, and libjpeg
-decodes it without a warning.
+"""Find wrong tables in the header of a JPEG.
+
+One wrong value changes the whole picture, and libjpeg decodes it without a warning.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 _VALUES = 64
-_MAX_WRONG = 4  # values
-_MIN_ERROR = 9  # levels; programs that round in another way are at most 3 off
+_MAX_WRONG = 4  # values of a table; an encoder's own table differs in more
+_MIN_ERROR = 9  # programs that round in another way differ from a usual value by 3 at most
 # ITU-T T.81, tables K.1 and K.2, in the order in which they are stored. Most encoders scale them.
 _SUGGESTED = np.array(
     [
@@ -38,9 +39,9 @@ _USUAL = np.concatenate([_scaled(quality) for quality in range(1, 101)]).astype(
 
 
 def has_wrong_quantization(tables: bytes) -> bool:
-    """Return whether a table of a DQT segment holds a zero, or is a usual one but for a few values.
+    """Return whether a table of a DQT segment is wrong.
 
-    Tables of an encoder's own differ from the usual ones in many.
+    A wrong table has a zero, or differs from a usual table in a few values only.
     """
     while len(tables) > _VALUES and tables[0] < 16:  # of 8 bits
         table = np.frombuffer(tables, np.uint8, _VALUES, offset=1)
@@ -59,7 +60,7 @@ def has_wrong_codes(tables: bytes) -> bool:
 
 
 def code_tables(tables: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield class and number of each table of a DHT segment, with its symbols by their codes."""
+    """Yield each table of a DHT segment: class and number, and symbols in the order of codes."""
     while len(tables) > 17:
         end = 17 + sum(tables[1:17])
         yield tables[0], tables[17:end]

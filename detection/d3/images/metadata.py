@@ -1,4 +1,4 @@
-"""What the metadata of a picture claim of camera and software."""
+"""Camera and software that the metadata of a picture claim."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def claims_of(image: Image.Image) -> dict[str, str]:
 
 
 def _plain(text: object) -> str:
-    """Keep printable characters only; cameras pad their names with zeros and spaces."""
+    """Return only the printable characters; cameras pad their names with zeros and spaces."""
     printable = (c if c.isprintable() else " " for c in text) if isinstance(text, str) else ()
     return " ".join("".join(printable).split())

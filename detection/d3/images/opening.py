@@ -1,4 +1,4 @@
-"""Open a file of any type, by Pillow or past it, and check that its pixels are whole."""
+"""Open a file of any type, with or without Pillow, and check that its pixels are complete."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _SIGNED, _FLOAT = 2, 3  # sample formats of a TIFF
 
 
 def open_image(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, float]:
-    """Return the picture, whose pixels may be unread, and the share of them that is missing."""
+    """Return the picture, whose pixels may not be read yet, and the share of missing pixels."""
     if name == "JPEG":
         return _decode_jpeg(data, max_pixels)
     if name == "PNG":
@@ -95,9 +95,9 @@ def count_frames(data: bytes, name: str, image: Image.Image) -> int:
 def open_frames(
     data: bytes, name: str, numbers: Sequence[int], max_pixels: int
 ) -> Iterator[Image.Image]:
-    """Yield frames or pages by their numbers, which ascend from 1. Use each before the next one.
+    """Yield frames or pages by their numbers, which ascend from 1; each is valid until the next.
 
-    Raises TooManyPixelsError if all together are too many.
+    Raises TooManyPixelsError if all together have too many pixels.
     """
     last, budget = numbers[-1], FrameBudget(max_pixels)
     if name == "TIFF":
@@ -122,7 +122,7 @@ def _tiff_pages(
     data: bytes, numbers: Sequence[int], budget: FrameBudget
 ) -> Iterator[TiffImageFile]:
     image, places = _open(data, "TIFF", budget.max_pixels), tiff_pages(data)
-    budget.spend((0, 0), frames=places[numbers[-1] - 1] + 1 - len(numbers))  # skipped
+    budget.spend((0, 0), frames=places[numbers[-1] - 1] + 1 - len(numbers))  # skipped ones
     for number in numbers:
         image.seek(places[number - 1])
         check_pixels(image.size, budget.max_pixels)
@@ -145,7 +145,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
-    """Decode a JPEG; Pillow decodes stored CMYK, since it knows what each program means by it."""
+    """Decode a JPEG; Pillow decodes CMYK, since it knows which programs store inverted values."""
     segments = check_scans(data)
     if not (size := jpeg_size(data)):
         return _open(data, "JPEG", max_pixels), 0.0
@@ -162,7 +162,7 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
 
 
 def _described_jpeg(data: bytes) -> JpegImageFile | None:
-    """Return Pillow's view of the metadata, of EXIF alone where others are damaged."""
+    """Open a JPEG with Pillow for its metadata; leave out damaged metadata beside EXIF."""
     for texts in (frozenset(), TEXTS - {EXIF, ADOBE}, TEXTS - {EXIF}):
         try:
             return JpegImageFile(io.BytesIO(jpeg_without_texts(data, texts)))
@@ -172,7 +172,7 @@ def _described_jpeg(data: bytes) -> JpegImageFile | None:
 
 
 def _decode_png(data: bytes, max_pixels: int, *, last: int = 1) -> tuple[Image.Image, float]:
-    """Decode the first frame; where others are to be shown, check those until the ``last``."""
+    """Decode the first frame, and check the frames up to number ``last``."""
     data, lost = reduced_png(data, animated=last > 1), 0.0
     check_pixels(png_size(data), max_pixels)
     try:
@@ -185,7 +185,7 @@ def _decode_png(data: bytes, max_pixels: int, *, last: int = 1) -> tuple[Image.I
     if not is_complete:
         data, lost = mended_png(data)
         image = _open(data, "PNG", max_pixels)
-    if image.info.get("default_image"):  # it is shown where animations are not
+    if image.info.get("default_image"):  # a picture for programs that show no animations
         image.seek(1)
     if last > 1 or image.tell():
         check_frames(data, last)
@@ -193,7 +193,7 @@ def _decode_png(data: bytes, max_pixels: int, *, last: int = 1) -> tuple[Image.I
 
 
 def _decode_webp(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode a picture; an animation is opened only."""
+    """Decode a picture; an animation is only opened."""
     image = _open(data, "WEBP", max_pixels)
     if (samples := decode_webp(data, image.size)) is None:
         return image
@@ -204,7 +204,7 @@ def _decode_webp(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    """Raises TooManyPixelsError."""
+    """Raise TooManyPixelsError if an image of ``size`` has more than ``max_pixels``."""
     width, height = size
     if width * height > max_pixels:
         raise TooManyPixelsError(
@@ -213,7 +213,7 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _prepare(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Make corrections that are possible only between the header and the pixels."""
+    """Correct what Pillow misreads, which is possible only before it reads the pixels."""
     if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
         to_8_bit = _PNG_KEY_TO_8_BIT.get(image.tile[0].args)
         if to_8_bit:
@@ -238,11 +238,11 @@ def _prepare_tiff(image: TiffImageFile, data: bytes) -> None:
         raise undecodable("TIFF")
     kinds = tags.get(Base.SampleFormat, ())
     if _SIGNED in kinds and depth <= 16:
-        raise ImageError("The image has samples with a sign, so its brightness is undefined.")
+        raise ImageError("The image has signed samples, so its brightness is undefined.")
     if _FLOAT in kinds and is_compressed and tags.prefix == b"MM":  # Pillow swaps no bytes
         raise undecodable("TIFF")
     colours = tags.get(Base.ColorMap, ())
-    if image.mode == "P" and colours and max(colours) < 256:  # 8 bits, where 16 are asked for
+    if image.mode == "P" and colours and max(colours) < 256:  # stored in 8 bits instead of 16
         image.load()
         image.palette = ImagePalette.raw("RGB;L", bytes(colours))
         image.im.putpalette("RGB", "RGB;L", bytes(colours))

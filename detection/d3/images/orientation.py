@@ -1,4 +1,4 @@
-"""How EXIF or XMP turn a picture."""
+"""The orientation of a picture by its EXIF or XMP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TURNS = {
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Return the turn that makes an opened picture upright, or None if it is."""
+    """Return the turn that makes an opened picture upright, or None for an upright picture."""
     try:
         return _TURNS.get(image.getexif().get(Base.Orientation))
     except Exception:  # damaged metadata do not matter to the pixels

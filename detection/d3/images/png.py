@@ -1,6 +1,6 @@
-"""A PNG reduced to what makes its pixels, and the share of them that its file does not hold.
+"""Reduce a PNG to the chunks that its pixels need, and find the share of pixels that it lacks.
 
-Pillow refuses a picture for its texts and profiles, and leaves missing rows black without a word.
+Pillow refuses some pictures for their texts and profiles, and leaves missing rows black silently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-# What the orientation and the software are read from, by kind and first bytes.
+# The chunks with orientation and software, by kind and first bytes
 _METADATA = ((b"eXIf", b""), (b"tEXt", b"Software\0"), (b"iTXt", b"XML:com.adobe.xmp\0\0"))
 _MAX_METADATA = 2**16  # bytes of one chunk; a longer one says nothing of orientation or software
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -34,11 +34,13 @@ _ADAM7 = (
 
 
 def reduced_png(data: bytes, *, animated: bool = False) -> bytes:
-    """Return the picture without what does not make its pixels, and with its end; all frames of an
-    ``animated`` one, else the first that is shown.
+    """Return the PNG with only the chunks that pixels, orientation and software need, and an end.
 
-    Raise ``DamagedImageError`` where a checksum of the pixels is wrong, and
-    ``TruncatedImageError`` where there are none.
+    The frames of an animation are left out, unless they are wanted (``animated``) or shown instead
+    of the picture.
+
+    Raise ``DamagedImageError`` for a wrong checksum of pixels, and ``TruncatedImageError`` if there
+    are no pixels.
     """
     animated = animated or _hides_its_picture(data)
     wanted = _PIXELS | _ANIMATION if animated else _PIXELS
@@ -59,7 +61,7 @@ def reduced_png(data: bytes, *, animated: bool = False) -> bytes:
 
 
 def count_png_frames(data: bytes) -> int:
-    """Return the number of frames of an animation, 1 for a picture. A hidden one is no frame."""
+    """Return the number of frames of an animation, or 1. A hidden picture is no frame."""
     chunks = [(kind, body[:4]) for kind, body, _ in _chunks(data)]
     until_pixels = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks)
     announced = next((body for kind, body in until_pixels if kind == b"acTL"), b"")
@@ -68,9 +70,10 @@ def count_png_frames(data: bytes) -> int:
 
 
 def check_frames(reduced: bytes, count: int) -> None:
-    """Raise ``TruncatedImageError`` where samples of the first ``count`` frames of an animation are
-    missing, and ``DamagedImageError`` where their compressed data are wrong. The samples of a frame
-    that is the picture too have been checked with it.
+    """Check the first ``count`` frames of an animation, except a frame that is the picture itself.
+
+    Raise ``TruncatedImageError`` if samples are missing, and ``DamagedImageError`` if compressed
+    data are wrong.
     """
     chunks = [(kind, body) for kind, body, _ in _chunks(reduced)]
     picture = next(index for index, (kind, _) in enumerate(chunks) if kind == b"IDAT")
@@ -97,18 +100,18 @@ def _check_samples(stream: bytes, header: bytes) -> None:
 
 
 def _hides_its_picture(data: bytes) -> bool:
-    """Return whether the first frame of an animation is another picture, which is shown instead."""
+    """Return whether an animation hides the picture: its first frame is another one."""
     kinds = [kind for kind, _, _ in _chunks(data)]
     return b"fdAT" in kinds and not {b"fcTL"} & set(takewhile(lambda kind: kind != b"IDAT", kinds))
 
 
 def png_size(reduced: bytes) -> tuple[int, int]:
-    """Return width and height of what ``reduced_png`` returns."""
+    """Return the width and height of a PNG that ``reduced_png`` returned."""
     return struct.unpack_from(">II", reduced, len(_SIGNATURE) + 8)
 
 
 def png_without_texts(data: bytes) -> bytes:
-    """Return all but the chunks of text, with what lies behind the end."""
+    """Return the bytes of all chunks but texts, and those behind the end."""
     parts, position = [], len(_SIGNATURE)
     for kind, body, _ in _chunks(data):
         if kind not in _TEXTS:
@@ -118,10 +121,10 @@ def png_without_texts(data: bytes) -> bytes:
 
 
 def mended_png(data: bytes) -> tuple[bytes, float]:
-    """Return the picture with zeros for the samples that are missing at its end, and their share.
+    """Return the PNG with zeros for the samples that are missing at its end, and their share.
 
-    Raise ``TruncatedImageError`` where more than ``MAX_LOST`` of them are missing, and
-    ``DamagedImageError`` where the compressed data are wrong before their end.
+    Raise ``TruncatedImageError`` if more than ``MAX_LOST`` of the samples are missing, and
+    ``DamagedImageError`` if the compressed data are wrong before their end.
     """
     chunks = [(kind, body) for kind, body, _ in _chunks(data)]
     expected = _samples_bytes(dict(chunks)[b"IHDR"])
@@ -142,8 +145,9 @@ def mended_png(data: bytes) -> tuple[bytes, float]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
-    """Yield kind, body and checksum up to the end of the picture; without a checksum the body may
-    have been cut.
+    """Yield kind, body and checksum of the chunks before the end chunk.
+
+    In a cut file the last checksum is None, and the last body may be cut too.
     """
     position = len(_SIGNATURE)
     while position + 8 <= len(data):

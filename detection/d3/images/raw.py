@@ -1,4 +1,4 @@
-"""Raw photographs: what a sensor measured is no picture yet, and its thumbnail is another one."""
+"""Recognise raw photographs: values of a sensor with a thumbnail, which are not to be judged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..errors import RawPhotographError
 
-# Of Fujifilm, Olympus and Panasonic. Canon's files are TIFF and ISO files of their own.
+# Of Fujifilm, Olympus and Panasonic; ``check_signature`` has Canon's
 _SIGNATURES = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _SENSOR = {32803, 34892}  # colour filter array, linear raw
 

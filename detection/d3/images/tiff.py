@@ -27,19 +27,19 @@ class _Layout(NamedTuple):
 
 
 def tiff_is_whole(data: bytes) -> bool:
-    """Check the directory of the first page; ``decoding`` checks its strips."""
+    """Return whether the first page's directory is complete; ``tiff_strips`` checks its pixels."""
     layout = _layout(data)
     start = layout.read(layout.offset, data, layout.first)
     return _end(layout, data, start) <= len(data)
 
 
 def tiff_pages(data: bytes) -> list[int]:
-    """Return the places of pages among the directories; the first is a page in any case."""
+    """Return the indices of the directories of pages. The first one always counts as a page."""
     return [place for place, kind in enumerate(_kinds(data)) if not place or not kind]
 
 
 def _kinds(data: bytes) -> Iterator[int]:
-    """Yield for each whole directory whether it is a reduced copy or a mask of another page."""
+    """Yield 0 for each complete directory of a page, and other numbers for copies and masks."""
     layout, seen = _layout(data), set()
     with suppress(struct.error, OverflowError):
         start = layout.read(layout.offset, data, layout.first)
@@ -52,7 +52,7 @@ def _kinds(data: bytes) -> Iterator[int]:
 
 
 def _subfile_type(layout: _Layout, data: bytes, start: int) -> int:
-    """Return NewSubfileType, or 0. No tag has a lower number, so it leads where it is there."""
+    """Return NewSubfileType, or 0. No tag has a lower number, so it can only be the first."""
     entry = start + struct.calcsize(layout.count)
     if layout.read("H", data, entry) != Base.NewSubfileType:
         return 0

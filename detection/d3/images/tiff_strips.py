@@ -1,7 +1,7 @@
-"""The strips and tiles of a TIFF: whether each holds what it should.
+"""Check that each strip or tile of a TIFF holds its pixels and nothing more.
 
-libtiff stops at the last pixel: it looks at no checksum, and says nothing of data that it did not
-need. Fax and JPEG decoders inside a TIFF fill a cut strip silently.
+libtiff stops at the last pixel: it verifies no checksum, and ignores data behind that pixel. Its
+fax and JPEG decoders fill a cut strip silently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .bound_library import bound_library
 from .containers import damaged, truncated
 
 _LZW, _DEFLATE = 5, {8, 32946}
-_YCBCR = 6  # of which some samples may be left out
+_YCBCR = 6  # may be subsampled, so that the length of a strip is not known
 _PIECES = (
     (Base.StripOffsets, Base.StripByteCounts),
     (Base.TileOffsets, Base.TileByteCounts),
@@ -34,14 +34,16 @@ if _LIBTIFF:
 
 
 def check_strips(image: TiffImageFile, data: bytes) -> None:
-    """Raise ``TruncatedImageError`` for a strip or tile behind the end of the file, and
-    ``DamagedImageError`` for one whose data are longer or have another checksum than its samples.
+    """Check all strips or tiles.
+
+    Raise ``TruncatedImageError`` if one lies behind the end of the file, and ``DamagedImageError``
+    if its data hold too many samples or have a wrong checksum.
     """
     tags, pieces = image.tag_v2, list(_pieces(image))
     if any(start + length > len(data) for start, length in pieces):
         raise truncated("TIFF")
-    is_usual = tags.get(Base.FillOrder, 1) == 1
-    if not is_usual or tags.get(Base.PhotometricInterpretation) == _YCBCR:
+    has_usual_bits = tags.get(Base.FillOrder, 1) == 1
+    if not has_usual_bits or tags.get(Base.PhotometricInterpretation) == _YCBCR:
         return
     size, compression = _samples_bytes(image), tags.get(Base.Compression)
     for start, length in pieces:

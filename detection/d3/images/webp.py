@@ -1,8 +1,8 @@
-"""The pixels of a WebP, decoded so that lost ones show.
+"""Decode a WebP in a way that reveals wrong data.
 
-libwebp stops at the last pixel and says nothing of data that it did not need. A picture whose data
-are wrong needs more than there are, or fewer. Only its incremental decoder, which Pillow does not
-use, tells how many it needed.
+With wrong data the decoder reaches the last pixel too early, or never. libwebp stops at the last
+pixel and ignores the rest; only its incremental decoder, which Pillow does not use, shows whether
+the rest was needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .bound_library import bound_library
 from .containers import damaged
 
 _Number, _Size, _Pointer = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
-# Each function with what it returns and takes.
+# Name, type of the result and types of the arguments of each function
 _FUNCTIONS = (
     ("WebPINewRGB", _Pointer, _Number, _Pointer, _Size, _Number),
     ("WebPIUpdate", _Number, _Pointer, ctypes.c_char_p, _Size),
@@ -25,13 +25,14 @@ _FUNCTIONS = (
 )
 _RGBA = 1
 _DONE, _SUSPENDED = 0, 5
-_LAST = 16  # bytes; decoders read ahead, encoders fill up
-# A lossy picture may have up to eight partitions for rows of 16 pixels; the last must be in use.
+_LAST = 16  # bytes, of which a whole picture needs some: decoders read ahead, encoders pad
+# A lossy picture has up to eight partitions, in turn for rows of 16 pixels. In lower pictures the
+# last partition may be empty.
 _MIN_HEIGHT = 128
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a WebP; its decoder allocates the canvas before it knows them."""
+    """Return width and height from the header, since opening a WebP allocates its whole canvas."""
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
         return None
@@ -45,8 +46,10 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def decode_webp(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
-    """Return samples uint8 (H, W, 4), or None for an animation and for what cannot be decoded, and
-    where Pillow was built in such a way that libwebp cannot be called through it.
+    """Return samples uint8 (H, W, 4), or None.
+
+    None is for animations, low pictures, data that cannot be decoded, and a Pillow that was built
+    in such a way that libwebp cannot be called through it.
 
     Raise ``DamagedImageError`` if the last bytes of the coded pixels are not needed.
     """
@@ -67,7 +70,7 @@ def decode_webp(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def _pixels_end(data: bytes) -> int | None:
-    """Return the position behind the only picture; None if there is none, or a part is missing."""
+    """Return the position behind the coded picture; None for an animation or a cut picture."""
     position = 12
     while position + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, position)

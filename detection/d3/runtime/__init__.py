@@ -1,7 +1,7 @@
 """How a network runs on this machine: precision, memory, threads, and towers for inference."""
 
 from .fast_towers import QUICK_GELU, FastClipTower, inference_tower
-from .memory import INFERENCE, TRAINING, keep_freed_memory
+from .memory import INFERENCE, TRAINING, reuse_freed_memory
 from .precision import (
     DTYPES,
     MAX_SCORE_DIFFERENCE,

@@ -1,8 +1,9 @@
-"""Towers for inference: the functions of the trained towers with less work, also in half precision.
+"""Towers for inference: they compute what the trained towers do, with less work.
 
-Matrix products and their weights, cast once, are in half precision. Sums stay in fp32: the residual
-stream, the layer norms, sums over a picture, and everything before pixels have become residuals.
-Work on which no output depends is omitted, and batch norms are folded into the convolutions before.
+Matrix products run in half precision, with weights that are cast once. Sums (the residual stream,
+the layer norms, sums over a picture) and the filters that turn pixels into residuals stay in fp32.
+Work on which no output depends is omitted, and each batch norm is folded into the convolution
+before it.
 
 Letters in the shape comments: N views, T tokens with the class token first, C channels, H attention
 heads, R residuals, D channels of a convolution, S view side.
@@ -33,9 +34,10 @@ def inference_tower(tower: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class FastClipTower(nn.Module):
-    """CLIP's vision transformer up to the last block that is read, and there for the class token.
+    """CLIP's vision transformer up to the last block that is read.
 
-    Returns (N, C), or (N, L, C) if ``tower`` reads several blocks.
+    That block computes the class token only. Returns (N, C), or (N, L, C) if ``tower`` reads
+    several blocks.
     """
 
     def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""Choose a detector's precision: the fastest with nearly the scores of fp32."""
+"""Choose a detector's precision: the fastest one that hardly changes the scores of fp32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 from ..errors import D3Error
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-MAX_SCORE_DIFFERENCE = 0.01  # from those of fp32
+MAX_SCORE_DIFFERENCE = 0.01  # from the scores in fp32
 TRIALS = 3  # pictures
 
 
@@ -22,8 +22,8 @@ def check_precision(name: str) -> None:
 def fastest_precision(device: torch.device) -> str:
     """Return the fastest precision by the hardware's abilities, "fp16", "bf16" or "fp32".
 
-    A race could depend on other processes. fp16 keeps more digits than bf16 and is as fast on a
-    GPU; a CPU multiplies in bf16 or in fp32.
+    Speed is not measured, since a measurement would depend on other processes. fp16 has more digits
+    than bf16 and is as fast on a GPU; a CPU multiplies in bf16 or in fp32.
     """
     if device.type == "cuda":  # from compute capability 7.0 on, with tensor cores
         return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
@@ -33,7 +33,8 @@ def fastest_precision(device: torch.device) -> str:
 def cpu_has_bf16() -> bool:
     """Return whether the CPU has matrix products in bf16; emulation is far slower than fp32.
 
-    PyTorch knows the CPU's abilities, oneDNN which of them it may use (``ONEDNN_MAX_CPU_ISA``).
+    PyTorch lists the CPU's abilities; oneDNN says which of them are allowed
+    (``ONEDNN_MAX_CPU_ISA``).
     """
     abilities = torch.cpu.get_capabilities()
     listed = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
@@ -48,7 +49,7 @@ def training_autocast(device: torch.device) -> torch.autocast:
 
 
 def trial_pictures(size: int) -> list[Image.Image]:
-    """Return the same few pictures each time, soft shapes under noise, to compare precisions."""
+    """Return a few pictures to compare precisions: soft shapes under noise, the same each time."""
     random = np.random.default_rng(0)
     return [_trial_picture(size, random, grain=4 * number) for number in range(1, TRIALS + 1)]
 

@@ -19,7 +19,8 @@ _changing = Lock()
 def _compute_on_one_core() -> None:
     """Limit this thread to one core.
 
-    PyTorch also stores the new number for later threads, so another thread restores the old one.
+    PyTorch also stores the number as the default of later threads, so another thread restores the
+    old default.
     """
     with _changing:
         cores = torch.get_num_threads()

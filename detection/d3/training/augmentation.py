@@ -1,13 +1,13 @@
 """Three augmentations of training pictures.
 
-``clip_augmentation`` is the published one for a CLIP tower that sees whole pictures: resize to 256,
-random 224 crop, flip, blur, JPEG. ``web_augmentation`` is for a CLIP tower that sees crops at
-native resolution: it degrades pictures as the web does. ``residual_augmentation`` is for small
-towers: they overfit to traces at one scale of few pictures, so it also rescales, and its blur and
-JPEG are weak enough to leave traces.
+``clip_augmentation`` is the published one, for a CLIP tower that sees whole pictures.
+``web_augmentation`` is for a CLIP tower that sees crops at native resolution: it degrades pictures
+as the web does. ``residual_augmentation`` is for small towers. These overfit to traces at one scale
+of few pictures, so it also rescales, and its blur and JPEG are weak enough to leave traces.
 
-Each takes a picture (PIL, RGB) and a random generator, and returns a picture. The same generator
-state gives the same change, so a real picture and the fake made from it can share it.
+Each takes a picture (PIL, RGB) and a random generator, and returns a picture. The same state of the
+generator gives the same change, so that a real picture and the fake made from it can be changed
+alike.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BOX,
 )
-SMALLEST_SIDE = 128  # pixels to which ``web_augmentation`` shrinks the shorter side at most
+SMALLEST_SIDE = 128  # ``web_augmentation`` shrinks no shorter side below so many pixels
 BORDER = 16  # pixels by which the JPEG grid can be shifted against the final crop
 
 

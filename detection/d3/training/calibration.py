@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 
 FALSE_ALARMS = 0.03  # share of real validation pictures that may exceed the threshold
 MAX_FALSE_ALARMS = 0.05  # upper bound of that share's 95 % interval (Wilson)
-LOWEST_THRESHOLD = 0.5  # a lower score is evidence for REAL
+LOWEST_THRESHOLD = 0.5  # lower scores are evidence for REAL
 CERTAIN = 0.9  # share of right verdicts on each side of the uncertain band
-TEMPERATURES = (0.5, 20.0)  # the best for a validation split without mistakes would be zero
+TEMPERATURES = (0.5, 20.0)  # without a bound it would be zero on a split without mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     Temperature and offset minimise the negative log likelihood, with equal weights of the classes
     (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
 
-    The threshold is the lowest score, but at least 0.5, that at most 3 % of the real pictures
-    exceed, and so few that the interval of their share ends at 5 % at most. With fewer than 73 real
-    pictures no number is that small; then only the 3 % apply.
+    The threshold is the lowest score from 0.5 on that at most 3 % of the real pictures exceed; the
+    95 % interval of that share must end at 5 % at most. With fewer than 73 real pictures no share
+    has such an interval, so only the first condition applies.
 
-    The uncertain band is the smallest around the threshold that leaves 90 % of the verdicts right
-    on each of its sides, with equal weights of the classes.
+    The uncertain band is the smallest around the threshold outside which 90 % of the verdicts on
+    each side are right, with equal weights of the classes.
     """
     logits = logits.astype(np.float64)
     temperature, offset = _fit_scale(logits, labels)
@@ -55,7 +55,7 @@ def _alarms(real: int) -> int:
 
 
 def _uncertain_band(real: np.ndarray, fake: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Find the band's ends from the sorted scores; 0 or 1 for a side that is never certain."""
+    """Return the band's ends, by the sorted scores; 0 or 1 for a side without certain verdicts."""
     ends = np.union1d(np.concatenate([real, fake]), threshold)
     real_below, fake_below = (np.searchsorted(own, ends) / len(own) for own in (real, fake))
     real_above, fake_above = (
@@ -67,12 +67,12 @@ def _uncertain_band(real: np.ndarray, fake: np.ndarray, threshold: float) -> tup
 
 
 def _are_right(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Return where there are verdicts, and enough of them are right."""
+    """Return for each end whether there are verdicts beyond it, and enough of them are right."""
     return (right + wrong > 0) & (right >= CERTAIN * (right + wrong))
 
 
 def _fit_scale(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Return temperature and offset."""
+    """Return the temperature and the offset that fit the labels best."""
     signs = np.where(labels == 1, 1.0, -1.0)
     weights = np.where(labels == 1, 0.5 / (labels == 1).sum(), 0.5 / (labels == 0).sum())
 

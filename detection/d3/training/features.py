@@ -1,11 +1,11 @@
 """A cache on disk for the features of a frozen tower.
 
-The features of a view never change, so each picture passes the tower once per variant instead of
-once per epoch. A variant is one augmentation with one shuffle. Without variants the views are those
-of a detector: all crops of the picture, under the checkpoint's first shuffle.
+The features of a view never change, so the tower sees each picture once per variant instead of once
+per epoch. A variant is one augmentation with one shuffle. Without variants the views are those of a
+detector: all crops of the picture, under the checkpoint's first shuffle.
 
-The cache has one small file per picture, named by the picture's content. So an interrupted run
-continues where it stopped, and other runs with the same tower use the same files.
+The cache has one small file per picture, named by the picture's content, so an interrupted run
+computes no features twice, and other runs with the same tower use the same files.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from ..prefetching import in_groups, run_ahead
 from ..runtime import DTYPES, fastest_precision, inference_tower
 from .augmentation import clip_augmentation, web_augmentation
 
-RECIPE = 2  # increase it when augmentation or shuffle change: old files are then not read
-CPU_PICTURES, GPU_PICTURES = 4, 16  # in one pass of the tower
-ROWS = 1024  # in one pass of reader or head
+RECIPE = 2  # increase it when augmentation or shuffle change, so that old files are not read
+CPU_PICTURES, GPU_PICTURES = 4, 16  # in one pass through the tower
+ROWS = 1024  # in one pass through the reader or the head
 
 
 def cached_features(
@@ -46,7 +46,7 @@ def cached_features(
     device: torch.device,
     variants: int = 0,
 ) -> Features:
-    """Read the tower's features from ``folder``; compute missing ones on the device.
+    """Read the tower's features from ``folder``, after computing the missing ones on the device.
 
     With ``variants`` a picture has that many augmented rows, otherwise one row for each crop.
     """
@@ -93,8 +93,8 @@ def feature_batches(
 ) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
     """Yield ((shuffled (B, …), original (B, …)), labels (B,)), float32.
 
-    Without a seed the batches have all rows in order, with a seed one random row of each picture in
-    random order.
+    Without a seed the batches have all rows in order; with a seed they have one random row of each
+    picture, in random order.
     """
     rows = torch.arange(len(features.views))
     if seed is not None:
@@ -120,7 +120,7 @@ def _cache_path(folder: Path, sample: Sample, variants: int) -> Path:
 def _compute(
     checkpoint: Checkpoint, missing: dict[Path, Sample], variants: int, device: torch.device
 ) -> None:
-    """Write the features of each picture to its path, and meanwhile read the next pictures."""
+    """Write the features of each picture to its path; another thread reads the next pictures."""
     exact = build_network(checkpoint).tower.to(device)
     fast = inference_tower(exact, DTYPES[fastest_precision(device)])
     size = CPU_PICTURES if device.type == "cpu" else GPU_PICTURES
@@ -178,7 +178,7 @@ def _variants(checkpoint: Checkpoint, image: DecodedImage, variants: int) -> Ite
 
 
 def _tower_key(checkpoint: Checkpoint) -> str:
-    """Hash all that the features depend on beside the picture."""
+    """Return a hash of all that decides the features, except the picture."""
     settings = (RECIPE, checkpoint.preprocessing, checkpoint.permutation_seed)
     digest = hashlib.sha256(f"{settings} {checkpoint.architecture}".encode())
     for name, tensor in sorted(checkpoint.weights.items()):

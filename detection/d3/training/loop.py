@@ -1,9 +1,9 @@
-"""The training loop: from batches to the best weights, with its progress in a run folder.
+"""The training loop: from batches to the best weights. A run folder records its progress.
 
 The schedule is that of the published code: AdamW, binary cross entropy on the logit, a division of
 the learning rate by ten when validation stagnates, an early stop when that does not help, and the
-best weights rather than the last. Validation is the mean AUC over the sources, where the published
-code has accuracy: a source may have pictures of one class alone.
+best weights rather than the last. Validation uses the mean AUC over the sources instead of the
+accuracy, because a source may have pictures of one class only.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ Batch = tuple[tuple[Tensor, ...], Tensor]  # inputs of the network, labels (N,)
 class Schedule:
     """The length and speed of training.
 
-    ``patience`` counts epochs without a better validation; with None the learning rate is constant,
-    and the last weights count as the best.
+    ``patience`` is the number of epochs without a better validation after which the learning rate
+    falls. With None the rate is constant, and the last weights count as the best.
     """
 
     epochs: int
@@ -66,10 +66,10 @@ class EpochMetrics:
 class Trainer:
     """Fits ``module`` to batches and writes the run folder.
 
-    ``module`` maps a batch's inputs to logits (N,). An exponential average of the weights over the
-    steps is validated and returned. ``state.pt`` has all that ``resume`` needs to continue an
-    interrupted run with the same result. ``run`` identifies the options and the pictures, so that
-    ``resume`` refuses the state of another run.
+    ``module`` maps a batch's inputs to logits (N,). The validated and the best weights are
+    exponential averages over the steps. With ``state.pt`` ``resume`` continues an interrupted run,
+    with the same result. ``run`` identifies the options and the pictures, so that ``resume``
+    refuses the state of another run.
     """
 
     def __init__(
@@ -113,9 +113,11 @@ class Trainer:
         samples: list[Sample],
         on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
     ) -> None:
-        """Train to the end of the schedule. ``samples`` are the validation's, in its order.
+        """Train to the end of the schedule.
 
-        Raises TrainingError when the loss is no longer finite.
+        ``training`` returns the batches of an epoch, ``validation`` those of the validation split,
+        whose samples in the same order are ``samples``. Raises TrainingError when the loss is no
+        longer finite.
         """
         try:
             while not self.finished():
@@ -124,14 +126,14 @@ class Trainer:
                 rate, loss = self.learning_rate, self._train(training(epoch), epoch)
                 logits = self.predict(validation())
                 metrics = _epoch_metrics(epoch, rate, loss, logits, samples)
-                self._note(metrics)
+                self._end_epoch(metrics)
                 on_epoch(metrics)
         finally:
             if self.history:
                 draw_curves(self.history, self.folder / "curves.png")
 
-    def _note(self, metrics: EpochMetrics) -> None:
-        """Store the best weights, slow down where there are no better ones, write the files."""
+    def _end_epoch(self, metrics: EpochMetrics) -> None:
+        """Remember better weights, or lower the learning rate without them; write the files."""
         self.history.append(metrics)
         if self.best is metrics:
             self.best_weights = _learned(self.average.module)
@@ -157,7 +159,7 @@ class Trainer:
             state = torch.load(self.state_path, map_location=self.device, weights_only=True)
         except FileNotFoundError as error:
             raise TrainingError(f"There is no interrupted run in {self.folder}.") from error
-        except Exception as error:  # a damaged file makes PyTorch raise all kinds
+        except Exception as error:  # damaged files raise errors of all kinds
             raise TrainingError(f"The state in {self.state_path} is damaged.") from error
         if state["run"] != self.run:
             raise TrainingError(f"The run in {self.folder} had other options or other pictures.")
@@ -215,7 +217,7 @@ def _learned(module: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
-    """Average exponentially, over few steps at first, so that random weights soon fade."""
+    """Average exponentially, at first over few steps, so that the random weights soon fade."""
     decay = min(EMA_DECAY, (1 + steps.item()) / (10 + steps.item()))
     if averages[0].is_floating_point():
         torch._foreach_lerp_(averages, values, 1 - decay)
@@ -225,7 +227,7 @@ def _moving_average(averages: list[Tensor], values: list[Tensor], steps: Tensor)
 
 def draw_curves(history: list[EpochMetrics], path: Path) -> None:
     """Write losses and validation metrics by epoch as PNG."""
-    from matplotlib.figure import Figure  # slow to import, and needed by training alone
+    from matplotlib.figure import Figure  # slow to import, and only training needs it
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     loss, quality = figure.subplots(1, 2)

@@ -20,9 +20,9 @@ from .augmentation import Augmentation
 
 
 class Pictures(Dataset):
-    """Maps a sample to (view (3, S, S), label); without augmentation the view is the middle one.
+    """Maps a sample to (view (3, S, S), label); without augmentation the view is the middle crop.
 
-    Augmentation depends on the seed and the sample's pair alone.
+    The augmentation depends only on the seed and the sample's pair.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ def picture_batches(
 
 
 def readable(samples: list[Sample]) -> tuple[list[Sample], list[tuple[Sample, ImageError]]]:
-    """Return the samples that decode, and those that do not with their errors."""
+    """Return the samples that can be decoded, and the others with their errors."""
 
     def problem(sample: Sample) -> ImageError | None:
         try:

@@ -20,7 +20,7 @@ from ..dataset import CLASS_FOLDERS, SPLITS, Sample, scan_dataset
 from ..detector import find_device
 from ..errors import DatasetError, ImageError
 from ..network import ClipTowerConfig
-from ..runtime import TRAINING, keep_freed_memory
+from ..runtime import TRAINING, reuse_freed_memory
 from .calibration import calibrate
 from .loop import EpochMetrics, Schedule, Trainer
 from .pictures import readable
@@ -37,7 +37,7 @@ class TrainingResult:
 
 
 def tunes_head(start: Checkpoint, adapter_rank: int) -> bool:
-    """Return whether training changes the head alone, with the kept features of ``start``."""
+    """Return whether training changes the head alone, with the stored features of ``start``."""
     return start.kept is not None and not adapter_rank
 
 
@@ -57,10 +57,10 @@ def train_detector(
 ) -> TrainingResult:
     """Train ``start`` on the train splits of ``roots``, calibrate it, and save it to ``output``.
 
-    Repeated roots count repeatedly in training, which gives a few pictures weight among thousands.
-    At least one root must have a validation split, unless ``start`` has kept features. With an
-    ``adapter_rank`` a CLIP tower gets adapters of that rank. ``folder`` is the run folder, for
-    metrics.csv, curves.png, command.txt, unreadable.txt and state.pt.
+    A repeated root counts repeatedly in training, which gives a few pictures weight among
+    thousands. At least one root must have a validation split, unless ``start`` has stored features.
+    With an ``adapter_rank`` a CLIP tower gets adapters of that rank. ``folder`` is the run folder,
+    for metrics.csv, curves.png, command.txt, unreadable.txt and state.pt.
 
     Raises DatasetError, TrainingError, and D3Error for a missing device.
     """
@@ -74,7 +74,7 @@ def train_detector(
     unreadable = broken + broken_val
     _write_lines(folder / "unreadable.txt", [f"{s.path}\t{error}" for s, error in unreadable])
 
-    keep_freed_memory(TRAINING)
+    reuse_freed_memory(TRAINING)
     strategy = _strategy(start, adapter_rank)(
         start=start,
         train=train,
@@ -144,9 +144,9 @@ def _calibrated(checkpoint: Checkpoint, val: list[Sample], logits: np.ndarray) -
 
 
 def _copies(roots: list[Path], train: list[Sample]) -> list[Sample]:
-    """Return the samples of repeated roots once for each repetition.
+    """Return the samples of repeated roots, once for each repetition.
 
-    Each copy is a pair of its own, with its own augmentation and its own place in an epoch.
+    Each copy is a pair of its own, so that it has its own augmentation and place in an epoch.
     """
     return [
         replace(sample, pair=f"{sample.pair} {copy}")
@@ -158,7 +158,10 @@ def _copies(roots: list[Path], train: list[Sample]) -> list[Sample]:
 
 
 def _collect(roots: list[Path], split: str) -> list[Sample]:
-    """List the split of every root that has it, each root once. Raises DatasetError for a typo."""
+    """List the samples of a split in all roots that have it.
+
+    Raises DatasetError for a root without any split.
+    """
     roots = list(dict.fromkeys(roots))
     for root in roots:
         if not any((root / name).is_dir() for name in SPLITS):
@@ -170,7 +173,10 @@ def _collect(roots: list[Path], split: str) -> list[Sample]:
 def _read_split(
     roots: list[Path], split: str, *, classes: int
 ) -> tuple[list[Sample], list[tuple[Sample, ImageError]]]:
-    """Return the readable samples, of at least ``classes`` classes, and the others with errors."""
+    """Return the readable samples, and the others with their errors.
+
+    Raises DatasetError if the readable samples are of fewer than ``classes`` classes.
+    """
     samples, unreadable = readable(_collect(roots, split))
     if len({sample.label for sample in samples}) < classes:
         needed = (
@@ -202,7 +208,7 @@ def _identity(
     train: list[Sample],
     val: list[Sample],
 ) -> str:
-    """Return all that must not change between a run and its resumption: all but the epochs."""
+    """Return as JSON what must not change when a run is resumed: all options but the epochs."""
     options = {**asdict(schedule), "epochs": None, "batch_size": batch_size}
     options["adapter_rank"] = adapter_rank
     pictures = [f"{sample.pair} {sample.label}" for sample in (*train, *val)]

@@ -1,4 +1,4 @@
-"""Choose samples: the batches of an epoch, and a part of a data set."""
+"""Choose samples: the batches of an epoch, or some samples of a data set."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..dataset import FAKE, REAL, Sample
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Return a seed of its own for each epoch of each run."""
+    """Return a seed that differs between the epochs of a run and between runs."""
     return seed * 1_000_003 + epoch
 
 
 def paired_batches(samples: list[Sample], batch_size: int, seed: int) -> list[list[int]]:
-    """Shuffle the samples into batches of indices, a fake beside the real picture it came from."""
+    """Shuffle samples into batches of indices, each fake beside the real picture of its pair."""
     pairs: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         pairs.setdefault(sample.pair, []).append(index)
@@ -33,8 +33,8 @@ def balanced_batches(
 ) -> list[list[int]]:
     """Draw batches of indices, as many fakes as real pictures in each, with replacement.
 
-    The weight of a source of fakes is the square root of its size, so that a generator with 150
-    pictures does not drown one with 10. Real pictures have equal weights.
+    The weight of a source of fakes is the square root of its size, so that a generator with many
+    pictures leaves room for one with few. Real pictures have equal weights.
     """
     draw = random.Random(seed)
     sizes = Counter(sample.source for sample in samples if sample.label == FAKE)

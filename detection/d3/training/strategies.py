@@ -1,15 +1,19 @@
 """The four ways to train.
 
-- ``WholeTraining``: a small tower with all that follows, on freshly augmented pictures.
+- ``WholeTraining``: the whole network with a small tower, on freshly augmented pictures.
 - ``HeadTraining``: the reader and the head after a frozen CLIP tower, as in the paper, on cached
   features.
-- ``AdapterTraining``: adapters in the CLIP tower with reader and head, on freshly augmented
-  pictures. The checkpoint keeps features of some of them.
-- ``HeadTuning``: the head of a checkpoint with kept features, on new pictures alone.
+- ``AdapterTraining``: adapters in the CLIP tower, the reader and the head, on freshly augmented
+  pictures. The checkpoint stores features of some of these pictures.
+- ``HeadTuning``: the head of a checkpoint with stored features, on new pictures alone.
 
-Each has ``module`` (the trainable part for ``Trainer``), ``training(epoch)`` and ``validation()``
-(batches), ``samples`` (those of the validation, in its order), ``trained(best)`` (the checkpoint
-with the best weights), ``val`` (the samples for calibration) and ``logits(trained)`` of these.
+Each strategy has:
+
+- ``module``: the trainable part, for ``Trainer``;
+- ``training(epoch)`` and ``validation()``: the batches;
+- ``samples``: the samples of the validation batches, in their order;
+- ``trained(best)``: the checkpoint with the best weights;
+- ``val``: the samples for calibration, and ``logits(trained)``: the logits of these samples.
 """
 
 from __future__ import annotations
@@ -45,13 +49,13 @@ from .sampling import (
 
 VARIANTS = 4  # of a training picture; each epoch draws one of them
 EPOCH_PICTURES = 2048  # of adapter training; a state is saved after each epoch
-KEPT_TRAINING, KEPT_VALIDATION = 2000, 1024  # pictures whose features a checkpoint keeps
+KEPT_TRAINING, KEPT_VALIDATION = 2000, 1024  # pictures whose features a checkpoint stores
 NEW_SHARE = 0.2  # of new pictures in a batch of head tuning
 EPOCH_BATCHES = 80  # of head tuning
 
 
 class WholeNetwork(nn.Module):
-    """Views (N, 3, S, S) and permutations (K, P) to logits (N,): everything learns."""
+    """Maps views (N, 3, S, S) and permutations (K, P) to logits (N,); all weights learn."""
 
     def __init__(self, network: D3Network) -> None:
         super().__init__()
@@ -62,7 +66,7 @@ class WholeNetwork(nn.Module):
 
 
 class HeadOnly(nn.Module):
-    """Inputs of the reader, for the shuffled and the original view, to logits (N,)."""
+    """Maps the reader's inputs, for the shuffled and the original view, to logits (N,)."""
 
     def __init__(self, reader: nn.Module, attention_head: nn.Module) -> None:
         super().__init__()
@@ -81,7 +85,7 @@ def _trainable(start: Checkpoint) -> D3Network:
 
 @dataclass
 class Strategy:
-    """The inputs of all four; ``cache`` is the folder of cached features."""
+    """What all four strategies need; ``cache`` is the folder of cached features."""
 
     start: Checkpoint
     train: list[Sample]
@@ -106,6 +110,7 @@ class Strategy:
     def inputs_of_head(
         self, checkpoint: Checkpoint, samples: list[Sample], *, variants: int = 0
     ) -> Features:
+        """Return the inputs of the checkpoint's head."""
         return read_features(checkpoint, self.cached(checkpoint, samples, variants=variants))
 
 
@@ -141,7 +146,7 @@ class WholeTraining(Strategy):
         return replace(self.start, weights=weights)
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        """Return the finished detector's logits, over all crops."""
+        """Return the logits of ``val`` over all crops, as the finished detector gives them."""
         detector = Detector(trained, device=self.device, precision="fp32")
         progress = tqdm(self.val, desc="calibration", unit="image", disable=None)
         return detector.logits(sample.path for sample in progress)
@@ -178,7 +183,7 @@ class HeadTraining(Strategy):
 
 
 class AdapterTraining(WholeTraining):
-    """The same for the adapters of a frozen CLIP tower, the reader and the head."""
+    """Train adapters of a frozen CLIP tower, reader and head, in the way of ``WholeTraining``."""
 
     augmentation: ClassVar[Augmentation] = staticmethod(web_augmentation)
 
@@ -214,12 +219,12 @@ class AdapterTraining(WholeTraining):
 
 
 class HeadTuning(HeadTraining):
-    """Train the head alone, on new pictures among the kept features.
+    """Train the head alone, on new pictures and the stored features.
 
-    The targets are the labels of the new pictures, and the head's earlier scores of the kept ones,
-    so that the head changes as little as possible (Li and Hoiem, "Learning without Forgetting",
-    ECCV 2016). Without a validation split the training pictures and the kept ones validate, and the
-    kept ones alone calibrate.
+    The targets are the labels of the new pictures, and for the stored features the head's earlier
+    scores, so that the head changes as little as possible (Li and Hoiem, "Learning without
+    Forgetting", ECCV 2016). Without a validation split, validation uses the stored validation
+    features and the training pictures; calibration uses the stored validation features alone.
     """
 
     def __post_init__(self) -> None:
@@ -230,15 +235,17 @@ class HeadTuning(HeadTraining):
         self.kept = joined(kept.train, kept.val)
         self.scores = torch.from_numpy(row_logits(start, self.kept)).sigmoid()
         if self.val:
-            self.judged = self.val_features = joined(kept.val, self.inputs_of_head(start, self.val))
+            self.calibration = self.val_features = joined(
+                kept.val, self.inputs_of_head(start, self.val)
+            )
         else:
-            self.judged, self.val_features = kept.val, joined(kept.val, crops)
-        self.val = _as_samples(self.judged)
+            self.calibration, self.val_features = kept.val, joined(kept.val, crops)
+        self.val = _as_samples(self.calibration)
         pictures = _as_samples(self.val_features)
         self.samples = [pictures[picture] for picture in self.val_features.pictures]
 
     def training(self, epoch: int) -> Iterable[Batch]:
-        """Yield batches with a fixed share of new pictures, equally of each class that exists."""
+        """Yield batches with a fixed share of new pictures, in equal parts of their classes."""
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
         labels = self.new.labels[self.new.pictures]
         weights = 1 / torch.bincount(labels)[labels]
@@ -250,7 +257,7 @@ class HeadTuning(HeadTraining):
             yield views.unbind(dim=1), torch.cat([self.scores[kept], labels[new].float()])
 
     def logits(self, trained: Checkpoint) -> np.ndarray:
-        return head_logits(trained, self.judged)
+        return head_logits(trained, self.calibration)
 
 
 def _as_samples(features: Features) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""Validation metrics: means over the sources of a data set."""
+"""Metrics of a validation split, as means over the sources of its data set."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def source_means(
 ) -> float:
     """Average ``metric(labels, scores)`` over the sources, except those for which it is NaN.
 
-    If a source of fakes alone does not define the metric, the real pictures of all sources are
-    added to it.
+    If the metric of a source is NaN, it is tried again with the real pictures of all sources: a
+    source may have fakes only.
     """
     labels = np.array([sample.label for sample in samples])
     sources = np.array([sample.source for sample in samples])

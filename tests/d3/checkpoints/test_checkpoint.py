@@ -26,7 +26,7 @@ def path(tmp_path) -> Path:
     return path
 
 
-def test_everything_that_is_saved_comes_back(path):
+def test_everything_that_is_saved_is_loaded(path):
     saved, loaded = a_checkpoint(), load(path)
     assert loaded.weights.keys() == saved.weights.keys()
     assert all(torch.equal(loaded.weights[name], saved.weights[name]) for name in saved.weights)
@@ -88,7 +88,7 @@ def test_a_place_that_cannot_be_written_is_an_error_in_one_sentence(tmp_path):
         save(a_checkpoint(), tmp_path / "file" / "checkpoint.safetensors")
 
 
-def test_a_measurement_is_stored_beside_all_else(path):
+def test_storing_a_measurement_changes_nothing_else(path):
     before = load(path)
 
     record(path, a_scorecard(pictures=10))
@@ -103,7 +103,7 @@ def test_a_measurement_is_stored_beside_all_else(path):
     assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
 
 
-def test_a_detector_knows_what_was_measured(path):
+def test_a_detector_has_the_stored_measurement(path):
     record(path, a_scorecard())
     assert Detector.from_checkpoint(path, device="cpu").info.scorecard == a_scorecard()
 
@@ -123,13 +123,13 @@ def test_a_detector_knows_what_was_measured(path):
         ({"temperature": "-1"}, "temperature must be a positive number"),
         ({"temperature": "Infinity"}, "temperature must be a positive number"),
         ({"colour": '"blue"'}, "unknown field 'colour'"),
-        ({"format": "d3-detector/2"}, "has format d3-detector/2; this is d3-detector/1"),
+        ({"format": "d3-detector/2"}, "has format d3-detector/2; only d3-detector/1 can"),
         ({"version": '"0000000000000000"'}, "not the ones that were saved"),
         ({"architecture": "{}"}, "description of the network"),
         ({"preprocessing": '{"size": 64}'}, "description of the network"),
     ],
 )
-def test_metadata_that_make_no_sense_are_refused(path, changes, problem):
+def test_invalid_metadata_are_refused(path, changes, problem):
     rewritten(path, changes)
     with refused(path, problem):
         load(path)
@@ -208,7 +208,7 @@ def test_a_file_of_something_else_is_refused(path, content):
         load(path)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_folder_or_a_missing_file_is_refused(tmp_path):
     for path, problem in ((tmp_path, "a directory"), (tmp_path / "missing", "no such file")):
         for read in (describe, load):
             with pytest.raises(CheckpointError, match=problem):

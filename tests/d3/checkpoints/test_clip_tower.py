@@ -1,4 +1,4 @@
-"""The tower that fetch_clip stores, against the ONNX graph that it is from."""
+"""The tower that fetch_clip stores has the weights and the features of its ONNX graph."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def tower(tower_path) -> ClipTower:
     return read_clip_tower(tower_path, load_file(tower_path))
 
 
-def in_their_names(weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """The tower's weights as the ONNX graph names them."""
+def in_graph_names(weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return the tower's weights by their names in the ONNX graph."""
     clip = {f"visual.{name}": tensor for name, tensor in weights.items()}
     theirs = hugging_face({**clip, "visual.proj": torch.zeros(1, 1)})
     return {
@@ -40,12 +40,12 @@ def in_their_names(weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
     }
 
 
-def test_its_weights_are_those_of_the_graph_to_the_bit(tower):
-    assert digest(in_their_names(tower.weights)) == GOLDEN["weights_sha256"]
+def test_the_weights_are_those_of_the_graph_to_the_bit(tower):
+    assert digest(in_graph_names(tower.weights)) == GOLDEN["weights_sha256"]
     assert tower.sha256 == CLIP_VIT_B_16.sha256
 
 
-def test_its_features_are_those_of_the_graph_with_activations_in_fp32(tower):
+def test_the_features_are_those_of_the_graph_with_activations_in_fp32(tower):
     network = VisionTransformer(image_size=224, patch_size=16, width=768, layers=12)
     network.load_state_dict(tower.weights)
     with torch.inference_mode():
@@ -54,19 +54,19 @@ def test_its_features_are_those_of_the_graph_with_activations_in_fp32(tower):
     torch.testing.assert_close(features[:, ::STRIDE], expected, rtol=0, atol=1e-4)
 
 
-def test_their_names_are_read_as_the_same_tower(tower, tower_path):
-    theirs = {n: torch.from_numpy(array) for n, array in in_their_names(tower.weights).items()}
+def test_the_names_of_the_graph_are_read_as_the_same_tower(tower, tower_path):
+    theirs = {n: torch.from_numpy(array) for n, array in in_graph_names(tower.weights).items()}
     again = read_clip_tower(tower_path, theirs)
     assert (again.config, again.image_size) == (tower.config, 224)
     assert again.sha256 == CLIP_VIT_B_16.sha256
 
 
-def test_it_is_not_taken_for_another_architecture(tower_path):
+def test_the_tower_is_refused_for_another_architecture(tower_path):
     with pytest.raises(CheckpointError, match=r"is vit-b-16, not vit-l-14\.$"):
         untrained_head(tower_path, architecture="vit-l-14", seed=0)
 
 
-def test_training_begins_with_it_and_leaves_it_in_its_file(tower_path):
+def test_training_begins_with_the_tower_and_leaves_it_in_its_file(tower_path):
     start = untrained_head(tower_path, architecture="vit-b-16", seed=0)
     assert start.architecture == ARCHITECTURES["vit-b-16"]
     assert start.tower_file == CLIP_VIT_B_16

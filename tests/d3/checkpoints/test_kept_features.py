@@ -1,4 +1,4 @@
-"""Kept features travel with a checkpoint, and are no part of what its version says."""
+"""Features stored in a checkpoint are in its file, and do not change its version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARCHITECTURE = a_clip(reads=(0,))
 
 
 def features(rows: list[int]) -> Features:
-    """Of as many pictures as there are numbers of rows."""
+    """Return the features of one picture for each number of rows."""
     pictures = torch.arange(len(rows))
     return Features(
         views=torch.randn(sum(rows), 2, 24).half(),
@@ -38,7 +38,7 @@ def kept() -> KeptFeatures:
 
 @pytest.fixture
 def checkpoint(kept, tmp_path) -> Checkpoint:
-    """One whose tower lies in a file of its own."""
+    """A checkpoint whose tower is in a file of its own."""
     checkpoint = untrained(ARCHITECTURE, kept=kept)
     return replace(checkpoint, tower_file=tower_apart(build_network(checkpoint), tmp_path))
 
@@ -48,24 +48,24 @@ def saved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     return load(folder / "saved.safetensors", clip_cache=folder)
 
 
-def test_they_are_in_the_file_to_the_bit(checkpoint, kept, tmp_path):
+def test_stored_features_are_loaded_to_the_bit(checkpoint, kept, tmp_path):
     loaded = saved(checkpoint, tmp_path).kept.tensors()
     assert loaded.keys() == kept.tensors().keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in kept.tensors().items())
 
 
-def test_they_are_in_the_file_of_a_checkpoint_with_its_tower_too(checkpoint, kept, tmp_path):
+def test_a_checkpoint_that_contains_its_tower_stores_features_too(checkpoint, kept, tmp_path):
     loaded = saved(replace(checkpoint, tower_file=None), tmp_path)
     assert torch.equal(loaded.kept.val.views, kept.val.views)
 
 
-def test_they_do_not_change_the_version(checkpoint, tmp_path):
+def test_stored_features_do_not_change_the_version(checkpoint, tmp_path):
     without = replace(checkpoint, kept=None)
     assert without.version == checkpoint.version == saved(checkpoint, tmp_path).version
     assert saved(without, tmp_path).kept is None
 
 
-def test_they_say_nothing_about_another_tower(checkpoint, tmp_path):
+def test_stored_features_are_dropped_with_another_tower(checkpoint, tmp_path):
     save(checkpoint, tmp_path / "saved.safetensors")
     other = D3Network(ARCHITECTURE).tower.state_dict()
     save_file(other, tmp_path / "other.safetensors")
@@ -87,9 +87,9 @@ def test_they_say_nothing_about_another_tower(checkpoint, tmp_path):
         ("sources", lambda sources: sources[:-1]),
     ],
 )
-def test_damaged_ones_are_refused(checkpoint, kept, tmp_path, name, damage):
+def test_damaged_features_are_refused(checkpoint, kept, tmp_path, name, damage):
     val = replace(kept.val, **{name: damage(getattr(kept.val, name))})
-    with pytest.raises(CheckpointError, match=r"kept features in .* are not valid"):
+    with pytest.raises(CheckpointError, match=r"stored features in .* are not valid"):
         saved(replace(checkpoint, kept=replace(kept, val=val)), tmp_path)
 
 

@@ -126,7 +126,7 @@ def test_a_converted_checkpoint_needs_nothing_else(tmp_path, version):
     assert load(path).version == version
 
 
-def test_a_whole_model_keeps_its_own_tower(tmp_path, version):
+def test_a_whole_model_uses_its_own_tower(tmp_path, version):
     assert load(head_layout("full", tmp_path), clip_weights=tmp_path / "none").version == version
 
 
@@ -392,7 +392,7 @@ def test_a_head_for_another_tower_is_refused(tmp_path):
         load(path, clip_weights=CLIP)
 
 
-def test_a_head_alone_says_what_it_lacks():
+def test_the_refusal_of_a_head_alone_says_what_is_missing():
     with refused(HEAD, "attention head alone, and the CLIP weights"):
         load(HEAD)
 

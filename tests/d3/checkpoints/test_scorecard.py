@@ -25,7 +25,7 @@ def as_json(scorecard: Scorecard) -> dict:
         (1.0, 97),
     ],
 )
-def test_a_score_means_what_the_test_pictures_of_such_scores_were(score, generated):
+def test_the_meaning_of_a_score_is_the_share_of_generated_test_pictures(score, generated):
     assert a_scorecard().meaning(score) == (
         "In a test with as many photographs as generated pictures, "
         f"about {generated} of 100 with a score like this were generated."
@@ -33,7 +33,7 @@ def test_a_score_means_what_the_test_pictures_of_such_scores_were(score, generat
 
 
 @pytest.mark.parametrize(("score", "words"), [(0.1, "about 1 of 100"), (0.9, "about 99 of 100")])
-def test_it_never_says_none_or_all(score, words):
+def test_the_meaning_never_says_none_or_all(score, words):
     bins = (ScoreBin(0.0, 0.5, 100_000, 0), ScoreBin(0.5, 1.0, 0, 100_000))
     assert words in a_scorecard(bins=bins).meaning(score)
 
@@ -64,7 +64,7 @@ def test_a_scorecard_is_the_same_after_it_was_stored_as_json():
         {"colour": "blue"},
     ],
 )
-def test_what_is_no_measurement_is_refused(changes):
+def test_an_invalid_measurement_is_refused(changes):
     with pytest.raises((ValueError, TypeError)):
         Scorecard.from_dict(as_json(a_scorecard()) | changes)
 

@@ -71,7 +71,7 @@ def test_a_checkpoint_with_its_own_tower_names_none(whole, tmp_path):
     assert "tower_file" not in describe(tmp_path / "whole.safetensors")
 
 
-def test_it_is_the_same_network_as_with_the_tower_inside(path, cache, whole, head_alone):
+def test_the_network_is_the_same_as_with_the_tower_inside(path, cache, whole, head_alone):
     loaded = load(path, clip_cache=cache)
     assert loaded.version == head_alone.version != whole.version
     assert loaded.tower_file == head_alone.tower_file
@@ -115,7 +115,7 @@ def test_the_same_tower_in_another_layout_is_the_same_version(path, layout, tmp_
     assert loaded.tower_file == head_alone.tower_file
 
 
-def test_another_tower_that_is_given_makes_another_version(path, tmp_path, head_alone):
+def test_another_given_tower_makes_another_version(path, tmp_path, head_alone):
     other = tmp_path / "other.safetensors"
     save_file(tower_weights(change=1e-4), other)
     loaded = load(path, clip_weights=other)
@@ -124,7 +124,7 @@ def test_another_tower_that_is_given_makes_another_version(path, tmp_path, head_
     assert load(tmp_path / "own.safetensors").version == loaded.version
 
 
-def test_a_tower_that_is_not_there_is_named_with_the_command_that_fetches_it(path, tmp_path):
+def test_a_missing_tower_is_named_with_the_command_that_fetches_it(path, tmp_path):
     with refused(path, r"needs the CLIP tower clip-tiny.+fetch_clip", error=TowerError):
         load(path, clip_cache=tmp_path / "empty")
 

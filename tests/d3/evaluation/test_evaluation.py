@@ -107,7 +107,7 @@ def test_nothing_but_unreadable_images_is_an_error(detector):
         evaluate(detector=detector, samples=missing)
 
 
-def test_samples_are_taken_only_a_little_ahead_of_the_detector(detector, tmp_path):
+def test_samples_are_read_only_a_little_ahead_of_the_detector(detector, tmp_path):
     samples = scan_dataset(labelled_images(tmp_path, images=6), "test")
     taken, seen_at_first_detection = [], []
 

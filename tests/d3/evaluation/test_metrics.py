@@ -76,7 +76,7 @@ def test_scores_of_exactly_zero_and_one_are_calibrated_when_they_are_right():
 
 
 @pytest.mark.parametrize(("label", "defined"), [(0, "accuracy_real"), (1, "accuracy_fake")])
-def test_images_of_one_class_tell_only_how_many_of_them_are_right(label, defined):
+def test_images_of_one_class_define_only_the_share_of_right_verdicts(label, defined):
     metrics = measure_one([0.2, 0.8], [label, label])
 
     assert {name for name in METRICS if getattr(metrics, name)} == {defined}
@@ -197,7 +197,7 @@ def test_the_same_scores_have_the_same_intervals_each_time():
     assert random_measurement() == random_measurement()
 
 
-def test_intervals_hold_the_values_of_metrics_that_resampling_does_not_bias():
+def test_intervals_contain_the_values_of_metrics_that_resampling_does_not_bias():
     for source in random_measurement().sources:
         for name in set(METRICS) - {"calibration_error"}:
             estimate = getattr(source.metrics, name)
@@ -249,7 +249,7 @@ def test_intervals_of_thousands_of_images_agree_with_the_normal_approximation():
     assert estimate.accuracy.high == pytest.approx(0.9 + 1.96 * spread, abs=0.2 * spread)
 
 
-def test_reliability_bins_tell_how_many_images_of_a_score_are_fake():
+def test_reliability_bins_say_how_many_images_of_a_score_are_fake():
     bins = reliability_bins([0.01, 0.03, 0.95, 0.97], [0, 1, 1, 1])
 
     assert [each.images for each in bins] == [2, 2]

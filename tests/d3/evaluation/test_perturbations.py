@@ -25,7 +25,7 @@ def test_a_perturbation_given_twice_is_applied_once():
 
 
 @pytest.mark.parametrize("specification", ["rotate=90", "", "=3", "JPEG=3", "90"])
-def test_what_is_not_a_perturbation_is_refused_with_an_example(specification):
+def test_a_wrong_specification_is_refused_with_an_example(specification):
     with pytest.raises(PerturbationError, match="is not a perturbation; use jpeg=90"):
         parse_perturbations([specification])
 

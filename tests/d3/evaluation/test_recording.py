@@ -72,12 +72,12 @@ def test_a_measurement_of_few_pictures_is_not_recorded(tiny_checkpoint):
     version = describe(tiny_checkpoint)["version"]
 
     check_recordable(tiny_checkpoint, version, samples(30, 30))
-    with pytest.raises(EvaluationError, match="these are 29 real and 30 fake"):
+    with pytest.raises(EvaluationError, match="there are 29 real and 30 fake ones"):
         check_recordable(tiny_checkpoint, version, samples(29, 30))
 
 
 def test_a_measurement_with_other_weights_is_not_recorded(tiny_checkpoint):
-    with pytest.raises(CheckpointError, match="on another CLIP tower"):
+    with pytest.raises(CheckpointError, match="with another CLIP tower"):
         check_recordable(tiny_checkpoint, "0000000000000000", samples(30, 30))
 
 

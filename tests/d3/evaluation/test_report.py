@@ -34,7 +34,7 @@ pytestmark = pytest.mark.stateless
 def an_evaluation(
     root: Path, scores: dict[str, list[float]], *, unreadable: tuple[Unreadable, ...] = ()
 ) -> Evaluation:
-    """Of the images below ``root``, in the order of their paths; one list of scores a condition."""
+    """Return an evaluation of the images below ``root``, with ``scores`` in the order of paths."""
     samples = scan_dataset(root, "test")
     detector = DetectorInfo(
         name="d3-test",
@@ -81,7 +81,7 @@ def page_of(root: Path, scores: dict[str, list[float]], **options) -> Page:
 
 
 def plots_of(page: Page) -> list[str]:
-    """Return what each plot says to those who cannot see it."""
+    """Return the text alternative of each plot."""
     return [each["aria-label"] for each in page.all("div") if each.get("role") == "img"]
 
 
@@ -91,7 +91,7 @@ def root(tmp_path) -> Path:
     return labelled_images(tmp_path / "pictures", images=2)
 
 
-def test_the_worst_mistakes_come_first_and_right_verdicts_not_at_all(root):
+def test_the_worst_mistakes_are_first_and_right_verdicts_are_left_out(root):
     evaluation = an_evaluation(root, {"clean": [0.6, 0.9, 0.2, 0.7]})
 
     mistakes = worst_mistakes(evaluation, an_occasion(root))
@@ -157,7 +157,7 @@ def test_the_page_needs_no_other_file(root):
     assert set(re.findall(r"url\((.)", html)) <= {"#"}
 
 
-def test_tables_and_pictures_can_be_read_aloud(root):
+def test_tables_and_pictures_are_accessible(root):
     page = page_of(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
 
     assert page.all("html") == [{"lang": "en"}]
@@ -190,7 +190,7 @@ def test_names_of_files_and_folders_cannot_inject_markup(tmp_path):
     assert f"{source}, AUC 0.000" in page.text
 
 
-def test_a_file_name_that_is_not_text_does_not_sink_the_report(root, tmp_path):
+def test_a_file_name_that_is_not_unicode_does_not_prevent_the_report(root, tmp_path):
     (root / "test/0_real/1.png").rename(root / os.fsdecode(b"test/0_real/\xff.png"))
     evaluation = an_evaluation(root, {"clean": [0.1, 0.9, 0.8, 0.7]})
 
@@ -251,7 +251,7 @@ def test_sources_of_one_class_have_the_columns_that_they_define(tmp_path):
         ["pooled", "6", "0.875", "0.500", "0.750"],
     ]
     assert [line.split()[0] for line in robustness[1::2]] == ["a", "b", "mean", "pooled"]
-    assert "its AUC is that of 2 sources" in table_notes(evaluation.clean)
+    assert "The mean AUC is that of 2 sources" in table_notes(evaluation.clean)
 
 
 def test_a_roc_curve_of_fakes_alone_is_against_all_real_images(tmp_path):
@@ -264,7 +264,7 @@ def test_a_roc_curve_of_fakes_alone_is_against_all_real_images(tmp_path):
     assert table_notes(evaluation.clean) in page.text
 
 
-def test_all_images_have_one_line_for_each_condition(root):
+def test_the_pooled_table_has_one_line_for_each_condition(root):
     evaluation = an_evaluation(root, {"clean": [0.1, 0.55, 0.7, 0.3], "jpeg=50": [0.4] * 4})
 
     header, clean, intervals, jpeg, _ = pooled_table(evaluation.conditions).splitlines()

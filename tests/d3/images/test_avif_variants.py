@@ -1,4 +1,4 @@
-"""AVIF files that are not quite by the book: what Chromium shows is judged."""
+"""AVIF files that deviate from the standard: those that Chromium shows are judged."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def with_alpha() -> bytes:
 
 
 def configured(byte: int, flipped: int) -> bytes:
-    """With changed bits of the codec's configuration."""
+    """Return the picture with changed bits of the codec's configuration."""
     data = bytearray(PLAIN)
     data[data.index(b"av1C") + 4 + byte] ^= flipped
     return bytes(data)
 
 
 def with_property(kind: bytes, body: bytes, *, essential: bool = False) -> bytes:
-    """With a further property of the picture, in the place of its bits per channel."""
+    """Return the picture with a further property, in place of its bits per channel."""
     data, box = bytearray(PLAIN), struct.pack(">I4s", 8 + len(body), kind) + body
     properties = data.index(b"ipco") - 4
     end = properties + struct.unpack_from(">I", data, properties)[0]
@@ -102,7 +102,7 @@ VARIANTS = {
     "crop outside": crop(32, 1, 24, 1, 100, 1, 0, 1),
     "crop of more": crop(640, 1, 480, 1, 0, 1, 0, 1),
     "turned": with_property(b"irot", b"\1", essential=True),
-    "turned, if one likes": with_property(b"irot", b"\1"),
+    "turned, not essential": with_property(b"irot", b"\1"),
     "mirrored": with_property(b"imir", b"\1", essential=True),
     "wide pixels": with_property(b"pasp", struct.pack(">II", 2, 1)),
     "brightness": with_property(b"clli", struct.pack(">HH", 1000, 400)),
@@ -124,7 +124,7 @@ def shown() -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_what_chromium_shows_is_judged(name, shown):
+def test_files_that_chromium_shows_are_judged(name, shown):
     if not shown[name]:
         with pytest.raises(ImageError, match="of a variant that cannot be decoded"):
             decode_image(VARIANTS[name])

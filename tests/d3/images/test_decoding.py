@@ -31,7 +31,7 @@ from tests.support.image_files import (
 
 pytestmark = pytest.mark.stateless
 
-# What is read
+# Types
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -89,7 +89,7 @@ def test_bytes_appended_behind_the_image_do_not_matter(name):
     assert (decoded(SAMPLES[name] + b"trailer" * 9) == decoded(SAMPLES[name])).all()
 
 
-def test_a_mif1_file_is_told_by_its_other_brands():
+def test_a_mif1_file_is_recognised_by_its_other_brands():
     for name in ("AVIF", "HEIC"):
         data = SAMPLES[name]
         assert image_format(data[:8] + b"mif1" + data[12:]) == name
@@ -282,7 +282,7 @@ def test_lab_tiffs_have_the_right_colours():
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "HSV"])
-def test_other_colour_models_handed_in_have_the_right_colours(mode):
+def test_pictures_of_other_colour_models_have_the_right_colours(mode):
     assert close(upright_rgb(picture().convert(mode)), picture(), 4)
 
 
@@ -311,7 +311,7 @@ def exif(orientation: int) -> bytes:
 
 
 def oriented(name: str, orientation: int) -> tuple[bytes, Image.Image]:
-    """A file of the picture as a camera would store it, and what it should look like."""
+    """Return a file of the picture as a camera would store it, and the picture as it is shown."""
     tagged = Image.open(io.BytesIO(encoded(picture(), "JPEG", quality=95, exif=exif(orientation))))
     expected = ImageOps.exif_transpose(tagged).convert("RGB")
     return encoded(picture(), name, exif=exif(orientation)), expected
@@ -332,7 +332,7 @@ def test_a_decoded_picture_is_not_turned_a_second_time(name):
     assert upright_rgb(pixels).tobytes() == pixels.tobytes()
 
 
-def test_a_picture_handed_in_is_turned_and_left_as_it_is():
+def test_an_opened_picture_is_turned_in_a_copy():
     data, expected = oriented("PNG", 8)
     image = Image.open(io.BytesIO(data))
     upright = upright_rgb(image)
@@ -343,13 +343,13 @@ def test_a_picture_handed_in_is_turned_and_left_as_it_is():
 
 @noisy
 @pytest.mark.parametrize("rubbish", [b"Exif\0\0rubbish", b"Exif\0\0MM\0*\xff\xff\xff\xff"])
-def test_damaged_exif_does_not_cost_the_picture(rubbish):
+def test_a_picture_with_damaged_exif_is_decoded(rubbish):
     data = encoded(picture(), "JPEG", exif=rubbish)
     assert (decoded(data) == decoded(SAMPLES["JPEG"])).all()
 
 
 def claims(**tags: str) -> tuple[str, str]:
-    """Camera and software that are read from a JPEG with these EXIF tags."""
+    """Return the camera and the software that are read from a JPEG with these EXIF tags."""
     exif = Image.Exif()
     for name, value in tags.items():
         exif[ExifTags.Base[name]] = value
@@ -366,7 +366,7 @@ def test_camera_and_software_are_read_from_exif():
     assert claims() == ("", "")
 
 
-def test_what_metadata_claim_is_plain_and_short():
+def test_claims_of_metadata_are_plain_and_short():
     assert claims(Model="A\x00\x07 \n B ", Software="x" * 5000) == ("A B", "x" * 100)
 
 

@@ -51,7 +51,7 @@ def colour_at(image: Image.Image, x: int = 32, y: int = 24) -> tuple[int, ...]:
 
 
 def tiny_gif(frames: list[bytes], width: int = 64, height: int = 48) -> bytes:
-    """A GIF of four colours: red, green, blue and black, the last of which may be transparent."""
+    """Return a GIF of four colours: red, green, blue, and black, which may be transparent."""
     palette = bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0])
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x81, 0, 0)
     return head + palette + b"".join(frames) + b";"
@@ -60,7 +60,7 @@ def tiny_gif(frames: list[bytes], width: int = 64, height: int = 48) -> bytes:
 def gif_frame(
     index: int, box: tuple[int, int, int, int], *, disposal: int = 0, transparent: bool = False
 ) -> bytes:
-    """A frame of one colour at ``box`` (left, top, width, height)."""
+    """Return a frame of one colour at ``box`` (left, top, width, height)."""
     _, _, width, height = box
     codes = []
     for _ in range(width * height):  # with a clear code (4) before each, all codes have three bits
@@ -188,7 +188,7 @@ def test_a_frame_of_a_png_beyond_its_canvas_is_refused_before_it_is_unpacked():
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files with more frames than can be decoded in a reasonable time."""
+    """Return small files with more frames than can be decoded in a reasonable time."""
     png = animated("PNG", coloured_frames(2))
     png = png.replace(chunk(b"acTL", struct.pack(">II", 2, 0)), b"")
     announced = chunk(b"acTL", struct.pack(">II", 20_001, 0))
@@ -203,7 +203,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def _long_tiff(pages: int) -> bytes:
-    """A page, and empty directories behind it."""
+    """Return a TIFF of one page with empty directories behind it."""
     data = bytearray(encoded(picture(), "TIFF"))
     (start,) = struct.unpack_from("<I", data, 4)
     (entries,) = struct.unpack_from("<H", data, start)

@@ -11,7 +11,7 @@ from tests.load.fuzzing import MAX_BYTES, MAX_SECONDS, Report, corpus, fuzz, mut
 pytestmark = pytest.mark.stateless
 
 FILES = corpus()
-# Their data say when some are lost or wrong, by checksums or by their length.
+# Types whose checksums or lengths reveal lost or wrong data
 CHECKED = ("PNG", "WEBP")
 EACH = 20  # damaged files of each
 

@@ -22,7 +22,7 @@ def test_a_gif_without_its_end_or_with_a_cut_second_frame_is_whole():
         assert (decoded(cut) == decoded(data)).all()
 
 
-def test_what_the_first_frame_of_a_gif_does_not_cover_is_white():
+def test_pixels_outside_of_the_first_frame_of_a_gif_are_white():
     frame = Image.new("P", (20, 20))
     frame.putpalette([255, 0, 0] + [0, 0, 255] * 255)
     local = b"".join(GifImagePlugin.getdata(frame, (10, 10)))

@@ -19,7 +19,7 @@ from tests.support.image_files import close, decoded, encoded, sample_photograph
 
 pytestmark = pytest.mark.stateless
 
-ROWS = {"enc_params": {"x265:wpp": "1"}}  # their ends are marked
+ROWS = {"enc_params": {"x265:wpp": "1"}}  # rows of blocks whose ends are marked
 SMALL_BLOCKS = {"enc_params": {"x265:wpp": "0", "x265:ctu": "16"}}
 LARGE_BLOCKS = {"enc_params": {"x265:wpp": "0"}}
 
@@ -97,7 +97,7 @@ def test_parts_that_no_decoder_shows_are_left_out():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("width", "is_whole"), [(384, True), (400, False)])
-def test_only_what_fills_the_last_tile_may_have_no_colour(width, is_whole):
+def test_only_the_filling_of_the_last_tile_may_be_unwritten(width, is_whole):
     pillow_heif.register_heif_opener()  # only then are these samples stored as they are
     filled = np.asarray(sample_photograph(256, 256).convert("YCbCr")).copy()
     filled[:, 128:] = 0

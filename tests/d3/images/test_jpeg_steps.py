@@ -28,8 +28,10 @@ def photograph() -> Image.Image:
 def with_step(
     top: int, left: int, bottom: int, levels: tuple[int, int, int], block: int
 ) -> Image.Image:
-    """As after a wrong difference between means of blocks: those from one to the next restart have
-    another brightness or tint, by ``levels`` of Y, Cb and Cr.
+    """Return the photograph as after one wrong difference between means of blocks.
+
+    The blocks from the one at ``top`` and ``left`` to the restart at ``bottom`` have another
+    brightness or tint, by ``levels`` of Y, Cb and Cr.
     """
     samples = np.asarray(photograph().convert("YCbCr")).astype(int)
     samples[top : top + block, left:] += levels
@@ -49,7 +51,7 @@ def with_step(
         (192, 80, HEIGHT, (20, 0, 16)),
     ],
 )
-def test_a_jpeg_whose_blocks_have_another_brightness_or_tint_from_one_on_is_refused(
+def test_a_jpeg_with_a_jump_of_brightness_or_tint_that_stays_is_refused(
     top, left, bottom, levels, subsampling, block
 ):
     image = with_step(top, left, bottom, levels, block)
@@ -111,7 +113,7 @@ def test_a_picture_with_edges_between_its_blocks_is_whole(draw, options):
 
 
 def changed(data: bytes, marker: int, offset: int, value: int) -> bytes:
-    """With another byte in the first segment of the kind."""
+    """Return the file with another byte in its first segment with this ``marker``."""
     at = data.index(bytes([0xFF, marker])) + 4 + offset
     assert data[at] != value
     return data[:at] + bytes([value]) + data[at + 1 :]

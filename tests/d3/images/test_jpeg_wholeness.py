@@ -1,4 +1,4 @@
-"""Pixels that are not in a JPEG are counted; nothing else decides whether it is judged."""
+"""Whether a JPEG is judged depends on the number of its missing pixels and on nothing else."""
 
 from __future__ import annotations
 
@@ -26,12 +26,8 @@ pytestmark = pytest.mark.stateless
 END = b"\xff\xd9"
 
 
-def scan_of(data: bytes) -> int:
-    return data.index(b"\xff\xda") + 14
-
-
 def brightened(data: bytes, levels: int) -> bytes:
-    """As after a wrong difference between means of blocks: all blocks from one on differ."""
+    """Return the picture as after a wrong difference between means: all later blocks differ."""
     with Image.open(io.BytesIO(data)) as image:
         samples = np.asarray(image).astype(int)
     samples[128:144, 240:] += levels
@@ -69,7 +65,7 @@ def test_a_jpeg_with_a_strange_marker_among_its_pixels_is_refused():
 
 
 @pytest.mark.parametrize("levels", [-30, 30])
-def test_a_jpeg_whose_blocks_from_one_on_are_brighter_is_refused(levels):
+def test_a_jpeg_with_a_jump_of_brightness_that_stays_is_refused(levels):
     with pytest.raises(DamagedImageError):
         decode_image(brightened(photograph(), levels))
 
@@ -80,7 +76,7 @@ def test_a_jpeg_with_a_bar_across_is_whole():
     assert not decode_image(encoded(image, "JPEG")).damaged
 
 
-def test_an_unknown_version_of_jfif_neither_costs_the_picture_nor_hides_a_loss():
+def test_an_unknown_version_of_jfif_prevents_no_decoding_and_hides_no_loss():
     data = photograph()
     later = data.replace(b"JFIF\0\1", b"JFIF\0\7")
     assert (decoded(later) == decoded(data)).all()
@@ -120,7 +116,7 @@ def test_a_jpeg_whose_second_half_is_zeros_is_refused(end):
         decode_image(zeroed(photograph(), 0.5, 1) + end)
 
 
-def test_a_jpeg_in_inks_without_its_end_marker_is_whole():
+def test_a_cmyk_jpeg_without_its_end_marker_is_whole():
     data = encoded(picture().convert("CMYK"), "JPEG")
     assert (decoded(data.removesuffix(END)) == decoded(data)).all()
 
@@ -134,7 +130,7 @@ def test_a_jpeg_that_lost_less_than_a_hundredth_is_judged_and_called_damaged():
 
 
 @pytest.mark.timeout(20)
-def test_a_long_row_of_fill_bytes_does_not_keep_the_decoder_busy():
+def test_a_long_row_of_fill_bytes_does_not_occupy_the_decoder():
     data = photograph()
     with pytest.raises(ImageError):
         decode_image(data[:2] + b"\xff" * 200_000 + b"\0" + data[2:])
@@ -151,19 +147,19 @@ def test_the_pixels_are_those_that_pillow_gives():
 @pytest.mark.parametrize(
     "segment",
     [
-        b"\xff\xe0\x00\x02",  # JFIF without a word
+        b"\xff\xe0\x00\x02",  # JFIF without content
         b"\xff\xee\x00\x07Adobe",
         b"\xff\xe2\x00\x10ICC_PROFILE\0\x05\x02",
     ],
 )
-def test_bad_segments_of_metadata_do_not_cost_the_picture(segment):
+def test_a_picture_with_bad_segments_of_metadata_is_decoded(segment):
     data = photograph()
     assert (decoded(data[:2] + segment + data[2:]) == decoded(data)).all()
 
 
 @pytest.mark.parametrize("kind", TRAILERS)
 @pytest.mark.parametrize("progressive", [False, True])
-def test_what_cameras_store_behind_a_photograph_is_no_loss(kind, progressive):
+def test_a_trailer_of_a_camera_is_no_loss(kind, progressive):
     data = photograph(progressive=progressive)
     image = decode_image(data + trailer(kind))
     assert (np.asarray(image.pixels) == decoded(data)).all()
@@ -177,14 +173,14 @@ def test_slack_instead_of_an_end_marker_is_no_loss(kind):
     assert (np.asarray(image.pixels) == decoded(data)).all()
 
 
-def test_coded_pixels_that_are_left_over_without_an_end_marker_are_damage():
+def test_spare_coded_pixels_without_an_end_marker_are_damage():
     data = photograph().removesuffix(END)
     with pytest.raises(ImageError):
         decode_image(data + data[-200:])
 
 
 @pytest.mark.parametrize("segment", [b"\xff\xee\x00\x07Adobe", b"\xff\xe0\x00\x07JFIF\0"])
-def test_bad_segments_of_metadata_do_not_cost_the_orientation(segment):
+def test_the_orientation_is_read_beside_bad_segments_of_metadata(segment):
     exif = Image.Exif()
     exif[0x0112] = 6
     data = photograph(exif=exif)

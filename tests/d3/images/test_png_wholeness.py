@@ -27,7 +27,7 @@ def chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
 
 
 def with_chunk(added: bytes) -> bytes:
-    """Behind the header of a PNG."""
+    """Return a PNG with the chunk ``added`` behind its header."""
     data = encoded(picture(), "PNG")
     return data[:33] + added + data[33:]
 
@@ -98,7 +98,7 @@ def test_a_png_without_its_end_is_whole():
     ],
     ids=["text checksum", "long text", "long itxt", "long profile", "bad profile", "pHYs", "gAMA"],
 )
-def test_other_chunks_of_a_png_do_not_cost_the_picture(added):
+def test_a_png_with_other_bad_chunks_is_decoded(added):
     assert (decoded(with_chunk(added)) == decoded(encoded(picture(), "PNG"))).all()
 
 
@@ -133,7 +133,7 @@ def test_an_animated_png_without_half_of_its_first_frame_is_refused():
         decode_image(file(rows[: len(rows) // 2]))
 
 
-def test_later_frames_of_an_animated_png_do_not_cost_the_first():
+def test_the_first_frame_of_an_animated_png_is_decoded_before_a_damaged_one():
     frames = [picture().rotate(180), Image.new("RGB", (64, 48), "blue")]
     data = bytearray(encoded(picture(), "PNG", save_all=True, append_images=frames))
     data[data.rindex(b"fdAT") + 8] ^= 1
@@ -141,6 +141,6 @@ def test_later_frames_of_an_animated_png_do_not_cost_the_first():
 
 
 @pytest.mark.parametrize("control", [b"", struct.pack(">II", 2, 0)])
-def test_an_announced_animation_without_frames_does_not_cost_the_picture(control):
+def test_the_picture_of_an_announced_animation_without_frames_is_decoded(control):
     data = with_chunk(chunk(b"acTL", control))
     assert close(decode_image(data).pixels, picture(), tolerance=1)

@@ -1,4 +1,4 @@
-"""Raw photographs are told from pictures."""
+"""Raw photographs are recognised and refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.stateless
     ],
     ids=["RAF", "ORF", "RW2", "CR2", "CR3"],
 )
-def test_raw_photographs_are_told_by_their_first_bytes(head):
+def test_raw_photographs_are_recognised_by_their_first_bytes(head):
     with pytest.raises(RawPhotographError, match="export it as a JPEG"):
         image_format(head.ljust(100, b"\0"))
 

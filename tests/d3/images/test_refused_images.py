@@ -94,7 +94,7 @@ def test_the_limit_on_pixels_is_the_largest_that_passes(sample):
 
 
 def bomb(name: str) -> bytes:
-    """A small file whose header promises far more than any limit."""
+    """Return a small file whose header promises far more pixels than any limit."""
     data = bytearray(SAMPLES[name])
     if name == "PNG":
         return png(60000, 60000, 8, 2, b"\0" * 60000)
@@ -196,13 +196,13 @@ def test_a_file_that_cannot_be_opened_is_refused_with_its_name(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="named pipes are made differently there")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_reading_it(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(ImageError, match="is not a file"):
         decode_image(tmp_path / "pipe.jpg")
 
 
-def test_a_cut_picture_handed_in_is_refused_as_well():
+def test_an_opened_picture_that_is_cut_is_refused_too():
     data = SAMPLES["JPEG"]
     with pytest.raises(TruncatedImageError):
         upright_rgb(Image.open(io.BytesIO(data[: len(data) - 200])))

@@ -103,7 +103,7 @@ def written(kind: str, layout: dict, planar: str) -> bytes:
 
 
 def seen(data: bytes, kind: str, planar: str) -> np.ndarray:
-    """The picture on white in levels of 0 to 255, by the samples that tifffile reads."""
+    """Return the picture on white in levels of 0 to 255, by the samples that tifffile reads."""
     _, photometric, extra = KINDS[kind]
     samples = tifffile.imread(io.BytesIO(data))
     if photometric == "palette":
@@ -140,7 +140,7 @@ def test_a_tiff_is_decoded_as_tifffile_reads_it_or_refused(kind, layout, planar)
 
 
 def is_common(kind: str, layout: dict, planar: str) -> bool:
-    """Whether Pillow reads it: what follows are its gaps."""
+    """Return whether Pillow can read a variant; the conditions are its known gaps."""
     samples, photometric, extra = KINDS[kind]
     is_wide, is_compressed = samples.dtype.itemsize > 1, "compression" in layout
     if planar == "separate" and photometric == "minisblack":

@@ -33,7 +33,7 @@ def test_a_wrong_bit_is_found_by_the_checksum():
         decode_image(bytes(changed))
 
 
-def test_lzw_data_that_go_on_behind_the_last_pixel_are_damage():
+def test_lzw_data_of_more_pixels_than_the_picture_has_are_damage():
     data = encoded(sample_photograph(), "TIFF", compression="tiff_lzw", strip_size=10**6)
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         position = tiff.pages[0].tags["ImageLength"].valueoffset

@@ -1,4 +1,4 @@
-"""What cameras store behind a picture is no loss."""
+"""A trailer that a camera appends to a picture is no loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.stateless
 
 @pytest.mark.parametrize("kind", TRAILERS)
 @pytest.mark.parametrize("name", ["AVIF", "HEIC", "WEBP", "PNG"])
-def test_what_cameras_store_behind_other_types_is_no_loss(kind, name):
+def test_a_trailer_of_a_camera_behind_other_types_is_no_loss(kind, name):
     data = encoded(picture(), name)
     image = decode_image(data + trailer(kind))
     assert (np.asarray(image.pixels) == decoded(data)).all()

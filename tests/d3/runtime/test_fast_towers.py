@@ -1,4 +1,4 @@
-"""The towers that detectors run give the numbers of the towers that were trained."""
+"""Towers for inference give the features of the trained towers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_transformer_in_fp32_needs_no_memory_of_its_own():
         assert parameter.data_ptr() in shared or inside
 
 
-def test_threads_of_one_core_leave_the_others_alone():
+def test_one_core_threads_do_not_change_other_threads():
     cores = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

@@ -28,7 +28,7 @@ def a_cpu_with_bf16(monkeypatch):
 
 
 def checkpoint_with_gain(gain: float):
-    """The logits are so many times those of the usual one, around a score of one half."""
+    """Return a checkpoint with the usual logits, centred at 0 and multiplied by ``gain``."""
     checkpoint = a_checkpoint(temperature=1.0)
     logits = Detector(checkpoint, device=CPU, precision="fp32").logits(trial_pictures(64))
     median = float(np.median(logits))
@@ -41,7 +41,7 @@ def checkpoint_with_gain(gain: float):
     )
 
 
-def test_auto_takes_half_precision_that_keeps_the_scores(caplog):
+def test_auto_chooses_half_precision_that_hardly_changes_scores(caplog):
     caplog.set_level(logging.INFO, "detection.d3")
 
     chosen = Detector(a_checkpoint(), device=CPU, precision="auto")
@@ -52,7 +52,7 @@ def test_auto_takes_half_precision_that_keeps_the_scores(caplog):
     assert "d3-test runs in bf16" in caplog.text
 
 
-def test_auto_leaves_half_precision_that_changes_scores(caplog):
+def test_auto_rejects_half_precision_that_changes_scores(caplog):
     caplog.set_level(logging.INFO, "detection.d3")
     checkpoint = checkpoint_with_gain(1e7)
 
@@ -64,7 +64,7 @@ def test_auto_leaves_half_precision_that_changes_scores(caplog):
     assert "d3-test runs in fp32: in bf16" in caplog.text
 
 
-def test_auto_leaves_half_precision_that_overflows(monkeypatch):
+def test_auto_rejects_half_precision_that_overflows(monkeypatch):
     monkeypatch.setattr(detector, "fastest_precision", lambda device: "fp16")
     large = {"tower.spatial.layers.0.1.bias": lambda bias: bias.fill_(1e5)}
 
@@ -73,12 +73,13 @@ def test_auto_leaves_half_precision_that_overflows(monkeypatch):
     assert chosen.info.precision == "fp32"
 
 
-def test_only_what_overflows_in_half_precision_is_judged_again_in_fp32():
+def test_only_images_that_overflow_in_half_precision_are_judged_again_in_fp32():
     half = Detector(a_checkpoint(), device=CPU, precision="fp16")
     exact = Detector(a_checkpoint(), device=CPU, precision="fp32")
     pictures = [noise_image(seed=seed) for seed in range(3)]
     before = half.logits(pictures)
-    half._judging, half._threads, half._views_per_pass = overflowing(half._judging), None, 64
+    half._inference_network = overflowing(half._inference_network)
+    half._threads, half._views_per_pass = None, 64
 
     logits = half.logits(pictures)
 
@@ -86,18 +87,18 @@ def test_only_what_overflows_in_half_precision_is_judged_again_in_fp32():
     assert logits[1] == pytest.approx(exact.logits(pictures)[1], abs=1e-5)
 
 
-def overflowing(judging):
-    """The second crop of each pass gets no number."""
+def overflowing(network):
+    """Return the network with an infinite logit for the second crop of each pass."""
 
-    def judge(views, shuffles):
-        logits = judging(views, shuffles)
+    def overflowed(views, shuffles):
+        logits = network(views, shuffles)
         logits[:, 1] = torch.inf
         return logits
 
-    return judge
+    return overflowed
 
 
-def test_a_network_that_gives_no_number_in_fp32_either_is_an_error():
+def test_a_logit_that_is_not_finite_in_fp32_either_is_an_error():
     no_number = {"attention_head.fc.bias": lambda bias: bias.fill_(torch.nan)}
     lost = Detector(with_weights(a_checkpoint(), no_number), device=CPU, precision="fp16")
 
@@ -105,7 +106,7 @@ def test_a_network_that_gives_no_number_in_fp32_either_is_an_error():
         lost.logits([noise_image()])
 
 
-def test_auto_is_decided_by_what_the_hardware_can(monkeypatch):
+def test_auto_depends_on_the_abilities_of_the_hardware(monkeypatch):
     for ability, precision in (((6, 1), "fp32"), ((7, 0), "fp16"), ((9, 0), "fp16")):
         monkeypatch.setattr(
             torch.cuda, "get_device_capability", lambda device, found=ability: found
@@ -125,7 +126,7 @@ def test_auto_is_decided_by_what_the_hardware_can(monkeypatch):
         assert training_autocast(CPU)._enabled == (precision == "bf16")
 
 
-def test_a_cpu_has_no_bf16_that_onednn_may_not_use():
+def test_bf16_counts_only_if_onednn_may_use_it():
     code = "from detection.d3.runtime.precision import cpu_has_bf16; print(cpu_has_bf16())"
     command = [sys.executable, "-c", code]
     old = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}

@@ -34,7 +34,7 @@ def test_the_published_recipe_ends_with_224_pixels():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (700, 500)])
-def test_pictures_of_any_size_come_out_at_most_as_large_as_a_crop(size):
+def test_augmented_pictures_are_at_most_as_large_as_a_crop(size):
     for seed in range(12):
         width, height = residual_augmentation(Image.new("RGB", size), Random(seed)).size
         assert 1 <= width <= 256
@@ -48,6 +48,6 @@ def test_jpeg_loses_more_at_a_lower_quality():
     assert 0 < errors[0] < errors[1]
 
 
-def test_chroma_is_kept_whole_when_asked():
+def test_chroma_is_not_subsampled_on_request():
     image = noise_image(seed=3)
     assert len(jpeg_bytes(image, 90, subsampling=0)) > len(jpeg_bytes(image, 90, subsampling=2))

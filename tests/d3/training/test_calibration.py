@@ -12,7 +12,7 @@ pytestmark = pytest.mark.stateless
 
 @pytest.fixture
 def logits_and_labels():
-    """Labels drawn with the probability that the logits state, then overconfident by three."""
+    """Labels drawn with the probabilities of the logits, which are then multiplied by three."""
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, 20_000)
     labels = (random.random(20_000) < expit(logits)).astype(int)
@@ -51,7 +51,7 @@ def test_three_in_a_hundred_real_pictures_exceed_the_threshold(hard_to_tell):
 
 
 @pytest.mark.parametrize("pictures", [100, 300, 493])
-def test_with_few_real_pictures_the_interval_of_the_false_alarms_also_keeps_to_its_limit(pictures):
+def test_the_interval_of_the_false_alarms_ends_at_its_limit(pictures):
     scores = np.linspace(-3, 3, pictures)
     logits, labels = np.tile(scores, 2), np.repeat([0, 1], pictures)
     fitted = calibrate(logits, labels)
@@ -65,8 +65,8 @@ def test_with_few_real_pictures_the_interval_of_the_false_alarms_also_keeps_to_i
     assert bound(alarms + 1) > 0.05 or alarms + 1 > 0.03 * pictures
 
 
-def test_where_the_interval_cannot_keep_to_its_limit_three_in_a_hundred_may_exceed_the_threshold():
-    scores = np.linspace(-3, 3, 70)  # even none of 70 has an interval that ends above 5 %
+def test_with_too_few_real_pictures_for_that_limit_three_in_a_hundred_exceed_the_threshold():
+    scores = np.linspace(-3, 3, 70)  # even without any false alarm the interval ends above 5 %
     fitted = calibrate(np.tile(scores, 2), np.repeat([0, 1], 70))
     assert (expit((scores + fitted.offset) / fitted.temperature) > fitted.threshold).sum() == 2
 

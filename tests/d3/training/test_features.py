@@ -1,4 +1,4 @@
-"""What is kept on disk of a picture is what a detector sees of it."""
+"""Features cached on disk give the logits of a detector."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_crops_give_the_logits_of_a_detector(checkpoint, samples, tmp_path):
     assert np.abs(logits - exact).max() < 0.05 * np.ptp(exact)
 
 
-def test_what_is_computed_once_is_read_from_then_on(checkpoint, samples, tmp_path):
+def test_computed_features_are_read_from_the_cache(checkpoint, samples, tmp_path):
     options = {"folder": tmp_path / "cache", "device": CPU, "variants": 2}
     first = cached_features(checkpoint, samples[:3], **options)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/*/*.npy")}
@@ -82,7 +82,7 @@ def test_an_epoch_has_one_row_of_each_picture():
     assert labels.tolist() == [0, 1, 1, 1, 0, 0]
 
 
-def test_a_file_is_no_picture_of_another_checkpoint(checkpoint, samples, tmp_path):
+def test_each_tower_has_cached_files_of_its_own(checkpoint, samples, tmp_path):
     cached_features(checkpoint, samples[:1], folder=tmp_path / "cache", device=CPU)
     checkpoint.weights["tower.ln_pre.weight"].mul_(2)
     cached_features(checkpoint, samples[:1], folder=tmp_path / "cache", device=CPU)

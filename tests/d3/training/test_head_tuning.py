@@ -1,4 +1,4 @@
-"""A checkpoint that keeps features is trained further on new pictures alone."""
+"""A checkpoint with stored features is trained further on new pictures alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def work_folder(tmp_path, monkeypatch) -> Path:
 
 
 def kept(pictures: int) -> Features:
-    """Two overlapping clouds, of which the second is fake."""
+    """Return features in two overlapping clouds, one real and one fake."""
     labels = torch.arange(pictures) % 2
     views = torch.randn(pictures, 2, WIDTH) + labels[:, None, None]
     return Features(views.half(), torch.arange(pictures), labels, torch.zeros_like(labels))
@@ -43,7 +43,7 @@ def start(work_folder) -> Path:
 
 
 def pictures(folder: Path, count: int, *, grey: int) -> Path:
-    """Noise around a grey level, in one crop and in two."""
+    """Store pictures of noise around a grey level, of one crop and of two in turn."""
     folder.mkdir(parents=True)
     random = np.random.default_rng([grey, count])
     for number in range(count):
@@ -77,7 +77,7 @@ def test_only_the_head_changes(start):
 
 
 @pytest.mark.parametrize(("label", "name"), [(0, "0_real"), (1, "1_fake")])
-def test_pictures_of_one_class_move_to_where_they_belong(start, label, name):
+def test_logits_of_pictures_of_one_class_move_towards_their_label(start, label, name):
     paths = sorted(pictures(Path("new/train") / name, 10, grey=60).iterdir())
     moved = logits(tune("new", start=start), paths) - logits(start, paths)
     assert (moved * (1 if label else -1) > 0).mean() > 0.9
@@ -97,20 +97,20 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(start):
     assert load(tune("new", start=start, epochs=3, resume=True)).version == whole
 
 
-def test_a_few_of_one_class_count_as_much_as_many_of_the_other(start):
+def test_a_few_pictures_of_one_class_count_as_much_as_many_of_the_other(start):
     few = sorted(pictures(Path("new/train/1_fake"), 3, grey=60).iterdir())
     pictures(Path("new/train/0_real"), 60, grey=200)
     assert (logits(tune("new", start=start), few) > logits(start, few)).all()
 
 
-def test_without_a_readable_picture_it_says_so(start):
+def test_without_a_readable_picture_the_command_says_so(start):
     broken = pictures(Path("new/train/1_fake"), 1, grey=60) / "0.png"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(CommandError, match="train split needs readable pictures of 0_real or 1_f"):
         tune("new", start=start)
 
 
-def test_adapters_are_trained_as_ever(start, monkeypatch):
+def test_adapters_are_trained_on_pictures_of_both_classes(start, monkeypatch):
     monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 16)
     pictures(Path("new/train/1_fake"), 4, grey=60)
     with pytest.raises(CommandError, match="train split needs readable pictures of both 0_real"):
@@ -124,7 +124,7 @@ def test_adapters_are_trained_as_ever(start, monkeypatch):
     assert not torch.equal(tuned.weights[name], load(start).weights[name])
 
 
-def test_without_kept_features_there_must_be_both_classes(start):
+def test_without_stored_features_there_must_be_both_classes(start):
     save(replace(load(start), kept=None), start)
     pictures(Path("new/train/1_fake"), 4, grey=60)
     with pytest.raises(CommandError, match="train split needs readable pictures of both 0_real"):

@@ -31,7 +31,7 @@ class Line(nn.Module):
 
 
 def points(*, separable: bool = True):
-    """One batch: the label is the sign of the first number, or has nothing to do with it."""
+    """Return one batch: the label is the sign of the first number, or independent of it."""
     generator = torch.Generator().manual_seed(1)
     labels = torch.tensor([float(sample.label) for sample in SAMPLES])
     values = torch.randn(40, 2, generator=generator)
@@ -52,7 +52,7 @@ def fit(
     return trainer
 
 
-def test_a_line_learns_what_a_line_can(tmp_path):
+def test_training_separates_points(tmp_path):
     trainer = fit(tmp_path, epochs=20)
     assert trainer.best.val_accuracy == 1
     assert trainer.history[-1].train_loss < trainer.history[0].train_loss
@@ -65,7 +65,7 @@ def test_the_learning_rate_falls_until_training_stops_early(tmp_path):
     assert {round(np.log10(m.learning_rate / 0.05)) for m in trainer.history} >= {0, -1, -2}
 
 
-def test_the_best_weights_are_kept_rather_than_the_last(tmp_path):
+def test_the_best_weights_are_returned_rather_than_the_last(tmp_path):
     trainer = fit(tmp_path, epochs=30, separable=False)
     module = Line()
     module.load_state_dict(trainer.best_weights)
@@ -74,7 +74,7 @@ def test_the_best_weights_are_kept_rather_than_the_last(tmp_path):
     assert accuracy == pytest.approx(trainer.best.val_accuracy)
 
 
-def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path):
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
@@ -94,13 +94,13 @@ def test_the_run_folder_has_metrics_and_curves(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_another_runs_state_is_not_taken(tmp_path):
+def test_another_runs_state_is_refused(tmp_path):
     fit(tmp_path, epochs=1)
     with pytest.raises(TrainingError, match="other options"):
         fit(tmp_path, epochs=2, resume=True, run="other lines")
 
 
-def test_there_must_be_something_to_resume(tmp_path):
+def test_resuming_without_an_earlier_run_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="no interrupted run"):
         fit(tmp_path, epochs=1, resume=True)
 
@@ -111,7 +111,7 @@ def test_a_damaged_state_is_refused(tmp_path):
         fit(tmp_path, epochs=1, resume=True)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
+def test_a_loss_that_is_not_a_number_ends_the_run_with_a_sentence(tmp_path):
     trainer = Trainer(Line(), Schedule(2, 0.1), tmp_path, torch.device("cpu"), "lines")
     [(_, labels)] = points()
     nowhere = [((torch.full((40, 2), float("nan")),), labels)]

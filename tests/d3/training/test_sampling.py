@@ -22,7 +22,7 @@ def test_a_pair_shares_a_batch():
         assert {index % 8 for index in batch if index < 8} == {i % 8 for i in batch if i >= 8}
 
 
-def test_small_sources_are_kept_whole_beside_large_ones():
+def test_all_samples_of_small_sources_are_chosen():
     sizes = {("gan", 1): 50, ("rare", 1): 3, ("photos", 0): 9}
     samples = [
         Sample(Path(f"{source}/{number}"), source, label)
