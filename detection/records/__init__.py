@@ -1,4 +1,4 @@
-"""Records: written, deleted, found and counted."""
+"""Write, delete, find and count records."""
 
 from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_with_files
