@@ -1,4 +1,4 @@
-"""Batches with queued images: their progress, and their end."""
+"""Count the progress of batches with queued images, and close these batches."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from detection.records import delete_files
 
 logger = logging.getLogger(__name__)
 
-LEFT_OPEN = timedelta(days=1)
+LEFT_OPEN = timedelta(days=1)  # after the last image, an open batch is closed
 
 Status, Sending = PredictionBatch.Status, PredictionBatch.Sending
 UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
 
 def complete_sending(*, batch: PredictionBatch, sending: str = Sending.COMPLETE) -> None:
-    """Record that no more images follow: the batch is closed when none is queued any more.
+    """Record that no more images follow: the batch is closed as soon as no image is queued.
 
     Raises UnavailableError; then the batch stays open.
     """
@@ -81,12 +81,14 @@ def _delete_refusals(batch_id: str) -> None:
     """Delete the refused images of a closed batch: its own record lists them."""
     refused = QueuedImage.objects.filter(batch=batch_id, code__gt="")
     for key in refused.filter(original_image__gt="").values_list("original_image", flat=True):
-        delete_files([key])  # a kill between the refusal and the deletion left it
+        delete_files([key])  # a kill between a refusal and the deletion of its file left the file
     refused.delete()
 
 
 def refresh_counts(batch: PredictionBatch) -> None:
-    """Set counts and errors of an unfinished batch with queued images to those of the records."""
+    """Set the counts and errors of a batch from its records, if the batch has queued images and is
+    unfinished.
+    """
     if not batch.sending or batch.finished_at:
         return
     with database_errors():
@@ -110,7 +112,7 @@ def count_queued_images(batch: PredictionBatch) -> int:
 
 
 def count_unfinished_batches() -> int:
-    """Raises UnavailableError."""
+    """Return the number of unfinished batches with queued images. Raises UnavailableError."""
     with database_errors():
         return unfinished_batches().count()
 
