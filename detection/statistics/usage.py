@@ -1,4 +1,4 @@
-"""Usage over all time or by day, scores, latencies, errors, the review queue.
+"""Read usage of all time or by day, scores, latencies, errors, the review queue.
 
 Totals of each day and of all days are stored (``detection.records.totals``), so one row is read for
 each day and model version, never all records. Days are in UTC.
@@ -38,7 +38,7 @@ class _Day(TruncDay):
     """The first moment of the day."""
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context):
-        """Cut the day out of the text: Django would call a Python function for each record."""
+        """Cut the day out of the stored text: Django's own SQL calls Python for each record."""
         column, parameters = compiler.compile(self.lhs)
         return f"SUBSTR({column}, 1, 10)", parameters
 
@@ -56,7 +56,7 @@ class Period:
 
     @classmethod
     def between(cls, first: date | None, last: date | None) -> Period:
-        """Return the period. Without a last day it ends today, without a first day it has 30 days.
+        """Return the period. Without a last day it ends today; without a first day it has 30 days.
 
         Raises PeriodError.
         """
@@ -166,7 +166,7 @@ def count_predictions(
 def count_predictions_by_day(
     *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
 ) -> dict[str, object]:
-    """Return usage figures as above and, under ``days``, those of each day.
+    """Return usage figures as ``count_predictions`` does and, under ``days``, those of each day.
 
     Raises PeriodError.
     """
@@ -209,7 +209,7 @@ def _groups(
 
 
 def _whole_days(start: datetime | None, end: datetime | None) -> Period:
-    """Return the whole days between; where there are none, the first is after the last."""
+    """Return the whole days between the moments; if there are none, the first is after the last."""
     first, last = date.min, date.max - DAY  # the very last day has no end
     if start:
         is_whole = start.time() == time.min
@@ -240,7 +240,7 @@ def read_days(period: Period) -> list[Total]:
 
 
 def _stored(rows: Iterable[Total]) -> Iterator[Group]:
-    """Return the groups of totals: by label, then by what the files declare."""
+    """Yield the groups of totals: by label, then by what the files declare."""
     for row in rows:
         yield from count_groups([row])
         for declares, number in row.declared.items():
@@ -253,7 +253,7 @@ def _day_of(row: Total) -> date | None:
 
 
 def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
-    """Return ``count`` and ``score_sum`` of the predictions by ``day`` (None: all days), ``label``,
+    """Yield ``count`` and ``score_sum`` of the predictions by ``day`` (None: all days), ``label``,
     ``uncertain``, ``review_status`` and ``model_version``; groups without predictions are left out.
     """
     for row in rows:
