@@ -1,4 +1,4 @@
-"""Old records deleted, records and files compared, totals counted again."""
+"""Delete old records, compare records with files, count totals again, inspect old originals."""
 
 from detection.upkeep.provenance import count_uninspected, inspect_records
 from detection.upkeep.purging import purge_predictions

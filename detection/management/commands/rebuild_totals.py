@@ -37,7 +37,7 @@ class Command(ServiceCommand):
     def handle(
         self, *args: Any, first: date | None, last: date | None, check: bool, **options: Any
     ) -> None:
-        recount = rebuild_totals(period=_period(first, last), mend=not check)
+        recount = rebuild_totals(period=_period(first, last), correct=not check)
         for row in recount.wrong:
             self.stdout.write(f"{row}: {'wrong' if check else 'corrected'}")
         for row in recount.busy:
