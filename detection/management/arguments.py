@@ -1,4 +1,4 @@
-"""Arguments that commands share, and their types: an ArgumentTypeError becomes one sentence."""
+"""Arguments that commands share, and their types. Django prints an ArgumentTypeError's sentence."""
 
 from __future__ import annotations
 

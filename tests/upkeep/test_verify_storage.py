@@ -143,7 +143,7 @@ def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction)
 def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction, stored_files):
     Prediction.objects.all().delete()
 
-    with pytest.raises(CommandError, match="nothing was repaired"):
+    with pytest.raises(CommandError, match="Nothing was repaired"):
         verify("--repair")
     assert len(stored_files()) == 2
 

@@ -24,7 +24,9 @@ class Command(ServiceCommand):
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path, metavar="OUT", help="a new folder, or an export")
+        parser.add_argument(
+            "folder", type=Path, metavar="OUT", help="a new folder, or that of an earlier export"
+        )
         parser.add_argument(
             "--since",
             type=moment,

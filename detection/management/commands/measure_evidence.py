@@ -22,7 +22,10 @@ class Command(ServiceCommand):
         add_dataset(parser)
         parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
-            "--limit", type=positive_int, help="measure N images, drawn at random; default: all"
+            "--limit",
+            type=positive_int,
+            metavar="N",
+            help="measure N images, drawn at random; default: all",
         )
         parser.add_argument(
             "--seed", type=int, default=0, help="seed of every random choice; default: 0"

@@ -32,7 +32,7 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--to", type=day, dest="last", metavar="DAY", help="only up to this day"
         )
-        parser.add_argument("--check", action="store_true", help="correct nothing")
+        parser.add_argument("--check", action="store_true", help="compare, and correct nothing")
 
     def handle(
         self, *args: Any, first: date | None, last: date | None, check: bool, **options: Any

@@ -33,8 +33,8 @@ class Command(ServiceCommand):
         found = left = 0
         if repair and not is_plausible():
             raise CommandError(
-                "There are only records, or only files. That looks like the wrong database, "
-                "bucket or folder; nothing was repaired."
+                "There are only records, or only files: a setting seems to name the wrong "
+                "database, bucket or folder. Nothing was repaired."
             )
         for discrepancy in find_discrepancies(min_age=min_age):
             found += 1
