@@ -61,9 +61,10 @@ class QueuedScan:
             except (*SENDING_ERRORS, KeyboardInterrupt) as error:
                 if batch is None:
                     raise
+                cause = f": {error}" if str(error) else "."  # a KeyboardInterrupt has no text
                 raise CommandError(
-                    f"The sending was interrupted: {error} The {batch.total_images} images that "
-                    f"were sent are judged as batch {batch.pk}."
+                    f"The sending was interrupted{cause} The {batch.total_images} images that were "
+                    f"sent are judged as batch {batch.pk}."
                 ) from error
         return batch
 
