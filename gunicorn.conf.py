@@ -65,7 +65,7 @@ def on_starting(server) -> None:
                 raise
             sys.exit(f"Port {PORT} is in use by another program; choose one with PORT=<number>.")
     for path in make_private(DATA_DIR):
-        server.log.warning("%s belongs to another user, so its rights stay as they are.", path)
+        server.log.warning("%s belongs to another user, so its rights cannot be changed.", path)
 
 
 def post_fork(server, worker) -> None:

@@ -100,8 +100,8 @@ class DeadlineWorker(ThreadWorker):
             super().enqueue_req(conn)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Read the head of a connection's next request. When the head is complete and its turn
-        comes, a thread handles the request.
+        """Read the head of a connection's next request. Later, at the turn of the request, a thread
+        handles it.
         """
         if self.cfg.is_ssl:
             super().enqueue_req(conn)

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from django.http import HttpResponse
 
-BYTE_ORDER_MARK = "\ufeff"  # tells spreadsheets that the file is UTF-8
+BYTE_ORDER_MARK = "\ufeff"  # by which spreadsheets recognize UTF-8
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 

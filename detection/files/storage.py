@@ -47,7 +47,7 @@ class SignedFileSystemStorage(FileSystemStorage):
 
 
 def verify_link(*, name: str, signature: str) -> None:
-    """Raises LinkError unless ``signature`` belongs to a link to this file that is still valid."""
+    """Check the signature and the age of a link to a file. Raises LinkError."""
     try:
         signed = _signer().unsign(f"{name}:{signature}", max_age=settings.RESULT_URL_EXPIRY)
     except SignatureExpired as error:

@@ -99,7 +99,7 @@ class Batcher(Generic[Key, Item, Result]):
     ) -> list[Future[Result]]:
         """Queue items; return one future per item, in order. A cancelled item is not processed.
 
-        ``is_gone`` tells whether the caller has hung up. It is called at the turn of an item, in
+        ``is_gone`` returns whether the caller has hung up. It is called at the turn of an item, in
         any thread, must be quick and must not raise; if it returns True, the future raises
         CallerGoneError.
 

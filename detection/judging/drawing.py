@@ -129,7 +129,7 @@ def _layout(width: int, height: int) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class PicturePlace:
-    """Where the picture lies at the top of its result image, as fractions of the result."""
+    """The place of the picture at the top of its result image, as fractions of the result."""
 
     left: float
     width: float

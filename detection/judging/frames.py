@@ -14,7 +14,7 @@ from detection.d3.images import decode_frames, spread_frames
 from detection.judging.limits import animating, decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction
-from detection.records import BestFrame, Judged
+from detection.records import BestFrame, ImageScore
 
 if TYPE_CHECKING:
     from detection.d3 import Detector, Doubt
@@ -37,16 +37,16 @@ class PendingScores:
     scores: Sequence[Future[float]]
     frames: Sequence[_Frame] = ()
 
-    def highest(self, scores: Sequence[float]) -> Judged:
+    def highest(self, scores: Sequence[float]) -> ImageScore:
         """Return the highest of the scores, which are the results of the futures. A frame on which
         no verdict is certain (blank, too small) counts only if there is no other.
         """
         if not self.frames:
-            return Judged(scores[0])
+            return ImageScore(scores[0])
         pairs = zip(scores, self.frames, strict=True)
         score, frame = max(pairs, key=lambda pair: (not pair[1].doubt, pair[0]))
         best = BestFrame(frame.number, len(scores), *frame.size, frame.doubt)
-        return Judged(score, best=best)
+        return ImageScore(score, best=best)
 
     def cancel(self) -> None:
         for score in self.scores:

@@ -36,9 +36,9 @@ from detection.models import Prediction, PredictionBatch, Source, moment_of, new
 from detection.provenance import Provenance
 from detection.records import (
     BestFrame,
-    Judged,
+    ImageScore,
     agreement_of,
-    find_judged,
+    find_scores,
     note_refusal,
     perceptual_hashes,
 )
@@ -121,7 +121,7 @@ class _Group:
     """Jobs that are judged together, with known and pending scores by sha256."""
 
     jobs: list[Job]
-    judged: dict[str, Judged]
+    known: dict[str, ImageScore]
     pending: dict[str, PendingScores]
     start: float
     ends: list[float] = field(default_factory=list)
@@ -140,14 +140,14 @@ class _Group:
     def shares_bytes_with(self, jobs: list[Job]) -> bool:
         return any(job.image and job.image.sha256 in self.pending for job in jobs)
 
-    def wait_for_scores(self) -> dict[str, Judged]:
+    def wait_for_scores(self) -> dict[str, ImageScore]:
         """Return all scores by sha256. Raises what the first failed one raises."""
         scores = iter(results_of(self._scores))
         new = {
             sha256: pending.highest(list(islice(scores, len(pending.scores))))
             for sha256, pending in self.pending.items()
         }
-        return self.judged | new
+        return self.known | new
 
     @property
     def _scores(self) -> list[Future[float]]:
@@ -170,7 +170,7 @@ class Run:
     all_frames: bool = False
     thumbnails: bool = False
     # Scores by sha256 whose first record is still to be written
-    unrecorded: dict[str, Judged] = field(default_factory=dict)
+    unrecorded: dict[str, ImageScore] = field(default_factory=dict)
 
     def outcomes(self, jobs: Iterable[Job], *, batch_size: int, workers: int) -> Iterator[Outcome]:
         """Yield one outcome per job, in order. ``workers`` threads decode, draw and store while
@@ -228,8 +228,8 @@ class Run:
     def _ask(self, jobs: list[Job]) -> _Group:
         """Look up known scores, and ask the model for the others."""
         decoded = {job.image.sha256: job for job in jobs if job.image}
-        judged = self._known(decoded)
-        new = {sha256: job for sha256, job in decoded.items() if sha256 not in judged}
+        known = self._known(decoded)
+        new = {sha256: job for sha256, job in decoded.items() if sha256 not in known}
         start = time.perf_counter()
         several = {sha256: job for sha256, job in new.items() if self._needs_frames(job)}
         single = [sha256 for sha256 in new if sha256 not in several]
@@ -245,15 +245,15 @@ class Run:
             for each in pending.values():
                 each.cancel()
             raise
-        return _Group(jobs, judged, pending, start)
+        return _Group(jobs, known, pending, start)
 
-    def _known(self, decoded: dict[str, Job]) -> dict[str, Judged]:
+    def _known(self, decoded: dict[str, Job]) -> dict[str, ImageScore]:
         known = {sha: self.unrecorded[sha] for sha in decoded if sha in self.unrecorded}
         if not self.keeper and self.source == Source.SCAN:  # such a scan needs no database
             return known
         for all_frames in (False, True):
             with database_errors():
-                known |= find_judged(
+                known |= find_scores(
                     sha256s={
                         sha256
                         for sha256, job in decoded.items()
@@ -271,13 +271,13 @@ class Run:
 
     def _finish(self, group: _Group) -> Iterator[Job]:
         """Wait for the scores, and build the predictions."""
-        judged = group.wait_for_scores()
+        scores = group.wait_for_scores()
         readable = [job for job in group.jobs if job.image]
         seconds = group.seconds
         for job in readable:
             sha256 = job.image.sha256
             prediction = self.build_prediction(
-                job, judged[sha256], seconds=job.decoding_seconds + seconds / len(readable)
+                job, scores[sha256], seconds=job.decoding_seconds + seconds / len(readable)
             )
             job.prediction = prediction
             if prediction.frame > 1:  # the hashes are those of the first frame
@@ -286,16 +286,16 @@ class Run:
                 with database_errors():
                     prediction.agreement = agreement_of(prediction, job.hashes)
             if self.keeper:  # the same bytes in a later image are a duplicate of this one
-                first = judged[sha256].prediction_id or prediction.pk
-                known = replace(judged[sha256], prediction_id=first)
-                judged[sha256] = self.unrecorded[sha256] = known
+                first = scores[sha256].prediction_id or prediction.pk
+                known = replace(scores[sha256], prediction_id=first)
+                scores[sha256] = self.unrecorded[sha256] = known
         yield from group.jobs
 
-    def build_prediction(self, job: Job, judged: Judged, *, seconds: float = 0.0) -> Prediction:
+    def build_prediction(self, job: Job, score: ImageScore, *, seconds: float = 0.0) -> Prediction:
         """Return the record of a decoded image with this score, unsaved and without files."""
         image, model = job.image, self.detector.info
-        shown = judged.best or BestFrame(1, 1, image.width, image.height, job.doubt)
-        verdict = self.detector.verdict(judged.fake_score, self.threshold, shown.doubt)
+        shown = score.best or BestFrame(1, 1, image.width, image.height, job.doubt)
+        verdict = self.detector.verdict(score.fake_score, self.threshold, shown.doubt)
         filename, created_at = clean_filename(job.upload.filename), now()
         record_id = job.record_id or new_id(created_at)
         return Prediction(
@@ -305,7 +305,7 @@ class Run:
             owner=self.owner,
             source=self.source,
             source_url=job.upload.source_url,
-            duplicate_of=judged.prediction_id,
+            duplicate_of=score.prediction_id,
             original_filename=filename,
             result_filename=result_filename(original=filename, moment=moment_of(record_id)),
             sha256=image.sha256,

@@ -21,7 +21,7 @@ MAX_ON_GPU = 64  # images of one call; the engine cuts them into passes that fit
 MAX_ON_CPU = 1  # images share no pass, so a call of several only delays the first of them
 ROOM = 128  # queued images, as the network sees them: with d3-tiny up to 6.75 MiB each
 LINGER_SECONDS = 0.002
-THREADS = 2  # while one gathers results and takes the next images, the other keeps the device busy
+THREADS = 2  # while one hands out results and takes the next images, the device works for the other
 
 # Returns whether the client of the present request has hung up; see Batcher.submit.
 is_caller_gone: ContextVar[Callable[[], bool]] = ContextVar("is_caller_gone", default=lambda: False)

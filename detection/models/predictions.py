@@ -53,12 +53,12 @@ class Prediction(models.Model):
         null=True,
         blank=True,
         related_name="predictions",
-        db_index=False,  # an index below leads with it
+        db_index=False,  # an index below begins with this field
     )
     batch_index = models.PositiveIntegerField(
         null=True, blank=True, help_text="Place of the image in its batch, from 0"
     )
-    owner = user_key("predictions", db_index=False)  # an index below leads with it
+    owner = user_key("predictions", db_index=False)  # an index below begins with this field
     source = models.CharField(max_length=10, choices=Source)
     source_url = models.CharField(
         max_length=MAX_URL_LENGTH,
@@ -137,7 +137,7 @@ class Prediction(models.Model):
     )
 
     review_status = models.CharField(max_length=10, choices=Review, default=Review.UNREVIEWED)
-    reviewer = user_key("reviewed_predictions", db_index=False)  # no list asks for it
+    reviewer = user_key("reviewed_predictions", db_index=False)  # no list is filtered by it
     reviewed_at = models.DateTimeField(null=True, blank=True)
     review_note = models.TextField(blank=True, max_length=2000)
     review_revision = models.PositiveIntegerField(
@@ -145,7 +145,7 @@ class Prediction(models.Model):
     )
     claimed_by = user_key(
         "+",
-        db_index=False,  # no list asks for it
+        db_index=False,  # no list is filtered by it
         help_text="The moderator who is reviewing it",
     )
     claimed_until = models.DateTimeField(null=True, blank=True)
@@ -177,7 +177,7 @@ class Prediction(models.Model):
             ),
             # Earlier verdicts on the same bytes; the admin's search for a sha256
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
-            # Statistics of parts of days, totals counted anew, old records deleted
+            # Statistics of parts of days, counting the totals again, deleting old records
             models.Index(fields=["created_at"], name="prediction_created"),
         ]
 

@@ -25,7 +25,7 @@ class QueuedImage(models.Model):
         PredictionBatch,
         on_delete=models.CASCADE,
         related_name="queued_images",
-        db_index=False,  # an index below leads with it
+        db_index=False,  # an index below begins with this field
     )
     batch_index = models.PositiveIntegerField(help_text="Place of the image in its batch, from 0")
     filename = models.CharField(max_length=255)

@@ -90,7 +90,7 @@ def _connected(addresses: list[str], port: int, until: float) -> socket.socket:
 @contextmanager
 def _deadline(connection: socket.socket, until: float) -> Iterator[Event]:
     """Shut the connection down at ``until``, and set the event. A time-out of the socket would not
-    suffice, since it begins anew with each byte.
+    suffice, since it begins again with each byte.
 
     The connection gets a second handle, since TLS takes over the first one.
     """

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from detection.errors import UnavailableError, database_errors
 from detection.models import MAX_BATCH_ERRORS, PredictionBatch, QueuedImage, now
-from detection.queue.webhooks import announcement
+from detection.queue.webhooks import webhook_fields
 from detection.records import delete_files
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def close_when_done(*, batch_id: str) -> bool:
             failed=batch.failed,
             errors=batch.errors,
             finished_at=now(),
-            **announcement(batch),
+            **webhook_fields(batch),
         )
         if queued_images(batch).exists():  # a part was added at the same moment
             _reopen(batch)

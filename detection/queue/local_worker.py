@@ -111,7 +111,9 @@ def judge_batches(*, is_stopped: Callable[[], bool] = lambda: False) -> bool:
 
 
 def _try_to_judge(batch: PredictionBatch, is_stopped: Callable[[], bool]) -> None:
-    """Raises UnavailableError; any other failure must not delay the other batches."""
+    """Judge a batch. Log failures, which must not delay the other batches, but raise
+    UnavailableError.
+    """
     try:
         with database_errors():
             close_left_open(batch=batch)

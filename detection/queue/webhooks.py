@@ -80,7 +80,7 @@ def signature(*, secret: str, message_id: str, timestamp: int, body: bytes) -> s
     return f"v1,{b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
 
 
-def announcement(batch: PredictionBatch) -> dict[str, datetime]:
+def webhook_fields(batch: PredictionBatch) -> dict[str, datetime]:
     """Return the fields that make the webhook due. They are written together with the end of the
     batch, so that no kill can fall between the two.
     """

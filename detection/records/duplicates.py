@@ -29,7 +29,7 @@ class BestFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ImageScore:
     """A fake score, and the id of the earlier prediction that it is from (empty: the score is new).
     If all frames were judged, the ``best`` of them has this score.
     """
@@ -39,26 +39,26 @@ class Judged:
     best: BestFrame | None = None
 
 
-def find_judged(
+def find_scores(
     *,
     sha256s: Iterable[str],
     model_version: str,
     user: AbstractUser | None,
     all_frames: bool = False,
-) -> dict[str, Judged]:
+) -> dict[str, ImageScore]:
     """Return the known scores, by sha256: those that this version of the model gave to
     ``all_frames`` of an image, or to its first frame alone, in predictions that ``user`` may see.
     """
     same_frames = {"judged_frames__gt": 1} if all_frames else {"judged_frames": 1}
     unknown = set(sha256s)
-    found: dict[str, Judged] = {}
+    found: dict[str, ImageScore] = {}
     while unknown:
         earlier = visible_predictions(user).filter(sha256__in=unknown, model_version=model_version)
         fields = ("pk", "sha256", "fake_score", *_BEST_FRAME)
         records = list(earlier.filter(**same_frames).order_by().values_list(*fields)[:MAX_AT_ONCE])
         for pk, sha256, fake_score, *frame in sorted(records):
             best = BestFrame(*frame) if all_frames else None
-            found.setdefault(sha256, Judged(fake_score, pk, best))
+            found.setdefault(sha256, ImageScore(fake_score, pk, best))
         # Records of one image, which was sent often, may fill the limit: read those of the others.
         unknown = unknown - found.keys() if len(records) == MAX_AT_ONCE else set()
     return found

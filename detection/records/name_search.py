@@ -36,7 +36,7 @@ STATEMENTS = {
 }
 
 
-def named(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction], bool]:
+def find_by_name(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction], bool]:
     """Return the records that have ``text`` in their file name, in any case and any Unicode form,
     and whether an index finds them.
     """

@@ -14,7 +14,7 @@ from typing import Self
 from django.db.models import Model, QuerySet
 
 from detection.models import RECORD_ID, first_id, moment_of
-from detection.records.name_search import named
+from detection.records.name_search import find_by_name
 
 MAX_READ = 100_000  # records that one page reads at most, if no index finds a name
 CURSOR = f"^(older|newer)-({RECORD_ID})$"
@@ -84,7 +84,7 @@ def _searched(records: QuerySet, name: str, *, is_newer: bool) -> tuple[QuerySet
     """Return the records with ``name`` in their file name, and the id of the last record that the
     search reads (None: it reads all records).
     """
-    found, is_indexed = named(records, name)
+    found, is_indexed = find_by_name(records, name)
     if is_indexed:
         return found, None
     ids = records.prefetch_related(None).values_list("pk", flat=True)

@@ -30,7 +30,7 @@ from django.dispatch import receiver
 from detection.models import Prediction, Total
 
 EVER = "ever"
-EVERYBODY = ""
+ALL_USERS = ""
 SCORE_UNIT = 10**9  # scores are added as whole numbers, whose sum has no rounding errors
 SCORE_BINS = 20
 USAGE, SPREAD = "usage", "spread"
@@ -55,13 +55,13 @@ class Row:
         return f"{self.owner}/{self.kind}/{self.span}/{self.model_version}"
 
     def __str__(self) -> str:
-        whose = f"of the owner {self.owner}" if self.owner else "of everybody"
+        whose = f"of the owner {self.owner}" if self.owner else "of all users"
         return f"{self.kind} of {self.span}, model {self.model_version}, {whose}"
 
 
 def rows_of(prediction: Prediction, kind: str) -> list[Row]:
     """Return the rows in which a prediction counts."""
-    owners = [EVERYBODY, str(prediction.owner_id)] if prediction.owner_id else [EVERYBODY]
+    owners = [ALL_USERS, str(prediction.owner_id)] if prediction.owner_id else [ALL_USERS]
     spans = str(prediction.created_at.astimezone(UTC).date()), EVER
     return [Row(owner, kind, span, prediction.model_version) for owner in owners for span in spans]
 
@@ -107,21 +107,21 @@ def count(predictions: Iterable[Prediction]) -> None:
         if row.key in existing or not make_row(row, counts):
             rows_by_counts[frozenset(counts.items())].append(row)
     for counts, rows in rows_by_counts.items():
-        change(rows, dict(counts))
+        add_to_existing(rows, dict(counts))
 
 
 def discount(prediction: Prediction) -> None:
     """Subtract a deleted prediction, given as it was when it was deleted."""
     for kind, share in shares_of(prediction).items():
         less = {name: -number for name, number in share.items()}
-        change(rows_of(prediction, kind), less)
+        add_to_existing(rows_of(prediction, kind), less)
 
 
 def count_review(prediction: Prediction, *, before: str) -> None:
     """Count a prediction under its review status, and no longer under the status ``before``."""
     moved = Counter(_in_group(prediction, _group(prediction, prediction.review_status)))
     moved.subtract(_in_group(prediction, _group(prediction, before)))
-    change(rows_of(prediction, USAGE), moved)
+    add_to_existing(rows_of(prediction, USAGE), moved)
 
 
 @receiver(post_delete, sender=get_user_model())
@@ -132,7 +132,7 @@ def forget_owner(instance: AbstractUser, **signal: object) -> None:
     _between(f"{instance.pk}/", f"{instance.pk}0").delete()
 
 
-def change(rows: Iterable[Row], by: Counts) -> None:
+def add_to_existing(rows: Iterable[Row], by: Counts) -> None:
     """Add the numbers ``by`` to those of the rows that exist, in one command."""
     if any(by.values()):
         add_to(_stored(rows), by)
@@ -183,13 +183,13 @@ def _between(first: str, end: str) -> QuerySet[Total]:
 
 
 def days_between(
-    first: date | str, last: date | str, *, kind: str = USAGE, owner: str = EVERYBODY
+    first: date | str, last: date | str, *, kind: str = USAGE, owner: str = ALL_USERS
 ) -> QuerySet[Total]:
     """Return the rows of the days from ``first`` to ``last``."""
     return _between(f"{owner}/{kind}/{first}/", f"{owner}/{kind}/{last}0")
 
 
-def all_days(*, kind: str = USAGE, owner: str = EVERYBODY) -> QuerySet[Total]:
+def all_days(*, kind: str = USAGE, owner: str = ALL_USERS) -> QuerySet[Total]:
     """Return the rows of all days together, one for each version of the model."""
     return days_between(EVER, EVER, kind=kind, owner=owner)
 

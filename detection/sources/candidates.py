@@ -5,7 +5,7 @@ from __future__ import annotations
 from detection.d3.errors import RawPhotographError, UnsupportedImageError
 from detection.d3.images import image_format
 
-# Some of these types cannot be read: the report tells the owner of such pictures so.
+# Some of these types cannot be read. They are listed, so that the report names such pictures.
 IMAGE_EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"),

@@ -193,7 +193,7 @@ def _groups(
     user: AbstractUser | None, start: datetime | None, end: datetime | None
 ) -> Iterator[Group]:
     """Read whole days from their totals, and count the records of parts of days at the ends."""
-    owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
+    owner = totals.ALL_USERS if sees_all(user) else str(user.pk)
     if start is None and end is None:
         yield from _stored(totals.all_days(owner=owner))
         return
@@ -222,6 +222,7 @@ def _whole_days(start: datetime | None, end: datetime | None) -> Period:
 def _counted(
     user: AbstractUser | None, start: datetime | None, end: datetime | None
 ) -> Iterator[Group]:
+    """Count the records between the moments, by day, label, certainty and declaration."""
     limits = {"created_at__gte": start, "created_at__lt": end}
     made = {name: limit for name, limit in limits.items() if limit is not None}
     records = visible_predictions(user).filter(**made).annotate(first_moment=_Day("created_at"))

@@ -60,5 +60,5 @@ def _inspect(record: Prediction) -> Inspected:
     with database_errors(), transaction.atomic():
         if Prediction.objects.filter(pk=record.pk, provenance={}).update(**fields):
             rows = totals.rows_of(record, totals.USAGE)
-            totals.change(rows, totals.declared_share(fields["declares"]))
+            totals.add_to_existing(rows, totals.declared_share(fields["declares"]))
     return Inspected(record, declares=fields["declares"])

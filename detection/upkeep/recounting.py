@@ -153,7 +153,7 @@ def _correct(difference: _Difference) -> bool:
         if is_corrected and row.span != EVER:
             ever = Row(row.owner, row.kind, EVER, row.model_version)
             totals.make_row(ever)
-            totals.change([ever], missing)
+            totals.add_to_existing([ever], missing)
     return is_corrected
 
 

@@ -83,7 +83,7 @@ def find_discrepancies(*, min_age: timedelta) -> Iterator[Discrepancy]:
         yield from _in_month(month, min_age)
 
 
-def is_plausible() -> bool:
+def is_storage_plausible() -> bool:
     """Return False where there are only records, or only files: then a setting names the wrong
     database, bucket or folder, and a repair would delete everything.
     """

@@ -52,7 +52,9 @@ class WholeForms(FileUploadHandler):
         boundary: bytes,
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict]:
-        """Raises UnreadablePartError, IncompleteFormError, and what Django raises."""
+        """Return the fields and files of the form. Raises UnreadablePartError, IncompleteFormError,
+        and what Django raises.
+        """
         body = ReadableBody(input_data, boundary)
         return _Parser(META, body, self._handlers, encoding).parse()
 

@@ -231,7 +231,7 @@ def test_some_days_are_corrected_in_the_days_and_in_all_days():
 
     corrected = rebuild("--from", today, "--to", today)
 
-    assert corrected.startswith(f"spread of {today}, model 1, of everybody: corrected\n")
+    assert corrected.startswith(f"spread of {today}, model 1, of all users: corrected\n")
 
     assert count_predictions(user=None)["total_predictions"] == 3  # two, and one that was deleted
     with pytest.raises(CommandError, match="is after the last"):
@@ -262,7 +262,7 @@ def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeyp
     recount = rebuild_totals(period=Period(now().date(), now().date()))
 
     assert [str(row) for row in recount.busy] == [
-        f"{kind} of {now().date()}, model 1, of everybody" for kind in ("spread", "usage")
+        f"{kind} of {now().date()}, model 1, of all users" for kind in ("spread", "usage")
     ]
     monkeypatch.undo()
     rebuild_totals()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from detection.d3.training import EpochMetrics, Schedule, TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
-# The values of CLIP are the paper's. A small tower learns faster. So does the head of a checkpoint
-# with stored features, which prevent it from forgetting.
+# The values of CLIP are the paper's. A small tower learns faster, and so does the head of a
+# checkpoint with stored features, which prevent the head from forgetting.
 DEFAULTS = {
     "residual": {"batch_size": 32, "learning_rate": 2e-3, "epochs": 40, "patience": 3},
     "clip": {"batch_size": 64, "learning_rate": 1e-4, "epochs": 40, "patience": 3},
