@@ -66,7 +66,7 @@ def check_api(**kwargs) -> Iterator[CheckMessage]:
     for scope in ("predict", "image_url", "read", "login"):
         if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", rates[scope]):
             problem = f"THROTTLE_{scope.upper()} is {rates[scope]!r}, which is no rate."
-            hint = "Set it to a rate like 60/min, or to nothing for no limit."
+            hint = "Set it to a rate like 60/min, or leave it empty for no limit."
             yield Error(problem, hint=hint, id="detection.E007")
 
 
@@ -128,7 +128,7 @@ def check_trust_list(**kwargs) -> Iterator[CheckMessage]:
         problem = f"The trust list {path} holds no certificate in PEM."
     except (OSError, UnicodeDecodeError) as error:
         problem = f"The trust list {path} cannot be read: {reason(error)}."
-    hint = "Set C2PA_TRUST_LIST to a PEM file of certificates, or to nothing."
+    hint = "Set C2PA_TRUST_LIST to a PEM file of certificates, or leave it empty."
     yield Error(problem, hint=hint, id="detection.E011")
 
 

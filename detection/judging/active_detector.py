@@ -106,7 +106,7 @@ class ActiveDetector:
             logger.exception("%s %s stays active.", old.name, old.version)
         else:
             new = self._detector.info
-            logger.info("%s %s follows %s %s.", new.name, new.version, old.name, old.version)
+            logger.info("%s %s replaces %s %s.", new.name, new.version, old.name, old.version)
         finally:
             self._state = state
             self._successor = None

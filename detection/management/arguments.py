@@ -21,7 +21,7 @@ def add_dataset(parser: CommandParser) -> None:
         type=Path,
         help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
     )
-    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--split", default="test", help="the split to measure; default: test")
 
 
 def add_trust(parser: CommandParser) -> None:

@@ -31,13 +31,13 @@ Item = TypeVar("Item")
 
 
 class BatchClosedError(ServiceError):
-    """The batch takes no more images."""
+    """The batch accepts no more images."""
 
     code = "batch_closed"
 
     def __init__(self, batch: PredictionBatch) -> None:
         super().__init__(
-            f"The batch {batch.pk} takes no more images; send further ones as a new batch."
+            f"The batch {batch.pk} accepts no more images; send further ones as a new batch."
         )
 
 

@@ -140,7 +140,7 @@ class _Allowance:
         before, self.unpacked = self.unpacked, self.unpacked + count
         self.spend(self.unpacked // MIB - before // MIB)
         if self.unpacked > self.max_bytes:
-            raise ArchiveTooLargeError("The archive unpacks to far more than it should.")
+            raise ArchiveTooLargeError("The archive unpacks to too many bytes.")
 
 
 class _Readable(Protocol):

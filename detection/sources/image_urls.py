@@ -93,7 +93,7 @@ def _content(url: str, until: float) -> Iterator[bytes]:
         try:
             url = urljoin(url, location)
         except ValueError as error:
-            raise InvalidImageUrlError("The image URL redirects to no URL.") from error
+            raise InvalidImageUrlError("The image URL redirects to an invalid URL.") from error
         subject = "The image URL redirects to a URL that"
     raise ImageNotFetchedError(f"The image URL redirects more than {MAX_REDIRECTS} times.")
 

@@ -127,7 +127,7 @@ OTHER_ERRORS: dict[type[Exception], tuple[int, str, str]] = {
     SuspiciousOperation: (400, SENTENCES[400], "bad_request"),
     BadRequest: (400, SENTENCES[400], "bad_request"),
     MultiPartParserError: (400, SENTENCES[400], "bad_request"),
-    UnreadablePostError: (400, "The request ended before its body did.", "upload_interrupted"),
+    UnreadablePostError: (400, "The body of the request ended early.", "upload_interrupted"),
     Exception: (500, SENTENCES[500], "internal_server_error"),
 }
 

@@ -181,7 +181,9 @@ def single_image(request: Request) -> Upload:
 def several_images(request: Request, *, most: int) -> list[Upload]:
     """Return the files in the field ``images``. Raises MissingImageError, TooManyImagesError."""
     if "archive" in request.FILES:
-        raise MissingImageError("An archive is queued: send it with the form field async=true.")
+        raise MissingImageError(
+            "Archives are only judged later: send the form field async=true with the archive."
+        )
     files = _files(request, "images")
     if len(files) > most:
         raise TooManyImagesError(

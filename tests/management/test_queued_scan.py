@@ -175,5 +175,5 @@ def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, no
 
     sentence = failed_scan(folder).sentence
 
-    assert "takes no more images" in sentence
+    assert "accepts no more images" in sentence
     assert f"as batch {PredictionBatch.objects.get().pk}" in sentence

@@ -77,5 +77,5 @@ class Command(ServiceCommand):
         if export.changed:
             self.stdout.write(
                 f"{export.changed} predictions were left out: reviewed again or deleted during the "
-                "export. Export once more."
+                "export. Export again."
             )

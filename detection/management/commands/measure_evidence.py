@@ -20,7 +20,9 @@ class Command(ServiceCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_dataset(parser)
-        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
+        parser.add_argument(
+            "--checkpoint", type=Path, help="the detector; default: the active checkpoint"
+        )
         parser.add_argument(
             "--limit",
             type=positive_int,

@@ -35,7 +35,9 @@ class Command(ServiceCommand):
     requires_system_checks = []  # the checks would miss the checkpoint
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("dataset", nargs="+", type=Path, help="several data sets are joined")
+        parser.add_argument(
+            "dataset", nargs="+", type=Path, help="a folder of pictures; several are joined"
+        )
         parser.add_argument(
             "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
         )
@@ -75,7 +77,9 @@ class Command(ServiceCommand):
             type=positive_int,
             help="epochs at most; default: 40; with stored features: 12",
         )
-        parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
+        parser.add_argument(
+            "--batch-size", type=positive_int, help="images per step; default: 32; with CLIP: 64"
+        )
         parser.add_argument(
             "--learning-rate",
             type=positive_float,
