@@ -34,8 +34,8 @@ class CsvTable:
 
 def _cell(value: object) -> object:
     """Return the value as it is written. Text that a spreadsheet would run as a formula is quoted.
-    Booleans are ``true`` and ``false``. Times are in UTC and without a zone, which spreadsheets do
-    not read.
+    Booleans are ``true`` and ``false``. Times are in UTC, without a zone, since spreadsheets read
+    none.
     """
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

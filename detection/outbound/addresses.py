@@ -1,6 +1,6 @@
 """Decide which URLs may be called, and which addresses of their hosts.
 
-``allow_private`` is for development, and for receivers in the own network: it also allows private
+``allow_private`` is for development, and for receivers in your own network: it also allows private
 addresses, http, and every port.
 """
 

@@ -94,7 +94,7 @@ def send_scan(
         yield batch
         for places in add_in_groups(batch=batch, images=images):
             # After a failure no further message is tried: each would wait seconds for a lost
-            # broker, those for a million images days.
+            # broker, and the messages for a million images would wait days.
             is_woken = is_woken and wake_workers(batch=batch, places=places)
             yield batch
         sending = Sending.COMPLETE

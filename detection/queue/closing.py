@@ -15,7 +15,7 @@ from detection.records import delete_files
 
 logger = logging.getLogger(__name__)
 
-LEFT_OPEN = timedelta(days=1)  # after the last image, an open batch is closed
+LEFT_OPEN = timedelta(days=1)  # how long after its last image an open batch is closed
 
 Status, Sending = PredictionBatch.Status, PredictionBatch.Sending
 UNFINISHED = (Status.QUEUED, Status.RUNNING)

@@ -17,7 +17,7 @@ from django.dispatch import receiver
 from detection.files import searched_text
 from detection.models import Prediction
 
-FEW = 500  # names at most that are found by the index; more are soon found without it
+FEW = 500  # names at most that the index finds; more common names are soon found without it
 LETTERS = 3  # in a search, at least, for the index
 STATEMENTS = {
     "file_names": """CREATE TABLE file_names (

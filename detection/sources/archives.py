@@ -285,8 +285,8 @@ class _XzFile:
         return data
 
     def _begin_next_stream(self) -> bool:
-        """Return False if there is none. Some programs write several streams, with zeros between
-        them.
+        """Begin the next stream; return False if there is none. Some programs write several
+        streams, with zeros between them.
         """
         rest = self._decoder.unused_data.lstrip(b"\x00")
         while not rest and (packed := self._file.read(CHUNK)):
