@@ -1,8 +1,10 @@
 # make run    install, judge the samples, serve on http://127.0.0.1:$(PORT)
 # make test   lint and all tests, on both pairs of database and storage
 # make test-old-cpu  the tests that train or depend on the precision, as on a CPU without AVX-512
-# make lint   only the lint
+# make lint   only the linters
 # make setup  only the environment
+# make benchmark-records  times of answers with many records
+# make benchmark-workers  one worker compared with two
 # make load-test  many clients at once, on both pairs
 # make attack  attacks beside an honest client
 # make lock   the packages of requirements*.in with their hashes
@@ -10,7 +12,7 @@
 # make fuzz   damaged images, for MINUTES
 # make screenshots  the pictures in docs/, of the real pages
 
-# The command line and the environment come before .env, and .env before these defaults.
+# The command line and the environment take precedence over .env, and .env over these defaults.
 from_env = $(shell sed -nE 's/^$(1)=["'\'']?([^"'\''\#]*[^"'\''\# ]).*/\1/p' .env 2>/dev/null)
 PORT ?= $(or $(call from_env,PORT),8000)
 DATA_DIR ?= $(or $(call from_env,DATA_DIR),data)
@@ -46,7 +48,7 @@ test-old-cpu: export ONEDNN_MAX_CPU_ISA := AVX2
 test-old-cpu: .venv/.requirements-dev
 	$(BIN)/pytest $(SHARED) -m cpu_kind
 
-# The tests of the pages need Chromium. On Debian and its kin, root installs it here.
+# The tests of the pages need Chromium. On Debian and its derivatives, root installs it here.
 browser:
 	@for name in chromium chromium-browser google-chrome; do \
 		command -v $$name >/dev/null && exit 0; \
@@ -69,11 +71,11 @@ benchmark-records: .venv/.requirements-dev
 load-test: .venv/.requirements-dev
 	$(BIN)/python -m tests.load
 
-# Eleven attacks in five minutes: an honest client is answered, and the worker survives.
+# Eleven attacks in five minutes: an honest client still gets its answers, and the worker survives.
 attack: .venv/.requirements-dev
 	@$(BIN)/python -m tests.load.attack
 
-# One worker compared with two, on a slow storage.
+# One worker compared with two, with a slow store.
 benchmark-workers: .venv/.requirements-dev
 	$(BIN)/python -m tests.load.workers
 
@@ -106,8 +108,8 @@ LOCKED := --require-hashes --no-deps
 	@$(PIP_INSTALL) $(LOCKED) -r requirements-dev.txt
 	@touch $@
 
-# Only versions that requirements.in and requirements-dev.in ask for change, and what these need;
-# all others with LOCK_OPTIONS=--upgrade. Needs a package index.
+# Changes only the versions that requirements.in and requirements-dev.in require, and those that
+# these depend on; with LOCK_OPTIONS=--upgrade all versions. Needs a package index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-package torch --constraints requirements-torch.txt \
 	--custom-compile-command "make lock" $(LOCK_OPTIONS)
@@ -116,8 +118,8 @@ lock:
 	$(LOCK) requirements.in --output-file requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
-# Known vulnerabilities of the locked packages. Needs a network. Fails where a package is not found:
-# a mirror without advisories would else answer that there are none.
+# Known vulnerabilities of the locked packages. Needs a network. Fails if a package is not found:
+# otherwise a mirror without advisories would seem to say that there are none.
 AUDIT := $(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --strict
 
 audit: .venv/.requirements-dev
@@ -128,7 +130,7 @@ audit: .venv/.requirements-dev
 $(CLIP): | .venv/.requirements
 	@$(BIN)/python manage.py fetch_clip || echo "Continuing without CLIP; the next start tries again."
 
-# Without records, the stamps are out of date.
+# Without a database, migrating and scanning are done again.
 RECORDS := $(or $(MONGODB_URI),$(call from_env,MONGODB_URI),$(wildcard $(DATA_DIR)/db.sqlite3))
 NO_RECORDS := $(if $(RECORDS),,force)
 

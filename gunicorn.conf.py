@@ -39,9 +39,9 @@ wsgi_app = "d3site.wsgi:application"
 bind = f"{HOST}:{PORT}"
 worker_class = "d3site.gunicorn_worker.DeadlineWorker"
 workers = 1
-# One for each request that may wait for the model, and some for requests that only read.
+# One for each admitted request with images, and some for the other requests.
 threads = MAX_WAITING_REQUESTS + 16
-# Half of the open files are left for records, files, uploads and the model.
+# The other half of the open files is for records, files, uploads and the model.
 worker_connections = min(1000, _raise_descriptor_limit() // 2)
 timeout = 120  # seconds, for loading a large tower from a slow disk
 graceful_timeout = 120  # seconds, for finishing accepted requests and batches
@@ -52,8 +52,8 @@ control_socket_disable = True
 
 
 def on_starting(server) -> None:
-    """Exit at once when the port is busy; gunicorn itself retries for five seconds. Take the rights
-    of other users from what is stored.
+    """Exit at once when the port is in use; gunicorn itself would retry for five seconds. Remove
+    the rights of other users to the stored files.
     """
     family = socket.AF_INET6 if ":" in HOST else socket.AF_INET
     with socket.socket(family) as probe:
@@ -65,21 +65,23 @@ def on_starting(server) -> None:
                 raise
             sys.exit(f"Port {PORT} is in use by another program; choose one with PORT=<number>.")
     for path in make_private(DATA_DIR):
-        server.log.warning("%s belongs to another user, so its rights stay as they are.", path)
+        server.log.warning("%s belongs to another user, so its rights cannot be changed.", path)
 
 
 def post_fork(server, worker) -> None:
     """Use one heap for all threads. glibc would make several, each as large as its largest picture,
-    and would release and request the memory of each inference. Most other C libraries have no
-    such function.
+    and would return the memory of each inference to the system and request it again. Most other C
+    libraries have no ``mallopt``.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def post_worker_init(worker) -> None:
-    """Bound the connections of an address, unless a proxy's or this computer's is that of all
-    clients. Load the detector after the fork, which PyTorch's threads would not survive.
+    """Check the configuration, limit the connections of each address, and load the detector.
+
+    There is no limit where all clients have one address, that of a proxy or of this computer. The
+    detector is loaded after the fork, since PyTorch's threads would not survive it.
     """
     from django.conf import settings
     from django.core.checks import run_checks
@@ -98,14 +100,14 @@ def post_worker_init(worker) -> None:
         check_tables()
     except MissingTablesError as error:
         problems.append(str(error))
-    except DatabaseUnavailableError as error:  # it may be back soon
+    except DatabaseUnavailableError as error:  # the database may be back soon
         worker.log.warning("%s", error)
     if problems:
-        _give_up(worker, problems)
+        _stop_service(worker, problems)
     try:
         info = get_detector().info
     except D3Error as error:
-        _give_up(worker, [str(error)])
+        _stop_service(worker, [str(error)])
     worker.log.info("%s on %s answers at http://%s", info.name, info.device, bind)
     if settings.API_ACCESS == "open" and not _is_loopback(HOST):
         worker.log.warning("Anyone who can reach this address may use the API; see API_ACCESS.")
@@ -128,8 +130,8 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _give_up(worker, problems: list[str]) -> None:
-    """End the master too: another worker would fail as well."""
+def _stop_service(worker, problems: list[str]) -> None:
+    """Log the problems and end the master too: another worker would fail as well."""
     for problem in problems:
         worker.log.error("%s", problem)
     sys.exit(Arbiter.APP_LOAD_ERROR)

@@ -13,8 +13,8 @@ def broker_options(url: str) -> dict[str, Any]:
     """Return the transport options of the broker at ``url``."""
     scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss", "sentinel"):
-        # A chunk of images takes minutes at most. When a message is delivered again nevertheless,
-        # its images are leased or judged, and it does nothing.
+        # A worker needs minutes at most for the images of a message. A message that is delivered
+        # again does nothing: its images are leased or judged already.
         return {
             "visibility_timeout": HOUR,
             "socket_connect_timeout": 2,
@@ -25,8 +25,8 @@ def broker_options(url: str) -> dict[str, Any]:
 
 
 def beat_schedule(*, requeue_seconds: float, purges: bool) -> dict[str, dict]:
-    """Return the schedule of ``celery beat``. Tasks that no worker takes for long expire: the next
-    one does the same.
+    """Return the schedule of ``celery beat``. A task that no worker starts in time expires, since
+    the next task does the same work.
     """
     schedule = {
         "requeue": _entry("requeue", requeue_seconds, expires=HOUR / 6),

@@ -17,11 +17,12 @@ app.autodiscover_tasks()
 
 
 @worker_init.connect
-def refuse_missing_tables(**about: object) -> None:
+def refuse_missing_tables(**signal: object) -> None:
+    """End a worker whose database lacks tables."""
     from detection.errors import DatabaseUnavailableError, MissingTablesError
     from detection.records import check_tables
 
-    with suppress(DatabaseUnavailableError):  # it may be back soon
+    with suppress(DatabaseUnavailableError):  # the database may be back soon
         try:
             check_tables()
         except MissingTablesError as error:

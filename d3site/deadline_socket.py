@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 BODY_SECONDS = 15.0  # for a body, whatever its size
-MIN_RATE = 16 * 2**10  # bytes per second, on average, beyond that
+MIN_RATE = 16 * 2**10  # bytes per second, on average, of a body that takes longer
 SENDING_SECONDS = 60.0  # for a part of the answer
 PART = 64 * 2**10  # bytes received or sent at a time
 MAX_HEAD_BYTES = 64 * 2**10
@@ -61,8 +61,8 @@ class DeadlineSocket(socket.socket):
             raise HeadTooLargeError
         return False
 
-    def is_reading(self) -> bool:
-        """Return whether the request in a complete head asks for something and sends nothing."""
+    def is_read_only(self) -> bool:
+        """Return whether a complete head is that of a GET or HEAD request."""
         return self._early.startswith((b"GET ", b"HEAD "))
 
     def forwarded_for(self) -> list[str]:
@@ -84,7 +84,7 @@ class DeadlineSocket(socket.socket):
         try:
             data = super().recv(size, flags)
         except TimeoutError:
-            # Not an end of the body, which would make a complete request of an incomplete one.
+            # Without an error, the body would seem to end here, and the request to be complete.
             raise TimeoutError(errno.ECONNRESET, "The client is too slow.") from None
         finally:
             self.settimeout(own_timeout)
@@ -106,7 +106,7 @@ class DeadlineSocket(socket.socket):
             return True
 
     def sendall(self, data: bytes, flags: int = 0) -> None:
-        self.settimeout(SENDING_SECONDS)  # also for a file that is sent next
+        self.settimeout(SENDING_SECONDS)  # which also holds for ``sendfile`` afterwards
         whole = memoryview(data)
         try:
             for start in range(0, len(whole), PART):

@@ -1,5 +1,5 @@
-"""Gunicorn's threads without the clients that occupy them: a thread is taken when the head of a
-request is complete, and the rest of a request and its answer have deadlines.
+"""A worker of gunicorn whose threads slow clients cannot occupy: a request gets a thread when its
+head is complete, and its body and its answer have deadlines.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from d3site.turns import Turns
 HEAD_SECONDS = 10.0  # for the head of a request, and between two requests of a connection
 REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request
 CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
-RELEASE_SECONDS = 30.0  # at least, between two releases of memory that is free since a burst
-MAX_ACCEPTED = 64  # connections, before others are served
+RELEASE_SECONDS = 30.0  # at least, between two calls of release_freed_memory
+MAX_ACCEPTED = 64  # new connections, before the present ones are served
 SWITCH_SECONDS = 0.001  # until a thread that computes lets another one continue
 NOTHING_TO_ACCEPT = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
-IPV6_NETWORK_BITS = 64  # a client of IPv6 has a network, not an address
-# Statuses of requests that never reach Django; the first class decides.
+IPV6_NETWORK_BITS = 64  # a client with IPv6 has a network of its own, not an address
+# Statuses of requests that never reach Django; the first class that fits decides.
 STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidResponseHeaderName: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -52,16 +52,18 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
 
 
 class DeadlineWorker(ThreadWorker):
-    """A worker whose main thread reads the heads of requests and closes connections, which gunicorn
-    leaves to its few threads or waits for. Gunicorn itself handles connections with TLS.
+    """A worker whose main thread reads the heads of requests and closes connections. Gunicorn's own
+    worker leaves this to its few threads, or waits for it. Connections with TLS are still handled
+    as there.
     """
 
-    max_per_address: int | None = None  # connections; for clients that connect without a proxy
-    trusted_proxies = 0  # that name the client in X-Forwarded-For
+    max_per_address: int | None = None  # connections; only where clients connect without a proxy
+    trusted_proxies = 0  # number of proxies that name the client in X-Forwarded-For
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)
-        # Connections that await a head or their end, and since when. The oldest is the first.
+        # Connections that await a head, or their client's closing, with the time since when; the
+        # oldest one is the first.
         self._heads: dict[TConn, float] = {}
         self._closing: dict[TConn, float] = {}
         self._addresses: Counter[str] = Counter()  # open connections
@@ -70,7 +72,7 @@ class DeadlineWorker(ThreadWorker):
         self._released = time.monotonic()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept the connections that wait, and close those above the limit of their address."""
+        """Accept new connections, and close those above the limit of their address."""
         for _ in range(MAX_ACCEPTED):
             if self.nr_conns >= self.worker_connections:
                 return
@@ -81,14 +83,14 @@ class DeadlineWorker(ThreadWorker):
                     raise
                 return
             if self._is_over_limit(address):
-                _turn_away(client)
+                _refuse(client)
                 continue
             self.nr_conns += 1
             client.settimeout(None)
             self.enqueue_req(TConn(self.cfg, client, address, listener.getsockname()))
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Start requests whose turn has come, besides what gunicorn does."""
+        """Do what gunicorn does, then start the requests whose turn it is."""
         pause = self._turns.pause() if self._turns else timeout
         super().wait_for_and_dispatch_events(min(timeout, pause))
         while conn := self._turns.take():
@@ -98,15 +100,15 @@ class DeadlineWorker(ThreadWorker):
             super().enqueue_req(conn)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Have a thread handle the next request of a connection, at its turn, once its head is
-        complete.
+        """Read the head of a connection's next request. Later, at the turn of the request, a thread
+        handles it.
         """
         if self.cfg.is_ssl:
             super().enqueue_req(conn)
             return
         if not isinstance(conn.sock, DeadlineSocket):
             conn.sock = DeadlineSocket(conn.sock)
-            conn.data_ready = True  # whenever a thread gets it
+            conn.data_ready = True  # at the time when a thread gets the connection
             self._addresses[network_of(conn.client)] += 1
             conn.sock.settimeout(0)
         if conn.parser:
@@ -155,8 +157,8 @@ class DeadlineWorker(ThreadWorker):
             client.sendall(_answer(status, body))
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's
-        """Whether the connection may have another request. Gunicorn would hold the thread for five
-        seconds while the client sends a body that was refused.
+        """Return whether the connection may have another request. Gunicorn would hold the thread
+        for five seconds while the client sends a body that was refused.
         """
         if not keepalive:
             return False
@@ -167,13 +169,15 @@ class DeadlineWorker(ThreadWorker):
         return most is not None and self._addresses[network_of(client)] >= most
 
     def _caller(self, conn: TConn) -> tuple[str, bool]:
-        """Return whose turn a request takes: the address that a trusted proxy names, as REST
-        framework's throttles do, or that of the connection, and whether the request only reads.
-        Pages of an address open while others of the same network send images.
+        """Return the caller whose turn a request takes: an address, and whether the request only
+        reads, so that pages open while the same address sends images.
+
+        The address is the one that a trusted proxy names, as in REST framework's throttles, or
+        that of the connection.
         """
         forwarded = self.trusted_proxies and conn.sock.forwarded_for()
         address = forwarded[-self.trusted_proxies :][0] if forwarded else network_of(conn.client)
-        return address, conn.sock.is_reading()
+        return address, conn.sock.is_read_only()
 
     def _read_head(self, conn: TConn) -> None:
         try:
@@ -188,12 +192,12 @@ class DeadlineWorker(ThreadWorker):
                 self._forget(conn)
                 self._turns.add(self._caller(conn), conn)
 
-    def _close_gently(self, conn: TConn, last_words: bytes = b"") -> None:
-        """Close a connection when its client has. Closing it at once, with bytes unread, would
-        delete an answer that is on its way.
+    def _close_gently(self, conn: TConn, answer: bytes = b"") -> None:
+        """Close a connection after its client has closed it. If it were closed at once, with unread
+        bytes, the client would lose an answer that is still being sent.
         """
         try:
-            conn.sock.send(last_words)
+            conn.sock.send(answer)
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._drop(conn)
@@ -239,8 +243,8 @@ class DeadlineWorker(ThreadWorker):
 
 
 def shorten_pauses() -> None:
-    """Leave what is loaded out of garbage collections, each of which would stop all threads for a
-    quarter of a second, and let threads that answer interrupt those that compute.
+    """Exclude the objects that are loaded by now from garbage collections, each of which would stop
+    all threads for a quarter of a second. Let threads that answer interrupt those that compute.
     """
     gc.collect()
     gc.freeze()
@@ -248,8 +252,8 @@ def shorten_pauses() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return to the system what glibc holds free since a burst. All threads that want memory wait
-    meanwhile, for up to a tenth of a second.
+    """Return to the system the memory that glibc holds, though it is free since the last burst of
+    requests. Threads that allocate memory wait meanwhile, for up to a tenth of a second.
     """
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
@@ -270,10 +274,12 @@ def _network_of(host: str) -> str:
     return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
 
 
-def _turn_away(client: socket.socket) -> None:
-    """Close a connection at once. This costs little, since a flood may wait to be accepted."""
+def _refuse(client: socket.socket) -> None:
+    """Answer with TOO_MANY_CONNECTIONS and close the connection. This is quick, since a flood of
+    other connections may follow.
+    """
     with suppress(OSError):
-        client.recv(PART, socket.MSG_DONTWAIT)  # unread bytes would delete the answer
+        client.recv(PART, socket.MSG_DONTWAIT)  # with unread bytes, the client loses the answer
     with suppress(OSError):
         client.send(TOO_MANY_CONNECTIONS, socket.MSG_DONTWAIT)
     client.close()

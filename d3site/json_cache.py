@@ -1,5 +1,5 @@
-"""Values of a shared cache as JSON. Django pickles them, and would let everyone who can write to
-the cache run code in the service.
+"""Store the values of a shared cache as JSON. Django stores them as pickles, with which anyone who
+can write to the cache can run code in the service.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 class JsonSerializer:
     def dumps(self, value: Any) -> int | bytes:
-        """Return a whole number as it is, since Redis counts with it."""
+        """Return the value as JSON, or a whole number as it is, since Redis counts with it."""
         return value if type(value) is int else json.dumps(value).encode()
 
     def loads(self, data: int | bytes) -> Any:
-        """Raises ValueError for what is not JSON."""
+        """Return the value that ``dumps`` stored. Raises ValueError for data that is not JSON."""
         return json.loads(data) if isinstance(data, bytes) else data

@@ -1,4 +1,4 @@
-"""Records, files and the secret key are for the owner of the process only."""
+"""Let only the owner of the process read records, files and the secret key."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ PRIVATE_UMASK = OTHERS
 
 
 def make_private(folder: Path) -> list[Path]:
-    """Take the rights of other users from a data folder, its files and all stored images.
+    """Remove the rights of other users to a data folder, its files and all stored images.
 
-    Return what belongs to another user and cannot be changed. Links are not followed. A folder for
-    everybody, like that of temporary files, is left alone.
+    Return the paths that belong to another user and cannot be changed. Links are not followed. A
+    folder that all users share, like ``/tmp``, is not changed.
     """
     if folder.stat().st_mode & stat.S_ISVTX:
         return []
-    return [path for path in _own_paths(folder) if not _is_made_private(path)]
+    return [path for path in _own_paths(folder) if not _remove_rights(path)]
 
 
 def _own_paths(folder: Path) -> Iterator[Path]:
@@ -30,7 +30,8 @@ def _own_paths(folder: Path) -> Iterator[Path]:
         yield from (path for path in stored.rglob("*") if not path.is_symlink())
 
 
-def _is_made_private(path: Path) -> bool:
+def _remove_rights(path: Path) -> bool:
+    """Return False for a path of another user, whose rights cannot be changed."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & OTHERS:

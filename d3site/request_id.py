@@ -1,4 +1,4 @@
-"""The id of the request that a line of the log belongs to. Logging starts before Django's apps."""
+"""Add the id of the request to each line of the log. Logging starts before Django's apps."""
 
 from __future__ import annotations
 

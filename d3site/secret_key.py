@@ -18,7 +18,7 @@ def stored_secret_key(path: Path) -> str:
 
 def _create(path: Path, key: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Linked in one step, so that two processes that start together read the same key.
+    # A link is made in one step, so two processes that start together read the same key.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret_key-") as draft:
         draft.write(key)
         draft.flush()

@@ -1,6 +1,4 @@
-"""The order in which requests start, so that many requests of one caller do not slow down those of
-others.
-"""
+"""Order the starts of requests, so that many requests of one caller delay no other caller."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ STARTING_SECONDS = 0.02  # longer than most requests compute
 
 
 class Turns(Generic[Item]):
-    """Items that start one after the other, in turns of their callers: start-time fair queueing
-    (Goyal, Vin and Cheng, SIGCOMM 1996).
+    """Items that start one after the other, while their callers take turns: start-time fair
+    queueing (Goyal, Vin and Cheng, SIGCOMM 1996).
 
     Python computes in one thread at a time, so requests that start together only slow down each
-    other. The next item starts when the last one has ended, or after STARTING_SECONDS, since by
-    then most requests that have not ended await something else. A caller that others have overtaken
-    in the meantime starts at once.
+    other. The next item starts when the last one has ended, or STARTING_SECONDS after it started,
+    since by then most requests that have not ended wait for something else. An item whose turn is
+    before the present round (``early``) starts at once.
     """
 
     def __init__(self) -> None:
@@ -30,8 +28,8 @@ class Turns(Generic[Item]):
         self._numbers = count()
         self._round = 0  # the turn of the last item that was not early
         self._next: dict[Hashable, int] = {}  # turns of next items, unless they would be early
-        self._last: Item | None = None  # to start, until it ends
-        self._deadline = 0.0  # for its end
+        self._last: Item | None = None  # the item that started last; None when it has ended
+        self._deadline = 0.0  # after which the next item starts, though the last one has not ended
 
     def add(self, caller: Hashable, item: Item) -> None:
         early = self._round - 1
@@ -55,8 +53,9 @@ class Turns(Generic[Item]):
         return item
 
     def _advance(self, turn: int, caller: Hashable) -> None:
-        """Begin the round of an item that starts while no other does. If it is early and alone, the
-        next round begins, or the callers of such items would never be forgotten.
+        """Begin the round of an item that starts after the last one has ended. If it is early and
+        no other item waits, begin a new round: otherwise the callers of such items would stay in
+        ``_next`` for ever.
         """
         if turn < self._round and not self._waiting:
             self._round += 1
@@ -65,11 +64,11 @@ class Turns(Generic[Item]):
         self._next = {name: turn for name, turn in self._next.items() if turn >= self._round}
 
     def pause(self) -> float:
-        """Return the seconds until the next item starts, if none ends before."""
+        """Return the seconds until the next item starts, unless the last one ends before."""
         if self._last is None:
             return 0.0
         return max(0.0, self._deadline - time.monotonic())
 
     def __bool__(self) -> bool:
-        """Whether items wait."""
+        """Return whether items wait."""
         return bool(self._waiting)

@@ -1,4 +1,4 @@
-"""Addresses of the admin, the pages and the API."""
+"""Routes of the admin, the pages and the API."""
 
 from __future__ import annotations
 

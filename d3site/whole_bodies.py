@@ -1,4 +1,4 @@
-"""A body that ends early is an error, not a shorter body: its form would lack the last files and
+"""Raise an error for a body that ends early. Otherwise its form would lack the last files and
 fields, and look complete.
 """
 
@@ -12,8 +12,8 @@ Application = Callable[[dict[str, Any], Callable], Iterable[bytes]]
 
 
 class WholeBody:
-    """A body whose reader never asks for more than the Content-Length, as Django's. Raises
-    ConnectionResetError if the body ends early.
+    """A body that raises ConnectionResetError if it ends early. Its reader must not ask for more
+    than the Content-Length; Django's reader never does.
     """
 
     def __init__(self, body: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Ends with 0 when the server in this container answers, otherwise with 1."""
+"""Exit with 0 if the server in this container answers, otherwise with 1."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import urllib.request
 
 
 def allowed_host() -> str:
-    """A name that ALLOWED_HOSTS lets in: asked for another one, the server refuses."""
+    """Return a host name of ALLOWED_HOSTS: the server refuses requests for other hosts."""
     names = (name.strip().lstrip(".") for name in os.environ.get("ALLOWED_HOSTS", "").split(","))
     return next((name for name in names if name not in ("", "*")), "localhost")
 

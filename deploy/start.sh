@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the container runs: the database is brought up to date, then gunicorn takes this process.
+# The command of the container: migrate the database, then replace this process with gunicorn.
 set -eu
 python manage.py migrate --no-input
 exec gunicorn --config gunicorn.conf.py

@@ -1,4 +1,4 @@
-"""System checks: errors of configuration are found at the start, not at the first request."""
+"""System checks: they find errors of configuration at the start, not at the first request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEEK_SECONDS = 7 * 24 * 3600
 
 @register()
 def check_model_checkpoint(**kwargs) -> Iterator[CheckMessage]:
-    """Check that the file of the active checkpoint exists and begins as a checkpoint."""
+    """Check that the file of the active checkpoint exists and begins like a checkpoint."""
     problem = _checkpoint_problem()
     if problem is None:
         yield from _fallback_warnings()
@@ -66,13 +66,13 @@ def check_api(**kwargs) -> Iterator[CheckMessage]:
     for scope in ("predict", "image_url", "read", "login"):
         if not re.fullmatch(r"(\d+/(s|sec|m|min|h|hour|d|day))?", rates[scope]):
             problem = f"THROTTLE_{scope.upper()} is {rates[scope]!r}, which is no rate."
-            hint = "Set it to a rate like 60/min, or to nothing for no limit."
+            hint = "Set it to a rate like 60/min, or leave it empty for no limit."
             yield Error(problem, hint=hint, id="detection.E007")
 
 
 @register()
 def check_files(**kwargs) -> Iterator[CheckMessage]:
-    """Check the keys of an S3 store, and the expiry of links, a week at most with S3."""
+    """Check the keys of an S3 store and the expiry of links, which is a week at most with S3."""
     options = settings.STORAGES["default"]["OPTIONS"]
     on_s3 = "endpoint" in options
     if on_s3 and not (options["access_key"] and options["secret_key"]):
@@ -128,13 +128,13 @@ def check_trust_list(**kwargs) -> Iterator[CheckMessage]:
         problem = f"The trust list {path} holds no certificate in PEM."
     except (OSError, UnicodeDecodeError) as error:
         problem = f"The trust list {path} cannot be read: {reason(error)}."
-    hint = "Set C2PA_TRUST_LIST to a PEM file of certificates, or to nothing."
+    hint = "Set C2PA_TRUST_LIST to a PEM file of certificates, or leave it empty."
     yield Error(problem, hint=hint, id="detection.E011")
 
 
 @register()
 def check_upload_limits(**kwargs) -> Iterator[CheckMessage]:
-    """Check the limits: zero would refuse every image."""
+    """Check that the limits are above zero, which would refuse every image."""
     for name in (
         *("MAX_UPLOAD_BYTES", "MAX_IMAGE_PIXELS", "MAX_REQUEST_BYTES"),
         *("MAX_QUEUED_IMAGES", "MAX_QUEUED_BYTES"),
@@ -145,7 +145,7 @@ def check_upload_limits(**kwargs) -> Iterator[CheckMessage]:
 
 
 def _checkpoint_problem() -> str | None:
-    """Return one sentence about an unusable checkpoint, without loading its weights."""
+    """Return a sentence if the checkpoint is unusable, without loading its weights."""
     try:
         path = active_checkpoint()
         if not path.exists():
@@ -158,7 +158,7 @@ def _checkpoint_problem() -> str | None:
 
 
 def _fallback_warnings() -> Iterator[CheckMessage]:
-    """Warn if another checkpoint judges, because the default lacks its CLIP tower."""
+    """Warn if the fallback judges, because the default checkpoint lacks its CLIP tower."""
     if has_fallback() and lacking_tower(active_checkpoint()):
         hint = "Run manage.py fetch_clip, or set MODEL_CHECKPOINT_PATH to another checkpoint."
         yield Warning(fallback_notice(), hint=hint, id="detection.W002")

@@ -1,4 +1,4 @@
-"""What the service raises on purpose, and the outages of what it depends on."""
+"""Exceptions that the service raises on purpose, among them outages of what it depends on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pymongo.errors import PyMongoError
 
 
 class ServiceError(Exception):
-    """Base of what the service raises on purpose. ``str(error)`` is one plain sentence for users,
-    ``code`` one word for programs.
+    """Base of the exceptions that the service raises on purpose. ``str(error)`` is one plain
+    sentence for users, ``code`` is one word for programs.
     """
 
     code = "invalid"
@@ -68,8 +68,8 @@ def storage_errors() -> Iterator[None]:
 
 
 def is_lost_database(error: BaseException) -> bool:
-    """Whether the error is an outage of the database. SQL databases have classes for outages;
-    MongoDB's errors are raised as they are, or are the cause of a DatabaseError.
+    """Return whether the error is an outage of the database. SQL databases have classes for
+    outages; MongoDB's errors are raised as they are, or are the cause of a DatabaseError.
     """
     if isinstance(error, OperationalError | InterfaceError | PyMongoError):
         return True
@@ -77,7 +77,7 @@ def is_lost_database(error: BaseException) -> bool:
 
 
 def _is_without_tables(error: BaseException) -> bool:
-    """Whether the error is that of a database in which there is no table at all."""
+    """Return whether the error is that of a database in which there is no table at all."""
     if not str(error).startswith("no such table"):  # SQLite has no code for this
         return False
     try:

@@ -1,4 +1,4 @@
-"""The metrics that Prometheus reads at ``/metrics``: one process serves, so its own suffice."""
+"""The metrics that Prometheus reads at ``/metrics``: those of this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ERRORS = Counter("d3_errors", "Errors answered, by the code of their envelope", 
 
 MODEL_SECONDS = Histogram(
     "d3_model_seconds",
-    "Time of one inference, over all the images that share it",
+    "Time of one inference, for all the images that share it",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 MODEL_IMAGES = Counter("d3_model_images", "Images that went through the model")
@@ -26,7 +26,7 @@ MODEL_GROUP_IMAGES = Histogram(
     "Images that share one inference",
     buckets=(1, 2, 4, 8, 16, 32, 64),
 )
-MODEL_QUEUE = Gauge("d3_model_queue_images", "Images that wait for the model")
+MODEL_QUEUE = Gauge("d3_model_queue_images", "Images in the queue before the model")
 PREDICTIONS = Counter("d3_predictions", "Verdicts given", ["label", "source"])
 REFUSED_IMAGES = Counter("d3_refused_images", "Images that could not be judged", ["code", "source"])
-QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches that wait or are being judged, by any process")
+QUEUED_BATCHES = Gauge("d3_queued_batches", "Batches queued or running, in all processes")

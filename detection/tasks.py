@@ -56,8 +56,8 @@ def purge() -> None:
 
 @worker_process_init.connect
 def load_detector(**signal: object) -> None:
-    """Load the detector in the process that uses it: CUDA must not be touched before a fork. A
-    worker for the upkeep alone needs none.
+    """Load the detector in the process that uses it: CUDA must not be used before a fork. A worker
+    for the upkeep alone needs no detector.
     """
     if current_app.amqp.queues.consume_from.keys().isdisjoint(broker.QUEUES):
         return
@@ -69,6 +69,6 @@ def load_detector(**signal: object) -> None:
 
 @worker_ready.connect
 def load_detector_without_processes(sender, **signal: object) -> None:
-    """A pool of threads starts no processes: load the detector in this one."""
+    """Load the detector in this process if its pool has threads: no other process starts."""
     if "thread" in type(sender.pool).__module__:
         load_detector()

@@ -43,7 +43,7 @@ def _is_itself(name: str, value: Any) -> bool:
 def dotted(fields: dict[str, Any]) -> dict[str, Any]:
     """Return ``{"a": {"b": 1}}`` as ``{"a.b": 1}``: the fields of a joined collection.
 
-    Both are the same to MongoDB, but not to each server that speaks its protocol.
+    MongoDB accepts both; some servers with MongoDB's protocol accept only the second.
     """
     flat: dict[str, Any] = {}
     for name, value in fields.items():
@@ -55,7 +55,7 @@ def dotted(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_joined_collection(value: Any) -> bool:
-    """Return whether these are names of fields, each with a 1, and no operator."""
+    """Return whether ``value`` has names of fields, each with a 1, and no operator."""
     if not isinstance(value, dict) or not value:
         return False
     return all(part == 1 and not key.startswith("$") for key, part in value.items())

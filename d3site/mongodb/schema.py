@@ -1,3 +1,5 @@
+"""The backend's schema editor, with unique indexes that look-ups use."""
+
 from __future__ import annotations
 
 from django.db.models import Field, Model
@@ -7,10 +9,10 @@ from pymongo import ASCENDING
 
 class DatabaseSchemaEditor(MongoSchemaEditor):
     def _add_field_unique(self, model: type[Model], field: Field, column_prefix: str = "") -> None:
-        """Create an index of all values where a field is never null.
+        """Create an index of all values of a field that is never null.
 
-        The backend creates a partial index without null. A lookup does not use it, so each query by
-        session key or user name would read everything.
+        The backend would create a partial index without null values. A look-up does not use such an
+        index, so each query by session key or user name would read all documents.
         """
         if field.null or column_prefix:
             super()._add_field_unique(model, field, column_prefix=column_prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from d3site.settings.environment import DEBUG, env
 from d3site.settings.security import TRUSTED_PROXIES
 
-# The cache that counts requests: of this process, or shared by several (redis://…)
+# The cache that counts requests: in this process, or shared by several processes (redis://…)
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
 REDIS_OPTIONS = {
     "serializer": "d3site.json_cache.JsonSerializer",
@@ -30,7 +30,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "front"
 
 REST_FRAMEWORK = {
-    "URL_FORMAT_OVERRIDE": None,  # "format" is a parameter that does not exist, like any other
+    "URL_FORMAT_OVERRIDE": None,  # otherwise the parameter "format" would have a meaning
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "detection.web.authentication.BearerAuthentication",
         "detection.web.authentication.FormAuthentication",

@@ -19,7 +19,7 @@ def env_path(name: str, default: str) -> Path:
     return BASE_DIR / Path(env.str(name, default) or default).expanduser()
 
 
-# Records, files and the secret key of an installation that nobody has configured
+# The folder of records, files and the secret key, in an installation without configuration
 DATA_DIR = env_path("DATA_DIR", "data")
 DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 

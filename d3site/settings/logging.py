@@ -36,7 +36,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        # Without a cause, its lines for 4xx and 5xx would repeat those of the requests.
+        # This logger's lines about 4xx and 5xx without an exception would repeat those of requests.
         "django.request": {"level": "ERROR", "filters": ["with_cause"]},
     },
 }

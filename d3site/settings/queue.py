@@ -1,4 +1,4 @@
-"""Queued batches: with a broker, workers judge them; without, this process does."""
+"""Queued batches. With a broker, workers judge them; without one, this process does."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from kombu import Exchange, Queue
 from d3site.broker import beat_schedule, broker_options
 from d3site.settings.environment import DATA_DIR, env
 
-QUEUE_LEASE_SECONDS = 60  # then another worker judges the images of a worker that was killed
-REQUEUE_SECONDS = 30  # between two searches for images whose wake-up was lost
+QUEUE_LEASE_SECONDS = 60  # after that, another worker judges the images of a killed worker
+REQUEUE_SECONDS = 30  # between two searches for images whose message was lost
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
-CELERY_BROKER_CONNECTION_TIMEOUT = 4  # a lost broker costs a request seconds, and nothing else
+CELERY_BROKER_CONNECTION_TIMEOUT = 4  # seconds that a request waits for a lost broker
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = broker_options(CELERY_BROKER_URL)
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-CELERY_TASK_IGNORE_RESULT = True  # the records are the truth
+CELERY_TASK_IGNORE_RESULT = True  # the records hold the results
 CELERY_TASK_DEFAULT_QUEUE = "d3-batches"
-# Apart, so that a scan of a million images delays neither a small batch nor the upkeep
+# Separate queues, so that a scan of a million images delays neither a small batch nor the upkeep
 CELERY_TASK_QUEUES = [
     Queue(name, Exchange(name), routing_key=name)
     for name in ("d3-batches", "d3-scans", "d3-upkeep")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from d3site.settings.environment import DATA_DIR, env
 
 MONGODB_URI = env.str("MONGODB_URI", "")
-MIGRATION_MODULES = {"knox": None}  # its one model is swapped for ours; nothing to create
+MIGRATION_MODULES = {"knox": None}  # AccessToken replaces its only model: it needs no tables
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -19,14 +19,15 @@ DATABASES = {
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     },
 }
-# Django's own apps that have records
+# Django's own apps that have tables
 CONTRIB_APPS = ["django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"]
 if MONGODB_URI:
     DATABASES["default"] = {
         "ENGINE": "d3site.mongodb",
         "HOST": MONGODB_URI,
         "NAME": env.str("MONGODB_DATABASE", "") or "d3",
-        # A lost database is an answer within seconds, not a thread that hangs. The URI may differ.
+        # If the database is lost, requests get an answer within seconds. An option in the URI
+        # replaces its default.
         "OPTIONS": {
             option: milliseconds
             for option, milliseconds in (
@@ -37,7 +38,7 @@ if MONGODB_URI:
             if f"{option}=" not in MONGODB_URI
         },
     }
-    # Django's own apps number their records; here they use MongoDB's object ids instead.
+    # On SQLite Django's own apps number their rows; on MongoDB their ids are ObjectIds.
     MIGRATION_MODULES |= {
         app: f"d3site.mongodb.{app}_migrations" for app in ("admin", "auth", "contenttypes")
     }

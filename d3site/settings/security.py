@@ -1,4 +1,4 @@
-"""Hosts, https, cookies, and what pages of this and of other sites may do."""
+"""Hosts, https, cookies, proxies, other sites' requests, the content policy, passwords."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # Behind a TLS proxy: production answers over https only, and browsers remember so for 30 days.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics/?$"]  # machines beside it ask for them
+SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics/?$"]  # requested without the proxy
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 30 * 24 * 3600)
 # Both affect every host of the domain, and preloading is hard to undo: off unless asked for.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they ask for both
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they demand these two options
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=not DEBUG)
 
 # Proxies in front of the service whose X-Forwarded headers are believed

@@ -9,12 +9,12 @@ from typing import TextIO
 
 from django.http import HttpResponse
 
-BYTE_ORDER_MARK = "\ufeff"  # tells spreadsheets that the file is UTF-8
+BYTE_ORDER_MARK = "\ufeff"  # by which spreadsheets recognize UTF-8
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 class CsvTable:
-    """A header, then rows. ``for_programs`` leaves out what only spreadsheets need."""
+    """A table with a header and rows. ``for_programs`` leaves out what only spreadsheets need."""
 
     def __init__(
         self,
@@ -33,8 +33,9 @@ class CsvTable:
 
 
 def _cell(value: object) -> object:
-    """Quote text that a spreadsheet would run as a formula. Booleans are ``true`` and ``false``,
-    times are in UTC, without a zone, as a spreadsheet reads them.
+    """Return the value as it is written. Text that a spreadsheet would run as a formula is quoted.
+    Booleans are ``true`` and ``false``. Times are in UTC, without a zone, since spreadsheets read
+    none.
     """
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

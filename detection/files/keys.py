@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 FOLDERS = ("results", "originals", "heatmaps")  # of the storage, with the files of predictions
 TEMPORARY = "health"  # the folder of a health check's file, which may stay after a kill
-MAX_LENGTH = 200  # characters of a client's name: some are added to it
+MAX_LENGTH = 200  # characters of a clean file name: names made from it are longer
 MAX_KEY_STEM = 60
 NAMELESS = "image"
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif"}  # other formats have their own name as extension
@@ -47,7 +47,9 @@ def result_filename(*, original: str, moment: datetime) -> str:
 
 
 def storage_key(*, folder: str, record_id: str, moment: datetime, filename: str) -> str:
-    """Return where a record's file is stored: plain ASCII, and never the key of another record."""
+    """Return the key of a record's file: in plain ASCII, and different from those of all other
+    records.
+    """
     path = PurePosixPath(filename)
     ascii_stem = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", ascii_stem).strip("-")[:MAX_KEY_STEM] or NAMELESS

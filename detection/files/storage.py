@@ -36,7 +36,7 @@ class SignedFileSystemStorage(FileSystemStorage):
     def __init__(self, location=None) -> None:
         super().__init__(
             location=location,
-            allow_overwrite=True,  # keys are unique: the same key again is a second try
+            allow_overwrite=True,  # keys are unique: an existing file is from an earlier try
             file_permissions_mode=0o600,
             directory_permissions_mode=0o700,
         )
@@ -47,7 +47,7 @@ class SignedFileSystemStorage(FileSystemStorage):
 
 
 def verify_link(*, name: str, signature: str) -> None:
-    """Raises LinkError unless ``signature`` belongs to a link to this file that is still valid."""
+    """Check the signature and the age of a link to a file. Raises LinkError."""
     try:
         signed = _signer().unsign(f"{name}:{signature}", max_age=settings.RESULT_URL_EXPIRY)
     except SignatureExpired as error:
@@ -64,18 +64,18 @@ def _signer() -> TimestampSigner:
     return TimestampSigner(salt="detection.storage")
 
 
-# Parts of an unfinished upload would stay in the store, where no listing shows them.
+# One request for each upload: parts of an unfinished one would stay in the store, in no listing.
 ONE_PUT = TransferConfig(use_threads=False, multipart_threshold=2**30)
-BUCKET_IS_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+BUCKET_EXISTS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 S3_CONFIG = Config(
     signature_version="s3v4",
-    s3={"addressing_style": "path"},  # look-alikes seldom have a host name for each bucket
-    # With a lost store, clients get an answer within seconds.
+    s3={"addressing_style": "path"},  # other stores than AWS seldom have a host name per bucket
+    # If the store is lost, clients get an answer within seconds.
     connect_timeout=3,
     read_timeout=10,
     retries={"total_max_attempts": 2, "mode": "standard"},
-    max_pool_connections=128,  # more than threads that store at a time
-    # The checksums that boto3 adds by default are unknown to look-alikes.
+    max_pool_connections=128,  # more than the threads that store at a time
+    # Other stores than AWS do not know the checksums that boto3 adds by default.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
@@ -95,7 +95,7 @@ class PresignedS3Storage(S3Storage):
         super().__init__(
             endpoint_url=_url(endpoint, secure=secure),
             client_config=S3_CONFIG,
-            file_overwrite=True,  # keys are unique: no question before each upload
+            file_overwrite=True,  # keys are unique, so no upload needs a look-up before
             transfer_config=ONE_PUT,
             **options,
         )
@@ -130,28 +130,30 @@ class PresignedS3Storage(S3Storage):
         client = self.connection.meta.client
         region = client.meta.region_name
         elsewhere = region not in (None, "us-east-1", "aws-global")
-        place = {"CreateBucketConfiguration": {"LocationConstraint": region}} if elsewhere else {}
+        options = {"CreateBucketConfiguration": {"LocationConstraint": region}} if elsewhere else {}
         try:
-            client.create_bucket(Bucket=self.bucket_name, **place)
-        except ClientError as error:  # another process was faster
-            if error.response["Error"]["Code"] not in BUCKET_IS_THERE:
+            client.create_bucket(Bucket=self.bucket_name, **options)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in BUCKET_EXISTS:  # another process was faster
                 raise
 
     @cached_property
     def connection(self) -> Any:
-        """Share one among threads: a new one costs tens of milliseconds and its own connections."""
-        return self._session.resource("s3", **self._place(self.endpoint_url))
+        """Return one connection for all threads: a new one takes tens of milliseconds, and opens
+        sockets of its own.
+        """
+        return self._session.resource("s3", **self._client_options(self.endpoint_url))
 
     @cached_property
     def _signer(self) -> Any:
-        return self._session.client("s3", **self._place(self._public_url))
+        return self._session.client("s3", **self._client_options(self._public_url))
 
     @cached_property
     def _session(self) -> Any:
         return self._create_session()
 
-    def _place(self, url: str) -> dict[str, Any]:
-        region = self._session.region_name or "us-east-1"  # AWS_DEFAULT_REGION, where it matters
+    def _client_options(self, url: str) -> dict[str, Any]:
+        region = self._session.region_name or "us-east-1"  # the session reads AWS_DEFAULT_REGION
         return {"endpoint_url": url, "region_name": region, "config": self.client_config}
 
 

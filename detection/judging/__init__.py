@@ -1,4 +1,4 @@
-"""From the bytes of an image to its verdict and its record."""
+"""Judge images: from their bytes to their verdict and their record."""
 
 from detection.judging.active_detector import (
     detector_info,

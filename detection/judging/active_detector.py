@@ -1,4 +1,4 @@
-"""The one detector that each process owns: loaded on first use, replaced while it works."""
+"""The one detector of each process: loaded at its first use, and replaced without a pause."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class ActiveDetector:
 
     @property
     def detector(self) -> d3.Detector:
-        """Return the detector; the first call loads it. After another activation a thread loads the
-        successor, while the old detector works on.
+        """Return the detector; the first call loads it. After an activation a thread loads the next
+        detector; meanwhile this one stays in use.
 
         Raises D3Error when the first detector cannot be loaded.
         """
@@ -80,7 +80,7 @@ class ActiveDetector:
     def _load_first(self) -> None:
         with self._loading:
             if self._detector is None:
-                self._state = choice_state()  # before the choice is read: a change after it counts
+                self._state = choice_state()  # read before the choice, to notice a later change
                 self._load(load_detector)
 
     def _load_successor(self) -> None:
@@ -94,19 +94,19 @@ class ActiveDetector:
                     self._successor = None
 
     def _replace(self) -> None:
-        """Change over to the active checkpoint; when that fails, use the old one until the next
-        activation.
+        """Load the active checkpoint in place of the old one. If that fails, use the old one until
+        the next activation.
         """
         state, old = choice_state(), self._detector.info
         try:
             self._load(load_and_try_detector)
         except D3Error as error:
             logger.error("%s %s stays active: %s", old.name, old.version, error)
-        except Exception:  # no memory for two, for example
+        except Exception:  # no memory for two detectors, for example
             logger.exception("%s %s stays active.", old.name, old.version)
         else:
             new = self._detector.info
-            logger.info("%s %s follows %s %s.", new.name, new.version, old.name, old.version)
+            logger.info("%s %s replaces %s %s.", new.name, new.version, old.name, old.version)
         finally:
             self._state = state
             self._successor = None

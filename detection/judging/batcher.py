@@ -1,8 +1,8 @@
-"""Requests of several threads are processed together.
+"""Process the items of several callers together.
 
 A network judges a group of images sooner than the same images one by one, and one thread that
 infers is faster than many that compete for the same cores. So all callers put their items into one
-queue, and one thread, or a few, process what is in it.
+queue, and one thread, or a few, process the items.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CallerGoneError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[Key, Item, Result]):
-    """An item in the queue, and the promise of its result."""
+    """An item in the queue, and the future of its result."""
 
     key: Key
     item: Item
@@ -79,7 +79,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._linger = linger
         self._waiting: list[_Queued] = []  # a heap
         self._round = 0  # the turn of the last item that a call took
-        self._before = -1  # the round before the last call
+        self._before = -1  # the round in which the last call began
         self._numbers = count()
         self._changed = threading.Condition()
         self._callers = count()
@@ -91,7 +91,7 @@ class Batcher(Generic[Key, Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """The number of items that no call has taken yet."""
+        """Return the number of items that no call has taken yet."""
         return len(self._waiting)
 
     def submit(
@@ -99,7 +99,7 @@ class Batcher(Generic[Key, Item, Result]):
     ) -> list[Future[Result]]:
         """Queue items; return one future per item, in order. A cancelled item is not processed.
 
-        ``is_gone`` tells whether the caller has hung up. It is called at the turn of an item, in
+        ``is_gone`` returns whether the caller has hung up. It is called at the turn of an item, in
         any thread, must be quick and must not raise; if it returns True, the future raises
         CallerGoneError.
 
@@ -179,7 +179,9 @@ class Batcher(Generic[Key, Item, Result]):
                 group.append(entry)
         for queued in others:
             heappush(self._waiting, queued)
-        if self._round == start == self._before:  # newcomers alone: the others' turn comes too
+        # After two calls in one round, new callers join the next one: otherwise they would always
+        # precede the further items of earlier callers.
+        if self._round == start == self._before:
             self._round += 1
         self._before = start
         return group

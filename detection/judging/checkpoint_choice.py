@@ -1,8 +1,8 @@
-"""Which checkpoint is active: the one that was activated on this machine, else the configured one.
+"""Choose the active checkpoint: the one that was activated on this machine, or the configured one.
 
-The choice is one small file, ``settings.ACTIVE_CHECKPOINT_FILE``, which holds a path. Where the
-default checkpoint counts and its CLIP tower is missing, ``settings.FALLBACK_CHECKPOINT`` judges.
-Processes read the state of both files before each use of the detector and need no restart.
+The choice is one small file, ``settings.ACTIVE_CHECKPOINT_FILE``, which holds a path. While the
+default checkpoint is active and its CLIP tower is missing, ``settings.FALLBACK_CHECKPOINT`` judges.
+Processes look at both files before each use of the detector, so they need no restart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ State = tuple[FileState, FileState]
 
 
 def active_checkpoint() -> Path:
-    """Raises CheckpointError when the choice cannot be read."""
+    """Return the path of the active checkpoint. Raises CheckpointError if the choice cannot be
+    read.
+    """
     try:
         path = os.fsdecode(settings.ACTIVE_CHECKPOINT_FILE.read_bytes()).removesuffix("\n")
     except FileNotFoundError:
@@ -78,9 +80,9 @@ def lacking_tower(path: Path) -> TowerFile | None:
 
 
 def activate(path: Path) -> None:
-    """Make it the active checkpoint. Each call is a change, even with the same path.
+    """Make ``path`` the active checkpoint. Processes load it again even if it was active before.
 
-    Raises CheckpointError when the choice cannot be written; then it is as before.
+    Raises CheckpointError if the choice cannot be written; then nothing is changed.
     """
     try:
         with replacing(settings.ACTIVE_CHECKPOINT_FILE) as part:

@@ -1,8 +1,8 @@
-"""The result image, which is the picture with its verdict and score in a band below it; and the
-heatmap, which is the picture in grey, coloured where the evidence lies.
+"""Draw the result image, which is the picture with its verdict and score in a band below it, and
+the heatmap, which is the picture in grey, coloured where the evidence lies.
 
 The band covers no pixel of the picture. Tiny pictures are enlarged, huge ones reduced, and the size
-of the band follows the canvas, so that its words are always legible.
+of the band depends on that of the canvas, so that its words are always legible.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_HEIGHT_PER_WIDTH = 3  # of the picture on its canvas: narrower ones get marg
 JPEG_QUALITY = 90
 MAX_JPEG_EDGE = 65_500  # pixels; the limit of the format
 MAX_COVER = 200  # of 255: the picture stays visible under the strongest evidence
-DARKEST = 60  # the grey that stands for black: colours are hard to see on dark pictures
+DARKEST = 60  # the grey that replaces black: colours are hard to see on dark pictures
 
 # After the palette of Okabe and Ito, which stays distinct with every kind of colour vision; the
 # orange is darker, so that white words on it can be read.
@@ -129,7 +129,7 @@ def _layout(width: int, height: int) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class PicturePlace:
-    """Where the picture lies at the top of its result image, as fractions of the result."""
+    """The place of the picture at the top of its result image, as fractions of the result."""
 
     left: float
     width: float

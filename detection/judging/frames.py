@@ -1,4 +1,4 @@
-"""All frames of an image are judged: the highest score counts."""
+"""Judge all frames of an image: the highest score counts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from detection.d3.images import decode_frames, spread_frames
 from detection.judging.limits import animating, decoding, image_limits
 from detection.judging.scoring import ask_for_scores
 from detection.models import Prediction
-from detection.records import BestFrame, Judged
+from detection.records import BestFrame, ImageScore
 
 if TYPE_CHECKING:
     from detection.d3 import Detector, Doubt
     from detection.judging.pipeline import Job
 
 
-AHEAD = 8  # frames that are decoded before their turn
+AHEAD = 8  # frames that are decoded while the model has not judged the ones before
 
 
 class _Frame(NamedTuple):
@@ -31,54 +31,54 @@ class _Frame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Promised scores of one image: of its first frame, or of all ``frames`` that are judged."""
+class PendingScores:
+    """Futures of the scores of one image: of its first frame, or of all ``frames`` to judge."""
 
     scores: Sequence[Future[float]]
     frames: Sequence[_Frame] = ()
 
-    def judged(self, scores: Sequence[float]) -> Judged:
-        """Return the highest of the scores, once they are there. A frame on which no verdict is
-        certain (blank, too small) counts only if there is no other.
+    def highest(self, scores: Sequence[float]) -> ImageScore:
+        """Return the highest of the scores, which are the results of the futures. A frame on which
+        no verdict is certain (blank, too small) counts only if there is no other.
         """
         if not self.frames:
-            return Judged(scores[0])
+            return ImageScore(scores[0])
         pairs = zip(scores, self.frames, strict=True)
         score, frame = max(pairs, key=lambda pair: (not pair[1].doubt, pair[0]))
         best = BestFrame(frame.number, len(scores), *frame.size, frame.doubt)
-        return Judged(score, best=best)
+        return ImageScore(score, best=best)
 
     def cancel(self) -> None:
         for score in self.scores:
             score.cancel()
 
 
-def ask_for_frames(detector: Detector, job: Job) -> Asked:
+def ask_for_frames(detector: Detector, job: Job) -> PendingScores:
     """Ask for the scores of evenly spread frames of a decoded image.
 
     Only one frame is in memory, beside ``AHEAD`` that the model has not judged yet. Raises
     ImageError for a frame that cannot be decoded, and what ``ask_for_scores`` and its futures do;
-    then the scores of the other frames are no longer wanted.
+    then the scores of the other frames are cancelled.
     """
-    asked: list[Future[float]] = []
+    scores: list[Future[float]] = []
     frames: list[_Frame] = []
     _, *later = spread_frames(job.image.frames)
     data = job.upload.load()
     try:
         with animating:
-            asked += ask_for_scores(detector, [job.views])
+            scores += ask_for_scores(detector, [job.views])
             frames.append(_Frame(1, (job.image.width, job.image.height), job.doubt))
             for number, pixels in zip(later, _decoded(data, later), strict=True):
                 with decoding:
                     views, doubt = detector.prepare(pixels), detector.doubt(pixels)
-                if len(asked) >= AHEAD:
-                    asked[-AHEAD].result()  # raises before more is decoded for a caller who hung up
-                asked += ask_for_scores(detector, [views])
+                if len(scores) >= AHEAD:
+                    scores[-AHEAD].result()  # raises if the caller hung up: decode no more frames
+                scores += ask_for_scores(detector, [views])
                 frames.append(_Frame(number, pixels.size, doubt))
     except BaseException:
-        Asked(asked).cancel()
+        PendingScores(scores).cancel()
         raise
-    return Asked(asked, frames)
+    return PendingScores(scores, frames)
 
 
 def frames_in_words(prediction: Prediction) -> str:

@@ -1,4 +1,4 @@
-"""Heatmaps show where in a picture the evidence for its verdict lies. They are drawn on request.
+"""Draw heatmaps on request: they show where in a picture the evidence for its verdict lies.
 
 A heatmap explains a score, so only the model that gave the score can make it.
 """
@@ -22,7 +22,7 @@ from detection.records import delete_files, read_original, undo_writes
 
 
 class OtherModelError(ServiceError):
-    """Another model than the present one made the record."""
+    """Another model than the present one gave the verdict."""
 
     code = "other_model"
 
@@ -71,7 +71,7 @@ def _detector_of(prediction: Prediction) -> d3.Detector:
 
 def _store(prediction: Prediction, picture: ContentFile) -> None:
     """Store the file, then the record. Of two heatmaps drawn at the same time, one is deleted."""
-    # A new name, since an earlier try may still be deleted
+    # A new name, since the file of a failed try may be deleted later
     key = prediction.key("heatmaps", f"{new_id()}.jpg")
     earlier = prediction.heatmap_image.name or ""
     record = Prediction.objects.filter(pk=prediction.pk)

@@ -1,4 +1,4 @@
-"""Where the files and records of judged images go, and what a failure must not leave behind."""
+"""Store the files and records of judged images, and delete them after a failure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DirectKeeper:
     After a failure nothing of the images is left.
     """
 
-    max_group = 100  # other writers wait for a group, which must not time out
+    max_group = 100  # more records would delay other writers until they time out
 
     def __init__(self, batch: PredictionBatch | None) -> None:
         self._batch = batch
@@ -69,7 +69,7 @@ class DirectKeeper:
         judged = [job for job in jobs if job.prediction]
         changed = self._count(jobs)
         try:
-            with database_errors(), transaction.atomic():  # one commit, where there are any
+            with database_errors(), transaction.atomic():  # one commit for all, on SQLite
                 if judged:
                     write_predictions(
                         [job.prediction for job in judged],
@@ -77,15 +77,17 @@ class DirectKeeper:
                     )
                 if changed:
                     self._batch.save(update_fields=changed)
-        except IntegrityError as error:  # its answer was lost, so the driver wrote a new id twice
+        except IntegrityError as error:  # after a lost answer, the driver wrote the same ids again
             self.delete(jobs, cause=error)
             raise DatabaseUnavailableError("The database cannot be reached.") from error
-        except BaseException as error:  # the records may have been written all the same
+        except BaseException as error:  # the database may have written the records nevertheless
             self.delete(jobs, cause=error)
             raise
 
     def delete(self, jobs: Sequence[Job], *, cause: BaseException) -> None:
-        """Leave the batch's own record outdated until the batch is closed or deleted."""
+        """Delete the predictions. The record of the batch stays outdated until the batch is closed
+        or deleted.
+        """
         undo_writes(cause=cause, predictions=[job.prediction for job in jobs if job.prediction])
         if self._batch:
             for job in jobs:

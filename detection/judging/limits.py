@@ -1,4 +1,4 @@
-"""What an image may cost: bytes and pixels of one, and how many are in memory at a time."""
+"""Limits on an image's bytes and pixels, and on the images that are in memory at a time."""
 
 from __future__ import annotations
 

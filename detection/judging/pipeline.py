@@ -1,5 +1,5 @@
-"""The way of an image from its bytes to its record: decode, judge, draw the result, store the
-files, write the record. Every entrance takes this way. A keeper stores files and records; without a
+"""The steps from an image's bytes to its record: decode, judge, draw the result, store the files,
+write the record. All sources of images share them. A keeper stores files and records; without a
 keeper nothing is stored.
 """
 
@@ -28,7 +28,7 @@ from detection.errors import database_errors
 from detection.files import clean_filename, result_filename
 from detection.judging.batcher import results_of
 from detection.judging.drawing import draw_result, fitted
-from detection.judging.frames import Asked, ask_for_frames
+from detection.judging.frames import PendingScores, ask_for_frames
 from detection.judging.limits import decoding, image_limits
 from detection.judging.provenance import inspect_upload, origin_fields
 from detection.judging.scoring import ask_for_scores
@@ -36,9 +36,9 @@ from detection.models import Prediction, PredictionBatch, Source, moment_of, new
 from detection.provenance import Provenance
 from detection.records import (
     BestFrame,
-    Judged,
+    ImageScore,
     agreement_of,
-    find_judged,
+    find_scores,
     note_refusal,
     perceptual_hashes,
 )
@@ -86,8 +86,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one upload: a prediction, or the error that refused it. ``thumbnail`` is a
-    data URI, where the caller asked for one."""
+    """The prediction of one upload, or the error that refused it. ``thumbnail`` is a data URI."""
 
     upload: Upload
     prediction: Prediction | None = None
@@ -97,8 +96,8 @@ class Outcome:
 
 @dataclass(slots=True)
 class Job:
-    """An upload on its way. Decoding gives it an ``error``, or an ``image`` with reduced pixels and
-    the ``views`` that the network sees; then it gets a ``prediction``.
+    """An upload in the pipeline. Decoding gives it an ``error``, or an ``image`` with reduced
+    pixels and the ``views`` that the network sees; then it gets a ``prediction``.
 
     A queued image has a ``record_id`` already, which becomes the id of its prediction.
     """
@@ -119,11 +118,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Jobs that are judged together: known scores and promised scores, by sha256."""
+    """Jobs that are judged together, with known and pending scores by sha256."""
 
     jobs: list[Job]
-    judged: dict[str, Judged]
-    asked: dict[str, Asked]
+    known: dict[str, ImageScore]
+    pending: dict[str, PendingScores]
     start: float
     ends: list[float] = field(default_factory=list)
 
@@ -133,31 +132,31 @@ class _Group:
 
     @property
     def seconds(self) -> float:
-        """The time until the last score; 0 where all scores were known."""
+        """Return the time until the last score; 0 if all scores were known."""
         if len(self.ends) < len(self._scores):  # a callback has not run yet
             return time.perf_counter() - self.start
         return max(self.ends, default=self.start) - self.start
 
     def shares_bytes_with(self, jobs: list[Job]) -> bool:
-        return any(job.image and job.image.sha256 in self.asked for job in jobs)
+        return any(job.image and job.image.sha256 in self.pending for job in jobs)
 
-    def answers(self) -> dict[str, Judged]:
-        """Wait for the promised scores. Raises what the first failed one raises."""
+    def wait_for_scores(self) -> dict[str, ImageScore]:
+        """Return all scores by sha256. Raises what the first failed one raises."""
         scores = iter(results_of(self._scores))
-        answered = {
-            sha256: asked.judged(list(islice(scores, len(asked.scores))))
-            for sha256, asked in self.asked.items()
+        new = {
+            sha256: pending.highest(list(islice(scores, len(pending.scores))))
+            for sha256, pending in self.pending.items()
         }
-        return self.judged | answered
+        return self.known | new
 
     @property
     def _scores(self) -> list[Future[float]]:
-        return [score for asked in self.asked.values() for score in asked.scores]
+        return [score for pending in self.pending.values() for score in pending.scores]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The images of one call: what they have in common, and the steps of their way.
+    """The images of one call: what they have in common, and the steps of the pipeline.
 
     ``keeper`` stores their files and records; None stores nothing.
     """
@@ -171,7 +170,7 @@ class Run:
     all_frames: bool = False
     thumbnails: bool = False
     # Scores by sha256 whose first record is still to be written
-    unrecorded: dict[str, Judged] = field(default_factory=dict)
+    unrecorded: dict[str, ImageScore] = field(default_factory=dict)
 
     def outcomes(self, jobs: Iterable[Job], *, batch_size: int, workers: int) -> Iterator[Outcome]:
         """Yield one outcome per job, in order. ``workers`` threads decode, draw and store while
@@ -194,7 +193,7 @@ class Run:
 
     def decode(self, job: Job) -> Job:
         try:
-            data = job.upload.load()  # from the storage, perhaps: it must not hold a place here
+            data = job.upload.load()  # outside ``decoding``: it may wait for the storage
             with decoding:
                 start = time.perf_counter()
                 image = decode_image(data, image_limits())
@@ -211,54 +210,54 @@ class Run:
 
     def _judge(self, groups: Iterable[list[Job]]) -> Iterator[Job]:
         """Judge the groups; while one is judged, the one before it is stored and recorded."""
-        asked: _Group | None = None
+        current: _Group | None = None
         try:
             for group in groups:
-                if asked and asked.shares_bytes_with(group):  # the new group has duplicates
-                    yield from self._answered(asked)
-                    asked = None
-                before, asked = asked, self._ask(group)
+                if current and current.shares_bytes_with(group):  # the new group has duplicates
+                    yield from self._finish(current)
+                    current = None
+                before, current = current, self._ask(group)
                 if before:
-                    yield from self._answered(before)
-            if asked:
-                yield from self._answered(asked)
+                    yield from self._finish(before)
+            if current:
+                yield from self._finish(current)
         finally:
-            for each in asked.asked.values() if asked else ():
+            for each in current.pending.values() if current else ():
                 each.cancel()
 
     def _ask(self, jobs: list[Job]) -> _Group:
         """Look up known scores, and ask the model for the others."""
         decoded = {job.image.sha256: job for job in jobs if job.image}
-        judged = self._known(decoded)
-        new = {sha256: job for sha256, job in decoded.items() if sha256 not in judged}
+        known = self._known(decoded)
+        new = {sha256: job for sha256, job in decoded.items() if sha256 not in known}
         start = time.perf_counter()
-        several = {sha256: job for sha256, job in new.items() if self._has_frames(job)}
+        several = {sha256: job for sha256, job in new.items() if self._needs_frames(job)}
         single = [sha256 for sha256 in new if sha256 not in several]
         scores = ask_for_scores(self.detector, [new[sha256].views for sha256 in single])
-        asked = {sha256: Asked([score]) for sha256, score in zip(single, scores, strict=True)}
+        pending = {sha: PendingScores([score]) for sha, score in zip(single, scores, strict=True)}
         try:
             for sha256, job in several.items():
                 try:
-                    asked[sha256] = ask_for_frames(self.detector, job)
+                    pending[sha256] = ask_for_frames(self.detector, job)
                 except ImageError as error:
                     _refuse(jobs, sha256, error)
         except BaseException:
-            for each in asked.values():
+            for each in pending.values():
                 each.cancel()
             raise
-        return _Group(jobs, judged, asked, start)
+        return _Group(jobs, known, pending, start)
 
-    def _known(self, decoded: dict[str, Job]) -> dict[str, Judged]:
+    def _known(self, decoded: dict[str, Job]) -> dict[str, ImageScore]:
         known = {sha: self.unrecorded[sha] for sha in decoded if sha in self.unrecorded}
-        if not self.keeper and self.source == Source.SCAN:  # it needs no database
+        if not self.keeper and self.source == Source.SCAN:  # such a scan needs no database
             return known
         for all_frames in (False, True):
             with database_errors():
-                known |= find_judged(
+                known |= find_scores(
                     sha256s={
                         sha256
                         for sha256, job in decoded.items()
-                        if sha256 not in known and self._has_frames(job) == all_frames
+                        if sha256 not in known and self._needs_frames(job) == all_frames
                     },
                     model_version=self.detector.info.version,
                     user=self.owner,
@@ -266,19 +265,19 @@ class Run:
                 )
         return known
 
-    def _has_frames(self, job: Job) -> bool:
-        """Return whether more than the first frame of an image is judged."""
+    def _needs_frames(self, job: Job) -> bool:
+        """Return whether more frames of an image are judged than the first."""
         return self.all_frames and job.image.frames > 1
 
-    def _answered(self, group: _Group) -> Iterator[Job]:
+    def _finish(self, group: _Group) -> Iterator[Job]:
         """Wait for the scores, and build the predictions."""
-        judged = group.answers()
+        scores = group.wait_for_scores()
         readable = [job for job in group.jobs if job.image]
         seconds = group.seconds
         for job in readable:
             sha256 = job.image.sha256
             prediction = self.build_prediction(
-                job, judged[sha256], seconds=job.decoding_seconds + seconds / len(readable)
+                job, scores[sha256], seconds=job.decoding_seconds + seconds / len(readable)
             )
             job.prediction = prediction
             if prediction.frame > 1:  # the hashes are those of the first frame
@@ -287,16 +286,16 @@ class Run:
                 with database_errors():
                     prediction.agreement = agreement_of(prediction, job.hashes)
             if self.keeper:  # the same bytes in a later image are a duplicate of this one
-                first = judged[sha256].prediction_id or prediction.pk
-                known = replace(judged[sha256], prediction_id=first)
-                judged[sha256] = self.unrecorded[sha256] = known
+                first = scores[sha256].prediction_id or prediction.pk
+                known = replace(scores[sha256], prediction_id=first)
+                scores[sha256] = self.unrecorded[sha256] = known
         yield from group.jobs
 
-    def build_prediction(self, job: Job, judged: Judged, *, seconds: float = 0.0) -> Prediction:
+    def build_prediction(self, job: Job, score: ImageScore, *, seconds: float = 0.0) -> Prediction:
         """Return the record of a decoded image with this score, unsaved and without files."""
         image, model = job.image, self.detector.info
-        shown = judged.best or BestFrame(1, 1, image.width, image.height, job.doubt)
-        verdict = self.detector.verdict(judged.fake_score, self.threshold, shown.doubt)
+        shown = score.best or BestFrame(1, 1, image.width, image.height, job.doubt)
+        verdict = self.detector.verdict(score.fake_score, self.threshold, shown.doubt)
         filename, created_at = clean_filename(job.upload.filename), now()
         record_id = job.record_id or new_id(created_at)
         return Prediction(
@@ -306,7 +305,7 @@ class Run:
             owner=self.owner,
             source=self.source,
             source_url=job.upload.source_url,
-            duplicate_of=judged.prediction_id,
+            duplicate_of=score.prediction_id,
             original_filename=filename,
             result_filename=result_filename(original=filename, moment=moment_of(record_id)),
             sha256=image.sha256,
@@ -342,12 +341,12 @@ class Run:
                 self.keeper.store_files(job, _drawn_result(job))
             except ImageError as error:
                 job.prediction, job.error = None, error
-        job.image = job.views = None  # its record needs no pixels
+        job.image = job.views = None  # writing the record needs no pixels
         return job
 
     def _record(self, groups: Iterable[list[Job]]) -> Iterator[Job]:
-        """Write the records of each group together, then yield its images one by one. When the
-        caller leaves early, delete the records and files of images that it did not take.
+        """Write the records of each group together, then yield its images one by one. If the caller
+        leaves early, delete the records and files of images that it did not take.
         """
         for group in groups:
             if self.keeper:

@@ -1,4 +1,4 @@
-"""The service functions that judge images. Every entrance calls them: API, page, batch, scan."""
+"""The functions that judge images. All sources of images call them: API, page, batch, scan."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def predict_image(
     ``explain`` stores its heatmap too. With ``all_frames`` up to 32 frames or pages are judged, and
     the verdict is on the one with the highest score.
 
-    Raises ImageError for an image that cannot be used, D3Error for a detector that cannot,
-    and UnavailableError when storage or database is down; then nothing is stored. When only the
-    heatmap fails, or the caller has hung up, the verdict is stored without a heatmap.
+    Raises ImageError for an unusable image, D3Error for an unusable detector, and UnavailableError
+    if storage or database is down; then nothing is stored. If only the heatmap fails, or if the
+    caller has hung up, the verdict is stored without a heatmap.
     """
     [outcome] = predict_images(uploads=[upload], store=store, **options)
     if outcome.error is not None:
         raise outcome.error
-    if explain and store and not is_caller_gone.get()():  # a later request can still draw it
+    if explain and store and not is_caller_gone.get()():  # a later request can draw the heatmap
         _explain(outcome.prediction, upload)
     return outcome.prediction
 

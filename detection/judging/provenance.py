@@ -1,4 +1,4 @@
-"""Provenance of uploads: what a file says of its own origin, read from the bytes as sent."""
+"""Read the provenance of uploads: what a file says of its own origin, in the bytes as sent."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def inspect_upload(data: bytes | Path, *, whole_prompts: bool = False) -> Proven
 
 
 def origin_fields(found: Provenance | None, label: str) -> dict[str, Any]:
-    """Return the fields of a record with this label about the origin of its file; None: it was not
-    inspected.
+    """Return the fields that a record with this label has about the origin of its file. ``found``
+    is None if the file was not inspected.
     """
     declares = (found.declares or "") if found else ""
     return {

@@ -1,6 +1,4 @@
-"""Judging again: images that an older model judged are judged by the present one. Both verdicts
-stay in the records.
-"""
+"""Judge images again that an older model judged. Both verdicts stay in the records."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ class Rejudged:
 
 def rejudge(*, predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
     """Judge the originals again, for their owners. Leave out images that the present model has
-    judged already, for these or other records.
+    judged already, whether for these records or for others.
 
     Raises UnavailableError and D3Error; verdicts that were yielded before are stored.
     """
@@ -41,7 +39,7 @@ def rejudge(*, predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
         prefetch_related_objects(outdated, "owner")
     outdated.sort(key=_caller)
     for _, group in groupby(outdated, key=_caller):
-        yield from _rejudge_alike(group)
+        yield from _rejudge_group(group)
 
 
 def _outdated(predictions: list[Prediction]) -> list[Prediction]:
@@ -59,7 +57,7 @@ def _outdated(predictions: list[Prediction]) -> list[Prediction]:
 
 
 def _question(prediction: Prediction) -> tuple[str, str, bool]:
-    """Return what was judged, for whom, and in which way."""
+    """Return what was judged, for which owner, and whether by more than one frame."""
     return prediction.sha256, *_caller(prediction)
 
 
@@ -67,8 +65,10 @@ def _caller(prediction: Prediction) -> tuple[str, bool]:
     return str(prediction.owner_id), prediction.judged_frames > 1
 
 
-def _rejudge_alike(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
-    """Judge for one owner, in one way. Originals are read one by one: fifty may be a gigabyte."""
+def _rejudge_group(predictions: Iterable[Prediction]) -> Iterator[Rejudged]:
+    """Judge images of one owner, all by one frame or all by all frames. Originals are read one by
+    one: fifty may be a gigabyte.
+    """
     predictions = list(predictions)
     lost: list[Rejudged] = []
     sent: deque[Prediction] = deque()

@@ -1,4 +1,4 @@
-"""Arguments that commands share, and their types: an ArgumentTypeError becomes one sentence."""
+"""Arguments that commands share, and their types. Django prints an ArgumentTypeError's sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_dataset(parser: CommandParser) -> None:
         type=Path,
         help="a folder with {train,val,test}/SOURCE/{0_real,1_fake}, the source being optional",
     )
-    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--split", default="test", help="the split to measure; default: test")
 
 
 def add_trust(parser: CommandParser) -> None:

@@ -1,4 +1,4 @@
-"""The base of the commands: every error is one sentence and an exit code."""
+"""The base of the commands, which turns every error into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detection.d3.errors import D3Error
 from detection.errors import ServiceError, UnavailableError
 from detection.records import check_tables
 
-SOME_LOST = 2  # exit code: the work is done, but for some images
+SOME_LOST = 2  # exit code: the work is done, except for some images
 INTERRUPTED = 130  # exit code: 128 and the number of Ctrl-C's signal, as in shells
 
 
@@ -39,7 +39,7 @@ class ServiceCommand(BaseCommand):
         check_tables()
 
     def progress_bar(self, *items: Any, **options: Any) -> tqdm:
-        """Return tqdm's bar with these arguments. Only a terminal shows it."""
+        """Return tqdm's bar with these arguments. It is shown only in a terminal."""
         return tqdm(*items, disable=not self.stderr.isatty(), **options)
 
     def _sentence(self, error: Exception) -> str:

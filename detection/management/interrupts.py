@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests that a long run follows when its work allows it."""
+"""Treat Ctrl-C and SIGTERM as requests to stop, which a long run follows when it can."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTICE = "\nStopping after the current images; a second signal stops at once.\n"
 class StopSignals:
     """Store the first signal of the block in ``received``; raise KeyboardInterrupt at the second.
 
-    After ``ignore``, signals do nothing: nothing may interrupt the cleaning up.
+    After ``ignore``, signals do nothing, so that nothing interrupts the clean-up.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class StopSignals:
         if self.received:
             raise KeyboardInterrupt
         self.received = number
-        os.write(sys.__stderr__.fileno(), NOTICE.encode())  # a print may be in progress
+        os.write(sys.__stderr__.fileno(), NOTICE.encode())  # not print: one may be in progress
 
 
 @contextmanager

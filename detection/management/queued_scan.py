@@ -1,4 +1,4 @@
-"""A scan whose images are judged by the workers: of a folder, or of a part of a bucket."""
+"""Scan a folder, or a part of a bucket, and have the workers judge the images."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ POLL_SECONDS = 0.2
 class QueuedScan:
     """Send images to the workers. Without a broker, this process judges the images too."""
 
-    def __init__(self, tell: Callable[[str], None], stop: StopSignals) -> None:
-        self._tell, self._stop = tell, stop
-        self._told = time.monotonic()
+    def __init__(self, print_line: Callable[[str], None], stop: StopSignals) -> None:
+        self._print, self._stop = print_line, stop
+        self._progress_at = time.monotonic()
 
     def run(self, place: Path | BucketPrefix, *, recursive: bool, threshold: float | None) -> bool:
-        """Return whether a signal interrupted the scan."""
+        """Send the images of ``place``. Return whether a signal interrupted the scan."""
         batch = self._send(_stored(place, recursive=recursive), threshold)
-        self._tell(f"{batch.total_images} images of {place} were sent.")
+        self._print(f"{batch.total_images} images of {place} were sent.")
         if broker.is_configured():
-            self._tell(f"The workers judge them; /api/batches/{batch.pk}/ shows the progress.")
+            self._print(f"The workers judge them; /api/batches/{batch.pk}/ shows the progress.")
         else:
             self._follow(batch)
-        self._tell(f"Batch: {batch.pk}")
+        self._print(f"Batch: {batch.pk}")
         return bool(self._stop.received)
 
     def _send(self, images: Iterable[QueuedImage], threshold: float | None) -> PredictionBatch:
@@ -55,15 +55,16 @@ class QueuedScan:
         with closing(send_scan(images=images, threshold=threshold)) as sent:
             try:
                 for batch in sent:
-                    self._tell_now_and_then(f"{batch.total_images} images sent")
+                    self._print_progress(f"{batch.total_images} images sent")
                     if self._stop.received:
                         break
             except (*SENDING_ERRORS, KeyboardInterrupt) as error:
                 if batch is None:
                     raise
+                cause = f": {error}" if str(error) else "."  # a KeyboardInterrupt has no text
                 raise CommandError(
-                    f"The sending was interrupted: {error} The {batch.total_images} images that "
-                    f"were sent are judged as batch {batch.pk}."
+                    f"The sending was interrupted{cause} The {batch.total_images} images that were "
+                    f"sent are judged as batch {batch.pk}."
                 ) from error
         return batch
 
@@ -73,33 +74,36 @@ class QueuedScan:
             with suppress(UnavailableError), database_errors():
                 batch.refresh_from_db()
                 refresh_counts(batch)
-                self._tell_now_and_then(f"{batch.successful + batch.failed} images judged")
+                self._print_progress(f"{batch.successful + batch.failed} images judged")
             time.sleep(POLL_SECONDS)
         local_worker.finish(within=0)
         with database_errors():
             batch.refresh_from_db()
             refresh_counts(batch)
-            self._tell(f"{batch.successful} images were judged, {batch.failed} could not be read.")
+            self._print(f"{batch.successful} images were judged, {batch.failed} could not be read.")
             if count_queued_images(batch):
-                self._tell("The service judges the rest when it starts, and so does the next scan.")
+                self._print(
+                    "The other images are judged when the service starts, or with the next scan."
+                )
 
-    def _tell_now_and_then(self, line: str) -> None:
-        if time.monotonic() - self._told > PROGRESS_SECONDS:
-            self._tell(line)
-            self._told = time.monotonic()
+    def _print_progress(self, line: str) -> None:
+        """Print the line unless another one was printed less than PROGRESS_SECONDS ago."""
+        if time.monotonic() - self._progress_at > PROGRESS_SECONDS:
+            self._print(line)
+            self._progress_at = time.monotonic()
 
 
 def _stored(place: Path | BucketPrefix, *, recursive: bool) -> Iterator[QueuedImage]:
     if isinstance(place, BucketPrefix):
         found = list_objects(place)
-        first = list(islice(found, 1))  # an unreadable bucket is an error before there is a batch
+        first = list(islice(found, 1))  # raises for an unreadable bucket before a batch exists
         return store_images(chain(first, found), copy_image)
     images = open_folder(place, recursive=recursive).images
     return store_images(Upload(path.name, path) for path in map(Path, images))
 
 
 def open_folder(path: Path, *, recursive: bool) -> Listing:
-    """Return what lies in the folder. Raises CommandError if it cannot be opened."""
+    """Return the images of the folder. Raises CommandError if it cannot be opened."""
     try:
         return list_images(path, recursive=recursive)
     except OSError as error:

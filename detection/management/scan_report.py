@@ -1,7 +1,7 @@
-"""The report of a folder scan: CSV, JSON, or an HTML page that needs no other file.
+"""Write the report of a folder scan: CSV, JSON, or an HTML page that needs no other file.
 
-Each row is written at once: a report of a million images needs little memory, and the report of an
-interrupted scan has the rows until then.
+Each row is written at once, so a report of a million images needs little memory, and the report of
+an interrupted scan has the rows until then.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Scan:
 
 
 class Report:
-    """A report takes each row of a scan, then the figures. This class writes nothing."""
+    """A report, which gets each row of a scan, then the figures. This base class writes nothing."""
 
     shows_thumbnails = False
 
@@ -246,7 +246,7 @@ def open_report(path: Path | None, scan: Scan) -> Iterator[Report]:
         return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with _writing(path):
-        # A file name may have bytes that are not text.
+        # Names of images may have bytes that are not text.
         file = part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
     try:
         with _writing(path):
@@ -275,7 +275,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _json(value: dict) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    # Bytes of file names that are not text: alone, half a surrogate pair is no JSON.
+    # A byte of a file name that is not text is half a surrogate pair here, which is not valid JSON.
     return SURROGATE.sub(lambda half: rf"\\u{ord(half[0]):x}", text)
 
 

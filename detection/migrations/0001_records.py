@@ -1,4 +1,4 @@
-"""All collections of the service, and the group of those who review."""
+"""All tables of the service, and the group of moderators."""
 
 import datetime
 import detection.models
@@ -23,7 +23,7 @@ def create_moderators(apps, schema_editor):
 
 
 def _create_missing_permissions(apps, alias):
-    """Django itself creates them only after the last migration."""
+    """Create the permissions now. Django itself creates them only after the last migration."""
     config = apps.get_app_config("detection")
     config.models_module = True
     create_permissions(config, verbosity=0, apps=apps, using=alias)
@@ -103,7 +103,7 @@ class Migration(migrations.Migration):
                 ('webhook_tries', models.PositiveIntegerField(default=0)),
                 ('webhook_due_at', models.DateTimeField(blank=True, help_text='Empty: not done, delivered, or given up', null=True)),
                 ('webhook_delivered_at', models.DateTimeField(blank=True, null=True)),
-                ('webhook_error', models.CharField(blank=True, help_text='Why the last try was not successful', max_length=200)),
+                ('webhook_error', models.CharField(blank=True, help_text='Why the last try failed', max_length=200)),
                 ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='prediction_batches', to=settings.AUTH_USER_MODEL)),
             ],
             options={
@@ -123,7 +123,7 @@ class Migration(migrations.Migration):
                 ('id', models.CharField(db_column='_id', default=detection.models.new_id, editable=False, max_length=26, primary_key=True, serialize=False)),
                 ('batch_index', models.PositiveIntegerField(blank=True, help_text='Place of the image in its batch, from 0', null=True)),
                 ('source', models.CharField(choices=[('api', 'API'), ('batch', 'Batch'), ('scan', 'Folder scan'), ('page', 'Page'), ('rerun', 'Judged again')], max_length=10)),
-                ('source_url', models.CharField(blank=True, help_text='Where it was fetched; empty: it was sent', max_length=2000)),
+                ('source_url', models.CharField(blank=True, help_text='URL that the image was fetched from; empty: the image was sent', max_length=2000)),
                 ('duplicate_of', models.CharField(blank=True, help_text='An earlier prediction on the same bytes, whose score was used again', max_length=26)),
                 ('original_filename', models.CharField(max_length=255)),
                 ('searched_name', detection.models.SearchedName(editable=False, max_length=765)),
@@ -139,19 +139,19 @@ class Migration(migrations.Migration):
                 ('damaged', models.BooleanField(default=False, help_text='Up to 1 % of the pixels are not in the file')),
                 ('frames', models.PositiveIntegerField(default=1, help_text='Frames of the animation, or pages of the document')),
                 ('frame', models.PositiveIntegerField(default=1, help_text='The frame or page with this score, from 1')),
-                ('judged_frames', models.PositiveSmallIntegerField(default=1, help_text='How many were judged; the score is the highest of them')),
+                ('judged_frames', models.PositiveSmallIntegerField(default=1, help_text='How many frames or pages were judged; the score is their highest')),
                 ('camera', models.CharField(blank=True, help_text="From the metadata of the file", max_length=100)),
                 ('software', models.CharField(blank=True, help_text="From the metadata of the file", max_length=100)),
                 ('provenance', models.JSONField(blank=True, default=dict, help_text='Claims of the file; empty: never inspected')),
                 ('declares', models.CharField(blank=True, choices=[('generated', 'Generated'), ('edited', 'Edited with generated parts'), ('captured', 'Taken with a camera')], help_text='What the file says of its origin', max_length=10)),
-                ('disputed', models.BooleanField(default=False, editable=False, help_text="The model's label contradicts the file's word")),
+                ('disputed', models.BooleanField(default=False, editable=False, help_text="The model's label contradicts what the file says of its origin")),
                 ('label', models.CharField(choices=[('REAL', 'Real'), ('FAKE', 'Fake')], max_length=4)),
                 ('fake_score', models.FloatField(help_text='0 is surely real, 1 is surely fake')),
                 ('threshold', models.FloatField(help_text='Above this score, the label is FAKE')),
                 ('margin', models.FloatField(editable=False, help_text='Distance of the score from the threshold: 0 is least certain')),
                 ('uncertain', models.BooleanField()),
                 ('reason', models.CharField(blank=True, choices=[('too_small', 'Too small'), ('no_content', 'Nothing to see')], help_text='Why the image cannot be judged', max_length=10)),
-                ('agreement', models.CharField(blank=True, choices=[('agrees', 'As a look-alike'), ('contradicts', 'Contradicts a look-alike')], help_text='Empty: this model had not judged a similar picture before', max_length=11)),
+                ('agreement', models.CharField(blank=True, choices=[('agrees', 'Agrees with a look-alike'), ('contradicts', 'Contradicts a look-alike')], help_text='Empty: this model had not judged a similar picture before', max_length=11)),
                 ('model_name', models.CharField(max_length=100)),
                 ('model_version', models.CharField(max_length=64)),
                 ('duration_ms', models.PositiveIntegerField(help_text='Decoding and detection, in milliseconds')),
@@ -203,7 +203,7 @@ class Migration(migrations.Migration):
                 ('leased_until', models.DateTimeField(default=datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), help_text='Then another worker may judge it')),
                 ('tries', models.PositiveSmallIntegerField(default=0, help_text='How often it was leased')),
                 ('code', models.CharField(blank=True, help_text='Why it was refused', max_length=40)),
-                ('error', models.TextField(blank=True, help_text='The same in a sentence')),
+                ('error', models.TextField(blank=True, help_text='Why it was refused, in a sentence')),
                 ('batch', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='queued_images', to='detection.predictionbatch')),
             ],
             options={

@@ -1,8 +1,8 @@
-"""The records: the verdict on one image, a run over many, and the tokens that let clients ask.
+"""The tables: verdicts on images, runs over several images, queued images, totals, tokens.
 
-They live in SQLite and MongoDB alike: string primary keys, no transactions, no row locks. Each
-primary key is the column ``_id``, so that MongoDB finds a document by the id of the API and needs
-no second unique index.
+They work in SQLite and MongoDB alike: they have string primary keys, and need neither transactions
+nor row locks. Each primary key is the column ``_id``, so that MongoDB finds a document by the id of
+the API and needs no second unique index.
 """
 
 from detection.models.batches import MAX_BATCH_ERRORS, MAX_URL_LENGTH, PredictionBatch

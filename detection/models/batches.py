@@ -14,7 +14,7 @@ MAX_BATCH_ERRORS = 1000  # listed in a batch's record; all of them are counted
 
 
 class PredictionBatch(models.Model):
-    """A run over several images, updated while it runs."""
+    """A run over several images; its counts are updated while it runs."""
 
     class Status(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -60,7 +60,7 @@ class PredictionBatch(models.Model):
     )
     webhook_delivered_at = models.DateTimeField(null=True, blank=True)
     webhook_error = models.CharField(
-        max_length=200, blank=True, help_text="Why the last try was not successful"
+        max_length=200, blank=True, help_text="Why the last try failed"
     )
 
     class Meta:

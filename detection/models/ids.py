@@ -1,4 +1,4 @@
-"""Ids of records, the moments in them, and the keys that hold ids."""
+"""Ids of records, the moments in ids, and the columns that hold ids."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def now() -> datetime:
 
 
 def primary_key(max_length: int, **options: object) -> models.CharField:
-    """Return a primary key; MongoDB calls each ``_id``."""
+    """Return a field for a primary key, in the column ``_id`` as in every MongoDB collection."""
     return models.CharField(
         primary_key=True, db_column="_id", max_length=max_length, editable=False, **options
     )
 
 
 def user_key(related_name: str, **options: object) -> models.ForeignKey:
-    """Return a key of a user, which is empty when the user is deleted."""
+    """Return a field for a user, which is emptied when the user is deleted."""
     return models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,

@@ -11,7 +11,7 @@ from detection.models.ids import new_id, now, primary_key, user_key
 
 
 class SearchedName(models.CharField):
-    """The file name as searches compare it. It follows ``original_filename`` at each write."""
+    """The file name as searches compare it, set from ``original_filename`` at each write."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:  # noqa: FBT001  Django's
         name = searched_text(model_instance.original_filename)
@@ -43,7 +43,7 @@ class Prediction(models.Model):
     class Agreement(models.TextChoices):
         """Whether the model gave a similar picture the same label."""
 
-        AGREES = "agrees", "As a look-alike"
+        AGREES = "agrees", "Agrees with a look-alike"
         CONTRADICTS = "contradicts", "Contradicts a look-alike"
 
     id = primary_key(26, default=new_id)
@@ -53,15 +53,17 @@ class Prediction(models.Model):
         null=True,
         blank=True,
         related_name="predictions",
-        db_index=False,  # an index below leads with it
+        db_index=False,  # an index below begins with this field
     )
     batch_index = models.PositiveIntegerField(
         null=True, blank=True, help_text="Place of the image in its batch, from 0"
     )
-    owner = user_key("predictions", db_index=False)  # an index below leads with it
+    owner = user_key("predictions", db_index=False)  # an index below begins with this field
     source = models.CharField(max_length=10, choices=Source)
     source_url = models.CharField(
-        max_length=MAX_URL_LENGTH, blank=True, help_text="Where it was fetched; empty: it was sent"
+        max_length=MAX_URL_LENGTH,
+        blank=True,
+        help_text="URL that the image was fetched from; empty: the image was sent",
     )
     duplicate_of = models.CharField(
         max_length=26,
@@ -91,7 +93,7 @@ class Prediction(models.Model):
         default=1, help_text="The frame or page with this score, from 1"
     )
     judged_frames = models.PositiveSmallIntegerField(
-        default=1, help_text="How many were judged; the score is the highest of them"
+        default=1, help_text="How many frames or pages were judged; the score is their highest"
     )
     camera = models.CharField(max_length=100, blank=True, help_text="From the metadata of the file")
     software = models.CharField(
@@ -105,7 +107,9 @@ class Prediction(models.Model):
         max_length=10, choices=Declares, blank=True, help_text="What the file says of its origin"
     )
     disputed = models.BooleanField(
-        default=False, editable=False, help_text="The model's label contradicts the file's word"
+        default=False,
+        editable=False,
+        help_text="The model's label contradicts what the file says of its origin",
     )
 
     label = models.CharField(max_length=4, choices=Label)
@@ -133,7 +137,7 @@ class Prediction(models.Model):
     )
 
     review_status = models.CharField(max_length=10, choices=Review, default=Review.UNREVIEWED)
-    reviewer = user_key("reviewed_predictions", db_index=False)  # no list asks for it
+    reviewer = user_key("reviewed_predictions", db_index=False)  # no list is filtered by it
     reviewed_at = models.DateTimeField(null=True, blank=True)
     review_note = models.TextField(blank=True, max_length=2000)
     review_revision = models.PositiveIntegerField(
@@ -141,7 +145,7 @@ class Prediction(models.Model):
     )
     claimed_by = user_key(
         "+",
-        db_index=False,  # no list asks for it
+        db_index=False,  # no list is filtered by it
         help_text="The moderator who is reviewing it",
     )
     claimed_until = models.DateTimeField(null=True, blank=True)
@@ -150,8 +154,8 @@ class Prediction(models.Model):
         db_table = "predictions"
         ordering = ["-id"]
         permissions = [("review_prediction", "Can review predictions")]
-        # Each write pays for each index. The primary key serves lists without a filter and those
-        # filtered by days. Several filters at once: one of them by its index.
+        # Each index slows down each write. The primary key serves lists without a filter and lists
+        # of some days. Where several filters are set, the index of one of them is used.
         indexes = [
             # Filters of lists, newest first: of the API and the pages, of the admin
             models.Index(fields=["owner", "-id"], name="prediction_owner"),
@@ -173,7 +177,7 @@ class Prediction(models.Model):
             ),
             # Earlier verdicts on the same bytes; the admin's search for a sha256
             models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
-            # Statistics of parts of days, totals counted anew, old records deleted
+            # Statistics of parts of days, counting the totals again, deleting old records
             models.Index(fields=["created_at"], name="prediction_created"),
         ]
 

@@ -25,7 +25,7 @@ class QueuedImage(models.Model):
         PredictionBatch,
         on_delete=models.CASCADE,
         related_name="queued_images",
-        db_index=False,  # an index below leads with it
+        db_index=False,  # an index below begins with this field
     )
     batch_index = models.PositiveIntegerField(help_text="Place of the image in its batch, from 0")
     filename = models.CharField(max_length=255)
@@ -43,7 +43,7 @@ class QueuedImage(models.Model):
     )
     tries = models.PositiveSmallIntegerField(default=0, help_text="How often it was leased")
     code = models.CharField(max_length=40, blank=True, help_text="Why it was refused")
-    error = models.TextField(blank=True, help_text="The same in a sentence")
+    error = models.TextField(blank=True, help_text="Why it was refused, in a sentence")
 
     class Meta:
         db_table = "queued_images"
@@ -58,7 +58,7 @@ class QueuedImage(models.Model):
 
     @property
     def moment(self) -> datetime:
-        """Return when it was sent; with the id, this names all files of the image."""
+        """Return when the image was sent; with the id, this moment names all its files."""
         return moment_of(self.pk)
 
     @property

@@ -1,7 +1,7 @@
-"""Which URLs are called, and which addresses of their hosts.
+"""Decide which URLs may be called, and which addresses of their hosts.
 
-``allow_private`` is for development, and for an own network: it also allows private addresses,
-http, and every port.
+``allow_private`` is for development, and for receivers in your own network: it also allows private
+addresses, http, and every port.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class UrlError(Exception):
 
 
 class UnreachableError(UrlError):
-    """A private address, a name without an address, or a host that accepts no connection. The
-    sentence is the same for all, since it would tell callers what is in this machine's network.
+    """A private address, a name without an address, or a host that accepts no connection. All three
+    have the same sentence, so that callers learn nothing about this machine's network.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class UnreachableError(UrlError):
 
 
 def parse_url(url: str, *, allow_private: bool) -> SplitResult:
-    """Raises UrlError."""
+    """Return the parts of a URL that may be called. Raises UrlError."""
     if not PRINTABLE.fullmatch(url) or "\\" in url:
         raise UrlError("has characters that a URL cannot have.")
     try:
@@ -91,7 +91,7 @@ def _may_be_called(address: Address, *, allow_private: bool) -> bool:
     if address.is_loopback:
         return allow_private
     if (
-        address.is_link_local  # among them the services that give cloud machines their keys
+        address.is_link_local  # cloud machines get their keys from such addresses
         or address.is_multicast
         or address.is_unspecified
         or address.is_reserved
@@ -106,7 +106,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> IPv4Address | None:
-    """Return the IPv4 address that a packet to this IPv6 address ends at."""
+    """Return the IPv4 address at which packets to this IPv6 address arrive, or None."""
     if address.version == 4:
         return None
     if address in NAT64:

@@ -1,7 +1,7 @@
-"""One request and its answer.
+"""Send one request and read its answer.
 
-The addresses of the host name are checked for each request, and the connection goes to the very
-address that was checked: a name may have another address by then.
+The addresses of the host name are checked for each request, and the connection goes to the address
+that was checked: after a second look-up, the name might have another one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CertificateError(NoAnswerError):
 
 
 def check_url(url: str, *, allow_private: bool) -> None:
-    """Raises UrlError for a URL to which ``exchange`` would send nothing."""
+    """Check a URL as ``exchange`` does, and send nothing. Raises UrlError."""
     parts = parse_url(url, allow_private=allow_private)
     until = time.monotonic() + RESOLVE_SECONDS
     find_addresses(parts, until=until, allow_private=allow_private)
@@ -51,8 +51,8 @@ def exchange(
     body: bytes | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
     """Send a request, and yield the answer, whose body the block may read. Redirects are not
-    followed. ``until`` is a moment of ``time.monotonic()`` at which the exchange ends, however
-    slowly it drips.
+    followed. At ``until``, a moment of ``time.monotonic()``, the exchange ends, even if bytes still
+    arrive.
 
     Raises UrlError, and NoAnswerError, also for what the block reads.
     """
@@ -66,7 +66,7 @@ def exchange(
         ):
             client.request(method, _target(parts), body, headers)
             yield client.getresponse()
-            if is_over.is_set():  # what was read may have ended for this reason
+            if is_over.is_set():  # the deadline may have cut off the body
                 raise TimeoutError(f"{method} took too long.")
     except ssl.SSLCertVerificationError as error:
         raise CertificateError(error.verify_message[:100]) from error
@@ -89,10 +89,10 @@ def _connected(addresses: list[str], port: int, until: float) -> socket.socket:
 
 @contextmanager
 def _deadline(connection: socket.socket, until: float) -> Iterator[Event]:
-    """Shut the connection down at that moment, and set the event: a time-out begins anew with each
-    byte.
+    """Shut the connection down at ``until``, and set the event. A time-out of the socket would not
+    suffice, since it begins again with each byte.
 
-    The connection gets a second handle, since TLS takes the first one over.
+    The connection gets a second handle, since TLS takes over the first one.
     """
     is_over = Event()
     with closing(connection.dup()) as handle:
@@ -106,7 +106,7 @@ def _deadline(connection: socket.socket, until: float) -> Iterator[Event]:
 
 def _shut_down(connection: socket.socket, is_over: Event) -> None:
     is_over.set()
-    with suppress(OSError):  # it is closed already
+    with suppress(OSError):  # the connection is closed already
         connection.shutdown(socket.SHUT_RDWR)
 
 

@@ -1,8 +1,8 @@
-"""Host names to addresses, within a bounded time.
+"""Resolve host names to addresses within a bounded time.
 
 The system's look-up has no time-out, and a stranger's name server may never answer. So each look-up
-has a thread of its own, and its caller waits RESOLVE_SECONDS at most. The threads are daemons: the
-end of the process does not wait for them either.
+has a thread of its own, and its caller waits RESOLVE_SECONDS at most. The threads are daemons, so
+the end of the process does not wait for them either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _places = BoundedSemaphore(MAX_LOOKUPS)
 
 
 def look_up(host: str, port: int) -> list[str]:
-    """Raises OSError and UnicodeError."""
+    """Return the addresses of a host name. Raises OSError and UnicodeError."""
     return [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 

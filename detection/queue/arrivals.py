@@ -1,4 +1,4 @@
-"""Images enter the queue: their files are stored first, then their records are added to a batch."""
+"""Add images to the queue: store their files first, then add their records to a batch."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from detection.records import delete_files, note_refusal, undo_writes
 from detection.sources import HEAD_BYTES
 
 STORING_THREADS = 8
-STORED_AHEAD = 8  # images in memory while they are stored
-ADDING_TRIES = 50  # while other requests add to the same batch
+STORED_AHEAD = 8  # images that are stored, and so in memory, at a time
+ADDING_TRIES = 50  # to reserve places, since other requests may add to the same batch
 
 Item = TypeVar("Item")
 
 
 class BatchClosedError(ServiceError):
-    """The batch takes no more images."""
+    """The batch accepts no more images."""
 
     code = "batch_closed"
 
     def __init__(self, batch: PredictionBatch) -> None:
         super().__init__(
-            f"The batch {batch.pk} takes no more images; send further ones as a new batch."
+            f"The batch {batch.pk} accepts no more images; send further ones as a new batch."
         )
 
 
@@ -62,7 +62,9 @@ def store_upload(upload: Upload) -> QueuedImage:
 
 @contextmanager
 def storing(image: QueuedImage) -> Iterator[None]:
-    """Refuse an image that cannot be judged, without its file. After an outage delete the file."""
+    """Turn an ImageError of the block into a refusal of the image, which then has no file. After an
+    outage, delete the file.
+    """
     try:
         yield
     except ImageError as error:
@@ -76,9 +78,9 @@ def storing(image: QueuedImage) -> Iterator[None]:
 def store_images(
     items: Iterable[Item], store: Callable[[Item], QueuedImage | None] = store_upload
 ) -> Iterator[QueuedImage]:
-    """Store the file of each upload and yield its queued image, in order and unsaved. What is no
-    image, or too large, is refused without being stored. Another ``store`` takes other items; items
-    for which it returns None are left out.
+    """Store the file of each upload and yield its queued image, in order and unsaved. A file that
+    is no image, or too large, is refused and not stored. With another ``store`` the items may be of
+    another type; items for which it returns None are left out.
 
     ``items`` is read lazily. Raises UnavailableError; files of images that were not taken are then
     deleted.
@@ -93,7 +95,9 @@ def store_images(
 
 
 def _format(upload: Upload) -> str:
-    """Return the format of the file. Raises ImageError for what needs no decoding to be refused."""
+    """Return the format of the file. Raises ImageError for a file that can be refused without
+    decoding.
+    """
     upload.load()
     with upload.open() as file:
         head = file.read(HEAD_BYTES)
@@ -128,7 +132,7 @@ def add_images(
     places = range(0)
     try:
         added.extend(images)
-        places = _take_places(batch, len(added), max_images)
+        places = _reserve_places(batch, len(added), max_images)
         for place, image in zip(places, added, strict=True):
             image.batch, image.batch_index, image.quota = batch, place, quota_of(batch)
         with database_errors():
@@ -149,8 +153,8 @@ def add_images(
     return places
 
 
-def _take_places(batch: PredictionBatch, count: int, max_images: int | None) -> range:
-    """Take the next places of the batch, which no other request gets."""
+def _reserve_places(batch: PredictionBatch, count: int, max_images: int | None) -> range:
+    """Reserve the next places of the batch, which no other request gets then."""
     for _ in range(ADDING_TRIES):
         with database_errors():
             total, sending = row_of(batch).values_list("total_images", "sending").get()
@@ -158,7 +162,8 @@ def _take_places(batch: PredictionBatch, count: int, max_images: int | None) -> 
                 raise BatchClosedError(batch)
             if max_images is not None and total + count > max_images:
                 raise TooManyQueuedError(
-                    f"The batch would have {total + count} images; at most {max_images} are taken."
+                    f"The batch would have {total + count} images; at most {max_images} are "
+                    "allowed."
                 )
             unchanged = row_of(batch).filter(total_images=total, sending=Sending.OPEN)
             if unchanged.update(total_images=total + count):

@@ -89,12 +89,13 @@ def send_scan(
         sending=Sending.OPEN,
         threshold=threshold,
     )
-    sending, is_heard = Sending.BROKEN_OFF, True
+    sending, is_woken = Sending.BROKEN_OFF, True
     try:
         yield batch
         for places in add_in_groups(batch=batch, images=images):
-            # With each message a lost broker would cost seconds, for a million images days.
-            is_heard = is_heard and wake_workers(batch=batch, places=places)
+            # After a failure no further message is tried: each would wait seconds for a lost
+            # broker, and the messages for a million images would wait days.
+            is_woken = is_woken and wake_workers(batch=batch, places=places)
             yield batch
         sending = Sending.COMPLETE
     finally:

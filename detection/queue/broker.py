@@ -1,4 +1,4 @@
-"""Messages that wake the workers. A lost message delays images; it loses none."""
+"""Send messages that wake the workers. A lost message delays images, and loses none."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class BrokerUnavailableError(UnavailableError):
 
 
 def is_configured() -> bool:
-    """Without a broker, the process that took the images judges them."""
+    """Return whether there is a broker. Without one, the process that received the images judges
+    them.
+    """
     return bool(settings.CELERY_BROKER_URL)
 
 
 def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
-    """Send one message for every few images of the batch. Raises BrokerUnavailableError."""
+    """Send a message for each CHUNK of images of the batch. Raises BrokerUnavailableError."""
     queue = queue_of(batch)
     try:
         with current_app.producer_or_acquire() as producer:
@@ -45,7 +47,9 @@ def send_wake_ups(*, batch: PredictionBatch, places: range | list[int]) -> None:
 
 
 def queue_of(batch: PredictionBatch) -> str:
-    """Scans have a queue of their own, so that a long scan delays no other batch."""
+    """Return the batch's queue. Scans have one of their own, so that a long scan delays no other
+    batch.
+    """
     batches, scans = QUEUES
     return scans if batch.source == Source.SCAN else batches
 
@@ -60,7 +64,7 @@ def queued_messages() -> dict[str, int]:
 
 
 def ping() -> None:
-    """Raises BrokerUnavailableError."""
+    """Check that the broker answers. Raises BrokerUnavailableError."""
     with _connected() as connection:
         _messages(connection, QUEUES[0])
 
@@ -81,5 +85,5 @@ def _messages(connection: Connection, name: str) -> int:
     with connection.channel() as channel:
         try:
             return channel.queue_declare(queue=name, passive=True).message_count
-        except connection.channel_errors:  # it is empty, or was never used
+        except connection.channel_errors:  # the queue is empty, or was never used
             return 0

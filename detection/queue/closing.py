@@ -1,4 +1,4 @@
-"""Batches with queued images: their progress, and their end."""
+"""Count the progress of batches with queued images, and close these batches."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from django.db.models import QuerySet
 
 from detection.errors import UnavailableError, database_errors
 from detection.models import MAX_BATCH_ERRORS, PredictionBatch, QueuedImage, now
-from detection.queue.webhooks import announcement
+from detection.queue.webhooks import webhook_fields
 from detection.records import delete_files
 
 logger = logging.getLogger(__name__)
 
-LEFT_OPEN = timedelta(days=1)
+LEFT_OPEN = timedelta(days=1)  # how long after its last image an open batch is closed
 
 Status, Sending = PredictionBatch.Status, PredictionBatch.Sending
 UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
 
 def complete_sending(*, batch: PredictionBatch, sending: str = Sending.COMPLETE) -> None:
-    """Record that no more images follow: the batch is closed when none is queued any more.
+    """Record that no more images follow: the batch is closed as soon as no image is queued.
 
     Raises UnavailableError; then the batch stays open.
     """
@@ -50,7 +50,7 @@ def close_when_done(*, batch_id: str) -> bool:
             failed=batch.failed,
             errors=batch.errors,
             finished_at=now(),
-            **announcement(batch),
+            **webhook_fields(batch),
         )
         if queued_images(batch).exists():  # a part was added at the same moment
             _reopen(batch)
@@ -81,12 +81,14 @@ def _delete_refusals(batch_id: str) -> None:
     """Delete the refused images of a closed batch: its own record lists them."""
     refused = QueuedImage.objects.filter(batch=batch_id, code__gt="")
     for key in refused.filter(original_image__gt="").values_list("original_image", flat=True):
-        delete_files([key])  # a kill between the refusal and the deletion left it
+        delete_files([key])  # a kill between a refusal and the deletion of its file left the file
     refused.delete()
 
 
 def refresh_counts(batch: PredictionBatch) -> None:
-    """Set counts and errors of an unfinished batch with queued images to those of the records."""
+    """Set the counts and errors of a batch from its records, if the batch has queued images and is
+    unfinished.
+    """
     if not batch.sending or batch.finished_at:
         return
     with database_errors():
@@ -110,7 +112,7 @@ def count_queued_images(batch: PredictionBatch) -> int:
 
 
 def count_unfinished_batches() -> int:
-    """Raises UnavailableError."""
+    """Return the number of unfinished batches with queued images. Raises UnavailableError."""
     with database_errors():
         return unfinished_batches().count()
 

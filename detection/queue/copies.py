@@ -1,4 +1,4 @@
-"""Objects of the S3 store enter the queue as copies that the store itself makes."""
+"""Add objects of the S3 store to the queue, as copies that the store itself makes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detection.sources import HEAD_BYTES, StoredObject, read_object, store_clien
 def copy_image(found: StoredObject) -> QueuedImage | None:
     """Copy an object; return its queued image, unsaved, or None for an object that is no image.
 
-    A ``store`` of ``store_images``. Raises UnavailableError.
+    A ``store`` for ``store_images``. Raises UnavailableError.
     """
     image = QueuedImage(filename=clean_filename(found.key))
     with storing(image):
@@ -36,7 +36,9 @@ def copy_image(found: StoredObject) -> QueuedImage | None:
 
 
 def _format(found: StoredObject) -> str:
-    """Raises ImageError for what needs no decoding to be refused."""
+    """Return the format of the object. Raises ImageError for an object that can be refused without
+    decoding.
+    """
     check_size(found.size, image_limits().max_bytes)
     return image_format(read_object(found, Range=f"bytes=0-{HEAD_BYTES - 1}"))
 

@@ -1,4 +1,4 @@
-"""Queued images are judged under a lease, by any process.
+"""Judge queued images under a lease, in any process.
 
 A queued image becomes one prediction, however often judging it is tried: the prediction has the id
 of the queued image, and the keys of its files follow from the id.
@@ -48,13 +48,13 @@ def judge_batch(
     last: int | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Judge the queued images of a batch that no other process judges: those from ``first`` to
-    ``last``, or all. Close the batch when no image is left.
+    """Judge the queued images of a batch that no other process judges: from place ``first`` to
+    ``last``, or all. Close the batch if no image is left.
 
     Raises UnavailableError, D3Error, and whatever else judging an image may raise; images that were
     not judged stay queued.
     """
-    get_detector()  # a detector that cannot be loaded is no fault of an image
+    get_detector()  # before the leases: if it cannot be loaded, no image has failed
     while not is_stopped():
         with database_errors():  # each time, since its owner may have been deleted
             batch = PredictionBatch.objects.filter(pk=batch_id).first()
@@ -170,8 +170,8 @@ class QueuedKeeper:
             try:
                 write_predictions([job.prediction], {job.prediction.pk: job.hashes})
             except IntegrityError:
-                # An earlier try may have written the record. If not, its owner was deleted just
-                # now, for example, and the next try reads that.
+                # An earlier try may have written the record. If not, the record refers to a row
+                # that was just deleted, its owner for example: the next try reads the rows again.
                 if not Prediction.objects.filter(pk=job.prediction.pk).exists():
                     raise
 

@@ -1,8 +1,8 @@
-"""A lease gives queued images to one process at a time.
+"""Lease queued images, so that one process at a time judges them.
 
-The records are the truth: an image is queued as long as its QueuedImage exists. A lease ends unless
-it is renewed, so another process judges the images of a process that was killed. Messages to
-workers are only wake-ups.
+Only the records count: an image is queued as long as its QueuedImage exists, and messages to
+workers are no more than wake-ups. A lease ends unless it is renewed, so another process judges the
+images of a process that was killed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from detection.models import NEVER_LEASED, PredictionBatch, QueuedImage, new_id,
 from detection.queue.closing import queued_images
 
 CHUNK = 32  # images that are leased together; few enough that ten machines share evenly
-MAX_TRIES = 5  # of an image that cannot be judged
-SUSPICIOUS_TRIES = 3  # after so many, an image is judged alone and cannot harm its neighbours
+MAX_TRIES = 5  # to judge an image; after that, it is refused
+SUSPICIOUS_TRIES = 3  # after that, an image is judged alone: it may harm other images
 
 
 class Lease:
@@ -33,7 +33,8 @@ class Lease:
     def __init__(self, images: list[QueuedImage], name: str) -> None:
         self.images = images
         self._name = name
-        self._is_fault = self._is_late = False
+        self._has_failed = False  # judging failed, for another reason than an outage
+        self._is_late = False  # the release was delayed, so the lease may have ended before it
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -50,13 +51,15 @@ class Lease:
         return cls([], "")
 
     def _take(self) -> None:
-        """Other processes may have seen the same images free: the database gives each to one."""
+        """Lease the images. If other processes try the same, the database gives each image to one
+        process.
+        """
         ids = [image.pk for image in self.images]
         free = QueuedImage.objects.filter(pk__in=ids, code="", leased_until__lte=now())
         try:
             with database_errors():
                 free.update(leased_by=self._name, leased_until=_lease_end(), tries=F("tries") + 1)
-                self.images = list(self._mine().order_by("batch_index"))
+                self.images = list(self._leased().order_by("batch_index"))
         except UnavailableError:
             _ended.append(self)
             raise
@@ -72,38 +75,39 @@ class Lease:
         self._over.set()
         self._thread.join()
         is_error = kind is not None and issubclass(kind, Exception)
-        self._is_fault = is_error and not issubclass(kind, UnavailableError)
+        self._has_failed = is_error and not issubclass(kind, UnavailableError)
         try:
             self.release()
         except UnavailableError:
             self._is_late = True
             _ended.append(self)
 
-    def _mine(self) -> QuerySet[QueuedImage]:
+    def _leased(self) -> QuerySet[QueuedImage]:
+        """Return those of the images that are still leased by this lease."""
         ids = [image.pk for image in self.images]
         return QueuedImage.objects.filter(pk__in=ids, leased_by=self._name, code="")
 
     def release(self) -> None:
-        """Free the images that are left. After an outage, their tries do not count."""
+        """Release the images that were not judged. Their try counts only if judging failed."""
         with database_errors():
-            tries = {} if self._is_fault else {"tries": F("tries") - 1}
-            if tries and self._is_late:  # the lease may have ended, and others have the images
+            tries = {} if self._has_failed else {"tries": F("tries") - 1}
+            if tries and self._is_late:  # other leases may have the images by now
                 ids = [image.pk for image in self.images]
                 others = QueuedImage.objects.filter(pk__in=ids, code="", tries__gt=0)
                 others.exclude(leased_by=self._name).update(**tries)
-            self._mine().update(leased_by="", leased_until=NEVER_LEASED, **tries)
+            self._leased().update(leased_by="", leased_until=NEVER_LEASED, **tries)
 
     def _renew(self) -> None:
         try:
             while not self._over.wait(settings.QUEUE_LEASE_SECONDS / 3):
                 with suppress(UnavailableError), database_errors():
-                    self._mine().update(leased_until=_lease_end())
+                    self._leased().update(leased_until=_lease_end())
         finally:
             connection.close()
 
 
-# Leases that are over but not released, since the database was down. Without a release their images
-# count one more try, as if each had killed its worker.
+# Leases whose work is over and that are not released, since the database was down. Without the
+# release, their images would have one more try, as if each had killed its worker.
 _ended: deque[Lease] = deque()
 
 
@@ -125,7 +129,8 @@ def _free(batch: PredictionBatch, first: int | None, last: int | None) -> list[Q
     waiting, moment = queued_images(batch).order_by("batch_index"), now()
     if first is not None and last is not None:
         waiting = waiting.filter(batch_index__gte=first, batch_index__lte=last)
-    # Filtered here, so that the index by place gives them in order, however many there are.
+    # Not filtered by the database, so that it reads the images in order from the index by place,
+    # however many there are.
     free = (each for each in waiting.iterator(CHUNK) if each.leased_until <= moment)
     images = list(islice(free, CHUNK))
     if images and images[0].tries >= SUSPICIOUS_TRIES:

@@ -26,8 +26,8 @@ DONE = None
 
 
 class Background:
-    """A thread that works until there is no more work. ``work`` does what there is to do now, and
-    returns DONE, or after how many seconds to call it again.
+    """A thread that runs as long as there is work. ``work`` does the present work, and returns
+    DONE, or the seconds after which to call it again.
     """
 
     def __init__(self, name: str, work: Callable[[], float | None]) -> None:
@@ -39,19 +39,19 @@ class Background:
         self._finishing = threading.Event()
 
     def start(self) -> None:
-        """Do the work that there is now, or may be."""
+        """Do the present work, if there is any."""
         with self._lock:
             self._due.set()
             if self._thread is None and not self.stopping.is_set():
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()  # which may raise, where there are too many
+                thread.start()  # may raise, if there are too many threads
                 self._thread = thread
 
     def is_working(self) -> bool:
         return self._thread is not None
 
     def finish(self, *, within: float) -> None:
-        """Do the work that there is now, for ``within`` seconds, and then end the current step."""
+        """Work for ``within`` seconds at most; then complete the current step alone."""
         if thread := self._thread:
             self._finishing.set()
             self._due.set()  # ends a pause
@@ -111,7 +111,9 @@ def judge_batches(*, is_stopped: Callable[[], bool] = lambda: False) -> bool:
 
 
 def _try_to_judge(batch: PredictionBatch, is_stopped: Callable[[], bool]) -> None:
-    """Raises UnavailableError; any other failure must not delay the other batches."""
+    """Judge a batch. Log failures, which must not delay the other batches, but raise
+    UnavailableError.
+    """
     try:
         with database_errors():
             close_left_open(batch=batch)
@@ -146,7 +148,7 @@ _webhooks = Background("webhooks", _work_on_webhooks)
 
 
 def start() -> None:
-    """Judge images that are queued, or may be."""
+    """Judge the queued images, if there are any."""
     _images.start()
 
 

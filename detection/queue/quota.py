@@ -1,4 +1,4 @@
-"""How many images, and how many bytes of them, one owner may have in the queue."""
+"""Limit the images, and the bytes of images, that one owner may have in the queue."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def within_quota(uploads: Iterable[Upload], *, quota: str) -> Iterable[Upload]:
 
 
 def check_quota(quota: str) -> None:
-    """Check the images that are queued by now, since other requests may have queued some at the
-    same moment. Raises QueueQuotaError and UnavailableError.
+    """Check the number and bytes of an owner's queued images: other requests may have queued some
+    at the same moment. Raises QueueQuotaError and UnavailableError.
     """
     if quota:
         _check(*_queued(quota))
@@ -81,5 +81,5 @@ def _size(upload: Upload) -> int:
     try:
         with upload.open() as file:
             return file.seek(0, 2)
-    except ImageError:  # refused when it is stored
+    except ImageError:  # ``store_images`` refuses it
         return 0

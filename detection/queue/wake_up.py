@@ -1,4 +1,4 @@
-"""Wake what judges the queue: Celery workers behind a broker or, without a broker, a thread of this
+"""Wake the workers that judge the queue: those of Celery or, without a broker, a thread of this
 process.
 """
 
@@ -41,7 +41,7 @@ def wake_workers(*, batch: PredictionBatch, places: range | list[int]) -> bool:
 
 def requeue() -> None:
     """Wake workers for images that a killed worker or broker left, and close batches that were left
-    open. Cheap when there is nothing to do.
+    open. If there is nothing to do, this takes little time.
 
     Raises UnavailableError.
     """
@@ -63,14 +63,14 @@ def requeue() -> None:
 
 
 def resume_batches() -> None:
-    """Judge what a killed process left queued; with a broker, ``requeue`` does that."""
+    """Judge the images that a killed process left queued; with a broker, ``requeue`` does that."""
     if not broker.is_configured():
         local_worker.start()
 
 
 def finish_batches() -> None:
-    """Judge accepted batches for as long as the time lasts, before the process ends.
+    """Judge accepted batches for FINISHING_SECONDS at most, before the process ends.
 
-    Call it before the interpreter shuts down: from then on no thread can be started.
+    Call this before the interpreter shuts down, since no thread can be started afterwards.
     """
     local_worker.finish(within=FINISHING_SECONDS)

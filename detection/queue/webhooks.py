@@ -1,8 +1,8 @@
-"""The signed POST that tells a sender that its batch is done: https://www.standardwebhooks.com.
+"""Send webhooks: a signed POST says that a batch is done, see https://www.standardwebhooks.com.
 
 The records of the batches say which webhooks are due, so that a kill loses none. Several processes
-may deliver. Each claims a batch before it sends; the claim of a killed process ends, and then the
-receiver may get the same message twice, with the same id.
+may deliver webhooks. Each claims a batch before it sends; the claim of a killed process ends, and
+then the receiver may get the same message twice, with the same id.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 TRIES = 8
 FIRST_PAUSE = timedelta(seconds=30)  # after the first try that failed
-PAUSE_GROWTH = 3.5  # each further pause is so much longer: 21 hours in all
-JITTER = 0.2  # of a pause, more or less: receivers that were down get no volley
+PAUSE_GROWTH = 3.5  # times that each pause is longer than the one before: 21 hours in all
+JITTER = 0.2  # share of a pause by which it varies, so that webhooks are not sent in bursts
 CLAIM = timedelta(minutes=5)  # longer than any try
 SEND_SECONDS = 10.0  # for one try
-AT_ONCE = 8  # receivers that are called together: a slow one does not hold up the others
-ROUNDS = 4  # of them in one call, which so ends though all of them are slow
+AT_ONCE = 8  # webhooks that are sent at a time, so that a slow receiver does not delay the others
+ROUNDS = 4  # of AT_ONCE webhooks in one call, which thus ends even if all receivers are slow
 
 
 class WebhookUrlError(ServiceError):
@@ -53,7 +53,7 @@ class GoneError(DeliveryError):
 
 
 def check_webhook_url(url: str) -> None:
-    """Raises WebhookUrlError for a URL to which no webhook will be sent."""
+    """Check that webhooks may be sent to this URL. Raises WebhookUrlError."""
     if len(url) > MAX_URL_LENGTH:
         raise WebhookUrlError(f"The webhook URL has more than {MAX_URL_LENGTH} characters.")
     try:
@@ -80,7 +80,7 @@ def signature(*, secret: str, message_id: str, timestamp: int, body: bytes) -> s
     return f"v1,{b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
 
 
-def announcement(batch: PredictionBatch) -> dict[str, datetime]:
+def webhook_fields(batch: PredictionBatch) -> dict[str, datetime]:
     """Return the fields that make the webhook due. They are written together with the end of the
     batch, so that no kill can fall between the two.
     """
@@ -118,7 +118,9 @@ def _claim_due(moment: datetime) -> list[PredictionBatch]:
 
 
 def _claim(batch: PredictionBatch) -> bool:
-    """Claim it with one command to the database: of several processes, one changes the record."""
+    """Claim the webhook of a batch with one command to the database. Return False if another
+    process has claimed it.
+    """
     seen = PredictionBatch.objects.filter(pk=batch.pk, webhook_tries=batch.webhook_tries)
     batch.webhook_tries += 1
     return bool(seen.update(webhook_tries=batch.webhook_tries, webhook_due_at=now() + CLAIM))
@@ -154,7 +156,7 @@ def _try_to_send(batch: PredictionBatch) -> DeliveryError | WebhookUrlError | No
 
 
 def _post(batch: PredictionBatch) -> int:
-    """Return the status of the answer; the rest of it is not read."""
+    """Send the webhook. Return the status of the answer, whose body is not read."""
     body = _body(batch)
     try:
         with exchange(

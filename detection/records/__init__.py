@@ -1,8 +1,8 @@
-"""Records: written, deleted, found and counted."""
+"""Write, delete, find and count records."""
 
 from detection.records.batches import close_batch, open_batch
 from detection.records.deleting import delete_with_files
-from detection.records.duplicates import BestFrame, Judged, find_judged, same_bytes
+from detection.records.duplicates import BestFrame, ImageScore, find_scores, same_bytes
 from detection.records.lookalikes import (
     agreement_of,
     delete_index_rows,

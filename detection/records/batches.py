@@ -19,7 +19,7 @@ def open_batch(
     status: str = Status.RUNNING,
     **fields: object,
 ) -> PredictionBatch:
-    """Write the record of a run that starts now, unless ``status`` says otherwise.
+    """Write the record of a run, which starts now unless it has another ``status``.
 
     Raises UnavailableError; then there is no record.
     """
@@ -36,9 +36,9 @@ def open_batch(
 
 
 def close_batch(*, batch: PredictionBatch, status: str = Status.DONE) -> None:
-    """Record the end of a run: ``done`` when each image was tried, ``failed`` when it broke off."""
+    """Record the end of a run: ``done`` if all images were tried, ``failed`` otherwise."""
     with database_errors():
-        # Counted again: an interrupt may have come between a record and its count.
+        # Counted again, since after a record an interrupt may have prevented its count.
         batch.successful = batch.predictions.count()
         batch.status = status
         batch.finished_at = now()

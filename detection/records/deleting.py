@@ -11,7 +11,7 @@ from detection.records.writing import delete_predictions
 def delete_with_files(predictions: list[Prediction]) -> None:
     """Delete records and their files.
 
-    Raises UnavailableError without a database; then everything is deleted later.
+    Raises UnavailableError during an outage of the database; then everything is deleted later.
     """
     try:
         with database_errors():
@@ -19,5 +19,5 @@ def delete_with_files(predictions: list[Prediction]) -> None:
     except UnavailableError as error:
         undo_writes(cause=error, predictions=predictions)
         raise
-    # As they were when they were deleted: a heatmap may have been stored since they were read.
+    # The deleted records name the files, since a heatmap may be newer than ``predictions``.
     delete_files(key for prediction in deleted for key in prediction.file_keys)

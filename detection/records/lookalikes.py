@@ -1,4 +1,4 @@
-"""Find look-alikes: earlier predictions on nearly the same picture, changed or not.
+"""Find look-alikes: predictions on nearly the same picture, changed or not.
 
 Each prediction has rows in an index, one for each region of its picture, with its hash cut into
 bands. Two pictures whose hashes agree in a band, but for one bit at most, are compared.
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_DISTANCE = 68  # bits of 256: at most one false match in a million pairs, see docs/measurements
 MAX_SIMILAR = 20  # look-alikes that are shown
-MAX_COMPARED = 1000  # rows for each band: a picture may have been sent that often
-LOADED_TOGETHER = 20  # records; mostly the first one is wanted, or MAX_SIMILAR
+MAX_COMPARED = 1000  # rows for each band, since a picture may have been sent very often
+LOADED_TOGETHER = 20  # records: most callers need the first one, or MAX_SIMILAR
 
 _FLIPS = [0, *(1 << bit for bit in range(BAND_BITS))]
 
@@ -57,7 +57,7 @@ def lookalikes_of(prediction: Prediction, *, user: AbstractUser | None) -> list[
 
 
 def nearest_earlier(prediction: Prediction, *, user: AbstractUser | None) -> Lookalike | None:
-    """Return the nearest look-alike that was judged before."""
+    """Return the nearest look-alike that was judged before ``prediction``."""
     return _nearest(prediction, among=visible_predictions(user).filter(pk__lt=prediction.pk))
 
 
@@ -69,7 +69,9 @@ def nearest_reviewed(prediction: Prediction, *, user: AbstractUser | None) -> Lo
 
 
 def _nearest(prediction: Prediction, *, among: QuerySet[Prediction]) -> Lookalike | None:
-    """Return None without a database, too: the verdict itself can be shown all the same."""
+    """Return the nearest look-alike, or None. During an outage of the database return None too,
+    since the verdict can be shown without look-alikes.
+    """
     try:
         with database_errors():
             return next(_others_like(prediction, among=among), None)
@@ -86,8 +88,8 @@ def _others_like(prediction: Prediction, *, among: QuerySet[Prediction]) -> Iter
 
 
 def find_lookalikes(hashes: Sequence[int], *, among: QuerySet[Prediction]) -> Iterator[Lookalike]:
-    """Yield the predictions on pictures like that with the perceptual hashes, or on its mirror
-    image, the nearest first. The first hash is that of the whole picture.
+    """Yield the predictions on pictures that resemble the picture with these hashes, or its mirror
+    image; the nearest first. The first hash is that of the whole picture.
     """
     distances = _distances((*hashes, mirrored(hashes[0])))
     nearest = sorted(distances, key=lambda pk: (distances[pk], pk))
@@ -98,8 +100,8 @@ def find_lookalikes(hashes: Sequence[int], *, among: QuerySet[Prediction]) -> It
 
 
 def agreement_of(prediction: Prediction, hashes: Sequence[int]) -> str:
-    """Return whether the model agrees with its verdict on the nearest similar picture, of other
-    bytes: an ``Agreement``, or "" without such a picture. ``prediction`` is not stored yet.
+    """Return whether the model gave the nearest similar picture with other bytes the same label: an
+    ``Agreement``, or "" without such a picture. ``prediction`` is not stored yet.
     """
     comparable = Prediction.objects.filter(model_version=prediction.model_version)
     others = comparable.exclude(sha256=prediction.sha256)
@@ -132,5 +134,7 @@ def _candidates(sought: Sequence[int]) -> Iterator[tuple[str, str]]:
 
 
 def _near(place: int, values: Iterable[int]) -> dict[str, set[int]]:
-    """Select rows whose band at this place has one of the values, but for one bit at most."""
+    """Return a filter for rows whose band at this place has one of the values, but for one bit at
+    most.
+    """
     return {f"band_{place}__in": {value ^ flip for value in values for flip in _FLIPS}}

@@ -1,9 +1,9 @@
-"""Find parts of file names: by an index in SQLite, by reading the records in MongoDB.
+"""Find parts of file names: with an index in SQLite, by reading the records in MongoDB.
 
-The index is a full-text index of three letters in a row, in its own tables, which triggers update.
-Tables and triggers are created after each migration where they are missing: a migration that copies
+The index is a full-text index of three letters in a row, in tables of its own, which triggers
+update. Missing tables and triggers are created after each migration, since a migration that copies
 the table of predictions deletes its triggers. In MongoDB such an index would be larger than the
-records (``detection.records.paging`` bounds the search).
+records, so ``detection.records.paging`` limits how many records a search reads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from django.dispatch import receiver
 from detection.files import searched_text
 from detection.models import Prediction
 
-FEW = 500  # names that the index is worth; more common names are soon found without it
-LETTERS = 3  # the index needs so many
+FEW = 500  # names at most that the index finds; more common names are soon found without it
+LETTERS = 3  # in a search, at least, for the index
 STATEMENTS = {
     "file_names": """CREATE TABLE file_names (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL)""",
@@ -36,9 +36,9 @@ STATEMENTS = {
 }
 
 
-def named(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction], bool]:
-    """Return those that have ``text`` in their file name, in any case and any Unicode form, and
-    whether an index finds them.
+def find_by_name(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction], bool]:
+    """Return the records that have ``text`` in their file name, in any case and any Unicode form,
+    and whether an index finds them.
     """
     text = searched_text(text)
     found = records.filter(searched_name__contains=text)
@@ -47,7 +47,9 @@ def named(records: QuerySet[Prediction], text: str) -> tuple[QuerySet[Prediction
 
 
 def _few_with(text: str) -> list[str] | None:
-    """Return ids; None where there are many, or where the text is too short for the index."""
+    """Return the ids of the records with ``text`` in their name; None if there are more than FEW,
+    or if the text is too short for the index.
+    """
     if len(text) < LETTERS or "\0" in text:
         return None
     phrase = text.replace('"', '""')
@@ -62,8 +64,8 @@ def _few_with(text: str) -> list[str] | None:
 
 
 @receiver(post_migrate, sender=apps.get_app_config("detection"))
-def restore_index(using: str, **about: object) -> None:
-    """Create the index again where a table or a trigger of it is missing."""
+def restore_index(using: str, **signal: object) -> None:
+    """Create the index again if one of its tables or triggers is missing."""
     if connections[using].vendor != "sqlite":
         return
     existing = _tables_and_triggers(using)

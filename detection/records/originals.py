@@ -1,4 +1,4 @@
-"""The originals, as clients sent them, are read from the storage."""
+"""Read originals from the storage: images as clients sent them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pages of records that stay where they are while new ones arrive.
+"""Pages of records, which do not shift while new records arrive.
 
-A cursor names the record at the edge of a page, so nothing is counted and nothing is skipped. Ids
-are ULIDs: their order is that of time, and the primary key is the index of each page.
+A cursor names the record at the edge of a page, so the database counts and skips nothing. Ids are
+ULIDs: their order is that of time, and the index of the primary key serves each page.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Self
 from django.db.models import Model, QuerySet
 
 from detection.models import RECORD_ID, first_id, moment_of
-from detection.records.name_search import named
+from detection.records.name_search import find_by_name
 
-MAX_READ = 100_000  # records that one page is searched in, where no index finds a name
+MAX_READ = 100_000  # records that one page reads at most, if no index finds a name
 CURSOR = f"^(older|newer)-({RECORD_ID})$"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page starts: beside the record of that id, on its older or newer side."""
+    """The start of a page: beside the record with this id, on its older or newer side."""
 
     side: str
     pk: str
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """Return the cursor that was written so; None for any other text."""
+        """Return the cursor that ``str`` writes as this text; None for any other text."""
         match = re.fullmatch(CURSOR, text)
         return cls(*match.groups()) if match else None
 
@@ -81,8 +81,10 @@ def newest_first(
 
 
 def _searched(records: QuerySet, name: str, *, is_newer: bool) -> tuple[QuerySet, str | None]:
-    """Return the records with that part of a name, and the id where the search has to end."""
-    found, is_indexed = named(records, name)
+    """Return the records with ``name`` in their file name, and the id of the last record that the
+    search reads (None: it reads all records).
+    """
+    found, is_indexed = find_by_name(records, name)
     if is_indexed:
         return found, None
     ids = records.prefetch_related(None).values_list("pk", flat=True)

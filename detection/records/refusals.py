@@ -24,7 +24,7 @@ def count_refusal(*, code: str, source: str) -> None:
 
 
 def note_refusal(*, code: str, source: str) -> None:
-    """Count it in the metrics too; without a database only there."""
+    """Count a refused image in the metrics, and in the database unless that is down."""
     prometheus.REFUSED_IMAGES.labels(code, source).inc()
     with suppress(UnavailableError):
         count_refusal(code=code, source=source)

@@ -1,4 +1,4 @@
-"""A database without the tables of this version is refused, in one sentence."""
+"""Refuse a database without the tables of this version, in one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from detection.errors import MissingTablesError, database_errors
 
 
 def check_tables() -> None:
-    """Raises MissingTablesError and DatabaseUnavailableError."""
+    """Check that all migrations were applied. Raises MissingTablesError, and
+    DatabaseUnavailableError.
+    """
     with database_errors():
         loader = MigrationLoader(connection)
     if not loader.applied_migrations.keys() >= {*loader.graph.leaf_nodes()}:
@@ -21,8 +23,8 @@ def check_tables() -> None:
 
 
 @receiver(pre_migrate, sender=apps.get_app_config("detection"))
-def refuse_old_database(using: str, **about: object) -> None:
-    """Raise CommandError where migrations were applied that this version does not have."""
+def refuse_old_database(using: str, **signal: object) -> None:
+    """Raise CommandError if migrations were applied that this version does not have."""
     loader = MigrationLoader(connections[using])
     if any(
         app == "detection" and (app, name) not in loader.disk_migrations

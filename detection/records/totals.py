@@ -1,13 +1,13 @@
 """Totals of the predictions, updated with each write, so that statistics never read all records.
 
 Each prediction counts in the rows of its day and of all days, and in the same rows of its owner. A
-row is for one model version and holds numbers by name. The database itself adds to them, so that
-concurrent writers lose nothing. There are two kinds of rows: usage, which most requests need, and
-the spread of scores and latencies.
+row is for one model version and holds numbers by name. The database itself adds to the numbers, so
+that concurrent writers lose nothing. There are two kinds of rows: usage, which most requests need,
+and the spread of scores and latencies.
 
 Code that writes, reviews or deletes a prediction updates the totals in the same transaction
-(``detection.records.writing``, ``detection.review.decisions``). MongoDB has no transaction here:
-``detection.upkeep.recounting`` finds what a killed process did not count.
+(``detection.records.writing``, ``detection.review.decisions``). MongoDB is used without
+transactions: there, ``detection.upkeep.recounting`` finds what a killed process did not count.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from django.dispatch import receiver
 from detection.models import Prediction, Total
 
 EVER = "ever"
-EVERYBODY = ""
+ALL_USERS = ""
 SCORE_UNIT = 10**9  # scores are added as whole numbers, whose sum has no rounding errors
 SCORE_BINS = 20
 USAGE, SPREAD = "usage", "spread"
@@ -55,13 +55,13 @@ class Row:
         return f"{self.owner}/{self.kind}/{self.span}/{self.model_version}"
 
     def __str__(self) -> str:
-        whose = f"of the owner {self.owner}" if self.owner else "of everybody"
+        whose = f"of the owner {self.owner}" if self.owner else "of all users"
         return f"{self.kind} of {self.span}, model {self.model_version}, {whose}"
 
 
 def rows_of(prediction: Prediction, kind: str) -> list[Row]:
     """Return the rows in which a prediction counts."""
-    owners = [EVERYBODY, str(prediction.owner_id)] if prediction.owner_id else [EVERYBODY]
+    owners = [ALL_USERS, str(prediction.owner_id)] if prediction.owner_id else [ALL_USERS]
     spans = str(prediction.created_at.astimezone(UTC).date()), EVER
     return [Row(owner, kind, span, prediction.model_version) for owner in owners for span in spans]
 
@@ -70,7 +70,7 @@ def shares_of(prediction: Prediction) -> dict[str, dict[str, int]]:
     """Return what a prediction adds to each of its rows, by kind."""
     place = min(int(prediction.fake_score * SCORE_BINS), SCORE_BINS - 1)
     spread = {f"score_bins/{prediction.label}/{place}": 1}
-    if not prediction.duplicate_of:  # its score was known
+    if not prediction.duplicate_of:  # the score of a duplicate was known
         spread[f"latencies/{two_digits(prediction.duration_ms)}"] = 1
     usage = _in_group(prediction, _group(prediction, prediction.review_status))
     usage |= declared_share(prediction.declares)
@@ -99,7 +99,7 @@ def _in_group(prediction: Prediction, group: str) -> dict[str, int]:
 
 
 def count(predictions: Iterable[Prediction]) -> None:
-    """Add new predictions. One command changes all rows to which they add the same."""
+    """Add new predictions to their rows. One command changes all rows that get the same numbers."""
     counted = tally(predictions)
     existing = set(_stored(counted).values_list("pk", flat=True))
     rows_by_counts: dict[frozenset[tuple[str, int]], list[Row]] = defaultdict(list)
@@ -107,33 +107,33 @@ def count(predictions: Iterable[Prediction]) -> None:
         if row.key in existing or not make_row(row, counts):
             rows_by_counts[frozenset(counts.items())].append(row)
     for counts, rows in rows_by_counts.items():
-        change(rows, dict(counts))
+        add_to_existing(rows, dict(counts))
 
 
 def discount(prediction: Prediction) -> None:
-    """Subtract a deleted prediction, given as it was then."""
+    """Subtract a deleted prediction, given as it was when it was deleted."""
     for kind, share in shares_of(prediction).items():
         less = {name: -number for name, number in share.items()}
-        change(rows_of(prediction, kind), less)
+        add_to_existing(rows_of(prediction, kind), less)
 
 
 def count_review(prediction: Prediction, *, before: str) -> None:
-    """Count a prediction under its review status, no longer under the one ``before``."""
+    """Count a prediction under its review status, and no longer under the status ``before``."""
     moved = Counter(_in_group(prediction, _group(prediction, prediction.review_status)))
     moved.subtract(_in_group(prediction, _group(prediction, before)))
-    change(rows_of(prediction, USAGE), moved)
+    add_to_existing(rows_of(prediction, USAGE), moved)
 
 
 @receiver(post_delete, sender=get_user_model())
-def forget_owner(instance: AbstractUser, **about: object) -> None:
-    """Delete the rows of a deleted user. The rows of all users stay, and so do the predictions,
-    without an owner.
+def forget_owner(instance: AbstractUser, **signal: object) -> None:
+    """Delete the rows of a deleted user. The rows of all users together stay; the predictions stay
+    too, without an owner.
     """
     _between(f"{instance.pk}/", f"{instance.pk}0").delete()
 
 
-def change(rows: Iterable[Row], by: Counts) -> None:
-    """Add to those of the rows that exist, in one command."""
+def add_to_existing(rows: Iterable[Row], by: Counts) -> None:
+    """Add the numbers ``by`` to those of the rows that exist, in one command."""
     if any(by.values()):
         add_to(_stored(rows), by)
 
@@ -143,13 +143,13 @@ def _stored(rows: Iterable[Row]) -> QuerySet[Total]:
 
 
 def add_to(rows: QuerySet[Total], by: Counts) -> int:
-    """Add to the rows; return how many there were."""
+    """Add the numbers ``by`` to the rows; return how many rows there were."""
     more = {field: _Plus(field, by=part) for field, part in by_field(by).items() if part}
     return rows.update(**more, revision=F("revision") + 1)
 
 
 def by_field(counts: Counts) -> dict[str, dict[str, int]]:
-    """Return the numbers by field: the first part of a name is the field."""
+    """Return the numbers by field. Each name begins with its field."""
     fields: dict[str, dict[str, int]] = {name: {} for name in FIELDS}
     for name, number in counts.items():
         field, _, rest = name.partition("/")
@@ -175,18 +175,21 @@ def make_row(row: Row, counts: Counts | None = None) -> bool:
 
 
 def _between(first: str, end: str) -> QuerySet[Total]:
-    """Return the rows with keys from ``first`` on and before ``end``; ``0`` sorts after ``/``."""
+    """Return the rows with keys from ``first`` on and before ``end``.
+
+    Callers end ``end`` with ``0``, which is the character after ``/``.
+    """
     return Total.objects.filter(pk__gte=first, pk__lt=end)
 
 
 def days_between(
-    first: date | str, last: date | str, *, kind: str = USAGE, owner: str = EVERYBODY
+    first: date | str, last: date | str, *, kind: str = USAGE, owner: str = ALL_USERS
 ) -> QuerySet[Total]:
     """Return the rows of the days from ``first`` to ``last``."""
     return _between(f"{owner}/{kind}/{first}/", f"{owner}/{kind}/{last}0")
 
 
-def all_days(*, kind: str = USAGE, owner: str = EVERYBODY) -> QuerySet[Total]:
+def all_days(*, kind: str = USAGE, owner: str = ALL_USERS) -> QuerySet[Total]:
     """Return the rows of all days together, one for each version of the model."""
     return days_between(EVER, EVER, kind=kind, owner=owner)
 
@@ -208,7 +211,7 @@ def groups_of(total: Total) -> Iterator[dict[str, Any]]:
 
 
 def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
-    """Count predictions in full: return the numbers of each row."""
+    """Count predictions: return the numbers of all rows in which they count."""
     counted: dict[Row, Counter[str]] = defaultdict(Counter)
     for prediction in predictions:
         for kind, share in shares_of(prediction).items():
@@ -218,7 +221,7 @@ def tally(predictions: Iterable[Prediction]) -> dict[Row, Counter[str]]:
 
 
 class _Plus(Func):
-    """A field of numbers by name, with a number added to each."""
+    """The value of a field that holds numbers by name, with ``by`` added to the numbers."""
 
     output_field = JSONField()
 
@@ -229,7 +232,7 @@ class _Plus(Func):
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, list[Any]]:
-        """Nest calls with some names each: SQLite's functions take a hundred arguments."""
+        """Nest calls, each for some names: SQLite's functions accept a hundred arguments."""
         column, _ = compiler.compile(self.source_expressions[0])
         sql, parameters, rest = column, [], iter(self.by.items())
         while some := [(f'$."{name}"', number) for name, number in islice(rest, NAMES_AT_ONCE)]:

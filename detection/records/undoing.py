@@ -1,9 +1,9 @@
-"""A failed request leaves no records and no files, even when database or storage is down.
+"""Delete the records and files of a failed request, even if database or storage is down.
 
-A write that failed may still have happened: the answer can get lost, and a slow server can carry
-the write out long after the time-out. So everything that a failed request may have written is
-deleted at once, deleted again until database and storage allow it, and looked for a second time.
-The list is in memory; after a kill, ``manage.py verify_storage`` finds what is left.
+A write that failed may still have happened: its answer can get lost, and a slow server can carry it
+out long after the time-out. So everything that a failed request may have written is deleted at
+once, or as soon as database and storage allow it, and a second time somewhat later. The list is in
+memory; after a kill, ``manage.py verify_storage`` finds what is left.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ class _Leftovers:
                         delete_predictions(keys)
                     else:
                         model.objects.filter(pk__in=keys).delete()
-            except Exception as error:  # it must not hide the failure that led here
+            except Exception as error:  # must not hide the failure whose writes are undone
                 logger.warning("The records %s cannot be deleted yet: %s", keys, error)
             else:
                 self.records[model] = []
 
     def delete_files(self) -> None:
-        """Stop at the first failure, since the next takes as long; later begin with another key."""
+        """Stop at the first failure, since another one would take as long. Move the failed key to
+        the end, so that the next try begins with another one.
+        """
         while self.files:
             key = self.files.pop(0)
             try:
@@ -87,7 +89,8 @@ def undo_writes(
     """Delete records, with their files, that may have been written before ``cause`` was raised.
     ``files`` are further storage keys. Queued images may have become predictions in the meantime.
 
-    When the cause is an outage, another thread deletes, so that the caller meets one time-out only.
+    If the cause is an outage, another thread deletes, so that the caller waits for one time-out
+    only.
     """
     queued = [*queued]
     records = [*predictions, *queued]
@@ -120,7 +123,7 @@ def delete_files(keys: Iterable[str]) -> None:
 
 
 class _Waiting:
-    """Leftovers with the time of their next try, and the thread that tries."""
+    """Leftovers with the time of their next try, and the thread that deletes them."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, _Leftovers]] = []
@@ -157,11 +160,11 @@ class _Waiting:
             return None
 
     def settle(self) -> None:
-        """Try a last time, when the process ends."""
+        """Try a last time before the process ends."""
         with self._changed:
             last = [leftovers for _, leftovers in self._due]
             self._due = []
-            self._changed.notify()  # the thread has nothing to wait for any more
+            self._changed.notify()  # ends the thread
             if self._current:
                 last.append(deepcopy(self._current))
         for leftovers in last:

@@ -26,21 +26,22 @@ def write_predictions(
 
 
 def delete_predictions(ids: Iterable[str]) -> list[Prediction]:
-    """Delete the predictions with these ids; return those that existed, as they were at the end."""
+    """Delete the predictions with these ids; return them as they were when they were deleted."""
     deleted = []
     with transaction.atomic():
         left = list(Prediction.objects.filter(pk__in=ids))
         while left:
             missed = [each.pk for each in left if not _delete(each)]
             deleted += [each for each in left if each.pk not in missed]
-            # Missed records were reviewed or inspected since they were read, or deleted by another
-            # request.
+            # Others have reviewed, inspected or deleted the missed records since they were read.
             left = list(Prediction.objects.filter(pk__in=missed)) if missed else []
     return deleted
 
 
 def _delete(prediction: Prediction) -> bool:
-    """Delete the record if it is still as it was read: the totals counted it as that."""
+    """Delete the record and its share of the totals, if the record has not changed since it was
+    read. Return whether it was deleted.
+    """
     seen = Prediction.objects.filter(
         pk=prediction.pk,
         review_revision=prediction.review_revision,

@@ -31,7 +31,7 @@ class StaleDecisionError(ReviewError):
 
 
 def claim(*, prediction: Prediction, reviewer: AbstractUser) -> None:
-    """Reserve an unreviewed prediction for ``reviewer`` for a while, or for longer.
+    """Reserve an unreviewed prediction for ``reviewer``, or extend the reservation, for CLAIM.
 
     Raises StaleDecisionError when another moderator has claimed or reviewed it, and
     UnavailableError.
@@ -77,8 +77,8 @@ def decide(
 def pass_over(*, prediction: Prediction, reviewer: AbstractUser, note: str) -> None:
     """Release a prediction to others, with a ``note`` for them.
 
-    Raises StaleDecisionError when a new note could not be stored, since another moderator has
-    decided or has claimed the prediction, and UnavailableError.
+    Raises StaleDecisionError if a new note could not be stored, since another moderator has
+    reviewed or claimed the prediction, and UnavailableError.
     """
     is_new = note != prediction.review_note
     is_ours = prediction.claimed_by_id == reviewer.pk and not prediction.is_reviewed
@@ -103,7 +103,7 @@ def try_claim(prediction: Prediction, reviewer: AbstractUser) -> bool:
 
 
 def _change(prediction: Prediction, revision: int, changes: dict[str, object]) -> bool:
-    """Change the record at this revision, in one command; return False where there is none."""
+    """Change the record in one command; return False if it no longer has this revision."""
     seen = Prediction.objects.filter(
         pk=prediction.pk, review_revision=revision, review_status=prediction.review_status
     )
@@ -125,9 +125,9 @@ def _what_happened(prediction: Prediction, reviewer: AbstractUser) -> str:
     if record is None:
         return "This prediction has been deleted meanwhile."
     if record.is_reviewed:
-        who = record.reviewer or "somebody else"
+        who = record.reviewer or "another moderator"
         return f"This prediction has been {record.review_status} by {who} meanwhile."
     if _is_held_elsewhere(record, reviewer):
-        who = record.claimed_by or "Somebody else"
+        who = record.claimed_by or "Another moderator"
         return f"{who} is looking at this prediction right now."
     return "This prediction has changed since you opened it; look at it once more."

@@ -1,8 +1,8 @@
-"""Reviewed predictions as a data set to train on: their originals, by the reviewers' labels.
+"""Export reviewed predictions as a data set to train on: their originals, by the reviewers' labels.
 
 An export can be repeated into the same folder. Pictures whose decision was changed or undone are
-deleted before anything new is written: no picture is ever in the wrong class, also after an export
-that was interrupted. The next export completes it.
+deleted before anything new is written, so no picture is ever in the wrong class, even after an
+interrupted export. The next export completes an interrupted one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from detection.records import OriginalLostError, read_original
 VAL_SHARE = 0.2
 MANIFEST = "manifest.csv"
 SPLITS = ("train", "val")
-# One for all: in a validation split each source counts the same, however few pictures it has.
+# One source for all pictures: in validation each source counts the same, whatever its size.
 SOURCE = "reviews"
 CLASS_FOLDERS = {Label.REAL: "0_real", Label.FAKE: "1_fake"}
 OURS = re.compile(rf"{RECORD_ID}\.[a-z0-9]+|\.{RECORD_ID}\.[a-z0-9]+\.\d+\.part")
@@ -80,7 +80,7 @@ class ReviewExport:
         UnavailableError; files written until then are whole, and the next run continues.
         """
         try:
-            _make_ours(self.folder)
+            _prepare(self.folder)
             self._update()
         except OSError as error:
             raise ExportError(
@@ -129,7 +129,7 @@ class ReviewExport:
             records = Prediction.objects.select_related("reviewer").in_bulk(ids)
         for path, choice in group.items():
             record = records.get(choice.record_id)
-            if self._is_there(path, choice, record):
+            if self._export_original(path, choice, record):
                 self.pictures[path.partition("/")[0], choice.label] += 1
                 self.contradicted += choice.contradicted
                 values = (value_of(record) for value_of in COLUMNS.values())
@@ -137,8 +137,8 @@ class ReviewExport:
             else:
                 (self.folder / path).unlink(missing_ok=True)
 
-    def _is_there(self, path: str, choice: _Choice, record: Prediction | None) -> bool:
-        """Copy the original unless it is there already; return False where it cannot be copied."""
+    def _export_original(self, path: str, choice: _Choice, record: Prediction | None) -> bool:
+        """Copy the original unless the file exists already; return False if it must not exist."""
         if record is None or record.review_revision != choice.revision:
             self.changed += 1
             return False
@@ -151,13 +151,13 @@ class ReviewExport:
         return True
 
     def _copy(self, record: Prediction, target: Path) -> bool:
-        """Return False where the file is there already."""
+        """Copy the original; return False if the file exists already."""
         if target.exists() and _sha256(target.read_bytes()) == record.sha256:
             return False
         data = read_original(record)
         if _sha256(data) != record.sha256:
             raise OriginalLostError(
-                f"What the storage has of {record.original_filename} is not what was judged."
+                f"The stored file of {record.original_filename} is not the one that was judged."
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as part:
@@ -175,7 +175,9 @@ class ReviewExport:
                     self.removed += not path.name.startswith(".")
 
     def _remove_empty_folders(self) -> None:
-        """Training refuses a split without pictures, and ignores one without a folder."""
+        """Delete empty folders: training refuses a split without pictures, and ignores a split
+        without a folder.
+        """
         for folder in self._class_folders():
             with suppress(OSError):  # missing, or not empty
                 folder.rmdir()
@@ -233,8 +235,10 @@ COLUMNS: dict[str, Callable[[Prediction], object]] = {
 HEADER = ["path", *COLUMNS]
 
 
-def _make_ours(folder: Path) -> None:
-    """Write an empty manifest into a new or empty folder. Raises ExportError for other folders."""
+def _prepare(folder: Path) -> None:
+    """Write an empty manifest into a new or empty folder. Raises ExportError for a folder that has
+    other files and is no export.
+    """
     manifest = folder / MANIFEST
     if manifest.is_file():
         with manifest.open(encoding="utf-8", errors="replace") as file:
@@ -251,7 +255,7 @@ def _make_ours(folder: Path) -> None:
 
 @contextmanager
 def _new_manifest(folder: Path) -> Iterator[CsvTable]:
-    """Replace the manifest when the new one is complete."""
+    """Write a new manifest; it replaces the old one when it is complete."""
     with (
         replacing(folder / MANIFEST) as part,
         part.open("w", encoding="utf-8", newline="") as file,

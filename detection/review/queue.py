@@ -15,8 +15,8 @@ AT_ONCE = 50  # candidates that are read together
 
 
 def unreviewed_predictions() -> QuerySet[Prediction]:
-    """Return the review queue without images that cannot be judged: first those whose label
-    contradicts what the file says, then the others; of both, the least certain first.
+    """Return the review queue, without images that cannot be judged. Predictions whose label
+    contradicts what the file says precede the others; of both, the least certain are first.
     """
     waiting = Prediction.objects.filter(review_status=Prediction.Review.UNREVIEWED, reason="")
     return waiting.order_by("-disputed", "margin", "pk")
@@ -44,17 +44,17 @@ def claim_next(*, reviewer: AbstractUser, skipped: Collection[str] = ()) -> Pred
 def _candidates(skipped: Collection[str]) -> Iterator[Prediction]:
     candidates = list(unreviewed_predictions()[:AT_ONCE])
     while candidates:
-        # Not left out by the database: that would compare each record with a long list.
+        # Not left out by the database, which would compare each record with a long list.
         yield from (each for each in candidates if each.pk not in skipped)
         candidates = _after(candidates[-1])
 
 
 def _after(last: Prediction) -> list[Prediction]:
-    """Read the queue after ``last``. A number of records to skip would move with each decision of
-    others.
+    """Return the candidates after ``last`` in the queue. An offset would not do, since each
+    decision of other moderators shifts the queue.
     """
     queue = unreviewed_predictions()
-    # In a list: for "NOT disputed", SQLite would read the queue from its start.
+    # Not ``disputed=False``: for "NOT disputed", SQLite would read the queue from its start.
     rest = queue.filter(disputed__in=[last.disputed], margin__gte=last.margin)
     candidates = list(rest.exclude(margin=last.margin, pk__lte=last.pk)[:AT_ONCE])
     if last.disputed and not candidates:

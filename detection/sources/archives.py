@@ -1,4 +1,4 @@
-"""The images of an archive: zip, or tar as it is or packed with gzip, bzip2 or xz.
+"""Read the images of an archive: of a zip, or of a tar, plain or packed with gzip, bzip2 or xz.
 
 Strangers send archives, and a small one can unpack to more than any disk holds. So unpacked bytes
 are counted, whatever the headers claim, and at most one image is in memory. An image that cannot be
@@ -35,14 +35,14 @@ from detection.sources.zip_names import names_of
 MEMBERS_PER_IMAGE = 4  # folders, sidecars, and the twins that macOS puts beside each file
 MEMBERS_BESIDE = 1000
 MAX_UNPACKED_TIMES = 20  # times the archive's size; photographs hardly shrink
-ALWAYS_UNPACKED = 2**26  # bytes, also of a small archive: a few screenshots shrink a lot
+ALWAYS_UNPACKED = 2**26  # bytes, even of a small archive: a few screenshots shrink a lot
 MAX_HEADER_BYTES = 2**20  # of one member of a tar
 MAX_DIRECTORY_BYTES = 2**26  # of a zip
 MAX_XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of it
 CHUNK, MIB = 2**16, 2**20
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # a member, or the end of an empty archive
-ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # whose memory is bounded
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods may need much memory
 ZIP_ENCRYPTED = 0x1
 ZIP_ENTRY, ZIP_ENTRY_BYTES = b"PK\x01\x02", 30
 
@@ -51,8 +51,8 @@ NO_ARCHIVE = (
 )
 DAMAGED = "This archive is damaged, or a part of it is missing."
 
-# Errors of Python's modules for bytes that make no sense. They also raise OSErrors without a number
-# or with EINVAL; any other OSError is an error of the disk.
+# Errors that Python's modules raise for damaged bytes. Among them are OSErrors without a number or
+# with EINVAL; any other OSError is an error of the disk.
 NOT_FROM_DISK = (None, errno.EINVAL)
 DAMAGE = (
     tarfile.TarError,
@@ -77,7 +77,7 @@ class ArchiveError(ServiceError):
 
 
 class ArchiveTooLargeError(ArchiveError):
-    """The archive holds more than is accepted."""
+    """The archive holds more images, files or bytes than are accepted."""
 
     code = "archive_too_large"
 
@@ -140,7 +140,7 @@ class _Allowance:
         before, self.unpacked = self.unpacked, self.unpacked + count
         self.spend(self.unpacked // MIB - before // MIB)
         if self.unpacked > self.max_bytes:
-            raise ArchiveTooLargeError("The archive unpacks to far more than it should.")
+            raise ArchiveTooLargeError("The archive unpacks to too many bytes.")
 
 
 class _Readable(Protocol):
@@ -151,9 +151,9 @@ class _Readable(Protocol):
 
 
 def _images_in_zip(file: BinaryIO, allowance: _Allowance) -> Iterator[Upload]:
-    with _damage():
+    with _damage_errors():
         archive = zipfile.ZipFile(_BoundedDirectory(file, allowance.members))
-    _check_apart(archive)
+    _refuse_overlaps(archive)
     members = archive.infolist()
     for member, name in zip(members, names_of(members), strict=True):
         if _is_plain_file(member) and not _is_hidden(name):
@@ -181,8 +181,8 @@ class _BoundedDirectory:
         return data
 
 
-def _check_apart(archive: zipfile.ZipFile) -> None:
-    """Refuse members that share bytes: with them, a small zip unpacks to a very large one."""
+def _refuse_overlaps(archive: zipfile.ZipFile) -> None:
+    """Refuse members that share bytes: with them, a small zip unpacks to very many bytes."""
     end = 0
     for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
         if member.header_offset < end:
@@ -193,7 +193,9 @@ def _check_apart(archive: zipfile.ZipFile) -> None:
 
 
 def _is_plain_file(member: zipfile.ZipInfo) -> bool:
-    """Check the type in the upper half of the attributes, 0 if it was not written on Unix."""
+    """Return whether the member is a plain file. The upper half of its attributes is the type on
+    Unix, or 0 if the zip was not made there.
+    """
     kind = stat.S_IFMT(member.external_attr >> 16)
     return not member.filename.endswith("/") and kind in (0, stat.S_IFREG)
 
@@ -206,7 +208,7 @@ def _zip_upload(
     if member.compress_type not in ZIP_METHODS:
         return _refused(name, "is packed in a way that cannot be read")
     try:
-        with _damage(), archive.open(member) as content:
+        with _damage_errors(), archive.open(member) as content:
             return _upload(name, _Unpacked(content, allowance))
     except ArchiveTooLargeError:
         raise
@@ -218,7 +220,9 @@ def _zip_upload(
 
 
 class _Header(tarfile.TarInfo):
-    """An unreadable header is an error: Python takes it for the end of the archive."""
+    """A header that raises ReadError if it is unreadable. Python's own class would take it for the
+    end of the archive.
+    """
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
@@ -231,7 +235,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
-    with _damage(NO_ARCHIVE):
+    with _damage_errors(NO_ARCHIVE):
         file.at_once = MAX_HEADER_BYTES
         archive = tarfile.TarFile(fileobj=file, tarinfo=_Header, encoding="utf-8")
     while member := _next_member(archive, file):
@@ -240,15 +244,15 @@ def _images_in_tar(file: _Unpacked, allowance: _Allowance) -> Iterator[Upload]:
             upload = _tar_upload(archive, member)
             if upload:
                 yield upload
-    with _damage():
-        file.drain()  # a checksum of the packed bytes follows the last member
+    with _damage_errors():
+        file.drain()  # reads the checksum of the packed bytes, which follows the last member
 
 
 def _next_member(archive: tarfile.TarFile, file: _Unpacked) -> tarfile.TarInfo | None:
     file.at_once = MAX_HEADER_BYTES
-    with _damage():
+    with _damage_errors():
         member = archive.next()
-    archive.members.clear()  # or all of them would stay in memory
+    archive.members.clear()  # otherwise all headers would stay in memory
     archive.pax_headers.clear()
     file.at_once = _image_bytes()
     return member
@@ -257,7 +261,7 @@ def _next_member(archive: tarfile.TarFile, file: _Unpacked) -> tarfile.TarInfo |
 def _tar_upload(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Upload | None:
     if member.issparse():  # terabytes of zeros need no bytes in the archive
         return _refused(member.name, "is stored with holes, which cannot be read")
-    with _damage(), archive.extractfile(member) as content:
+    with _damage_errors(), archive.extractfile(member) as content:
         return _upload(member.name, content)
 
 
@@ -271,7 +275,7 @@ class _XzFile:
 
     def read(self, size: int) -> bytes:
         data = b""
-        while not data and not (self._decoder.eof and self._has_ended()):
+        while not data and (not self._decoder.eof or self._begin_next_stream()):
             if self._decoder.needs_input and not self._packed:
                 self._packed = self._file.read(CHUNK)
                 if not self._packed:
@@ -280,28 +284,30 @@ class _XzFile:
             data = self._decoder.decompress(packed, size)
         return data
 
-    def _has_ended(self) -> bool:
-        """Begin the next stream, if there is one: programs write several, with zeros between."""
+    def _begin_next_stream(self) -> bool:
+        """Begin the next stream; return False if there is none. Some programs write several
+        streams, with zeros between them.
+        """
         rest = self._decoder.unused_data.lstrip(b"\x00")
         while not rest and (packed := self._file.read(CHUNK)):
             rest = packed.lstrip(b"\x00")
         if rest:
             self._decoder, self._packed = _xz_decoder(), rest
-        return not rest
+        return bool(rest)
 
 
 def _xz_decoder() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
 
 
-# Both
+# Zip and tar
 
 
 class _Unpacked:
-    """The bytes of an archive or of one file in it, forwards only, and counted.
+    """The unpacked bytes of a tar, or of one file in a zip: read forwards only, and counted.
 
-    ``at_once`` is how many may be read until it is set again: Python reads into memory whatever a
-    header asks for.
+    ``at_once`` is how many bytes may be read until it is set again, since Python reads as many into
+    memory as a header says.
     """
 
     def __init__(self, file: _Readable, allowance: _Allowance) -> None:
@@ -339,7 +345,7 @@ class _Unpacked:
 
 
 def _image_bytes() -> int:
-    """Return how many bytes an image may have, with some that are read ahead."""
+    """Return how many bytes are read of an image at most, some of them ahead."""
     return settings.MAX_UPLOAD_BYTES + 2 * CHUNK
 
 
@@ -363,14 +369,17 @@ def _upload(name: str, content: _Readable) -> Upload | None:
 
 
 def _refused(name: str, why: str) -> Upload | None:
-    """Return a file that cannot be unpacked, with its error, if it is named like an image."""
+    """Return an upload with an error for a file that cannot be unpacked, if the file is named like
+    an image.
+    """
     if not is_named_like_an_image(name):
         return None
     return Upload(clean_filename(name), b"", error=ImageError(f"This file {why}."))
 
 
 @contextmanager
-def _damage(sentence: str = DAMAGED) -> Iterator[None]:
+def _damage_errors(sentence: str = DAMAGED) -> Iterator[None]:
+    """Raise ArchiveError for damaged bytes, and errors of the disk as they are."""
     try:
         yield
     except DAMAGE as error:
@@ -380,7 +389,7 @@ def _damage(sentence: str = DAMAGED) -> Iterator[None]:
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:
-    """Return the error of the disk that a module of Python may have taken for damage."""
+    """Return the error of the disk, if Python's module raised its error because of one."""
     while error:
         if isinstance(error, OSError) and error.errno not in NOT_FROM_DISK:
             return error

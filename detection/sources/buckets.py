@@ -1,4 +1,4 @@
-"""Objects of the S3 store below a prefix: they are listed and read."""
+"""List and read the objects of the S3 store below a prefix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN_FOLDERS = (*FOLDERS, TEMPORARY, "seeded")
 
 
 class BucketError(ServiceError):
-    """A place that cannot be read."""
+    """The bucket cannot be read, or there is no S3 store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ class StoredObject:
 
 
 def _is_our_own(bucket: str, key: str) -> bool:
-    """Return whether it is a file of the service. A scan of these would not end: it adds some."""
+    """Return whether the object is a file of the service. A scan of the service's own files would
+    not end, since each image that it reads adds another one.
+    """
     folder, slash, _ = key.partition("/")
     return bool(slash) and folder in OWN_FOLDERS and bucket == default_storage.bucket_name
 

@@ -1,11 +1,11 @@
-"""Files that may be images: they have an image's content, or are named like an image."""
+"""Decide which files may be images: those with an image's content, or a name like an image's."""
 
 from __future__ import annotations
 
 from detection.d3.errors import RawPhotographError, UnsupportedImageError
 from detection.d3.images import image_format
 
-# Some are types that cannot be read: the owner of such pictures wants to know that they were not.
+# Some of these types cannot be read. They are listed, so that the report names such pictures.
 IMAGE_EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"),

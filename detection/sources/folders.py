@@ -1,4 +1,4 @@
-"""The images of a folder."""
+"""List the images of a folder."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def _may_be_an_image(entry: os.DirEntry[str]) -> bool:
             return True
         with Path(entry.path).open("rb") as file:
             return has_image_content(file.read(HEAD_BYTES))
-    except OSError:  # it may be an image: decoding it gives the reason
+    except OSError:  # the file may be an image; its decoding says why it cannot be read
         return True

@@ -1,4 +1,4 @@
-"""Images on other servers, fetched from URLs that clients chose."""
+"""Fetch images on other servers, from URLs that clients chose."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from detection.models import MAX_URL_LENGTH
 from detection.outbound import CertificateError, NoAnswerError, UnreachableError, UrlError, exchange
 
 MAX_REDIRECTS = 3
-AT_ONCE = 4  # of one call
-IMAGE_SECONDS = 20.0  # with its redirects
+AT_ONCE = 4  # images of a call
+IMAGE_SECONDS = 20.0  # for an image, with its redirects
 CALL_SECONDS = 60.0  # for all images of a call
 CHUNK = 2**16
 OK = 200
@@ -93,7 +93,7 @@ def _content(url: str, until: float) -> Iterator[bytes]:
         try:
             url = urljoin(url, location)
         except ValueError as error:
-            raise InvalidImageUrlError("The image URL redirects to no URL.") from error
+            raise InvalidImageUrlError("The image URL redirects to an invalid URL.") from error
         subject = "The image URL redirects to a URL that"
     raise ImageNotFetchedError(f"The image URL redirects more than {MAX_REDIRECTS} times.")
 
@@ -115,7 +115,7 @@ def _body(answer: HTTPResponse) -> Iterator[bytes]:
 
 @contextmanager
 def _image_errors(subject: str) -> Iterator[None]:
-    """Raise errors of the fetch as ImageError; ``subject`` begins the sentences about the URL."""
+    """Raise ImageError for errors of ``exchange``. ``subject`` begins a UrlError's sentence."""
     try:
         yield
     except UnreachableError as error:

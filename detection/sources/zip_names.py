@@ -1,5 +1,5 @@
-"""The names in a zip. A flag or an extra field says that a name is UTF-8; other names have the code
-page of the computer that packed them, which nothing tells.
+"""Decode the names in a zip. A flag or an extra field says that a name is UTF-8. Other names have
+the code page of the computer that packed them, which the zip does not mention: it is guessed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Iterable, Sequence
 
 IS_UTF8 = 0x800  # a flag
 UNICODE_PATH = 0x7075  # Info-ZIP's extra field: version, CRC-32 of the name it replaces, UTF-8
-NOT_UTF8 = re.compile(b"[\xf1\xf2]")  # no character begins so, but Russian words do with ё
+NOT_UTF8 = re.compile(b"[\xf1\xf2]")  # ё and Є in cp866; begin no assigned character in UTF-8
 PYTHON_CODE_PAGE = "cp437"  # how Python reads a name without the flag; no byte is lost
 MAX_READ = 1000  # names, and bytes of a name, that decide about the code page
 
 LATIN, CYRILLIC, JAPANESE = "À-ÿ", "А-яЁё", "、-】ぁ-ヺー一-鿿！-～"
 BRACKETS = re.escape("[]{}^|~@`\\")  # a second byte in Japanese, hardly a neighbour of a letter
-RARE_KANJI = b"\x98\x9f"  # the first of those that Japan's standard calls rare, in cp932
-# What names hardly have, for each code page that is tried: characters of no letter, mixed scripts,
-# capitals within a word. The first of equally good ones is taken.
+RARE_KANJI = b"\x98\x9f"  # in cp932, the first of those that Japan's standard calls rare
+# Patterns that names hardly have, for each code page that is tried: characters other than letters,
+# mixed scripts, capitals within a word. Of equally good code pages, the first is used.
 ODDITIES = {
     "cp437": rf"[^\0-~{LATIN}]|[{LATIN}](?=[{LATIN}{BRACKETS}])|[a-zß-ÿ](?=[À-Þ])|[ß-ÿ](?=[A-Z])",
     "cp932": rf"[^\0-~{JAPANESE}]|(?<![{JAPANESE}])[{JAPANESE}](?=[A-Za-z])"
@@ -41,7 +41,7 @@ def names_of(members: Iterable[zipfile.ZipInfo]) -> list[str]:
 
 
 def _certain_name(member: zipfile.ZipInfo) -> str | bytes:
-    """Return the bytes where they are no UTF-8. macOS writes UTF-8 without the flag."""
+    """Return the name, or its bytes if they are not UTF-8. macOS writes UTF-8 without the flag."""
     if member.flag_bits & IS_UTF8:
         return member.orig_filename
     written = member.orig_filename.encode(PYTHON_CODE_PAGE)
@@ -53,8 +53,8 @@ def _certain_name(member: zipfile.ZipInfo) -> str | bytes:
 
 
 def _unicode_path(extra: bytes, written: bytes) -> bytes | None:
-    """Return the name in the extra field. Programs that rename a member may not know the field:
-    its checksum is then that of another name.
+    """Return the name in the extra field, or None if its checksum is not that of the written name:
+    programs that rename a member may not know the field.
     """
     version_and_checksum, end = struct.pack("<BI", 1, zlib.crc32(written)), 0
     while (start := end + 4) <= len(extra):

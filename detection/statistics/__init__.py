@@ -1,6 +1,6 @@
 """Figures of use and of quality."""
 
-from detection.statistics.quality import Confusion, Rate, robustness
+from detection.statistics.quality import Confusion, robustness
 from detection.statistics.usage import (
     DEFAULT_DAYS,
     MAX_DAYS,

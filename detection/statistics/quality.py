@@ -1,4 +1,5 @@
-"""How good the model is, measured by the reviewers: their label is the truth, FAKE is positive.
+"""Measure how good the model is by the decisions of reviewers: their label is true, FAKE is
+positive.
 
 Reviewed images are no random sample: the queue begins with the least certain ones.
 """
@@ -37,8 +38,8 @@ class Rate:
 
 
 def robustness(*, start: datetime, end: datetime, model_version: str = "") -> Rate:
-    """Return how often a version of the model, or any, gave a changed copy of a picture the label
-    that it had given the picture. Raises what the database raises.
+    """Return how often a version of the model, or any version, gave a changed copy of a picture the
+    same label as the picture. Raises what the database raises.
     """
     judged = sent_between(Prediction.objects.order_by(), start=start, end=end)
     if model_version:

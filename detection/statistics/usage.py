@@ -1,4 +1,4 @@
-"""Usage over all time or by day, scores, latencies, errors, the review queue.
+"""Read usage of all time or by day, scores, latencies, errors, the review queue.
 
 Totals of each day and of all days are stored (``detection.records.totals``), so one row is read for
 each day and model version, never all records. Days are in UTC.
@@ -38,7 +38,7 @@ class _Day(TruncDay):
     """The first moment of the day."""
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context):
-        """Cut the day out of the text: Django would call a Python function for each record."""
+        """Cut the day out of the stored text: Django's own SQL calls Python for each record."""
         column, parameters = compiler.compile(self.lhs)
         return f"SUBSTR({column}, 1, 10)", parameters
 
@@ -56,7 +56,7 @@ class Period:
 
     @classmethod
     def between(cls, first: date | None, last: date | None) -> Period:
-        """Return the period. Without a last day it ends today, without a first day it has 30 days.
+        """Return the period. Without a last day it ends today; without a first day it has 30 days.
 
         Raises PeriodError.
         """
@@ -166,7 +166,7 @@ def count_predictions(
 def count_predictions_by_day(
     *, user: AbstractUser | None, start: datetime | None = None, end: datetime | None = None
 ) -> dict[str, object]:
-    """Return usage figures as above and, under ``days``, those of each day.
+    """Return usage figures as ``count_predictions`` does and, under ``days``, those of each day.
 
     Raises PeriodError.
     """
@@ -193,7 +193,7 @@ def _groups(
     user: AbstractUser | None, start: datetime | None, end: datetime | None
 ) -> Iterator[Group]:
     """Read whole days from their totals, and count the records of parts of days at the ends."""
-    owner = totals.EVERYBODY if sees_all(user) else str(user.pk)
+    owner = totals.ALL_USERS if sees_all(user) else str(user.pk)
     if start is None and end is None:
         yield from _stored(totals.all_days(owner=owner))
         return
@@ -209,7 +209,7 @@ def _groups(
 
 
 def _whole_days(start: datetime | None, end: datetime | None) -> Period:
-    """Return the whole days between; where there are none, the first is after the last."""
+    """Return the whole days between the moments; if there are none, the first is after the last."""
     first, last = date.min, date.max - DAY  # the very last day has no end
     if start:
         is_whole = start.time() == time.min
@@ -222,6 +222,7 @@ def _whole_days(start: datetime | None, end: datetime | None) -> Period:
 def _counted(
     user: AbstractUser | None, start: datetime | None, end: datetime | None
 ) -> Iterator[Group]:
+    """Count the records between the moments, by day, label, certainty and declaration."""
     limits = {"created_at__gte": start, "created_at__lt": end}
     made = {name: limit for name, limit in limits.items() if limit is not None}
     records = visible_predictions(user).filter(**made).annotate(first_moment=_Day("created_at"))
@@ -240,7 +241,7 @@ def read_days(period: Period) -> list[Total]:
 
 
 def _stored(rows: Iterable[Total]) -> Iterator[Group]:
-    """Return the groups of totals: by label, then by what the files declare."""
+    """Yield the groups of totals: by label, then by what the files declare."""
     for row in rows:
         yield from count_groups([row])
         for declares, number in row.declared.items():
@@ -253,7 +254,7 @@ def _day_of(row: Total) -> date | None:
 
 
 def count_groups(rows: Iterable[Total]) -> Iterator[Group]:
-    """Return ``count`` and ``score_sum`` of the predictions by ``day`` (None: all days), ``label``,
+    """Yield ``count`` and ``score_sum`` of the predictions by ``day`` (None: all days), ``label``,
     ``uncertain``, ``review_status`` and ``model_version``; groups without predictions are left out.
     """
     for row in rows:

@@ -1,4 +1,4 @@
-"""Inspect the originals of records that were written before files were asked for their origin."""
+"""Inspect the originals of old records, from before the service read the origin of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Inspected:
 def inspect_records() -> Iterator[Inspected]:
     """Inspect the originals of all records that were never inspected, oldest first.
 
-    Raises UnavailableError; records until then are stored.
+    Raises UnavailableError; what was read until then is stored.
     """
     last = ""
     while records := _uninspected_after(last):
@@ -60,5 +60,5 @@ def _inspect(record: Prediction) -> Inspected:
     with database_errors(), transaction.atomic():
         if Prediction.objects.filter(pk=record.pk, provenance={}).update(**fields):
             rows = totals.rows_of(record, totals.USAGE)
-            totals.change(rows, totals.declared_share(fields["declares"]))
+            totals.add_to_existing(rows, totals.declared_share(fields["declares"]))
     return Inspected(record, declares=fields["declares"])

@@ -13,9 +13,9 @@ PURGE_STEP = 200  # predictions that are deleted together
 
 
 def purge_predictions(*, before: datetime) -> Iterator[int]:
-    """Delete predictions from before that moment with their files, images queued before it, and
-    batches from before it that have no predictions left. Yield the number of predictions after each
-    step.
+    """Delete predictions from before this moment with their files, images that were queued before
+    it, and batches from before it that have no predictions left. Yield the number of deleted
+    predictions after each step.
 
     Raises UnavailableError; the numbers until then are right.
     """
@@ -37,13 +37,13 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
 
 
 def _purge_queued(before: datetime) -> None:
-    """Delete old queued images but for those that a worker is judging now."""
+    """Delete old queued images, except those that a worker is judging now."""
     old = QueuedImage.objects.filter(pk__lt=first_id(before)).order_by("pk")
     with database_errors():
         while images := list(old.filter(leased_until__lte=now())[:PURGE_STEP]):
             ids = [image.pk for image in images]
             QueuedImage.objects.filter(pk__in=ids, leased_until__lte=now()).delete()
-            kept = {*_ids(QueuedImage, ids), *_ids(Prediction, ids)}  # they need their files
+            kept = {*_ids(QueuedImage, ids), *_ids(Prediction, ids)}  # whose files are needed
             delete_files(
                 [key for image in images if image.pk not in kept for key in image.file_keys]
             )

@@ -1,10 +1,10 @@
 """Count the totals again from the records, and correct those that differ.
 
-The service may be running. A row is corrected only at the revision at which it was read: nothing
-was counted in it since. With transactions, a row that has changed is compared again a few times.
-Without them, a record is written a moment before it is counted, so a difference may be about to
-vanish: only a row that stays unchanged for longer than any write takes is corrected. A row that
-changes too often, as those of today may, is left to a later run.
+The service may be running. A row is corrected only if it still has the revision at which it was
+read: then nothing was counted in it since. With transactions, a row that has changed is compared
+again a few times. Without them, a record is written a moment before it is counted, so a difference
+may be about to vanish: a row is corrected only if it stays unchanged for longer than any write
+takes. A row that changes too often, as those of today may, is left to a later run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COUNTED = (
 
 @dataclass(slots=True)
 class Recount:
-    """The number of days, the rows that were wrong, and those that changed too often to tell."""
+    """The number of days, the rows that were wrong, and the rows that changed too often."""
 
     days: int = 0
     wrong: list[Row] = field(default_factory=list)
@@ -53,49 +53,49 @@ class Recount:
 class _Difference:
     row: Row
     revision: int | None  # None: the row is missing
-    missing: dict[str, int]  # has to be added
+    missing: dict[str, int]  # the numbers that have to be added
 
 
-def rebuild_totals(*, period: Period | None = None, mend: bool = True) -> Recount:
-    """Count each day of the period, or of all time, then add up all days. Correct totals that
-    differ where ``mend`` is true. A database without transactions is watched for SETTLE_SECONDS
-    before.
+def rebuild_totals(*, period: Period | None = None, correct: bool = True) -> Recount:
+    """Count each day of the period, or of all time, then add up all days. Correct the totals that
+    differ if ``correct`` is true. In a database without transactions, a difference counts only if
+    it stays the same for SETTLE_SECONDS.
 
     Raises UnavailableError; totals corrected until then are right.
     """
     with database_errors():
         days = period.days if period else _days_of_all()
         recount = Recount(days=len(days))
-        _compare(map(str, days), recount, mend=mend)
-        _compare([EVER], recount, mend=mend)
+        _compare(map(str, days), recount, correct=correct)
+        _compare([EVER], recount, correct=correct)
     return recount
 
 
-def _compare(spans: Iterable[str], recount: Recount, *, mend: bool) -> None:
+def _compare(spans: Iterable[str], recount: Recount, *, correct: bool) -> None:
     if connection.features.supports_transactions:
         for span in spans:
-            _compare_at_once(span, recount, mend=mend)
+            _compare_at_once(span, recount, correct=correct)
     elif found := [each for span in spans for each in _differences(span)]:
         sleep(SETTLE_SECONDS)
-        recount.busy += _conclude(found, recount, mend=mend)
+        recount.busy += _conclude(found, recount, correct=correct)
 
 
-def _compare_at_once(span: str, recount: Recount, *, mend: bool) -> None:
-    """Compare without a transaction, for which other writers of SQLite would have to wait."""
+def _compare_at_once(span: str, recount: Recount, *, correct: bool) -> None:
+    """Compare a span without a transaction, which would block the other writers of SQLite."""
     busy: list[Row] | None = None
     for _ in range(MAX_COUNTS):
         found = [each for each in _differences(span) if busy is None or each.row in busy]
-        busy = _conclude(found, recount, mend=mend)
+        busy = _conclude(found, recount, correct=correct)
         if not busy:
             return
     recount.busy += busy
 
 
-def _conclude(differences: Iterable[_Difference], recount: Recount, *, mend: bool) -> list[Row]:
-    """Return the rows that are still changing."""
+def _conclude(differences: Iterable[_Difference], recount: Recount, *, correct: bool) -> list[Row]:
+    """Correct the rows, or only list them. Return the rows that have changed meanwhile."""
     busy = []
     for each in differences:
-        if _mend(each) if mend else _is_unchanged(each):
+        if _correct(each) if correct else _is_unchanged(each):
             recount.wrong.append(each.row)
         else:
             busy.append(each.row)
@@ -142,19 +142,19 @@ def _is_unchanged(difference: _Difference) -> bool:
     return _unchanged(difference).exists()
 
 
-def _mend(difference: _Difference) -> bool:
-    """Correct the row, and that of all days. Return False when the row has changed since."""
+def _correct(difference: _Difference) -> bool:
+    """Correct the row, and that of all days. Return False if the row has changed since."""
     row, missing = difference.row, difference.missing
     with transaction.atomic():
         if difference.revision is None:
-            is_mended = totals.make_row(row, missing)
+            is_corrected = totals.make_row(row, missing)
         else:
-            is_mended = bool(totals.add_to(_unchanged(difference), missing))
-        if is_mended and row.span != EVER:
+            is_corrected = bool(totals.add_to(_unchanged(difference), missing))
+        if is_corrected and row.span != EVER:
             ever = Row(row.owner, row.kind, EVER, row.model_version)
             totals.make_row(ever)
-            totals.change([ever], missing)
-    return is_mended
+            totals.add_to_existing([ever], missing)
+    return is_corrected
 
 
 def _days_of_all() -> list[date]:

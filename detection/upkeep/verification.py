@@ -1,6 +1,6 @@
 """Find records without their files, and files without their record.
 
-They are compared month by month, as storage keys name the month, so that one month is in memory. A
+Records and files are compared by month, which storage keys name, so only one month is in memory. A
 discrepancy is checked again before it is reported, because the service may be running.
 """
 
@@ -65,14 +65,15 @@ class RecordWithoutFile:
         with database_errors():
             setattr(prediction, self.field, "")
             prediction.save(update_fields=[self.field])
-        return "The record no longer names it."
+        return "The record no longer names the file."
 
 
 Discrepancy = FileWithoutRecord | RecordWithoutFile
 
 
 def find_discrepancies(*, min_age: timedelta) -> Iterator[Discrepancy]:
-    """Yield what does not fit together; files younger than ``min_age`` may still get their record.
+    """Yield discrepancies; files younger than ``min_age`` are left out, since their record may
+    follow.
 
     Only the folders of the service are read, since a bucket may be shared. Raises UnavailableError
     when database or storage is down.
@@ -82,7 +83,7 @@ def find_discrepancies(*, min_age: timedelta) -> Iterator[Discrepancy]:
         yield from _in_month(month, min_age)
 
 
-def is_plausible() -> bool:
+def is_storage_plausible() -> bool:
     """Return False where there are only records, or only files: then a setting names the wrong
     database, bucket or folder, and a repair would delete everything.
     """
@@ -112,7 +113,7 @@ def _in_month(month: tuple[int, int], min_age: timedelta) -> Iterator[Discrepanc
 
 
 def _keys_of_queued(month: tuple[int, int]) -> Iterator[str]:
-    """Yield the files of queued images, also results of judgements that were interrupted."""
+    """Yield the files of queued images, among them results whose judging was interrupted."""
     start, end = map(first_id, _bounds(month))
     with database_errors():
         for image in QueuedImage.objects.filter(pk__gte=start, pk__lt=end).iterator():
@@ -155,7 +156,7 @@ def _is_orphan(key: str, min_age: timedelta) -> bool:
         return True
     with database_errors():
         queued = QueuedImage.objects.filter(pk=match[1]).first()
-        # Read second: a queued image becomes a prediction, and never the other way round.
+        # Read after the queued image, which may become a prediction at this moment.
         record = Prediction.objects.filter(pk=match[1]).values_list(*FILE_FIELDS).first()
     return key not in [*(queued.file_keys if queued else ()), *(record or ())]
 
@@ -222,7 +223,7 @@ def _repair_result(prediction: Prediction) -> str:
         delete_with_files([prediction])
         return "The original is lost too; the record was deleted."
     except ImageError as error:
-        raise ImageError(f"It cannot be drawn again: {error}") from error
+        raise ImageError(f"The result cannot be drawn again: {error}") from error
     picture = draw_result(
         pixels,
         label=prediction.label,

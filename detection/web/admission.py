@@ -1,7 +1,6 @@
-"""The gate limits how many requests with images are in the service at a time.
+"""Limit how many requests with images are in the service at a time.
 
-Admitted requests are answered in order. The others are refused at once. Requests that only read do
-not pass the gate.
+Requests above the limit are refused at once. Requests without images do not pass the gate.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from django.conf import settings
 from detection.errors import QueueFullError
 
 IMAGES_PER_REQUEST = 4  # on average, over all admitted requests
-BODIES_OF_FULL_SIZE = 5  # so many bytes may be in memory or being received
+BODIES_OF_FULL_SIZE = 5  # whose bytes together may be in memory or being received
 
-Load = Counter[str]  # what is admitted, or the limit of it: of requests, images and size_bytes
+Load = Counter[str]  # numbers, or limits, of ``requests``, ``images`` and ``size_bytes``
 
 
 class Admission:
-    """A gate. It admits any single request, whatever its size: other limits apply to that."""
+    """A gate. It admits a request that is alone, whatever its size: other limits apply to that."""
 
     def __init__(self, limit: Load) -> None:
         self._limit = limit
@@ -58,7 +57,7 @@ class Admission:
 
 
 class Place:
-    """The part of the limit that one request holds."""
+    """The part of the gate's limits that one request holds."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission

@@ -1,4 +1,4 @@
-"""Tokens of programs and sessions of people."""
+"""Authenticate programs by tokens, and people by sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 
 def owner_of(request: Request) -> AbstractUser | None:
-    """Return whose records the request makes; None without an account."""
+    """Return the owner of records that the request makes; None without an account."""
     return request.user if request.user.is_authenticated else None
 
 
@@ -45,8 +45,8 @@ class FormAuthentication(SessionAuthentication):
     """Accept the session of a person who signed in with a browser."""
 
     def enforce_csrf(self, request: Request) -> None:
-        """Raise for a body that breaks off. The check itself ignores it, and the view would see an
-        empty form.
+        """Raise UnreadablePostError for a body that ends early. Django's check ignores that, and
+        the view would get an empty form.
         """
         if request.method == "POST":
             request.POST  # noqa: B018  raises UnreadablePostError

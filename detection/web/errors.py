@@ -1,4 +1,4 @@
-"""Every error has one envelope: ``{"success": false, "error": sentence, "code": word}``."""
+"""Answer errors, each in the envelope ``{"success": false, "error": sentence, "code": word}``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.core.exceptions import (
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
-from rest_framework import views  # not from it: REST framework's settings import this module first
+from rest_framework import views  # not names of it: its settings import this module first
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 
@@ -52,7 +52,7 @@ SENTENCES = {
     501: "This Transfer-Encoding is not supported; send a Content-Length header.",
 }
 
-# Where the name of the status is another in each version of Python
+# Codes of statuses that have different names in different versions of Python
 CODES = {413: "request_too_large", 414: "address_too_long", 431: "headers_too_large"}
 
 
@@ -96,12 +96,12 @@ class FilesRefusedError(ServiceError):
     code = "files_refused"
 
 
-# Statuses of errors that have a sentence and a code; the nearest class decides.
+# Statuses of errors that have a sentence and a code of their own; the nearest class decides.
 STATUSES: dict[type[Exception], int] = {
     ServiceError: 400,
     ArchiveTooLargeError: 413,
     BatchClosedError: 409,
-    CallerGoneError: 499,  # as nginx counts clients that hang up
+    CallerGoneError: 499,  # the status that nginx logs for clients that hung up
     EncodedBodyError: 415,
     FilesRefusedError: 413,
     ImageUrlsOffError: 403,
@@ -127,7 +127,7 @@ OTHER_ERRORS: dict[type[Exception], tuple[int, str, str]] = {
     SuspiciousOperation: (400, SENTENCES[400], "bad_request"),
     BadRequest: (400, SENTENCES[400], "bad_request"),
     MultiPartParserError: (400, SENTENCES[400], "bad_request"),
-    UnreadablePostError: (400, "The request ended before its body did.", "upload_interrupted"),
+    UnreadablePostError: (400, "The body of the request ended early.", "upload_interrupted"),
     Exception: (500, SENTENCES[500], "internal_server_error"),
 }
 
@@ -139,8 +139,8 @@ def envelope(sentence: str, code: str) -> dict:
 def error_response(
     status: int, sentence: str | None = None, code: str | None = None
 ) -> JsonResponse:
-    """Return the envelope, for code outside of REST framework. Sentence and code default to the
-    status's own.
+    """Return the envelope, for code outside of REST framework. Sentence and code default to those
+    of the status.
     """
     standard = HTTPStatus(status)
     sentence = sentence or SENTENCES.get(status, f"{standard.phrase}.")
@@ -149,7 +149,7 @@ def error_response(
 
 
 def error_page(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
-    """Return a page for people. The page needs no query, not even for the user."""
+    """Return the error as a page, which needs no database query, not even for the user."""
     request.user = AnonymousUser()
     context = {"error": sentence, "status": status}
     return render(request, "pages/error.html", context, status=status)
@@ -167,8 +167,8 @@ def exception_handler(error: Exception, context: dict) -> Response:
 
 
 def as_outage(error: Exception) -> Exception:
-    """Return DatabaseUnavailableError for an error of a lost database, other errors as they are.
-    The first query of a request may be anywhere, also in the authentication.
+    """Return DatabaseUnavailableError for an error of a lost database, and other errors unchanged.
+    Any query of a request may be the first to fail, even that of the authentication.
     """
     try:
         with database_errors():
@@ -195,7 +195,7 @@ def status_sentence_code(error: Exception) -> tuple[int, str, str]:
 
 
 def log_unavailable(request: HttpRequest, error: UnavailableError) -> None:
-    """Log one line: there may be thousands of them during an outage."""
+    """Log an outage in one line, since there may be thousands of such lines."""
     reason = str(error.__cause__ or error).partition("\n")[0]
     logger.warning("%s %s: %s %s", request.method, request.path, error, reason)
 

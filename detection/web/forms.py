@@ -1,5 +1,5 @@
-"""Limits on forms without images. They apply before anything reads the body, since the check of a
-form's CSRF token reads the body of unknown callers.
+"""Limit forms without images. The limits apply before anything else reads the body, since the check
+of a form's CSRF token reads the body even of unknown callers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from detection.web.throttling import FormThrottle
 from detection.web.uploads import body_size, check_small_body
 
 MAX_PARTS = 20
-MAX_ANONYMOUS_FORMS = 8  # read at a time, so that slow clients do not occupy all threads
+MAX_ANONYMOUS_FORMS = 8  # that are read at a time, so that slow clients do not occupy all threads
 MULTIPART = "multipart/form-data"
 FORM_TYPES = {MULTIPART, "application/x-www-form-urlencoded"}
 # What ``read_form`` raises
@@ -69,7 +69,9 @@ def _read(request: HttpRequest) -> None:
 
 
 def _check_parts(request: HttpRequest) -> None:
-    """Raise TooManyPartsError. Django counts fields and named files only, but parses all parts."""
+    """Raise TooManyPartsError for a form with more than MAX_PARTS. Django parses all parts, but
+    counts only fields and files with names.
+    """
     boundary = b"--" + request.content_params.get("boundary", "").encode(errors="replace")
     if request.body.count(boundary) > MAX_PARTS + 1:  # and the one at the end
         raise TooManyPartsError(f"The form has too many parts; at most {MAX_PARTS} are allowed.")

@@ -1,4 +1,4 @@
-"""Detects clients that hang up before their answer. Works under gunicorn only."""
+"""Detect clients that hang up before their answer. This works only with gunicorn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def watch_connection(request: HttpRequest) -> Iterator[None]:
 
 
 def has_hung_up(connection: socket.socket) -> bool:
-    """Whether the client closed the connection. Reads nothing: sent bytes may be a next request."""
+    """Return whether the client closed the connection. Nothing is read, since bytes that arrived
+    may be those of the next request.
+    """
     watch = select.poll()
     try:
         watch.register(connection, HUNG_UP)

@@ -1,4 +1,4 @@
-"""Images that a form names by their URLs, in the field ``image_url``."""
+"""Fetch images that a form names by their URLs, in the field ``image_url``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fetched_images(request: Request, urls: list[str]) -> list[Upload]:
 
 
 def _fetched(request: Request, urls: list[str]) -> Iterator[Upload]:
-    """The images count as bytes of the request, as if they had been sent."""
+    """Fetch the images, whose bytes count as bytes of the request."""
     left = settings.MAX_REQUEST_BYTES
     with closing(fetch_images(urls, store=request.upload_folder.store)) as uploads:
         for upload in uploads:

@@ -46,7 +46,7 @@ logger = logging.getLogger("detection.requests")
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
-# Addresses for programs, whatever they accept
+# Addresses that are for programs, whatever their Accept header says
 API = ("/api/", "/predict", "/batch_predict", "/health", "/metrics", "/files/")
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -96,7 +96,7 @@ def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> 
 
 
 def _route(request: HttpRequest) -> str:
-    """Return the pattern of the address. All unknown addresses count as one."""
+    """Return the pattern of the address; ``unknown`` for all addresses without a view."""
     match = request.resolver_match
     return simplify_regex(match.route) if match else "unknown"
 
@@ -114,7 +114,7 @@ def _is_json(response: HttpResponse) -> bool:
 def _refusal(
     request: HttpRequest, status: int, sentence: str | None = None, code: str | None = None
 ) -> HttpResponse:
-    """Return a page for people at pages, else the envelope."""
+    """Return the error as a page if a browser asks for a page, otherwise as the envelope."""
     envelope = error_response(status, sentence, code)
     if not _is_for_people(request):
         return envelope
@@ -135,7 +135,7 @@ def _refusal_of(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _is_for_people(request: HttpRequest) -> bool:
-    """Whether a browser asks for a page. Signing in to the browsable API is a page too."""
+    """Return whether a browser asks for a page. Signing in to the browsable API is a page too."""
     if "text/html" not in request.headers.get("Accept", "").lower():
         return False
     login = reverse("rest_framework:login").removesuffix("login/")
@@ -143,10 +143,8 @@ def _is_for_people(request: HttpRequest) -> bool:
 
 
 class JsonErrors:
-    """Replace Django's error pages, also those of DEBUG, by the envelope or by a page of this site.
-
-    Leave the pages of the admin and of the browsable API as they are, and the page about a stale
-    form.
+    """Replace Django's error pages, even those of DEBUG, with the envelope or with a page of this
+    site. Pages of the admin and of the browsable API, and the page about a stale form, stay.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -164,7 +162,7 @@ class JsonErrors:
         return refusal
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer an outage outside of REST framework: in the admin, at the login."""
+        """Answer an outage outside of REST framework: in the admin, or at the sign-in."""
         error = as_outage(error)
         return _refusal_of(request, error) if isinstance(error, UnavailableError) else None
 
@@ -178,8 +176,8 @@ class JsonErrors:
 
 class BodyLimits:
     """Refuse a body that is compressed or too large for any request, and a form that is too large
-    for an address without images, before anything else reads the body. Its media type is compared
-    without case.
+    for an address without images, before anything else reads the body. The media type may have any
+    case.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -201,7 +199,9 @@ class BodyLimits:
     def process_view(
         self, request: HttpRequest, view: View, arguments: tuple, options: dict
     ) -> HttpResponse | None:
-        """Runs before the check of the CSRF token, which is the first to read the body."""
+        """Prepare the request for files, or read its form. Django calls this before the check of
+        the CSRF token, which otherwise would be the first to read the body.
+        """
         if is_for_images(view, request.method):
             request.upload_folder = receive_files(request)
             return None
@@ -219,7 +219,7 @@ def _lower_media_type(request: HttpRequest) -> None:
 
 
 def throttle_logins(get_response: GetResponse) -> GetResponse:
-    """Limit attempts to sign in, against guessing of passwords."""
+    """Limit attempts to sign in, so that passwords cannot be guessed."""
     pages = {reverse(name) for name in ("admin:login", "rest_framework:login", "sign-in")}
 
     def middleware(request: HttpRequest) -> HttpResponse:

@@ -1,7 +1,7 @@
-"""Multipart forms whose parts are all read.
+"""Read all parts of multipart forms.
 
-Django drops a part whose head it cannot read, and its image is missing without an error. Here every
-head is read first, and replaced by one that Django reads.
+Django drops a part whose head it cannot read, so its image would be missing without an error. Here
+every head is read first, and replaced with one that Django can read.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class WholeForms(FileUploadHandler):
         boundary: bytes,
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict]:
-        """Raises UnreadablePartError, IncompleteFormError, and what Django raises."""
+        """Return the fields and files of the form. Raises UnreadablePartError, IncompleteFormError,
+        and what Django raises.
+        """
         body = ReadableBody(input_data, boundary)
         return _Parser(META, body, self._handlers, encoding).parse()
 
@@ -65,10 +67,10 @@ class _Parser(MultiPartParser):
 
 
 class ReadableBody:
-    """The body of a form, with heads that Django reads.
+    """The body of a form, with heads that Django can read.
 
-    A file is called by its number there; ``filenames`` has the name that was sent, which may be
-    empty, and a name of its own.
+    In these heads the name of a file is its number. ``filenames`` has, for each number, the name
+    that was sent, which may be empty, and a name to use if it is.
     """
 
     def __init__(self, body: BinaryIO, boundary: bytes) -> None:
@@ -164,12 +166,12 @@ class ReadableBody:
 
     def _is_file(self, head: Head) -> bool:
         if head.filename == "":
-            # Browsers send an empty name and no content where nobody chose a file.
+            # Browsers send an empty name and no content if no file was chosen.
             return not self._buffer.startswith((b"\r\n" + self._separator, self._separator))
         return head.has_filename or head.content_type.startswith("image/")
 
     def _own_name(self, field: str) -> str:
-        """For example ``unnamed-2.jpg`` for the second file of this field, a JPEG."""
+        """Return for example ``unnamed-2.jpg`` if the second file of this field is a JPEG."""
         stem = f"unnamed-{self._files[field]}"
         try:
             found = image_format(self._buffer[:SIGNATURE_BYTES])
@@ -232,7 +234,7 @@ def _decoded_words(text: str) -> str | None:
 
 
 def _text(value: bytes | None, charset: str = "utf-8") -> str | None:
-    """Return None for bytes that are no text, and for an unknown charset."""
+    """Return the decoded text; None for bytes that are no text, and for an unknown charset."""
     try:
         return None if value is None else value.decode(charset)
     except (LookupError, ValueError):

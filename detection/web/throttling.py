@@ -1,4 +1,4 @@
-"""Limits on the requests of one token, or of one address without a token."""
+"""Limit the requests of each token, or of each address without a token."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ SLOTS = 12  # of a rate's time: the cache has one counter for each
 class _Throttle(SimpleRateThrottle):
     """Count requests in Django's cache, by caller and by slot of time, with atomic additions.
 
-    A request is counted first. It is allowed if all others, in the time of the rate, left room for
-    it, and otherwise no longer counted: of requests at the same moment, no more are allowed than of
-    requests one after the other. Allow every request while the cache is lost: a lost counter is no
-    reason to refuse clients.
+    A request is counted first. It is allowed if the others, in the time of the rate, left room for
+    it; if not, it no longer counts. So no more requests are allowed at the same moment than one
+    after the other. While the cache is lost, every request is allowed.
     """
 
     refusal: str | None = None  # the sentence of Throttled; None: that of REST framework
@@ -53,9 +52,9 @@ class _Throttle(SimpleRateThrottle):
         self.count(count)
 
     def count(self, count: int) -> None:
-        """Count ``count`` more for this request, before the work.
+        """Count ``count`` more images or requests for this request, before the work.
 
-        Raises Throttled if others have used the rate up; then they are not counted.
+        Raises Throttled if others have used up the rate; then these do not count.
         """
         if not self._take(count):
             raise Throttled(self._wait, self.refusal)
@@ -68,7 +67,7 @@ class _Throttle(SimpleRateThrottle):
         """Count ``count`` more for this request if others left room; return whether they did."""
         if self.rate is None or count < 1:
             return True
-        with _lost_cache_logged():
+        with _log_lost_cache():
             others = self._count(count)
             if sum(others.values()) < self.num_requests:
                 return True
@@ -78,9 +77,9 @@ class _Throttle(SimpleRateThrottle):
         return True
 
     def _count(self, count: int) -> dict[int, int]:
-        """Return what others have counted, by slot, before this ``count``.
+        """Add ``count`` to the present slot; return the counts of the other requests by slot.
 
-        The slot after this one counts too: there, the clock was read a moment later.
+        The next slot counts too, since another request may have read the clock a moment later.
         """
         self.now = self.timer()
         slot = int(self.now / self._slot_seconds)
@@ -94,19 +93,19 @@ class _Throttle(SimpleRateThrottle):
 
     def _seconds_until_room(self, others: dict[int, int]) -> float:
         used = sum(others.values())
-        for slot, count in others.items():  # from the oldest, which is forgotten first
+        for slot, count in others.items():  # from the oldest, which the cache deletes first
             used -= count
             if used < self.num_requests:
                 return (slot + SLOTS) * self._slot_seconds - self.now
         return self.duration
 
     def _release(self, count: int) -> None:
-        """Count ``count`` less for this request, beginning with the latest."""
+        """Count ``count`` less for this request, in its latest slots first."""
         for slot in sorted(self._counted, reverse=True):
             if part := min(count, self._counted[slot]):
                 self._counted[slot] -= part
                 count -= part
-                with suppress(ValueError):  # forgotten already
+                with suppress(ValueError):  # the cache has deleted the slot already
                     self.cache.decr(self._slot_key(slot), part)
 
     @property
@@ -147,7 +146,7 @@ class FormThrottle(_AddressThrottle):
 
 
 class PredictThrottle(_Throttle):
-    """Count images, not requests. A view finds it in ``request.throttle``."""
+    """Count images, not requests. A view finds the throttle in ``request.throttle``."""
 
     scope = "predict"
 
@@ -158,13 +157,13 @@ class PredictThrottle(_Throttle):
     def release(self, images: int) -> None:
         """Count ``images`` less of those that ``count`` counted."""
         if self.rate is not None:
-            with _lost_cache_logged():
+            with _log_lost_cache():
                 self._release(images)
 
     @contextmanager
     def metered(self) -> Iterator[Callable[[int], None]]:
-        """Give a function that counts work while it is done, for work of unknown amount. First
-        reserve the whole rate: of several such requests at the same moment, one is allowed.
+        """Yield a function that counts work while it is done, for work of unknown amount. First
+        reserve the whole rate, so that of several such requests at the same moment one is allowed.
 
         Raises Throttled.
         """
@@ -180,7 +179,7 @@ class PredictThrottle(_Throttle):
             if (missing := spent - reserved) > 0:
                 more = max(missing, self.num_requests)
                 reserved += more
-                with _lost_cache_logged():
+                with _log_lost_cache():
                     self._count(more)
 
         try:
@@ -196,7 +195,8 @@ class ImageUrlThrottle(_Throttle):
 
 
 @contextmanager
-def _lost_cache_logged() -> Iterator[None]:
+def _log_lost_cache() -> Iterator[None]:
+    """Log an error of the cache, and continue after the block."""
     try:
         yield
     except Exception:

@@ -1,4 +1,4 @@
-"""Uploads on disk without open descriptors: a batch may have thousands of files."""
+"""Store uploads on disk without open descriptors, since a batch may have thousands of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UploadFolder(FileUploadHandler):
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request)
-        self.file: BinaryIO | None = None  # Django closes it where a file breaks off
+        self.file: BinaryIO | None = None  # Django closes it if the body ends early
         self._folder: TemporaryDirectory | None = None
         self._numbers = count()
         self._lock = Lock()
@@ -42,8 +42,8 @@ class UploadFolder(FileUploadHandler):
             return Path(self._folder.name) / str(next(self._numbers))
 
     def store(self, chunks: Iterable[bytes]) -> Path:
-        """Write a file that is no part of the form; return its path. If ``chunks`` raises, nothing
-        is left of it. Several threads may call this.
+        """Write a file that is no part of the form; return its path. If ``chunks`` raises, the file
+        is deleted. Several threads may call this method.
         """
         with _disk_errors():
             path = self._new_path()

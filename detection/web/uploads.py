@@ -1,4 +1,4 @@
-"""Uploads of multipart requests. Too large bodies are refused before they are read."""
+"""Read uploads of multipart requests. Bodies that are too large are refused before."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ FORM_OVERHEAD = 2**20  # bytes of a multipart body beside its files: boundaries,
 CHUNK = 2**16
 MAX_DISCARDED = 2**26  # bytes of a refused body that are read, so that its client reads the answer
 DISCARDING_SECONDS = 5.0
-MAX_ARCHIVES = 4  # read at a time, of all callers
+MAX_ARCHIVES = 4  # that are read at a time, for all callers together
 
 View = Callable[..., HttpResponse]
 
-# Refused bodies must not occupy all threads.
-_discarding = threading.BoundedSemaphore(8)
+_discarding = threading.BoundedSemaphore(8)  # refused bodies must not occupy all threads
 _archives = threading.BoundedSemaphore(MAX_ARCHIVES)
 
 
@@ -71,8 +70,8 @@ def admits_images(view: View) -> View:
 
 
 def is_for_images(view: View, method: str) -> bool:
-    """Whether requests with this HTTP method reach a method that ``admits_images``. ``view`` is the
-    function of the address.
+    """Return whether requests with this HTTP method reach a method that ``admits_images``. ``view``
+    is the function of the address.
     """
     name = method.lower()
     name = getattr(view, "actions", {}).get(name, name)
@@ -108,13 +107,13 @@ def check_body_size(request: HttpRequest, *, images: int | None = None) -> None:
 
 
 def check_encoding(request: HttpRequest) -> None:
-    """Refuse a compressed body. Call this before anything reads it. Raises EncodedBodyError."""
+    """Refuse a compressed body before anything reads the body. Raises EncodedBodyError."""
     encoding = request.headers.get("Content-Encoding", "").strip()
     if encoding.lower() in ("", "identity") or not _has_body(request):
         return
     _discard_body(request)
     raise EncodedBodyError(
-        f"The body has the Content-Encoding {encoding[:40]}; send it without any."
+        f"The body has the Content-Encoding {encoding[:40]}; send it without an encoding."
     )
 
 
@@ -152,8 +151,8 @@ def check_form(request: Request, *, images: int) -> None:
 
 
 def _discard_body(request: HttpRequest) -> None:
-    """Read a refused body, since most clients send the whole body before they read the answer.
-    Stop at large bodies and slow clients.
+    """Read a refused body, since most clients send the whole body before they read the answer. Do
+    not read large bodies, nor wait for slow clients.
     """
     if body_size(request) > MAX_DISCARDED or not _discarding.acquire(blocking=False):
         return
@@ -182,7 +181,9 @@ def single_image(request: Request) -> Upload:
 def several_images(request: Request, *, most: int) -> list[Upload]:
     """Return the files in the field ``images``. Raises MissingImageError, TooManyImagesError."""
     if "archive" in request.FILES:
-        raise MissingImageError("An archive is queued: send it with the form field async=true.")
+        raise MissingImageError(
+            "Archives are only judged later: send the form field async=true with the archive."
+        )
     files = _files(request, "images")
     if len(files) > most:
         raise TooManyImagesError(
@@ -202,9 +203,9 @@ def image_or_url(request: Request) -> Upload:
 
 @contextmanager
 def counted_images(request: Request, *, most: int) -> Iterator[list[Upload]]:
-    """Give ``several_images``, or the images at the URLs in the field ``image_url``, counted by the
-    throttle. Where the service refuses them, since it or the queue is full, or since too many URLs
-    were sent, they count as one request.
+    """Yield ``several_images``, or the images at the URLs in the field ``image_url``, counted by
+    the throttle. If the service or the queue is full, or if too many URLs were sent, the images
+    count as one request.
 
     Raises Throttled and what ``several_images``, ``image_urls`` and ``fetched_images`` do.
     """
@@ -221,8 +222,8 @@ def counted_images(request: Request, *, most: int) -> Iterator[list[Upload]]:
 
 @contextmanager
 def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterable[Upload]]:
-    """Give ``counted_images``, or the images of the one file in ``archive``. These are read one
-    after the other, and counted as they are read, as is each MiB.
+    """Yield ``counted_images``, or the images of the one file in ``archive``. The latter are read
+    one after the other; each image and each MiB counts when it is read.
 
     Raises MissingImageError, TooManyImagesError, ArchiveError, Throttled, QueueFullError.
     """
@@ -232,7 +233,7 @@ def counted_images_or_archive(request: Request, *, most: int) -> Iterator[Iterab
         with counted_images(request, most=most) as uploads:
             yield uploads
         return
-    image_urls(request, most=0)  # refuses them beside a file
+    image_urls(request, most=0)  # refuses URLs beside a file
     if len(archives) > 1 or "images" in request.FILES:
         raise TooManyImagesError("Send one archive, or images, but not both.")
     with (
@@ -271,7 +272,9 @@ def _what_is_missing(request: Request, field: str) -> str:
 
 
 def _to_upload(file) -> Upload:
-    """Return the path of a file on disk: the engine checks its size before reading it."""
+    """Return the upload; for a file on disk with its path, so that its size is checked before it is
+    read.
+    """
     on_disk = hasattr(file, "temporary_file_path")
     data = Path(file.temporary_file_path()) if on_disk else file.read()
     return Upload(filename=file.name, data=data)

@@ -42,7 +42,7 @@ from detection.judging import (
 )
 from detection.management.interrupts import StopSignals
 from detection.models import Prediction, PredictionBatch, Source
-from detection.records import Judged, delete_with_files, open_batch
+from detection.records import ImageScore, delete_with_files, open_batch
 from detection.workbench.signing import TRAINED, a_signer
 from detection.workbench.speed import images_per_second, matrix_peak, operations, plain_score
 
@@ -272,7 +272,7 @@ def _stages(judge: Judge, bench: _Bench, path: Path) -> Lap:
     keeper = DirectKeeper(batch)
     run = Run(detector=detector, source=Source.SCAN, batch=batch, keeper=keeper)
     job = Job(0, Upload(path.name, data), image=image)
-    job.prediction = run.build_prediction(job, Judged(score))
+    job.prediction = run.build_prediction(job, ImageScore(score))
     keeper.store_files(job, drawn)
     lap()
     keeper.write([job])

@@ -180,7 +180,9 @@ def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files)
     for others in ({}, {"images": files(1)}, {"store": "false"}):
         response = client.post(BATCHES, {"archive": a_zip("a.jpg")} | others)
         sentence = assert_refused(response, 400, "missing_image")
-        assert sentence == "An archive is queued: send it with the form field async=true."
+        assert sentence == (
+            "Archives are only judged later: send the form field async=true with the archive."
+        )
     assert_nothing_stored(stored_files)
 
 

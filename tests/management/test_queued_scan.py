@@ -87,6 +87,21 @@ def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later
     assert (batch.status, batch.successful) == ("failed", 32)
 
 
+def test_a_second_signal_ends_the_sending_in_one_sentence(folder, monkeypatch, nobody_judges):
+    def interrupted_twice(**options):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(batches, "wake_workers", interrupted_twice)
+
+    sentence = failed_scan(folder).sentence
+
+    batch = PredictionBatch.objects.get()
+    assert sentence == (
+        f"The sending was interrupted. The 32 images that were sent are judged as batch {batch.pk}."
+    )
+
+
 @pytest.mark.usefixtures("lost_storage")
 def test_without_storage_the_sentence_says_so_and_nothing_waits(folder):
     assert "The file storage cannot be reached" in failed_scan(folder).sentence
@@ -160,5 +175,5 @@ def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, no
 
     sentence = failed_scan(folder).sentence
 
-    assert "takes no more images" in sentence
+    assert "accepts no more images" in sentence
     assert f"as batch {PredictionBatch.objects.get().pk}" in sentence

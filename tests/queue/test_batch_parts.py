@@ -40,7 +40,7 @@ def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
         return {}
 
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "announcement", announced)
+        patched.setattr(closing, "webhook_fields", announced)
         closing.complete_sending(batch=batch)
 
     batch.refresh_from_db()

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from d3site.mongodb.compiler import dotted
 from detection.models import AccessToken, Prediction, PredictionBatch, QueuedImage
-from detection.records.duplicates import find_judged
+from detection.records.duplicates import find_scores
 from detection.statistics.usage import count_predictions
 from tests.support.factories import a_prediction
 from tests.support.queries import queries_of
@@ -186,7 +186,7 @@ def test_the_duplicate_check_and_the_statistics_begin_with_an_indexed_filter():
     a_prediction()
 
     def duplicate_check(*sha256s: str) -> list[str]:
-        return queries_of(lambda: find_judged(sha256s=sha256s, model_version="1", user=None))
+        return queries_of(lambda: find_scores(sha256s=sha256s, model_version="1", user=None))
 
     [some] = duplicate_check("1" * 64, "2" * 64)
     [statistics] = queries_of(lambda: count_predictions(user=None))

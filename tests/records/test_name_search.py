@@ -11,7 +11,7 @@ from django.db import connection
 from detection.models import Prediction
 from detection.records import name_search
 from detection.records.deleting import delete_with_files
-from detection.records.name_search import named
+from detection.records.name_search import find_by_name
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.settings import ON_SERVERS
 
@@ -48,7 +48,7 @@ def test_names_with_a_text_in_them(text, found):
     for name in NAMES:
         a_prediction(original_filename=name)
 
-    names = {each.original_filename for each in named(Prediction.objects.all(), text)[0]}
+    names = {each.original_filename for each in find_by_name(Prediction.objects.all(), text)[0]}
 
     assert names == {NAMES[place] for place in found} | {
         name for name in NAMES if text == "x" and "x" in name
@@ -75,7 +75,7 @@ def test_names_in_any_case_and_any_unicode_form(name, text, client):
     record = a_prediction(original_filename=name)
     a_prediction(original_filename="other.jpg")
 
-    assert [*named(Prediction.objects.all(), text)[0]] == [record]
+    assert [*find_by_name(Prediction.objects.all(), text)[0]] == [record]
     for path in ("/api/predictions/", "/history/"):
         page = client.get(path, {"search": text}).content.decode()
         assert record.pk in page
@@ -95,7 +95,7 @@ def test_the_admin_finds_names_in_any_case_and_any_unicode_form(admin_client):
 def test_records_written_together_are_found_too():
     store_predictions(unsaved_prediction(original_filename=name) for name in ("Ä.jpg", "Ö.jpg"))
 
-    assert named(Prediction.objects.all(), "ö.j")[0].get().original_filename == "Ö.jpg"
+    assert find_by_name(Prediction.objects.all(), "ö.j")[0].get().original_filename == "Ö.jpg"
 
 
 def test_what_was_deleted_is_no_longer_found():
@@ -103,7 +103,7 @@ def test_what_was_deleted_is_no_longer_found():
 
     delete_with_files([gone])
 
-    assert list(named(Prediction.objects.all(), "beach")[0]) == [kept]
+    assert list(find_by_name(Prediction.objects.all(), "beach")[0]) == [kept]
     if not ON_SERVERS:
         assert name_search._few_with("beach") == [kept.pk]
 

@@ -125,7 +125,7 @@ def test_after_random_writes_reviews_and_deletions(owners, seed):
         history.happen()
 
     assert_all_figures(owners)
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
 
 
 def test_a_write_that_fails_is_counted_nowhere(monkeypatch, tiny_checkpoint):
@@ -168,7 +168,7 @@ def test_what_is_purged_is_no_longer_counted():
     assert sum(purge_predictions(before=now() - timedelta(days=5))) == 3
 
     assert count_predictions(user=None)["total_predictions"] == 1
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
 
 
 def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
@@ -182,7 +182,7 @@ def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
     assert count_predictions(user=owners[1])["total_predictions"] == 1
     assert {row.owner for row in Total.objects.all()} == {"", str(owners[1].pk)}
     delete_predictions(Prediction.objects.values_list("pk", flat=True))
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
 
 
 def forget_to_count(**fields) -> Prediction:
@@ -231,7 +231,7 @@ def test_some_days_are_corrected_in_the_days_and_in_all_days():
 
     corrected = rebuild("--from", today, "--to", today)
 
-    assert corrected.startswith(f"spread of {today}, model 1, of everybody: corrected\n")
+    assert corrected.startswith(f"spread of {today}, model 1, of all users: corrected\n")
 
     assert count_predictions(user=None)["total_predictions"] == 3  # two, and one that was deleted
     with pytest.raises(CommandError, match="is after the last"):
@@ -262,7 +262,7 @@ def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeyp
     recount = rebuild_totals(period=Period(now().date(), now().date()))
 
     assert [str(row) for row in recount.busy] == [
-        f"{kind} of {now().date()}, model 1, of everybody" for kind in ("spread", "usage")
+        f"{kind} of {now().date()}, model 1, of all users" for kind in ("spread", "usage")
     ]
     monkeypatch.undo()
     rebuild_totals()
@@ -309,7 +309,7 @@ def test_each_night_the_last_days_and_all_days_are_right_and_each_week_every_day
     task()
 
     assert count_predictions(user=None)["total_predictions"] == (3 if right else 2)
-    assert (rebuild_totals(mend=False).wrong == []) == right
+    assert (rebuild_totals(correct=False).wrong == []) == right
 
 
 def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_owners(owners):
@@ -325,7 +325,7 @@ def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_own
         )
 
     assert count_predictions(user=None)["total_predictions"] == 36
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
 
 
 def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monkeypatch):
@@ -351,7 +351,7 @@ def test_hundreds_of_numbers_are_added_at_once():
         unsaved_prediction(duration_ms=each) for each in [*range(100), *range(100, 30_000, 50)]
     )
 
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
 
 
 @pytest.mark.parametrize(

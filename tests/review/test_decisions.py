@@ -234,7 +234,7 @@ def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
     confirm(prediction, bob)
     bob.delete()
 
-    with pytest.raises(StaleDecisionError, match="confirmed by somebody else meanwhile"):
+    with pytest.raises(StaleDecisionError, match="confirmed by another moderator meanwhile"):
         confirm(prediction, ann, revision=0)
 
 

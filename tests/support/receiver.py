@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import trustme
 
 from detection.models import PredictionBatch, Source
-from detection.queue.webhooks import announcement
+from detection.queue.webhooks import webhook_fields
 
 
 class Receiver(ThreadingHTTPServer):
@@ -106,7 +106,7 @@ def a_batch(url: str = "", **fields) -> PredictionBatch:
 
 def announce(batch: PredictionBatch) -> None:
     """Make its webhook due, as the end of a batch does."""
-    if changes := announcement(batch):
+    if changes := webhook_fields(batch):
         PredictionBatch.objects.filter(pk=batch.pk).update(**changes)
 
 

@@ -28,7 +28,7 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from detection.models import Prediction, now  # noqa: E402
-from detection.records.duplicates import find_judged  # noqa: E402
+from detection.records.duplicates import find_scores  # noqa: E402
 from detection.records.lookalikes import lookalikes_of  # noqa: E402
 from detection.records.paging import Cursor, sent_between  # noqa: E402
 from detection.records.writing import delete_predictions, write_predictions  # noqa: E402
@@ -132,7 +132,7 @@ def answered(client: Client, path: str, **options: object) -> None:
 
 
 def judged(sha256: str, model_version: str) -> None:
-    find_judged(sha256s=[sha256], model_version=model_version, user=None)
+    find_scores(sha256s=[sha256], model_version=model_version, user=None)
 
 
 def write_and_delete() -> None:

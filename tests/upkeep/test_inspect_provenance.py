@@ -40,7 +40,7 @@ def test_old_records_get_the_word_of_their_files(monkeypatch):
     assert said.disputed == (said.label == "REAL")
     assert all(each.provenance and not each.declares for each in plain)
     assert count_predictions(user=None)["declared"]["generated"] == 2
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
     assert inspected() == "0 records were inspected: 0 generated, 0 edited, 0 captured.\n"
 
 

@@ -92,7 +92,7 @@ def test_a_record_whose_original_is_lost_no_longer_names_it(prediction):
     default_storage.delete(prediction.original_image.name)
 
     assert len(found()) == 1
-    assert "The record no longer names it." in verify("--repair")
+    assert "The record no longer names the file." in verify("--repair")
     assert not Prediction.objects.get().original_image
     assert verify() == FINE
 
@@ -143,7 +143,7 @@ def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction)
 def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction, stored_files):
     Prediction.objects.all().delete()
 
-    with pytest.raises(CommandError, match="nothing was repaired"):
+    with pytest.raises(CommandError, match="Nothing was repaired"):
         verify("--repair")
     assert len(stored_files()) == 2
 
@@ -159,7 +159,7 @@ def test_an_original_that_is_no_image_any_more_is_told_and_the_rest_is_repaired(
         call_command("verify_storage", "--repair")
     printed = capsys.readouterr().out
 
-    assert "It cannot be drawn again: This file is not an image" in printed
+    assert "The result cannot be drawn again: This file is not an image" in printed
     assert "The result was drawn again." in printed
 
 

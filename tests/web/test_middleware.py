@@ -47,7 +47,7 @@ def test_a_compressed_body_is_refused_by_name(client, path, encoding):
     )
 
     sentence = assert_refused(response, 415, "unsupported_content_encoding")
-    assert sentence == f"The body has the Content-Encoding {encoding}; send it without any."
+    assert sentence == f"The body has the Content-Encoding {encoding}; send it without an encoding."
 
 
 def test_a_body_that_is_not_encoded_may_say_so(client, tiny_checkpoint):

@@ -22,7 +22,7 @@ def test_seeded_records_are_consistent(admin_client, stored_files):
     assert seed("--count", "130") == "130 predictions were stored.\n"
 
     assert count_predictions(user=None)["total_predictions"] == 130
-    assert rebuild_totals(mend=False).wrong == []
+    assert rebuild_totals(correct=False).wrong == []
     for batch in PredictionBatch.objects.all():
         assert batch.predictions.count() == batch.successful == 5
     assert stored_files() == ["seeded/original.jpg", "seeded/result.jpg"]

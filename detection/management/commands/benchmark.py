@@ -24,7 +24,9 @@ class Command(ServiceCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
+        parser.add_argument(
+            "--checkpoint", type=Path, help="the detector; default: the active checkpoint"
+        )
         parser.add_argument("--device", help="auto, cpu, cuda or cuda:n; default: DEVICE")
         parser.add_argument(
             "--previous",

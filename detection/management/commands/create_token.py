@@ -21,7 +21,11 @@ class Command(ServiceCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="name of an active user")
-        parser.add_argument("--name", default="command line", help="of the program that uses it")
+        parser.add_argument(
+            "--name",
+            default="command line",
+            help="name of the program that uses the token; default: command line",
+        )
         parser.add_argument(
             "--days",
             type=positive_int,

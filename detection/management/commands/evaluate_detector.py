@@ -31,9 +31,12 @@ class Command(ServiceCommand):
             nargs="+",
             default=[],
             metavar="KIND=AMOUNTS",
-            help="for example jpeg=90,70 webp=80 screenshot=85 blur=1,2 resize=0.5,0.75",
+            help="measure perturbed images too: jpeg=90,70 webp=80 screenshot=85 blur=1,2 "
+            "resize=0.5,0.75",
         )
-        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
+        parser.add_argument(
+            "--checkpoint", type=Path, help="the detector; default: the active checkpoint"
+        )
         parser.add_argument(
             "--output", type=Path, help="folder of the report; default: runs/evaluation-TIME"
         )

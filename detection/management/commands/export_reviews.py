@@ -24,7 +24,9 @@ class Command(ServiceCommand):
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path, metavar="OUT", help="a new folder, or an export")
+        parser.add_argument(
+            "folder", type=Path, metavar="OUT", help="a new folder, or that of an earlier export"
+        )
         parser.add_argument(
             "--since",
             type=moment,
@@ -75,5 +77,5 @@ class Command(ServiceCommand):
         if export.changed:
             self.stdout.write(
                 f"{export.changed} predictions were left out: reviewed again or deleted during the "
-                "export. Export once more."
+                "export. Export again."
             )

@@ -25,7 +25,7 @@ class Command(ServiceCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         cache = settings.CLIP_CACHE
         if is_fetched(cache):
-            self.stdout.write(f"{CLIP_VIT_B_16.path(cache)} is there and intact.")
+            self.stdout.write(f"{CLIP_VIT_B_16.path(cache)} exists and is intact.")
             return
         self.stdout.write(f"Downloading CLIP ViT-B/16 ({DOWNLOAD_MB} MB) ...")
         path = fetch_clip(cache)

@@ -30,7 +30,9 @@ class Command(ServiceCommand):
             help="CLIP for an attention head: a file, an address with #sha256=, or the word openai "
             "to download it; default: CLIP_WEIGHTS",
         )
-        parser.add_argument("--output", type=Path, required=True, metavar="F")
+        parser.add_argument(
+            "--output", type=Path, required=True, metavar="F", help="the file to write"
+        )
         add_trust(parser)
         parser.add_argument(
             "--permutations",

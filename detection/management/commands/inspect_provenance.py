@@ -12,8 +12,8 @@ from detection.upkeep import count_uninspected, inspect_records
 
 class Command(ServiceCommand):
     help = (
-        "Reads what the originals of old records say of their origin: of those that were judged "
-        "before the service asked. Newer records have it already. The service may run meanwhile. "
+        "Reads what the originals of old records say of their origin. Newer records have this "
+        "already, since the service now reads it with each image. The service may run meanwhile. "
         "Exit code: 0 when all were read, 2 when some originals are lost, 1 after any other error."
     )
     interrupted = "Interrupted; the same command inspects the rest."

@@ -20,24 +20,34 @@ class Command(ServiceCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dataset", type=Path, help="a data set with real pictures")
         parser.add_argument("output", type=Path, help="the data set to write")
-        parser.add_argument("--generators", type=positive_int, default=16, help="default: 16")
         parser.add_argument(
-            "--pictures", type=positive_int, default=120, help="pairs per generator; default: 120"
+            "--generators",
+            type=positive_int,
+            default=16,
+            help="number of autoencoders; default: 16",
+        )
+        parser.add_argument(
+            "--pictures",
+            type=positive_int,
+            default=120,
+            help="pairs of pictures per autoencoder; default: 120",
         )
         parser.add_argument(
             "--steps",
             type=positive_int,
             default=1000,
-            help="training steps per generator; default: 1000",
+            help="training steps per autoencoder; default: 1000",
         )
-        parser.add_argument("--seed", type=int, default=0, help="default: 0")
+        parser.add_argument(
+            "--seed", type=int, default=0, help="seed of every random choice; default: 0"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         numbers = range(options["generators"])
         for index in self.progress_bar(numbers, desc="generators", unit="generator"):
             try:
                 self.stdout.write(f"own-{index:02d}: {self._write_pairs(index, options)}")
-            except DatasetError:  # every generator needs the data set
+            except DatasetError:  # no other generator can be trained either
                 raise
             except D3Error as error:
                 self.stderr.write(f"own-{index:02d} is left out. {error}")

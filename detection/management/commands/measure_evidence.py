@@ -20,9 +20,14 @@ class Command(ServiceCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_dataset(parser)
-        parser.add_argument("--checkpoint", type=Path, help="default: the active one")
         parser.add_argument(
-            "--limit", type=positive_int, help="measure N images, drawn at random; default: all"
+            "--checkpoint", type=Path, help="the detector; default: the active checkpoint"
+        )
+        parser.add_argument(
+            "--limit",
+            type=positive_int,
+            metavar="N",
+            help="measure N images, drawn at random; default: all",
         )
         parser.add_argument(
             "--seed", type=int, default=0, help="seed of every random choice; default: 0"

@@ -13,12 +13,19 @@ from detection.upkeep import purge_predictions
 
 
 class Command(ServiceCommand):
-    help = "Deletes old predictions, also reviewed ones, and their files."
+    help = (
+        "Deletes old predictions with their files, reviewed ones too, and images that have been "
+        "queued for as long."
+    )
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--older-than", type=duration, required=True, metavar="T", help="for example 90d"
+            "--older-than",
+            type=duration,
+            required=True,
+            metavar="T",
+            help="delete predictions older than T, for example 90d or 12h",
         )
         parser.add_argument("--dry-run", action="store_true", help="only count the predictions")
 

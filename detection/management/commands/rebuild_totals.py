@@ -32,12 +32,12 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--to", type=day, dest="last", metavar="DAY", help="only up to this day"
         )
-        parser.add_argument("--check", action="store_true", help="correct nothing")
+        parser.add_argument("--check", action="store_true", help="compare, and correct nothing")
 
     def handle(
         self, *args: Any, first: date | None, last: date | None, check: bool, **options: Any
     ) -> None:
-        recount = rebuild_totals(period=_period(first, last), mend=not check)
+        recount = rebuild_totals(period=_period(first, last), correct=not check)
         for row in recount.wrong:
             self.stdout.write(f"{row}: {'wrong' if check else 'corrected'}")
         for row in recount.busy:

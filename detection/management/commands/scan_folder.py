@@ -32,14 +32,14 @@ from detection.models import PredictionBatch, Source
 from detection.records import close_batch, open_batch
 from detection.sources import SCHEME, BucketPrefix
 
-INTERRUPTED_BY = 128  # exit code of signal 0; shells add the signal's number
+INTERRUPTED_BY = 128  # plus the signal's number: the exit code, as in shells
 LINE = "{:<7}  {:>10}  {:<10}  {}"
 
 
 class Command(ServiceCommand):
     help = (
         "Judges the images of a folder: which are real photographs, and which are fakes? "
-        "Hidden files are left out. Files that neither are images nor have the name of one "
+        "Hidden files are left out. Files that are no images and are not named like one "
         "(notes.txt) are only counted; every other unreadable file is listed with the reason. "
         "Exit code: 0 when all images were read, 2 when some were unreadable, 130 after Ctrl-C, 1 "
         "after any other error."
@@ -83,7 +83,7 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--queue",
             action="store_true",
-            help="store the images for the workers to judge; without a broker, this process judges "
+            help="store the images, which the workers judge; without a broker, this process judges "
             "them",
         )
 

@@ -20,10 +20,18 @@ class Command(ServiceCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--count", type=positive_int, default=1000, metavar="N", help="default: 1000"
+            "--count",
+            type=positive_int,
+            default=1000,
+            metavar="N",
+            help="store N predictions; default: 1000",
         )
         parser.add_argument(
-            "--seed", type=int, default=0, metavar="S", help="the same seed gives the same records"
+            "--seed",
+            type=int,
+            default=0,
+            metavar="S",
+            help="the same seed gives the same records; default: 0",
         )
         parser.add_argument(
             "--among-others", action="store_true", help="store them beside real predictions too"

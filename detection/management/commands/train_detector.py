@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from detection.d3.training import EpochMetrics, Schedule, TrainingResult
 
 CLIP_ARCHITECTURES = ("vit-b-16", "vit-l-14")
-# CLIP has the paper's values. A small tower learns faster, and so does a head among kept features,
-# which keep the head from forgetting.
+# The values of CLIP are the paper's. A small tower learns faster, and so does the head of a
+# checkpoint with stored features, which prevent the head from forgetting.
 DEFAULTS = {
     "residual": {"batch_size": 32, "learning_rate": 2e-3, "epochs": 40, "patience": 3},
     "clip": {"batch_size": 64, "learning_rate": 1e-4, "epochs": 40, "patience": 3},
-    "kept": {"batch_size": 64, "learning_rate": 1e-3, "epochs": 12, "patience": None},
+    "stored features": {"batch_size": 64, "learning_rate": 1e-3, "epochs": 12, "patience": None},
 }
 
 
@@ -35,7 +35,9 @@ class Command(ServiceCommand):
     requires_system_checks = []  # the checks would miss the checkpoint
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("dataset", nargs="+", type=Path, help="several data sets are joined")
+        parser.add_argument(
+            "dataset", nargs="+", type=Path, help="a folder of pictures; several are joined"
+        )
         parser.add_argument(
             "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
         )
@@ -75,14 +77,20 @@ class Command(ServiceCommand):
             type=positive_int,
             help="epochs at most; default: 40; with stored features: 12",
         )
-        parser.add_argument("--batch-size", type=positive_int, help="default: 32; with CLIP: 64")
+        parser.add_argument(
+            "--batch-size", type=positive_int, help="images per step; default: 32; with CLIP: 64"
+        )
         parser.add_argument(
             "--learning-rate",
             type=positive_float,
             help="default: 0.002; with CLIP: 0.0001; with stored features: 0.001",
         )
-        parser.add_argument("--seed", type=int, default=0, help="default: 0")
-        parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
+        parser.add_argument(
+            "--seed", type=int, default=0, help="seed of every random choice; default: 0"
+        )
+        parser.add_argument(
+            "--device", default="auto", help="auto, cpu, cuda or cuda:n; default: auto"
+        )
         parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -168,7 +176,7 @@ def _schedule(options: dict[str, Any], start: checkpoints.Checkpoint) -> tuple[i
 
     kind = start.architecture.tower.kind
     if tunes_head(start, options["adapters"]):
-        kind = "kept"
+        kind = "stored features"
     chosen = {name: options[name] for name in ("batch_size", "learning_rate", "epochs")}
     values = DEFAULTS[kind] | {name: value for name, value in chosen.items() if value}
     return values.pop("batch_size"), Schedule(**values, seed=options["seed"])

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from detection.d3.errors import ImageError
 from detection.management.arguments import duration
 from detection.management.base import ServiceCommand
-from detection.upkeep import find_discrepancies, is_plausible
+from detection.upkeep import find_discrepancies, is_storage_plausible
 
 
 class Command(ServiceCommand):
@@ -31,10 +31,10 @@ class Command(ServiceCommand):
 
     def handle(self, *args: Any, repair: bool, min_age: timedelta, **options: Any) -> None:
         found = left = 0
-        if repair and not is_plausible():
+        if repair and not is_storage_plausible():
             raise CommandError(
-                "There are only records, or only files. That looks like the wrong database, "
-                "bucket or folder; nothing was repaired."
+                "There are only records, or only files: a setting seems to name the wrong "
+                "database, bucket or folder. Nothing was repaired."
             )
         for discrepancy in find_discrepancies(min_age=min_age):
             found += 1
