@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detection.records import duplicates
-from detection.records.duplicates import find_judged
+from detection.records.duplicates import find_scores
 from tests.support.factories import store_predictions, unsaved_prediction
 
 
@@ -15,7 +15,7 @@ def test_an_image_that_was_sent_often_hides_no_other(monkeypatch):
     often = [unsaved_prediction(sha256=letter * 64) for letter in "a0b" for _ in range(3)]
     store_predictions(often)
 
-    found = find_judged(
+    found = find_scores(
         sha256s={letter * 64 for letter in "a0bc"},
         model_version=often[0].model_version,
         user=None,
