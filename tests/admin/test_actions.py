@@ -232,7 +232,7 @@ class TestJudgingAgain:
 
         response = act(admin_client, "judge_again", [old, new])
 
-        assert said(response)[-1] == "2 predictions skipped: this model judged it already."
+        assert said(response)[-1] == "2 predictions skipped: already judged by this model."
         assert Prediction.objects.count() == 2
 
     def test_an_original_that_is_lost_stops_no_other(self, admin_client):

@@ -158,7 +158,7 @@ def test_a_batch_without_errors_and_results_says_so(moderator_client):
         ),
         (
             {"webhook_tries": 8, "webhook_error": "It answered 500."},
-            "It answered 500. No further try",
+            "It answered 500. No further tries",
         ),
         ({"webhook_tries": 3, "webhook_delivered_at": NOON}, "Delivered 2026-03-05 12:00"),
     ],

@@ -181,6 +181,17 @@ def test_a_row_says_everything_in_words(admin_client):
     assert "<b>.jpg" not in page
 
 
+def test_the_origin_has_a_title_in_words(admin_client):
+    a_prediction(declares="edited")
+
+    page = page_of(admin_client)
+
+    assert "By what the file says" in " ".join(page.split())
+    assert "The file says" in page
+    assert ">Edited with generated parts</td>" in page
+    assert "declares</" not in page.lower()
+
+
 def test_nothing_can_be_selected_or_sorted_across_pages(admin_client):
     store_predictions(unsaved_prediction() for _ in range(60))
 

@@ -218,7 +218,7 @@ def test_a_decision_without_its_line_in_the_log_stands(
         [record] = [each for each in caplog.records if each.name == "detection.admin.decision_log"]
         assert record.levelname == "ERROR"
         assert record.getMessage() == (
-            f"The admin's log lacks what mod decided on {prediction.pk}: {sentence}"
+            f"The admin's log lacks the decision of mod on {prediction.pk}: {sentence}"
         )
 
 

@@ -47,7 +47,7 @@ def test_a_strip_shows_the_look_alikes_with_their_decisions(moderator_client):
 
 def test_nothing_is_decided_unless_the_moderator_asks(moderator_client):
     prediction, other = alike(), alike()
-    assert "Also 1 other unreviewed record of this picture" in text(
+    assert "Decide also 1 other unreviewed record of this picture" in text(
         moderator_client.get(url(prediction))
     )
     decided(moderator_client, prediction, "confirm")

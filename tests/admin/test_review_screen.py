@@ -171,7 +171,7 @@ def test_the_file_speaks_for_itself(moderator_client):
     for words in (
         "64 × 48 pixels, 120.6 KB (123456 bytes)",
         "Camera Canon EOS R6",
-        "GIMP 2.10 Both are what the file claims; they are easily forged.",
+        "GIMP 2.10 The file claims both; such claims are easily forged.",
         "b" * 64,
         "API, from reporter",
         "d3-test 1",
