@@ -99,8 +99,8 @@ def test_it_is_filtered_by_the_verdict_in_force(client):
 
 
 @pytest.mark.parametrize("query", ["verdict=PERHAPS", "cursor=x", "search=a&search=b"])
-def test_a_question_that_makes_no_sense_is_answered_with_a_page(client, query):
-    assert "not understood" in shown(client, f"/history/?{query}", 400).text
+def test_an_invalid_query_is_answered_with_a_page(client, query):
+    assert "The request was refused" in shown(client, f"/history/?{query}", 400).text
 
 
 def test_people_see_their_own(client, settings):
