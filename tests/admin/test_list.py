@@ -25,7 +25,7 @@ MAX_QUERIES = 6  # one of them asks the index of file names
 
 
 def page_of(client, query: str | dict = "") -> str:
-    """Of a query that is understood: any other is sent back to the whole list."""
+    """Return the page of a valid query. An invalid one would be redirected to the whole list."""
     response = client.get(f"{URL}{query}") if isinstance(query, str) else client.get(URL, query)
     assert response.status_code == 200, response.headers
     return response.content.decode()
@@ -107,7 +107,7 @@ def test_an_id_is_found_in_any_case(admin_client, three_records):
 
 
 @pytest.mark.parametrize("query", ["from=yesterday", "to=9999-12-31", "min_score=much"])
-def test_a_filter_that_is_not_understood_leads_to_the_whole_list(admin_client, query):
+def test_an_invalid_value_of_a_filter_leads_to_the_whole_list(admin_client, query):
     response = admin_client.get(f"{URL}?{query}")
 
     assert (response.status_code, response.headers["Location"]) == (302, f"{URL}?e=1")
@@ -133,7 +133,7 @@ def link(page: str, words: str) -> str | None:
     return found and found[1].replace("&amp;", "&")
 
 
-def test_pages_lead_to_older_and_newer_ones_within_the_filter(admin_client):
+def test_pages_link_to_older_and_newer_pages_within_the_filter(admin_client):
     store_predictions(
         unsaved_prediction(
             original_filename=f"{number}.jpg",
@@ -251,7 +251,7 @@ def test_a_prediction_is_shown_with_the_other_verdicts_on_its_bytes(admin_client
     assert len(queries_of(lambda: page_of(admin_client, f"{old.pk}/change/"))) <= 8
 
 
-def test_of_many_other_verdicts_the_newest_are_shown(admin_client):
+def test_the_newest_of_many_other_verdicts_are_shown(admin_client):
     same = [a_prediction() for _ in range(MAX_SAME + 2)]
 
     page = page_of(admin_client, f"{same[0].pk}/change/")
