@@ -46,7 +46,7 @@ def band(image: Image.Image) -> np.ndarray:
 
 
 def painted(pixels: np.ndarray, colour: str) -> np.ndarray:
-    """Where the pixels have the colour, but for what JPEG changes."""
+    """Return where the pixels have the colour, as far as JPEG preserves it."""
     return np.abs(pixels - ImageColor.getrgb(colour)).max(axis=2) < 24
 
 
@@ -104,8 +104,8 @@ def test_the_colour_is_that_of_the_label(label):
     assert not painted(pixels, LABEL_COLOURS[other]).any()
 
 
-def test_the_verdict_is_told_in_words_and_not_by_colour_alone():
-    """Without colours, the two verdicts with the same score differ where the word stands."""
+def test_the_verdict_is_shown_in_words_and_not_by_colour_alone():
+    """Compare two verdicts with the same score in grey: they differ at the word."""
     real, fake = (
         np.asarray(result(gradient(600, 400), label, 0.5).convert("L")).astype(int)
         for label in ("REAL", "FAKE")

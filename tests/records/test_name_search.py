@@ -1,4 +1,4 @@
-"""A search finds what is looked for, with the index and without it."""
+"""A search finds the same names with the index and without it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_records_written_together_are_found_too():
     assert named(Prediction.objects.all(), "ö.j")[0].get().original_filename == "Ö.jpg"
 
 
-def test_what_was_deleted_is_no_longer_found():
+def test_deleted_records_are_no_longer_found():
     kept, gone = (a_prediction(original_filename="beach.jpg") for _ in range(2))
 
     delete_with_files([gone])

@@ -1,4 +1,4 @@
-"""What the databases count is what a loop over the records counts."""
+"""The databases count the same as a loop over the records."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ BORDERS = (
 
 
 def moment(chance: random.Random) -> datetime:
-    """In or near the period, in whole milliseconds as in the records."""
+    """Return a moment in or near the period, in whole milliseconds like those of records."""
     start = datetime(2026, 2, 22, tzinfo=UTC)
     return start + timedelta(milliseconds=chance.randrange(16 * 24 * 3600 * 1000))
 
 
 @pytest.fixture
 def records(db) -> list[Prediction]:
-    """Random ones of versions 1 and 2, in and around the period, and some at its borders.
+    """Random records of versions 1 and 2, in and around the period, and some at its borders.
 
-    Those are of a version of their own: asked for a version from some moment on, the MongoDB wire
-    server of the tests leaves out the records of that very moment.
+    The records at the borders have a version of their own: in a query for a version from a moment
+    on, the MongoDB wire server of the tests leaves out the records of that very moment.
     """
     chance = random.Random(0)
     moments = [(created_at, "0") for created_at in BORDERS]
