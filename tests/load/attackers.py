@@ -1,6 +1,6 @@
 """Attacks on a service on this computer: slow, wide and deep ones, each from an address of its own.
 
-An attack is a function that runs until its process is ended. What the service answers is ignored.
+An attack is a function that runs until its process is ended. It ignores the answers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _numbers = count()
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The service, and what an attacker may have got: a token, and a session of the admin."""
+    """The service, and what an attacker may have: a token, and a session of the admin."""
 
     port: int
     token: str
@@ -102,7 +102,7 @@ def picture(size: int = 64) -> bytes:
 
 
 def _hold(target: Target, address: str, opening: bytes, drip: bytes = b"") -> None:
-    """Hold many connections, and open each that was closed again."""
+    """Hold many connections, and reopen those that the service closed."""
     held: list[socket.socket] = []
     while True:
         held = [connection for connection in held if _is_held(connection, drip)]
@@ -212,7 +212,7 @@ def many_connections(target: Target, address: str) -> None:
 
 
 def many_parts(target: Target, address: str) -> None:
-    """A form of 2 KiB parts, whose sender is not known before it is read."""
+    """Send a form of 2 KiB parts, whose sender is unknown until it is read."""
     parts = b"".join(
         PART.format("images", number).encode() + bytes(2048) + b"\r\n" for number in range(PARTS)
     )
@@ -278,7 +278,7 @@ def nested_json(target: Target, address: str) -> None:
 
 
 def regex_lookups(target: Target, address: str) -> None:
-    """Have the admin search for a pattern that takes for ever on a name."""
+    """Send lookups to the admin with a pattern that takes for ever on a name."""
     session = target.browser(address)
     pages = ("/admin/detection/prediction/", "/admin/detection/predictionbatch/", "/history/")
 

@@ -59,7 +59,7 @@ def test_a_container_is_reached_by_those_that_need_it(name, clients):
 
 
 @pytest.mark.parametrize("name", ["worker", "upkeep", "beat"])
-def test_what_works_beside_the_service_starts_when_the_database_is_migrated(name):
+def test_other_containers_start_when_the_database_is_migrated(name):
     assert CONTAINERS[name]["depends_on"]["api"] == {"condition": "service_healthy"}
 
 
