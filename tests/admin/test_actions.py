@@ -72,7 +72,7 @@ def test_each_decision_is_stored_and_logged(moderator_client, moderator, action,
     assert log() == [("mod", prediction.pk, sentence) for prediction in ticked]
 
 
-def test_an_entry_of_the_log_leads_to_its_prediction(moderator_client):
+def test_an_entry_of_the_log_links_to_its_prediction(moderator_client):
     prediction = a_prediction()
     act(moderator_client, "confirm", [prediction])
 

@@ -94,7 +94,7 @@ def test_without_records_it_says_so(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_usage(admin_client):
+def test_usage_is_shown(admin_client):
     text = shown(admin_client, **MARCH)
 
     assert "Predictions 8 Share FAKE 62.5 %" in text
@@ -106,7 +106,7 @@ def test_usage(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_errors(admin_client):
+def test_errors_are_shown(admin_client):
     text = shown(admin_client, **MARCH)
 
     assert "Refused images 7 Failed batches 1" in text
@@ -115,7 +115,7 @@ def test_errors(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_quality_by_model_version(admin_client):
+def test_quality_is_shown_by_model_version(admin_client):
     text = shown(admin_client, **MARCH)
 
     assert "new 2 100.0 % 34.2–100.0 %, 2 of 2 100.0 % 20.7–100.0 %, 1 of 1" in text
@@ -126,7 +126,7 @@ def test_quality_by_model_version(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_one_model_version(admin_client):
+def test_one_model_version_can_be_selected(admin_client):
     text = shown(admin_client, **MARCH, version="new")
 
     assert "Predictions 3 Share FAKE 66.7 %" in text

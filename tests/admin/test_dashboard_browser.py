@@ -81,7 +81,7 @@ def test_each_chart_is_drawn_from_a_table_without_other_hosts(service, dashboard
         assert watch == Watch([], {f"127.0.0.1:{service.port}"})
 
 
-def test_it_is_operated_with_the_keyboard(dashboard):
+def test_it_works_with_the_keyboard(dashboard):
     with dashboard() as page:
         today = date.fromisoformat(numbers(page, "by-day")[-1][0])
         version = numbers(page, "rates")[0][0]
@@ -101,7 +101,7 @@ def test_it_is_operated_with_the_keyboard(dashboard):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(service, dashboard, scheme):
+def test_it_is_accessible(service, dashboard, scheme):
     with dashboard(color_scheme=scheme) as page:
         assert serious_problems(page) == []
         for summary in page.locator("details summary").all():
@@ -115,7 +115,7 @@ def test_axe_finds_nothing_serious(service, dashboard, scheme):
         expect(page.locator("h1")).to_have_text("Dashboard")
 
 
-def test_a_phone_scrolls_it_down_only(dashboard):
+def test_a_phone_scrolls_it_only_vertically(dashboard):
     with dashboard(viewport={"width": 375, "height": 667}) as page:
         for summary in page.locator("details summary").all():
             summary.click()

@@ -114,11 +114,11 @@ def test_an_invalid_value_of_a_filter_leads_to_the_whole_list(admin_client, quer
 
 
 @pytest.mark.parametrize("query", ["colour=red", "label__exact=FAKE&o__x=1"])
-def test_a_filter_that_does_not_exist_is_refused(admin_client, query):
+def test_an_unknown_filter_is_refused(admin_client, query):
     assert admin_client.get(f"{URL}?{query}").status_code == 400
 
 
-def test_the_list_of_one_batch_can_be_left(admin_client):
+def test_the_filter_by_batch_can_be_removed(admin_client):
     batch = open_batch(total_images=1, source="scan")
     a_prediction(original_filename="in it.jpg", batch=batch, batch_index=0)
     a_prediction(original_filename="another.jpg")

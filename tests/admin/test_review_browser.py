@@ -93,7 +93,7 @@ def reviews(installation: Installation) -> dict[str, tuple]:
     return {name: rest for name, *rest in rows if rest != ["unreviewed", ""]}
 
 
-def test_a_queue_is_worked_through_with_the_keyboard(installation, service, page, names):
+def test_a_queue_is_reviewed_with_the_keyboard(installation, service, page, names):
     start(page, service)
     assert_shown(page, names[0])
 
@@ -190,7 +190,7 @@ def test_a_key_that_is_held_decides_once(installation, service, page, names):
     assert list(reviews(installation)) == [names[0]]
 
 
-def test_the_end_of_the_queue_is_a_page_of_its_own(installation, service, page, names):
+def test_the_end_of_the_queue_has_its_own_page(installation, service, page, names):
     start(page, service)
     for name in names:
         assert_shown(page, name)

@@ -81,7 +81,7 @@ def test_the_answer_and_the_record_say_how_many_frames_there_are(client, name):
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_of_all_frames_the_highest_score_counts(client, name):
+def test_the_highest_score_of_all_frames_counts(client, name):
     answer = predicted(client, an_animation(name), frames="all")
 
     verdict = answer["prediction"]
@@ -92,7 +92,7 @@ def test_of_all_frames_the_highest_score_counts(client, name):
     assert record["prediction"] == verdict
 
 
-def test_of_many_frames_32_are_judged(client):
+def test_32_of_many_frames_are_judged(client):
     before = images_judged()
     frames = [noise_image(size=(16, 12), seed=seed) for seed in range(40)]
 
@@ -159,7 +159,7 @@ def test_the_same_bytes_judged_by_other_frames_are_no_duplicate(client):
 
 @pytest.mark.parametrize("value", ["", "12", "every"])
 @pytest.mark.parametrize("path", ["/api/predict/", "/predict", "/api/batches/"])
-def test_another_value_is_refused(client, stored_files, path, value):
+def test_an_unknown_value_is_refused(client, stored_files, path, value):
     field = "images" if "batches" in path else "image"
 
     response = client.post(path, {field: a_file(), "frames": value})

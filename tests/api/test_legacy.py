@@ -90,7 +90,7 @@ def lasting(value, changing: set[str]):
 @pytest.mark.parametrize(
     "path", ["/batch_predict", "/batch_predict/", "/predict/batch", "/predict/batch/"]
 )
-def test_a_batch_prediction(curl, path):
+def test_a_batch_is_judged_under_the_old_paths(curl, path):
     images = ("-F", "images=@image1.jpg", "-F", "images=@image2.jpg")
     expected = curl("-X", "POST", *images, "/api/batches/").json()
 

@@ -181,7 +181,7 @@ def test_without_storage_requests_have_a_retry_after(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_at_the_same_time_all_get_a_verdict(live_server):
+def test_simultaneous_requests_all_get_a_verdict(live_server):
     url = f"{live_server.url}/predict"
     with ThreadPoolExecutor(6) as threads:
         images = [{"image": image_bytes(seed=seed)} for seed in range(6)]

@@ -94,7 +94,7 @@ def test_the_history_is_newest_first_and_filtered(client):
     assert answers == FILTERS
 
 
-def test_the_history_of_a_batch_is_its_images(client):
+def test_the_history_of_a_batch_has_its_images_only(client):
     batch = open_batch(total_images=2, source="batch")
     a_prediction(original_filename="another.jpg")
     a_prediction(original_filename="in it.jpg", batch=batch, batch_index=0)

@@ -96,7 +96,7 @@ def test_every_answer_has_a_meaning_and_an_example(document):
                 assert is_shown, (operation["operationId"], status)
 
 
-def test_every_error_has_the_envelope(document):
+def test_every_error_has_the_same_shape(document):
     for operation in operations(document):
         for status, answer in operation["responses"].items():
             if status >= "400" and operation["operationId"] != "health":

@@ -94,7 +94,7 @@ def test_the_old_paths_are_counted_with_the_canonical_ones(client, rates):
     assert_too_many(client.get("/api/batches/01M84Q580AZZY3CNE3Y34WJ3B2/"))
 
 
-def test_predicting_and_reading_are_counted_apart(client, rates):
+def test_predicting_and_reading_are_counted_separately(client, rates):
     rates["predict"] = rates["read"] = "1/min"
 
     assert predicted(client).status_code == 200
@@ -110,14 +110,14 @@ def test_monitoring_is_not_counted(client, rates):
     assert statuses(client.get("/metrics") for _ in range(3)) == [200] * 3
 
 
-def test_each_address_is_counted_apart(client, rates):
+def test_each_address_is_counted_separately(client, rates):
     rates["read"] = "1/min"
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
         assert client.get(READ, REMOTE_ADDR=address).status_code == 200
         assert_too_many(client.get(READ, REMOTE_ADDR=address))
 
 
-def test_each_token_is_counted_apart_from_any_address(client, rates):
+def test_each_token_is_counted_separately_from_addresses(client, rates):
     rates["read"] = "1/min"
     ann, bob = a_user("ann"), a_user("bob")
     for token in (a_token(ann), a_token(ann), a_token(bob)):

@@ -175,7 +175,7 @@ def test_the_table_has_the_defaults_of_the_code():
     assert {name: documented[name] for name in literals} == literals
 
 
-def test_what_the_example_sets_is_the_default():
+def test_the_example_sets_defaults():
     set_there = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", EXAMPLE, re.MULTILINE))
 
     assert set_there

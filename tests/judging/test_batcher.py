@@ -121,7 +121,7 @@ def test_items_with_different_keys_share_no_call_and_lose_no_place():
     assert work.calls == [[0], [1, 3], [2, 5], [4]]
 
 
-def test_no_items_are_no_call():
+def test_without_items_there_is_no_call():
     work = Work()
 
     assert run(a_batcher(work), []) == []
@@ -286,7 +286,7 @@ def test_two_threads_process_two_calls_and_the_rest_queues_up():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own(threads):
+def test_with_random_failures_and_cancellations_each_caller_gets_its_own_results(threads):
     """Use 64 threads, where each tenth item is bad and each tenth future is cancelled."""
 
     def process(key: int, items: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -229,7 +229,7 @@ def test_a_picture_without_evidence_stays_grey(nothing):
     assert np.ptp(drawn, axis=2).max() < 6
 
 
-def test_a_heatmap_is_no_longer_than_a_jpeg_can_be():
+def test_a_heatmap_fits_the_maximum_size_of_a_jpeg():
     drawn = draw_heatmap(Image.new("RGB", (70_000, 70)), np.ones((1, 3), np.float32))
 
     assert Image.open(io.BytesIO(drawn)).size == (65_500, 66)

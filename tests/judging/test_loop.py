@@ -172,7 +172,7 @@ def test_training_corrects_overturned_verdicts_and_forgets_no_others(
 
 
 @pytest.mark.django_db
-def test_a_site_without_any_data_set_corrects_a_checkpoint_that_keeps_features(
+def test_a_checkpoint_with_kept_features_is_corrected_without_a_data_set(
     client, moderator_client, clip, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 256)

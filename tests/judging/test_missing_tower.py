@@ -91,7 +91,7 @@ def test_a_damaged_tower_counts_as_missing(tower):
     assert detector_notice() == NOTICE
 
 
-def test_the_check_warns():
+def test_the_system_check_warns():
     [warning] = check_model_checkpoint()
     assert (warning.id, warning.msg) == ("detection.W002", NOTICE)
 
@@ -126,7 +126,7 @@ def test_health_is_degraded_and_says_why(client):
 
 
 @pytest.mark.django_db
-def test_the_front_page_shows_it(client):
+def test_the_front_page_shows_the_notice(client):
     page = front_page(client)
     [notice] = [tag for tag in page.all("p") if tag.get("class") == "notice"]
     assert notice["role"] == "note"

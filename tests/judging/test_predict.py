@@ -257,7 +257,7 @@ def test_a_file_that_vanishes_after_decoding_is_an_error_of_its_image(
     assert not Prediction.objects.exists()
 
 
-def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
+def test_a_batch_lists_a_bounded_number_of_errors_and_counts_all(monkeypatch):
     monkeypatch.setattr("detection.models.batches.MAX_BATCH_ERRORS", 2)
     batch = open_batch(total_images=3, source=Source.API)
     uploads = [an_upload(filename=f"{i}.jpg", data=b"text") for i in range(3)]

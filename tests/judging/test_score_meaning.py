@@ -58,7 +58,7 @@ def test_a_verdict_that_is_not_stored_says_it_too(client, measured_model):
     assert prediction["meaning"] == a_scorecard().meaning(prediction["scores"]["fake"])
 
 
-def test_the_score_of_another_model_means_nothing_to_this_one(client, measured_model):
+def test_the_score_of_another_model_has_no_meaning(client, measured_model):
     ours = a_prediction(model_version=measured_model, fake_score=0.9)
     others = a_prediction(model_version="0000000000000000", fake_score=0.9)
 
@@ -68,7 +68,7 @@ def test_the_score_of_another_model_means_nothing_to_this_one(client, measured_m
     assert "In a test" not in page_of(client, others)
 
 
-def test_without_a_measurement_nothing_is_said(client):
+def test_without_a_measurement_scores_have_no_meaning(client):
     record = a_prediction(model_version=get_detector().info.version)
 
     assert prediction_of(client, record)["meaning"] is None

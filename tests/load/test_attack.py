@@ -36,7 +36,7 @@ def test_a_late_answer_or_an_error_is_a_failure(answer, sentence):
     assert any(sentence in failure for failure in failures)
 
 
-def test_a_refusal_with_a_time_is_no_error_but_not_in_time():
+def test_a_refusal_with_a_retry_time_is_no_error_but_not_in_time():
     refused = Answer("predict", 0.001, 503, has_retry_after=True)
 
     [failure] = replace(GOOD, answers=[*GOOD.answers, refused]).failures
@@ -58,14 +58,14 @@ def test_the_worker_must_be_as_before(change, sentence):
     assert sentence in failure
 
 
-def test_small_differences_of_the_worker_are_none():
+def test_small_differences_of_the_worker_are_ignored():
     after = replace(BEFORE, descriptors=15, memory=439 * 2**20)
 
     assert after.failures(BEFORE) == []
 
 
 @pytest.mark.slow
-def test_slow_clients_lose_the_honest_one_no_answer(tmp_path, monkeypatch):
+def test_slow_clients_cost_the_honest_client_no_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(attack, "RECOVERY_SECONDS", 0)
     table, failures = run_attacks(tmp_path, names=["slow heads", "slow bodies"], seconds=2)
 

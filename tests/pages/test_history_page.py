@@ -48,7 +48,7 @@ def test_an_empty_history_says_so(client):
     assert "No prediction matches" in shown(client, "/history/?search=x").text
 
 
-def test_the_newest_are_first_with_links_to_their_records(client):
+def test_the_newest_records_are_first_with_links_to_their_pages(client):
     start = now()
     records = [
         a_record(name, created_at=start + timedelta(seconds=second))
@@ -208,7 +208,7 @@ def test_the_scale_shows_the_uncertain_zone_of_the_model_that_judged(client):
     assert old == "Fake score 87.6 %. Scores above 50.0 % are labelled FAKE."
 
 
-def test_a_zone_of_no_width_is_none(client):
+def test_a_zone_without_width_is_not_shown(client):
     info = get_detector().info
     record = a_record("one", model_version=info.version, threshold=info.uncertain[0])
 

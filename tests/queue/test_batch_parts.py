@@ -49,7 +49,7 @@ def test_a_part_that_arrives_during_the_closing_reopens_the_batch(monkeypatch):
     assert close_when_done(batch_id=batch.pk)
 
 
-def test_parts_belong_together_and_the_last_one_completes_the_batch():
+def test_parts_form_one_batch_which_the_last_part_completes():
     batch = a_batch(2, more=True)
     assert judged(batch).status == "running"
 

@@ -148,7 +148,7 @@ def test_an_image_recorded_right_before_a_kill_is_not_judged_again(stored_files)
     assert not QueuedImage.objects.exists()
 
 
-def test_of_two_workers_that_judge_the_same_image_one_writes_the_record(stored_files):
+def test_one_of_two_workers_that_judge_the_same_image_writes_the_record(stored_files):
     batch = a_batch(2)
     [first, _] = killed(batch)
     QueuedImage.objects.filter(pk=first.pk).update(tries=0)  # it does not know of the other one
@@ -327,7 +327,7 @@ def test_purging_leaves_an_image_that_a_worker_leases_meanwhile(monkeypatch, sto
     assert stored_files() == files
 
 
-def test_a_prediction_judged_later_is_dated_when_it_was_judged():
+def test_a_queued_prediction_has_the_date_of_its_judging():
     start = now()
     batch = a_batch(1)
     image = QueuedImage.objects.get()

@@ -222,11 +222,11 @@ def test_tries_are_further_and_further_apart_and_end_after_about_a_day(own_netwo
 
 
 @stateless
-def test_pauses_differ_so_that_receivers_get_no_volley():
+def test_pauses_vary_so_that_messages_do_not_arrive_together():
     assert len({webhooks._pause(1) for _ in range(20)}) > 10
 
 
-def test_one_slow_receiver_does_not_hold_up_the_others(own_network):
+def test_one_slow_receiver_does_not_delay_the_others(own_network):
     with Receiver("slow") as receiver:
         for _ in range(5):
             due_batch(receiver.url())
@@ -262,7 +262,7 @@ def test_a_call_ends_though_many_messages_are_due_and_the_next_one_continues(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_processes_one_sends(own_network):
+def test_one_of_several_processes_sends_the_message(own_network):
     with Receiver("slow") as receiver:
         batches = [due_batch(receiver.url()) for _ in range(6)]
         delivered = sum(at_once(lambda _: deliver_due_webhooks(), range(3)))

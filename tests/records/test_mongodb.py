@@ -173,7 +173,7 @@ def test_nothing_stands_between_filter_and_sort():
         ({"a": {}}, {"a": {}}),
     ],
 )
-def test_fields_of_joined_collections_are_asked_for_by_their_path(fields, simpler):
+def test_fields_of_joined_collections_are_queried_by_their_path(fields, simpler):
     assert dotted(fields) == simpler
 
 

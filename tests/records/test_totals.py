@@ -116,7 +116,7 @@ def owners() -> list:
 
 @pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_after_random_writes_reviews_and_deletions(owners, seed):
+def test_totals_are_right_after_random_writes_reviews_and_deletions(owners, seed):
     history = History(seed=seed, moderator=a_moderator(), owners=owners)
     for _ in range(10):
         history.write()

@@ -78,7 +78,7 @@ def test_at_the_end_of_the_process_pending_deletions_are_tried_once_more(stored_
     assert eventually(lambda: waiting._thread is None, seconds=30)
 
 
-def test_nothing_to_undo_is_no_work(stored_files):
+def test_without_writes_undoing_deletes_nothing(stored_files):
     default_storage.save("results/a.jpg", ContentFile(b"a"))
 
     undoing.undo_writes(cause=DatabaseUnavailableError("down"))

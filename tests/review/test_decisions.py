@@ -63,7 +63,7 @@ def test_the_least_certain_comes_first(ann):
     assert order == [by_score[score].pk for score in by_margin]
 
 
-def test_what_contradicts_its_file_comes_before_the_least_certain(ann, monkeypatch):
+def test_a_contradicted_verdict_comes_before_the_least_certain(ann, monkeypatch):
     monkeypatch.setattr(queue, "AT_ONCE", 2)
     unsure, sure = a_prediction(fake_score=0.5), a_prediction(fake_score=0.9)
     disputed = [a_generated_record(fake_score=score) for score in (0.1, 0.4, 0.2)]

@@ -243,7 +243,7 @@ def test_foreign_files_in_an_export_stay(out, reviewed):
     assert pictures(out) == {own.relative_to(out).as_posix()}
 
 
-def test_a_file_is_no_folder(out, reviewed):
+def test_a_file_in_place_of_the_folder_is_refused(out, reviewed):
     reviewed()
     out.write_text("a file")
 

@@ -134,14 +134,14 @@ def test_all_names_of_a_zip_decide_about_its_code_page():
     assert names(changed(data, b"b" * len(second), second)) == ["МОРЕ.jpg", "Отпуск.jpg"]
 
 
-def test_names_that_fit_no_code_page_are_read_all_the_same():
+def test_names_that_fit_no_code_page_are_read_nevertheless():
     long, odd = b"\x82" * 3000 + b".jpg", b"\x8e\xca\x90\x5e \x81 .jpg"
 
     assert names(zip_with_name(long)) == ["é" * 196 + ".jpg"]
     assert names(zip_with_name(odd)) == ["Ä╩É^ ü .jpg"]
 
 
-def test_the_field_with_the_name_in_unicode_counts():
+def test_the_unicode_field_decides_the_name():
     dos, utf8 = "Ä╩É^.jpg".encode("cp437"), "写真.jpg".encode()
 
     assert names(zip_with_name(dos, unicode_path="写真.jpg")) == ["写真.jpg"]
@@ -195,7 +195,7 @@ def test_an_xz_of_several_streams_with_zeros_between_them_is_one():
     assert names(packed) == ["a.jpg", "b.jpg"]
 
 
-def test_old_tars_have_no_magic_word():
+def test_old_tars_without_a_magic_word_are_read():
     data = bytearray(tar_header(size=len(PHOTO)))
     data[257:265] = bytes(8)
     checksum = sum(data[:148]) + 8 * 32 + sum(data[156:])

@@ -118,7 +118,7 @@ def test_three_redirects_are_followed_and_no_fourth(server, fetch, refused):
         ("/promised/100000", LATE),
     ],
 )
-def test_a_host_that_gives_no_image_is_named_as_the_cause(server, refused, path, sentence):
+def test_a_host_that_sends_no_image_is_named_as_the_cause(server, refused, path, sentence):
     assert refused(server.url(path)) == ("image_not_fetched", sentence)
 
 

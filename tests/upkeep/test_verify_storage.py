@@ -131,7 +131,7 @@ def test_files_of_others_in_the_same_bucket_are_left_alone(prediction):
     assert default_storage.exists("invoice.pdf")
 
 
-def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction):
+def test_nothing_is_repaired_in_a_storage_that_seems_to_be_the_wrong_one(prediction):
     for key in prediction.file_keys:
         default_storage.delete(key)
 
@@ -140,7 +140,7 @@ def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction)
     assert Prediction.objects.exists()
 
 
-def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction, stored_files):
+def test_nothing_is_repaired_by_a_database_that_seems_to_be_the_wrong_one(prediction, stored_files):
     Prediction.objects.all().delete()
 
     with pytest.raises(CommandError, match="nothing was repaired"):

@@ -115,7 +115,7 @@ def test_a_full_storage_stores_nothing_and_works_again_when_there_is_room(surrou
     assert_nothing_was_stored(surroundings, before)
 
 
-def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
+def test_a_storage_that_refuses_the_access_keys_is_unavailable(surroundings):
     s3 = surroundings.s3
     s3.kill()
     s3.secret_key = "changed-meanwhile-0123456789"

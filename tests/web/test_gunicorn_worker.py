@@ -296,7 +296,7 @@ def test_garbage_collections_skip_loaded_objects():
         ("", ""),
     ],
 )
-def test_an_ipv6_client_has_a_network(client, network):
+def test_a_client_has_the_network_of_its_address(client, network):
     assert network_of(client) == network
 
 
@@ -360,7 +360,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("request_bytes", "status", "code"), REFUSED.values(), ids=REFUSED)
-def test_a_refusal_of_gunicorns_has_the_shape_of_all_errors(worker, request_bytes, status, code):
+def test_a_refusal_by_gunicorn_has_the_shape_of_all_errors(worker, request_bytes, status, code):
     response = answer_of(worker, request_bytes)
 
     body = json.loads(response.text)

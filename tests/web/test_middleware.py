@@ -278,7 +278,7 @@ def assert_page(response, status: int, words: str) -> None:
 
 @pytest.mark.usefixtures("nothing_counted")
 @each_sign_in
-def test_too_many_tries_to_sign_in_are_a_page(rates, path):
+def test_too_many_tries_to_sign_in_are_answered_with_a_page(rates, path):
     rates["login"] = "1/min"
     browser = by_a_browser()
     browser.post(path)
@@ -288,13 +288,13 @@ def test_too_many_tries_to_sign_in_are_a_page(rates, path):
 
 @pytest.mark.usefixtures("nothing_counted")
 @each_sign_in
-def test_a_form_that_was_open_for_too_long_is_a_page(path):
+def test_a_form_that_was_open_for_too_long_is_answered_with_a_page(path):
     page = by_a_browser(enforce_csrf_checks=True).post(path, {"username": "ann"})
 
     assert_page(page, 403, "Reload it, then send the form again.")
 
 
-def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):
+def test_a_lost_database_is_answered_with_a_page_at_the_sign_in(monkeypatch):
     lost = raising(OperationalError("no such database"))
     monkeypatch.setattr("django.contrib.auth.forms.authenticate", lost)
 
@@ -303,14 +303,14 @@ def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):
     assert_page(page, 503, "The database cannot be reached.")
 
 
-def test_a_lost_database_is_a_page_in_the_admin(admin_client, lost_database):
+def test_a_lost_database_is_answered_with_a_page_in_the_admin(admin_client, lost_database):
     page = admin_client.get("/admin/detection/prediction/", headers={"Accept": "text/html"})
 
     assert_page(page, 503, "The database cannot be reached.")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/nothing/else.html", "/docs/nothing"])
-def test_an_unknown_address_is_a_page(path, django_assert_num_queries):
+def test_an_unknown_address_is_answered_with_a_page(path, django_assert_num_queries):
     browser = by_a_browser()
     browser.force_login(a_user())
 

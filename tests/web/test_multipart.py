@@ -231,7 +231,7 @@ def test_a_form_that_cannot_be_read_says_where(client, path, body, code, sentenc
     assert_nothing_stored(stored_files)
 
 
-def test_a_part_that_cannot_be_read_is_named_to_a_session(client, stored_files):
+def test_a_part_that_cannot_be_read_is_named_to_a_signed_in_user(client, stored_files):
     """The check of the form's token reads the body."""
     client.force_login(a_user())
     client.handler.enforce_csrf_checks = True

@@ -152,7 +152,7 @@ def test_no_minute_has_more_than_the_rate_by_more_than_a_slot(throttle, clock):
     assert shortest > MINUTE - MINUTE / SLOTS
 
 
-def test_a_clock_that_is_ahead_is_counted(throttle, clock):
+def test_counts_of_a_clock_that_is_ahead_count(throttle, clock):
     clock.now += MINUTE / SLOTS - 0.1
     ahead = throttle()
     ahead.timer = lambda: clock.now + 0.2
