@@ -32,7 +32,7 @@ from tests.load.attackers import (
     picture,
     regex_lookups,
     sign_in,
-    staying,
+    slow_closing,
     unfinished_image,
     upload_slow_name,
 )
@@ -127,7 +127,7 @@ class Phase:
     def failures(self) -> list[str]:
         found = []
         if self.in_time < MIN_IN_TIME:
-            found.append(f"{self.in_time:.1%} of the requests were answered in time")
+            found.append(f"only {self.in_time:.1%} of the requests were answered in time")
         errors = [a for a in self.answers if a.status != 200 and not a.is_refusal]
         found += [f"{answer.kind}: status {answer.status}" for answer in errors]
         return [f"{self.name}: {each}" for each in found]
@@ -253,7 +253,7 @@ def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str,
             for attack, name in attackers.items()
         }
         upload_slow_name(targets[regex_lookups])
-        _warm_up(service, tokens[staying.__name__], list(targets.values()))
+        _warm_up(service, tokens[slow_closing.__name__], list(targets.values()))
         honest.ask_during(seconds / 2)  # the first requests are slower
         before = State.of(service)
         answers = honest.ask_during(seconds)

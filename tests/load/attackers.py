@@ -72,7 +72,7 @@ class Target:
 Attack = Callable[[Target, str], None]  # the target, and the attacker's address
 
 
-class _From(requests.adapters.HTTPAdapter):
+class _SourceAddress(requests.adapters.HTTPAdapter):
     """Connect from an address of this computer."""
 
     def __init__(self, address: str) -> None:
@@ -85,7 +85,7 @@ class _From(requests.adapters.HTTPAdapter):
 
 def client(address: str) -> requests.Session:
     session = requests.Session()
-    session.mount("http://", _From(address))
+    session.mount("http://", _SourceAddress(address))
     return session
 
 
@@ -169,7 +169,7 @@ def unread_answers(target: Target, address: str) -> None:
     _hold(target, address, target.head(f"GET {LARGE_FILE}"))
 
 
-def staying(target: Target, address: str) -> None:
+def slow_closing(target: Target, address: str) -> None:
     """Stay connected after the last answer, which is read."""
     held: list[socket.socket] = []
     last = target.head("GET /health/live", "Connection: close")
@@ -294,7 +294,7 @@ ATTACKS: dict[str, list[Attack]] = {
     "slow heads": [slow_heads, slow_next_heads],
     "slow bodies": [slow_forms, slow_images],
     "unread answers": [unread_answers],
-    "closing slowly": [staying],
+    "closing slowly": [slow_closing],
     "many connections": [many_connections],
     "many parts": [many_parts],
     "parallel batches": [parallel_batches],
