@@ -314,7 +314,7 @@ def test_purging_leaves_an_image_that_a_worker_leases_meanwhile(monkeypatch, sto
     batch, files, clock = a_batch(1), stored_files(), count()
 
     def now_and_a_lease() -> datetime:
-        """The clock is read to list old images, and again to delete them."""
+        """Lease the image at the second call, before old images are deleted."""
         if next(clock) == 1:
             Lease.take(batch=batch, first=None, last=None)
         return now()
