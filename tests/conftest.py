@@ -32,7 +32,7 @@ _numbers = count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files, so that the processes end at about the same time."""
+    """Start the longest files first, so that parallel processes end at about the same time."""
     length = {}
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
@@ -59,7 +59,7 @@ def tiny_checkpoint() -> Path:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """Variables of the ``installation`` of a file."""
+    """Environment variables of the ``installation``; a file may override them."""
     return {}
 
 
@@ -96,7 +96,7 @@ def quick_emptying():
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_recounting():
-    """Watch no database before its totals are corrected: no test writes meanwhile."""
+    """Do not wait before totals are corrected: no test writes meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recounting, "SETTLE_SECONDS", 0)
         yield
@@ -116,8 +116,8 @@ def storage(settings, tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_threads_left(storage):
-    """End the threads of a test before its records, files and settings are gone: a thread would
-    write into the next test, or wait for the lock of its transaction.
+    """End the threads of a test before its records, files and settings are deleted: a thread would
+    write into the next test, or wait for the lock of that test's transaction.
     """
     yield
     local_worker.finish(within=0)
@@ -202,7 +202,7 @@ def lost_storage(storage, tmp_path):
 
 @pytest.fixture
 def rates(monkeypatch) -> dict[str, str]:
-    """How often callers may ask in this test, by the scope of the throttle."""
+    """The rates of this test, by the scope of the throttle; a test may change them."""
     rates = dict(SimpleRateThrottle.THROTTLE_RATES)
     monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", rates)
     return rates
@@ -218,30 +218,30 @@ def nothing_counted():
 
 @pytest.fixture
 def closed(settings) -> None:
-    """An API for users alone."""
+    """Require a token or a session."""
     settings.API_ACCESS = "token"
 
 
 @pytest.fixture
 def own_network(settings):
-    """Allow webhooks to this computer."""
+    """Allow webhooks to addresses of this computer."""
     settings.WEBHOOK_ALLOW_PRIVATE = True
 
 
 @pytest.fixture
 def own_pictures(settings):
-    """Allow pictures of this computer by their URLs."""
+    """Allow images by URL, also from this computer."""
     settings.ALLOW_IMAGE_URLS = settings.IMAGE_URL_ALLOW_PRIVATE = True
 
 
 @pytest.fixture
 def server(own_pictures) -> Iterator[ImageServer]:
-    """A server of images, which the service may ask."""
+    """A server of images from which the service may fetch."""
     with ImageServer() as server:
         yield server
 
 
 @pytest.fixture
-def nobody_judges(monkeypatch) -> None:
-    """Leave queued images until the test has them judged."""
+def no_judging(monkeypatch) -> None:
+    """Leave images in the queue until the test judges them."""
     monkeypatch.setattr(local_worker, "start", lambda: None)

@@ -94,7 +94,7 @@ def judge_again(model_admin: ModelAdmin, request: HttpRequest, ticked: Ticked) -
         messages.error(request, f"{error} Earlier verdicts of this action are stored.")
     else:
         if left_out := len(predictions) - results.total():
-            messages.info(request, f"{_counted(left_out)} skipped: this model judged it already.")
+            messages.info(request, f"{_counted(left_out)} skipped: already judged by this model.")
     if judged := results[True]:
         messages.success(request, f"{_counted(judged)} judged again.")
 

@@ -1,4 +1,4 @@
-"""Batches in the admin: their progress, their results, their errors."""
+"""Batches in the admin, with their progress, results and errors."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class PredictionBatchAdmin(NewestFirstAdmin):
         ("Origin", {"fields": ["batch_id", "source", "owner", "sending", "started", "finished"]}),
         ("Errors", {"fields": ["refused"]}),
     ]
-    of_webhooks = [("Webhook", {"fields": ["receiver", "delivery"]})]
-    of_predictions = [("Results", {"fields": ["results", "all_results"]})]
+    webhook_fieldsets = [("Webhook", {"fields": ["receiver", "delivery"]})]
+    result_fieldsets = [("Results", {"fields": ["results", "all_results"]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PredictionBatch]:
         """Leave out the errors, up to a thousand per record, which only a batch's page shows."""
@@ -60,8 +60,8 @@ class PredictionBatchAdmin(NewestFirstAdmin):
         may_see = request.user.has_perm("detection.view_prediction")
         return [
             *self.fieldsets,
-            *(self.of_webhooks if obj and obj.webhook_url else []),
-            *(self.of_predictions if may_see else []),
+            *(self.webhook_fieldsets if obj and obj.webhook_url else []),
+            *(self.result_fieldsets if may_see else []),
         ]
 
     def get_search_results(
@@ -109,13 +109,13 @@ class PredictionBatchAdmin(NewestFirstAdmin):
         last = f"Try {batch.webhook_tries}: {batch.webhook_error}" if batch.webhook_error else ""
         if batch.webhook_due_at:
             return f"{last} Next try {cells.moment(batch.webhook_due_at)}".strip()
-        return f"{last} No further try" if last else "When the batch is done"
+        return f"{last} No further tries" if last else "When the batch is done"
 
     @admin.display(description=f"the first {MAX_RESULTS}")
     def results(self, batch: PredictionBatch) -> SafeString:
         return cells.table(batch.predictions.order_by("batch_index")[:MAX_RESULTS])
 
-    @admin.display(description="all of them")
+    @admin.display(description="all results")
     def all_results(self, batch: PredictionBatch) -> SafeString:
         path = reverse("admin:detection_prediction_changelist")
         return format_html(

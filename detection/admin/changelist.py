@@ -12,9 +12,10 @@ from detection.records import Cursor, newest_first
 
 
 class NewestFirst(ChangeList):
-    """Django's own list counts its records and skips earlier pages. Here a cursor is the page.
+    """A list that reads one page by a cursor. Django's own list counts all records, and reads and
+    skips those of earlier pages.
 
-    The cursor has the name of Django's page number, which links of filters leave out.
+    The cursor is sent under the name of Django's page number, which the links of filters leave out.
     """
 
     def get_results(self, request: HttpRequest) -> None:
@@ -34,7 +35,7 @@ class NewestFirst(ChangeList):
 
 
 class NewestFirstAdmin(DeclaredFiltersAdmin):
-    """Records that nobody adds or edits by hand."""
+    """Base of lists whose records are never added or edited by hand."""
 
     change_list_template = "admin/detection/newest_first.html"
     list_per_page = 50
@@ -52,14 +53,14 @@ class NewestFirstAdmin(DeclaredFiltersAdmin):
         return False
 
     def name_in(self, search: str) -> str:
-        """Return the part of a file name that is searched for; empty: the search is for others."""
+        """Return the part of a file name that a search is for; empty: it is for something else."""
         return ""
 
     def get_changelist(self, request: HttpRequest, **options: object) -> type[ChangeList]:
         return NewestFirst
 
     def response_action(self, request: HttpRequest, queryset: QuerySet) -> object:
-        """Act on ticked records only: all pages together may have millions."""
+        """Act on ticked records only: a list may have millions."""
         request.POST = request.POST.copy()
         request.POST.pop("select_across", None)
         return super().response_action(request, queryset)

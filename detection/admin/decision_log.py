@@ -23,9 +23,9 @@ def decide_and_log(
     revision: int,
     note: str = "",
 ) -> None:
-    """Decide, and log who decided. Raises what ``review.decide`` raises.
+    """Write a decision and its entry in the admin's log. Raises what ``review.decide`` raises.
 
-    The decision stands even if the admin's log cannot be written; then the process's log has it.
+    If the admin's log cannot be written, the decision stands, and the process logs it.
     """
     decide(prediction=prediction, status=status, reviewer=reviewer, revision=revision, note=note)
     sentence = _sentence(prediction)
@@ -33,14 +33,17 @@ def decide_and_log(
         log_decision(user=reviewer, prediction=prediction, sentence=sentence)
     except (DatabaseUnavailableError, DatabaseError):
         logger.exception(
-            "The admin's log lacks what %s decided on %s: %s", reviewer, prediction.pk, sentence
+            "The admin's log lacks the decision of %s on %s: %s",
+            reviewer,
+            prediction.pk,
+            sentence,
         )
 
 
 def log_decision(
     *, user: AbstractUser, prediction: Prediction, sentence: str, flag: int = CHANGE
 ) -> None:
-    """Raises UnavailableError."""
+    """Write an entry in the admin's log. Raises UnavailableError."""
     with database_errors():
         LogEntry.objects.log_actions(
             user_id=user.pk,

@@ -1,4 +1,4 @@
-"""Filters with typed values, which need no query for their choices."""
+"""Filters of the admin's lists. No filter needs a query for its choices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.contrib.admin import ListFilter, ModelAdmin, SimpleListFilter
+from django.contrib.admin import ChoicesFieldListFilter, ListFilter, ModelAdmin, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
@@ -29,7 +29,7 @@ class Input:
 
 
 class TypedFilter(ListFilter):
-    """A filter as a small form. Other filters of the list stay in force."""
+    """A filter by typed values, as a small form. Other filters of the list stay in force."""
 
     template = "admin/detection/typed_filter.html"
     inputs: tuple[Input, ...] = ()
@@ -126,7 +126,7 @@ class ScoreRange(TypedFilter):
 
 
 class ModelVersion(TypedFilter):
-    """Typed, or chosen from a row of the list: finding all versions would be slow."""
+    """A version, typed or clicked in a row of the list: a query for all versions would be slow."""
 
     title = "model version"
     inputs = (Input("model_version", "Version", "text"),)
@@ -135,8 +135,16 @@ class ModelVersion(TypedFilter):
         return queryset.filter(**self.used_parameters)
 
 
+class FileSays(ChoicesFieldListFilter):
+    """Choices of a field, under a title in place of the field's name."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)
+        self.title = "what the file says"
+
+
 class OfBatch(SimpleListFilter):
-    """Visible only when the list was opened for a batch."""
+    """One batch. Visible only when the list was opened for a batch."""
 
     title = "batch"
     parameter_name = "batch"

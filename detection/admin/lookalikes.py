@@ -1,4 +1,4 @@
-"""The look-alikes of a prediction on the review screen: decided alike, and undone."""
+"""Decisions on the look-alikes of a prediction, together with it on the review screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions in the admin: searched, viewed, reviewed, deleted, never edited."""
+"""Predictions in the admin: search, view, review and delete them, but never edit them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from detection.admin import actions, cells
 from detection.admin.changelist import NewestFirstAdmin
-from detection.admin.filters import DateRange, ModelVersion, OfBatch, ScoreRange
+from detection.admin.filters import DateRange, FileSays, ModelVersion, OfBatch, ScoreRange
 from detection.judging import percentage
 from detection.models import RECORD_ID, Prediction
 from detection.records import delete_with_files, same_bytes
@@ -34,7 +34,7 @@ class PredictionAdmin(NewestFirstAdmin):
         "file_name",
         cells.verdict,
         cells.score,
-        "declares",
+        "file_says",
         "review_status",
         "source",
         "version",
@@ -45,7 +45,7 @@ class PredictionAdmin(NewestFirstAdmin):
         OfBatch,
         "label",
         "uncertain",
-        "declares",
+        ("declares", FileSays),
         "review_status",
         "source",
         DateRange,
@@ -65,7 +65,7 @@ class PredictionAdmin(NewestFirstAdmin):
         (None, {"fields": ["result", *VERDICT]}),
         ("Review", {"fields": REVIEW}),
         ("File", {"fields": [*FILE, "image_format", "damaged", *FRAMES, "camera", "software"]}),
-        ("What the file says", {"fields": ["declares", "disputed", cells.claims]}),
+        ("What the file says", {"fields": ["file_says", "disputed", cells.claims]}),
         ("Origin", {"fields": ORIGIN}),
         ("Model", {"fields": ["model_name", "model_version", "duplicate_of", "others"]}),
     ]
@@ -90,6 +90,10 @@ class PredictionAdmin(NewestFirstAdmin):
 
     def file_name(self, prediction: Prediction) -> str:
         return prediction.original_filename
+
+    @admin.display(description="the file says")
+    def file_says(self, prediction: Prediction) -> str:
+        return prediction.get_declares_display()
 
     @admin.display(description="time (UTC)")
     def time(self, prediction: Prediction) -> str:

@@ -59,7 +59,7 @@ class DecisionForm(forms.Form):
 
     @property
     def complaint(self) -> str:
-        """One sentence about the first error."""
+        """Return one sentence about the first error."""
         field, [error, *_] = next(iter(self.errors.items()))
         return f"{self[field].label}: {error}"
 
@@ -134,7 +134,9 @@ def _carry_out(
     note: str,
     alike: bool,
 ) -> HttpResponse:
-    """``alike`` decides the unreviewed look-alikes too. Raises StaleDecisionError."""
+    """Write the decision; with ``alike``, on the unreviewed look-alikes too. Raises
+    StaleDecisionError.
+    """
     session = ReviewSession(request.session)
     if decision == Decision.SKIP:
         _skip(request, prediction, note)

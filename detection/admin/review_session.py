@@ -1,4 +1,4 @@
-"""What a moderator's session remembers of the way through the review queue."""
+"""A moderator's way through the review queue, stored in the session."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class AccessTokenAdmin(DeclaredFiltersAdmin):
     def save_model(
         self, request: HttpRequest, obj: AccessToken, form: AccessTokenForm, *change: object
     ) -> None:
-        """Create the token. Its text, which is not stored, is an attribute of it."""
+        """Create the token. Its text is not stored: ``obj.text`` has it for the answer."""
         lifetime = timedelta(days=form.cleaned_data["days"])
         token, obj.text = AccessToken.objects.create(obj.user, lifetime, name=obj.name)
         obj.pk = token.pk
@@ -54,7 +54,7 @@ class AccessTokenAdmin(DeclaredFiltersAdmin):
     def response_add(
         self, request: HttpRequest, obj: AccessToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Show the token in this answer and nowhere else: a message would be in a cookie."""
+        """Show the token in this answer only: a message would put it into a cookie."""
         context = {
             **self.admin_site.each_context(request),
             "title": "New access token",

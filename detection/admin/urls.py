@@ -1,4 +1,4 @@
-"""Pages of the admin that are no lists of records."""
+"""Addresses of the dashboard and of the review screen."""
 
 from __future__ import annotations
 

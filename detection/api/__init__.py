@@ -1,4 +1,4 @@
-"""The REST API. Pages read parameters and turn the pages of the history as the API does."""
+"""The REST API. The pages validate parameters and page through the history with its functions."""
 
 from detection.api.pagination import CursorField, newest_first
 from detection.api.parameters import validated

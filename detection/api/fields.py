@@ -37,7 +37,7 @@ class RecordIdField(serializers.RegexField):
 
 
 class TextOrNullField(serializers.CharField):
-    """A text of a record; null where the record has an empty one."""
+    """A text of a record; null in place of an empty text."""
 
     def __init__(self, **options) -> None:
         super().__init__(read_only=True, allow_null=True, **options)

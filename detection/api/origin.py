@@ -10,21 +10,25 @@ from detection.provenance import TRUST_WORDS
 
 
 class ClaimSerializer(serializers.Serializer):
-    """One statement of the file, in plain text and cut."""
+    """One statement of the file, as plain text. Long texts are cut."""
 
     kind = serializers.CharField(
         help_text="c2pa, source_type, credit, generator, aigc_label or camera"
     )
     says = serializers.CharField(help_text="The statement in a sentence")
-    place = serializers.CharField(help_text="Where in the file")
+    place = serializers.CharField(help_text="Where the file has the statement")
     declares = serializers.ChoiceField(
-        Prediction.Declares.choices, allow_null=True, help_text="What it declares; null: nothing"
+        Prediction.Declares.choices,
+        allow_null=True,
+        help_text="What the statement declares; null: nothing",
     )
     generator = serializers.CharField(help_text="Name of the generator; empty: none")
-    version = serializers.CharField(help_text="Its version; empty: none")
-    signer = serializers.CharField(help_text="Who signed, as the certificate says; empty: nobody")
-    trust = serializers.ChoiceField([*TRUST_WORDS], help_text="Who vouches for the statement")
-    trust_says = serializers.SerializerMethodField(help_text="The same in words")
+    version = serializers.CharField(help_text="Version of the generator; empty: none")
+    signer = serializers.CharField(help_text="Signer in the certificate; empty: not signed")
+    trust = serializers.ChoiceField(
+        [*TRUST_WORDS], help_text="Whether the statement is signed, and the signer trusted"
+    )
+    trust_says = serializers.SerializerMethodField(help_text="The trust in words")
     details = serializers.DictField(
         child=serializers.CharField(),
         help_text="Facts by name: prompt, model, sampler, exposure and others",
@@ -41,12 +45,12 @@ class ProvenanceSerializer(serializers.Serializer):
         Prediction.Declares.choices,
         allow_null=True,
         help_text="generated: a generator made the whole image; edited: it made parts; captured: "
-        "a camera's signed claim; null: nothing",
+        "a camera's signed claim; null: the file declares nothing",
     )
-    says = serializers.CharField(help_text="The same in a sentence; empty: nothing")
+    says = serializers.CharField(help_text="The declaration in a sentence; empty: none")
     generator = serializers.CharField(help_text="Name of the generator; empty: none is named")
     contradicts_label = serializers.BooleanField(
-        help_text="Whether this contradicts the label that the model gave"
+        help_text="Whether the declaration contradicts the model's label"
     )
     claims = ClaimSerializer(many=True, help_text="All statements of the file")
     unread = serializers.ListField(
@@ -55,7 +59,7 @@ class ProvenanceSerializer(serializers.Serializer):
 
 
 class WithProvenance(serializers.Serializer):
-    """Base of what shows a prediction."""
+    """Base of the serializers that show a prediction."""
 
     provenance = serializers.SerializerMethodField(
         help_text="What the file says of its own origin; null: it was never inspected"

@@ -1,4 +1,4 @@
-"""Pages of the history, as the API asks for them and links to their neighbours."""
+"""Pages of the history, with links to the next and the previous page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_LIMIT = 100
 
 @extend_schema_field({"type": "string", "pattern": CURSOR})
 class CursorField(serializers.CharField):
-    default_error_messages = {"invalid": "Take it from the next or previous link of a page."}
+    default_error_messages = {"invalid": "Use the cursor of a next or previous link."}
 
     def __init__(self, **options) -> None:
         super().__init__(trim_whitespace=False, **options)
@@ -37,8 +37,8 @@ def newest_first(
     cursor: Cursor | None,
     name: str,
 ) -> dict[str, object]:
-    """Return one page, newest first, with the links to its neighbours. ``name`` is a part of the
-    file names; empty: any.
+    """Return one page, newest first, with links to the next and the previous page. ``name`` selects
+    file names that contain it; empty: all.
     """
     page = paging.newest_first(predictions, size=size, cursor=cursor, name=name)
 

@@ -1,4 +1,4 @@
-"""How the serializers read query parameters and form fields."""
+"""Validation of query parameters and form fields."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def validated(
     repeatable: str = "",
     **given: str,
 ) -> dict[str, Any]:
-    """Return the values of parameters or form fields, and of those ``given`` otherwise. Raises
-    ValidationError, also for names that were sent several times, but for the one that is
-    ``repeatable``.
+    """Return the validated parameters or form fields. ``given`` adds values from elsewhere, such as
+    the path. Raises ValidationError for an invalid value, and for a name that was sent several
+    times, unless it is ``repeatable``.
     """
     repeated = [name for name, values in sent.lists() if len(values) > 1 and name != repeatable]
     if repeated:

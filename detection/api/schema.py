@@ -21,12 +21,13 @@ ERROR_MEANINGS = {
     400: "A field or parameter is missing or invalid, or an image cannot be fetched or decoded",
     401: "A token is missing, or not valid",
     403: "The record belongs to another user, a signed-in page sent no CSRF token, or this service "
-    "fetches no images",
+    "does not fetch images by URL",
     404: "The record does not exist, or belongs to another user",
     409: "The verdict is of a model that no longer runs here, or the batch is complete",
     411: "The request has no Content-Length",
     413: "Too many bytes, or too many pixels",
-    415: "The request is compressed, no multipart form, or the file is no image that can be read",
+    415: "The request is compressed or not a multipart form, or the file is not an image of a type "
+    "that can be read",
     429: "Too many requests; Retry-After says how many seconds to wait",
     500: "An internal error, which has been logged",
     503: "The service is busy, or a part of it is down; Retry-After says how many seconds to wait",
@@ -93,7 +94,7 @@ def id_parameter(name: str, meaning: str) -> OpenApiParameter:
 
 
 def canonical_endpoints(endpoints: list[tuple]) -> list[tuple]:
-    """Keep one path per view: new clients should not learn the old paths."""
+    """Return one path per view: new clients should not learn the old paths."""
     return [endpoint for endpoint in endpoints if re.match(CANONICAL, endpoint[0])]
 
 

@@ -1,5 +1,5 @@
-"""The JSON of the API, made of records. The context holds the request and, for a batch, its
-predictions.
+"""Serializers that turn records into the JSON of the API. Their context has the request and, for a
+batch, its predictions.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class VerdictSerializer(serializers.Serializer):
 
 
 class ImageInfoSerializer(serializers.Serializer):
-    width = serializers.IntegerField(help_text="Of the upright image, in pixels")
-    height = serializers.IntegerField(help_text="Of the upright image, in pixels")
-    format = serializers.CharField(source="image_format", help_text="Detected from the content")
-    size_bytes = serializers.IntegerField(help_text="Of the file that was sent")
-    sha256 = serializers.CharField(help_text="Of the file that was sent, hexadecimal")
+    width = serializers.IntegerField(help_text="Width of the upright image, in pixels")
+    height = serializers.IntegerField(help_text="Height of the upright image, in pixels")
+    format = serializers.CharField(source="image_format", help_text="Type by the content")
+    size_bytes = serializers.IntegerField(help_text="Size of the file that was sent")
+    sha256 = serializers.CharField(help_text="SHA-256 of the file that was sent, hexadecimal")
     damaged = serializers.BooleanField(help_text="Whether the file lacks up to 1 % of the pixels")
     frames = serializers.IntegerField(
         help_text="Frames of a GIF, WebP, AVIF or PNG, pages of a TIFF; 1 for other types"
@@ -68,7 +68,7 @@ class ModelSerializer(serializers.Serializer):
 
 
 class AnswerSerializer(serializers.Serializer):
-    """An answer that is no error."""
+    """The answer to a request that succeeded."""
 
     success = serializers.BooleanField(
         read_only=True, default=True, help_text="Whether the request succeeded"
@@ -128,7 +128,7 @@ class BatchResultSerializer(WithProvenance):
 
     def to_representation(self, prediction: Prediction) -> ReturnDict:
         shown = super().to_representation(prediction)
-        if prediction._state.adding:  # it was never stored
+        if prediction._state.adding:  # the prediction was not stored
             shown["id"] = shown["result_filename"] = None
         return shown
 
@@ -187,7 +187,7 @@ class PredictionResultSerializer(AnswerSerializer, BatchResultSerializer, WithSi
         help_text="A picture of the evidence; null: not requested, or not available now",
     )
     index = None
-    review = None  # it is new
+    review = None  # a new prediction has none
 
 
 class TimestampsSerializer(serializers.Serializer):
@@ -233,8 +233,8 @@ class HistorySerializer(AnswerSerializer):
     """One page of the history."""
 
     count = serializers.IntegerField(help_text="Predictions on this page")
-    next = serializers.URLField(allow_null=True, help_text="The page with older ones")
-    previous = serializers.URLField(allow_null=True, help_text="The page with newer ones")
+    next = serializers.URLField(allow_null=True, help_text="The page with older predictions")
+    previous = serializers.URLField(allow_null=True, help_text="The page with newer predictions")
     searched_to = serializers.DateTimeField(
         allow_null=True,
         help_text="null: the page is complete. A time: the search took long and stopped there; the "
@@ -257,7 +257,7 @@ class BatchSerializer(AnswerSerializer):
 
     batch_id = serializers.CharField(allow_null=True, help_text="null: nothing was stored")
     status = serializers.ChoiceField(
-        PredictionBatch.Status.choices, help_text="How far the batch is"
+        PredictionBatch.Status.choices, help_text="Progress of the batch"
     )
     total_images = serializers.IntegerField(help_text="Images that were sent")
     successful = serializers.IntegerField(help_text="Images judged so far")
@@ -265,9 +265,9 @@ class BatchSerializer(AnswerSerializer):
     created_at = serializers.DateTimeField(help_text="Time when the batch was sent")
     finished_at = serializers.DateTimeField(allow_null=True, help_text="null: not finished")
     results = serializers.SerializerMethodField(
-        help_text=f"By index; the first {MAX_RESULTS} of a larger batch"
+        help_text=f"Results by index; of a larger batch the first {MAX_RESULTS}"
     )
-    errors = serializers.SerializerMethodField(help_text="By index; null: none")
+    errors = serializers.SerializerMethodField(help_text="Errors by index; null: none")
     predictions_url = serializers.SerializerMethodField(
         help_text="The history of this batch; null: nothing was stored"
     )
@@ -289,7 +289,7 @@ class BatchSerializer(AnswerSerializer):
 
     def to_representation(self, batch: PredictionBatch) -> ReturnDict:
         shown = super().to_representation(batch)
-        if batch._state.adding:  # it was never stored
+        if batch._state.adding:  # the prediction was not stored
             shown["batch_id"] = None
         return shown
 
@@ -310,25 +310,25 @@ class AcceptedBatchSerializer(BatchSerializer):
 
 
 class MeanConfidenceSerializer(serializers.Serializer):
-    fake = ScoreField(help_text="Of the images labelled FAKE")
-    real = ScoreField(help_text="Of the images labelled REAL")
+    fake = ScoreField(help_text="Mean fake score of the images labelled FAKE")
+    real = ScoreField(help_text="Mean real score of the images labelled REAL")
 
 
 class DeclaredSerializer(serializers.Serializer):
-    generated = serializers.IntegerField(help_text="Say that a generator made them")
-    edited = serializers.IntegerField(help_text="Say that a generator made parts of them")
-    captured = serializers.IntegerField(help_text="Say, signed, that a camera took them")
+    generated = serializers.IntegerField(help_text="Made by a generator, by their files")
+    edited = serializers.IntegerField(help_text="With parts made by a generator, by their files")
+    captured = serializers.IntegerField(help_text="Taken by a camera, by signed claims")
 
 
 class FiguresSerializer(serializers.Serializer):
     total_predictions = serializers.IntegerField(help_text="Number of predictions")
-    fake_count = serializers.IntegerField(help_text="Labelled FAKE by the model")
-    real_count = serializers.IntegerField(help_text="Labelled REAL by the model")
+    fake_count = serializers.IntegerField(help_text="Predictions labelled FAKE by the model")
+    real_count = serializers.IntegerField(help_text="Predictions labelled REAL by the model")
     uncertain_count = serializers.IntegerField(help_text="Predictions that a person should check")
-    fake_percentage = serializers.FloatField(help_text="0 to 100")
-    real_percentage = serializers.FloatField(help_text="0 to 100")
-    average_confidence = MeanConfidenceSerializer(help_text="Mean score of the label given")
-    declared = DeclaredSerializer(help_text="Images whose files say where they come from")
+    fake_percentage = serializers.FloatField(help_text="Share labelled FAKE, 0 to 100")
+    real_percentage = serializers.FloatField(help_text="Share labelled REAL, 0 to 100")
+    average_confidence = MeanConfidenceSerializer(help_text="Mean scores by label")
+    declared = DeclaredSerializer(help_text="Images whose files declare their origin")
 
 
 class DaySerializer(FiguresSerializer):

@@ -1,1 +1,1 @@
-"""The pages that people open in a browser: judge images, look verdicts up, sign in."""
+"""The pages for people with a browser: judge images, read verdicts, sign in."""

@@ -1,4 +1,4 @@
-"""A prediction in words for people, and as a place on a scale."""
+"""Predictions as people read them: in words, and on a scale."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``measured`` says what such a score meant in a test of the model, if that is known;
-    ``reviewed_before`` is a reviewed prediction on a similar picture, if there is one.
+    """A prediction as a page shows it. ``measured`` says what such a score meant in a test of the
+    model, if that is known; ``reviewed_before`` is a reviewed prediction on a similar picture.
     """
 
     prediction: Prediction
@@ -132,7 +132,7 @@ class Card:
 
     @property
     def dispute(self) -> str:
-        """Return a sentence where the label in force and the file disagree; else empty."""
+        """Return a sentence if the label in force and the file disagree, else an empty one."""
         if not self.prediction.is_contradicted:
             return ""
         return REVIEWED_DISPUTE if self.prediction.is_reviewed else DISPUTE

@@ -27,8 +27,8 @@ SIGNED_OUT = "You are signed out. Sign in again, then send the image again."
 class FrontView(PageView):
     """The front page judges one image per request.
 
-    The answer to a form is the whole page. The page's script sends one request for each image, and
-    the answer is the new part of the page.
+    A form gets the whole page as its answer. The page's script sends a request for each image, and
+    gets only the card.
     """
 
     parser_classes = [MultiPartParser]
@@ -36,12 +36,12 @@ class FrontView(PageView):
 
     @property
     def error_template(self) -> str:
-        if self._wants_a_part:
+        if self._is_from_script:
             return "pages/problem.html"
         return "pages/front.html" if self.request.method == "POST" else "pages/error.html"
 
     @property
-    def _wants_a_part(self) -> bool:
+    def _is_from_script(self) -> bool:
         return self.request.headers.get("X-Requested-With") == "fetch"
 
     def get_throttles(self) -> list[BaseThrottle]:
@@ -60,7 +60,7 @@ class FrontView(PageView):
             source=Source.PAGE,
             owner=owner_of(request),
         )
-        template = "pages/card.html" if self._wants_a_part else "pages/front.html"
+        template = "pages/card.html" if self._is_from_script else "pages/front.html"
         return self.page(template, card=card_of(prediction, request.user))
 
     def handle_exception(self, error: Exception) -> HttpResponseBase:
@@ -70,6 +70,6 @@ class FrontView(PageView):
         return response
 
     def ask_to_sign_in(self) -> HttpResponseBase:
-        if not self._wants_a_part:
+        if not self._is_from_script:
             return super().ask_to_sign_in()
         return Response({"error": SIGNED_OUT}, status=403, template_name="pages/problem.html")

@@ -23,7 +23,7 @@ VERDICTS = [
 
 
 class FilterSerializer(serializers.Serializer):
-    """The form above the history. Unknown parameters are ignored."""
+    """The form above the history. It ignores unknown parameters."""
 
     verdict = serializers.ChoiceField(VERDICTS, required=False, allow_blank=True)
     search = serializers.CharField(required=False, allow_blank=True, max_length=200)
@@ -67,7 +67,7 @@ def _says(verdict: str) -> Q:
     if verdict == UNCERTAIN:
         return Q(uncertain=True, review_status=unreviewed)
     [opposite] = set(Label.values) - {verdict}
-    # In terms of what to leave out: for alternatives SQLite would read all of them and sort.
+    # Exclude the other verdicts: for an OR of the wanted ones, SQLite reads all records and sorts.
     return (
         ~Q(label=opposite, review_status__in=[unreviewed, confirmed])
         & ~Q(label=verdict, review_status=overturned)

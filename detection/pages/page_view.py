@@ -59,7 +59,7 @@ class PageView(APIView):
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a form without the CSRF token of its page. Views of the API answer themselves."""
+    """Answer a form without a valid CSRF token. The API's views have an answer of their own."""
     return error_page(
         request,
         403,

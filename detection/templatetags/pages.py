@@ -1,4 +1,4 @@
-"""Tags for every page: about the model, and numbers in words."""
+"""Tags about the model in use, and filters for percentages."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ register = template.Library()
 
 @register.filter
 def trust_words(claim: dict[str, Any]) -> str:
-    """Return who vouches for a claim, in words."""
+    """Return in words whether a claim is signed, and whether the signer is trusted."""
     return f"{TRUST_WORDS[claim['trust']]} {claim['why']}".rstrip()
 
 
 @register.filter
 def fact_name(key: str) -> str:
-    """Return the name of a fact for people: ``negative_prompt`` is a negative prompt."""
+    """Return a key in words: ``negative_prompt`` as ``negative prompt``."""
     return key.replace("_", " ")

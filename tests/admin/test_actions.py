@@ -1,4 +1,4 @@
-"""What is done with the predictions that are ticked in the admin's list."""
+"""Actions on the ticked predictions of the admin's list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Review = Prediction.Review
 
 
 def act(client, action: str, predictions: list[Prediction], *, query: str = "", **data: str):
-    """As the page sends it, that was opened just now."""
+    """Send the action as a page does that was opened just now."""
     ticked = [prediction.pk for prediction in predictions]
     form = {"action": action, "index": "0", "_selected_action": ticked, "revisions": revisions()}
     return client.post(f"{URL}{query}", form | data)
@@ -58,7 +58,7 @@ def log() -> list[tuple]:
         ("overturn", Review.OVERTURNED, "Overturned: REAL instead of FAKE."),
     ],
 )
-def test_each_decision_is_kept_and_logged(moderator_client, moderator, action, status, sentence):
+def test_each_decision_is_stored_and_logged(moderator_client, moderator, action, status, sentence):
     ticked = [a_prediction(original_filename=f"{number}.jpg") for number in range(2)]
     left = a_prediction()
 
@@ -72,7 +72,7 @@ def test_each_decision_is_kept_and_logged(moderator_client, moderator, action, s
     assert log() == [("mod", prediction.pk, sentence) for prediction in ticked]
 
 
-def test_an_entry_of_the_log_leads_to_its_prediction(moderator_client):
+def test_an_entry_of_the_log_links_to_its_prediction(moderator_client):
     prediction = a_prediction()
     act(moderator_client, "confirm", [prediction])
 
@@ -81,7 +81,7 @@ def test_an_entry_of_the_log_leads_to_its_prediction(moderator_client):
     assert "Confirmed: FAKE." in history
 
 
-def test_a_record_that_another_moderator_has_open_is_left_alone(moderator_client):
+def test_a_record_that_another_moderator_has_open_is_skipped(moderator_client):
     claimed, free = (a_prediction(original_filename=name) for name in ("a.jpg", "b.jpg"))
     claim(prediction=claimed, reviewer=a_moderator("rita"))
 
@@ -94,7 +94,7 @@ def test_a_record_that_another_moderator_has_open_is_left_alone(moderator_client
     assert stored(claimed).review_status == Review.UNREVIEWED
 
 
-def test_what_was_decided_since_the_list_was_shown_is_not_decided_again(moderator_client):
+def test_a_record_decided_after_the_list_was_shown_is_refused(moderator_client):
     prediction = a_prediction(original_filename="a.jpg")
     shown = moderator_client.get(URL).content.decode()
     assert f'name="revisions" value="{prediction.pk}:0 "' in shown
@@ -112,7 +112,7 @@ def test_what_was_decided_since_the_list_was_shown_is_not_decided_again(moderato
     ["", "{pk}", "{pk}:", "{pk}:x", "{pk}:-1", "{pk}:٠", "{pk}:9999999999", "{pk}:" + 5000 * "1"],
     ids=lambda seen: seen[:16],
 )
-def test_what_the_list_did_not_show_is_not_decided_on(moderator_client, seen):
+def test_a_record_without_the_revision_of_the_list_is_refused(moderator_client, seen):
     prediction = a_prediction(original_filename="a.jpg")
 
     seen = seen.format(pk=prediction.pk)
@@ -145,7 +145,7 @@ def test_a_bulk_decision_keeps_the_note(moderator_client):
     assert prediction.review_note == "Seen elsewhere."
 
 
-def test_only_what_is_ticked_is_decided_on(moderator_client):
+def test_only_ticked_records_are_decided(moderator_client):
     ticked, other = a_prediction(), a_prediction()
 
     act(moderator_client, "confirm", [ticked], select_across="1")
@@ -198,7 +198,7 @@ def test_deleting_asks_first_and_removes_the_files(admin_client, stored_files):
 
 
 def old_verdict(*, seed: int = 0, **fields) -> Prediction:
-    """A verdict of an older model, with its files."""
+    """Store a verdict of an older model, with its files."""
     name = f"{seed}.jpg"
     prediction = predict_image(upload=an_upload(filename=name, seed=seed), source="api", **fields)
     Prediction.objects.filter(pk=prediction.pk).update(model_version="old")
@@ -208,7 +208,7 @@ def old_verdict(*, seed: int = 0, **fields) -> Prediction:
 
 @pytest.mark.usefixtures("tiny_checkpoint")
 class TestJudgingAgain:
-    def test_both_verdicts_are_kept(self, admin_client, stored_files):
+    def test_both_verdicts_are_stored(self, admin_client, stored_files):
         owner = get_user_model().objects.create_user("ann")
         old, nobodys = old_verdict(owner=owner), old_verdict(seed=1)
 
@@ -225,17 +225,17 @@ class TestJudgingAgain:
         sentence = f"Judged again: {new.label} by {new.model_version}, as {new.pk}."
         assert ("admin", old.pk, sentence) in log()
 
-    def test_what_this_model_judged_already_is_left_out(self, admin_client):
+    def test_records_of_the_current_model_are_skipped(self, admin_client):
         old = old_verdict()
         act(admin_client, "judge_again", [old])
         new = Prediction.objects.get(source=Source.RERUN)
 
         response = act(admin_client, "judge_again", [old, new])
 
-        assert said(response)[-1] == "2 predictions skipped: this model judged it already."
+        assert said(response)[-1] == "2 predictions skipped: already judged by this model."
         assert Prediction.objects.count() == 2
 
-    def test_an_original_that_is_lost_stops_no_other(self, admin_client):
+    def test_a_lost_original_does_not_stop_the_others(self, admin_client):
         lost, kept = old_verdict(), old_verdict(seed=1)
         default_storage.delete(lost.original_image.name)
 
@@ -246,7 +246,7 @@ class TestJudgingAgain:
             "1 prediction judged again.",
         ]
 
-    def test_without_a_storage_it_says_so(self, admin_client, monkeypatch):
+    def test_an_outage_of_the_storage_is_reported(self, admin_client, monkeypatch):
         old = old_verdict()
         monkeypatch.setattr(Storage, "open", raising(ConnectionError))
 
@@ -293,4 +293,4 @@ def test_the_export_has_all_of_a_record_and_no_formulas(admin_client, admin_user
     assert {row["reviewed_at"] for row in rows if row["id"] != decided.pk} == {""}
     assert float(row["fake_score"]) == 0.87654321
     of_users = [query for query in queries.captured_queries if "auth_user" in query["sql"]]
-    assert len(of_users) == 2  # who asks, and all the reviewers
+    assert len(of_users) == 2  # the user, and all reviewers

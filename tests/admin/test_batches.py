@@ -38,7 +38,7 @@ def listed(client, query: str = "") -> list[str]:
     return re.findall(r'field-batch_id"><a [^>]*>([^<]*)</a>', page_of(client, query))
 
 
-def test_the_list_shows_how_far_each_is(admin_client):
+def test_the_list_shows_the_progress_of_each_batch(admin_client):
     a_batch(successful=1, failed=2, errors=[an_error(0), an_error(1)])
 
     page = page_of(admin_client)
@@ -47,7 +47,7 @@ def test_the_list_shows_how_far_each_is(admin_client):
     assert '<span class="badge badge-running">Running</span>' in page
 
 
-def test_of_a_batch_whose_images_wait_the_list_and_the_page_show_what_is_so_now(admin_client):
+def test_list_and_page_show_the_current_counts_of_a_queued_batch(admin_client):
     batch = a_batch(sending="complete", total_images=4, status="running")
     for index, code in enumerate(("", "", "empty_image")):
         QueuedImage.objects.create(
@@ -63,7 +63,7 @@ def test_of_a_batch_whose_images_wait_the_list_and_the_page_show_what_is_so_now(
     assert "It is empty." in page
 
 
-def test_a_batch_of_nothing_is_shown(admin_client):
+def test_an_empty_batch_is_shown(admin_client):
     a_batch(total_images=0, status="done")
 
     assert "0 of 0" in page_of(admin_client)
@@ -158,13 +158,13 @@ def test_a_batch_without_errors_and_results_says_so(moderator_client):
         ),
         (
             {"webhook_tries": 8, "webhook_error": "It answered 500."},
-            "It answered 500. No further try",
+            "It answered 500. No further tries",
         ),
         ({"webhook_tries": 3, "webhook_delivered_at": NOON}, "Delivered 2026-03-05 12:00"),
     ],
     ids=["not yet", "due", "failed", "given up", "delivered"],
 )
-def test_the_page_of_a_batch_tells_what_became_of_its_webhook(moderator_client, fields, shown):
+def test_the_page_of_a_batch_shows_the_state_of_its_webhook(moderator_client, fields, shown):
     batch = a_batch(webhook_url="https://hooks.example/secret/d3?token=secret", **fields)
 
     page = page_of(moderator_client, f"{batch.pk}/change/")
@@ -174,5 +174,5 @@ def test_the_page_of_a_batch_tells_what_became_of_its_webhook(moderator_client, 
     assert "secret" not in page
 
 
-def test_a_batch_without_a_webhook_has_no_word_of_it(moderator_client):
+def test_the_page_of_a_batch_without_a_webhook_mentions_none(moderator_client):
     assert "webhook" not in page_of(moderator_client, f"{a_batch().pk}/change/").lower()

@@ -37,7 +37,7 @@ def installation(installation, tmp_path_factory) -> Installation:
 
 @pytest.fixture(params=["light", "dark"])
 def page(request, installation, service):
-    """Signed in; afterwards the console must have been silent, the content policy's part too."""
+    """A signed-in page. Errors and broken content policies in its console fail the test."""
     with opened_page(
         viewport={"width": 1280, "height": 800},
         color_scheme=request.param,
@@ -53,7 +53,7 @@ def names(page: Page) -> Locator:
     return page.locator("#result_list .field-file_name")
 
 
-def test_records_are_found_and_decided_on(service: Service, page: Page):
+def test_records_are_searched_and_decided(service: Service, page: Page):
     page.goto(LIST)
     expect(names(page)).to_have_count(50)
     expect(page.locator("#result_list img").first).to_have_js_property("complete", value=True)
@@ -82,10 +82,10 @@ def test_records_are_found_and_decided_on(service: Service, page: Page):
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_everybody_can_use_the_pages(service: Service, page: Page, width):
+def test_the_lists_are_accessible(service: Service, page: Page, width):
     page.set_viewport_size({"width": width, "height": 800})
     for path in (f"{LIST}?q=picture+1", "/admin/detection/predictionbatch/"):
-        page.goto(path)  # with few rows: each more is like them, and takes its time
+        page.goto(path)  # few rows: further ones are alike, and slow
         assert serious_problems(page) == []
         first = page.locator("#result_list th a").first
         first.click()
@@ -94,7 +94,7 @@ def test_everybody_can_use_the_pages(service: Service, page: Page, width):
         assert overflow(page) == 0
 
 
-def test_everybody_can_use_the_other_pages_of_the_admin(page: Page):
+def test_the_other_pages_of_the_admin_are_accessible(page: Page):
     page.goto(f"{LIST}?q=picture+1")
     page.locator("#result_list tbody input[type=checkbox]").first.check()
     page.get_by_label("Action:").select_option("delete_selected")

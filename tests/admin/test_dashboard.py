@@ -1,4 +1,4 @@
-"""The dashboard as it is without JavaScript: its tables, its selectors, who may see it."""
+"""The dashboard without JavaScript: its tables, its selectors, its permissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARCH = {"from": "2026-03-01", "to": "2026-03-03"}
 
 
 def shown(client, **query: str) -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     response = client.get(URL, query)
     assert response.status_code == 200
     return Page(response.content.decode()).text
@@ -69,7 +69,7 @@ def test_moderators_and_administrators_see_it(admin_client, moderator_client):
         assert 'href="/admin/review/"' in index
 
 
-def test_others_do_not(client):
+def test_other_users_do_not_see_it(client):
     assert client.get(URL).headers["Location"] == f"/admin/login/?next={URL}"
 
     client.force_login(a_user("clerk", is_staff=True))
@@ -78,7 +78,7 @@ def test_others_do_not(client):
     assert f'href="{URL}"' not in client.get("/admin/").content.decode()
 
 
-def test_it_is_only_read(admin_client):
+def test_a_post_is_refused(admin_client):
     assert admin_client.post(URL).status_code == 405
 
 
@@ -94,7 +94,7 @@ def test_without_records_it_says_so(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_usage(admin_client):
+def test_usage_is_shown(admin_client):
     text = shown(admin_client, **MARCH)
 
     assert "Predictions 8 Share FAKE 62.5 %" in text
@@ -106,7 +106,7 @@ def test_usage(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_errors(admin_client):
+def test_errors_are_shown(admin_client):
     text = shown(admin_client, **MARCH)
 
     assert "Refused images 7 Failed batches 1" in text
@@ -115,7 +115,7 @@ def test_errors(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_quality_by_model_version(admin_client):
+def test_quality_is_shown_by_model_version(admin_client):
     text = shown(admin_client, **MARCH)
 
     assert "new 2 100.0 % 34.2–100.0 %, 2 of 2 100.0 % 20.7–100.0 %, 1 of 1" in text
@@ -126,7 +126,7 @@ def test_quality_by_model_version(admin_client):
 
 
 @pytest.mark.usefixtures("march")
-def test_one_model_version(admin_client):
+def test_one_model_version_can_be_selected(admin_client):
     text = shown(admin_client, **MARCH, version="new")
 
     assert "Predictions 3 Share FAKE 66.7 %" in text
@@ -182,7 +182,7 @@ def test_the_last_thirty_days_are_shown_first(admin_client):
         ({"version": "v\0"}, "Null characters are not allowed."),
     ],
 )
-def test_what_cannot_be_shown_is_explained_beside_the_last_thirty_days(
+def test_an_invalid_selection_is_explained_beside_the_last_thirty_days(
     admin_client, query, sentence
 ):
     text = shown(admin_client, **query)
@@ -191,7 +191,7 @@ def test_what_cannot_be_shown_is_explained_beside_the_last_thirty_days(
     assert f"to {now().date()}, days in UTC" in text
 
 
-def test_the_questions_to_the_database_do_not_grow_with_the_records(moderator_client):
+def test_the_number_of_queries_does_not_grow_with_the_records(moderator_client):
     a_prediction()
     few = queries_of(lambda: shown(moderator_client))
     moments = [now() - timedelta(minutes=minutes) for minutes in range(0, 40_000, 40)]

@@ -39,7 +39,7 @@ COLOURS = """canvas => {
 
 @pytest.fixture(scope="module")
 def installation(installation) -> Installation:
-    """With the project's samples, of which two of three are reviewed."""
+    """An installation with the project's samples, two of three of them reviewed."""
     code, _, complaints = installation.run("shell", "--command", JUDGED_AND_REVIEWED)
     assert code == 0, complaints
     return installation
@@ -61,13 +61,13 @@ def dashboard(installation, service) -> Callable[..., AbstractContextManager[Pag
 
 
 def numbers(page: Page, table: str) -> list[list[str]]:
-    """The rows of a table's body; what is folded away too."""
+    """Return the rows of a table's body, also of a folded one."""
     rows = page.locator(f"#{table} tbody tr").all()
     return [[" ".join(cell.split()) for cell in row.locator("th, td").all_text_contents()]
             for row in rows]  # fmt: skip
 
 
-def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
+def test_each_chart_is_drawn_from_a_table_without_other_hosts(service, dashboard):
     with dashboard() as page:
         watch = Watch.of(page, is_complaint=bool)
         page.reload(wait_until="networkidle")
@@ -81,11 +81,11 @@ def test_each_chart_is_drawn_from_a_table_and_by_us_alone(service, dashboard):
         assert watch == Watch([], {f"127.0.0.1:{service.port}"})
 
 
-def test_it_is_operated_with_the_keyboard(dashboard):
+def test_it_works_with_the_keyboard(dashboard):
     with dashboard() as page:
         today = date.fromisoformat(numbers(page, "by-day")[-1][0])
         version = numbers(page, "rates")[0][0]
-        page.get_by_label("From").fill(str(today - timedelta(days=2)))  # each locale types its own
+        page.get_by_label("From").fill(str(today - timedelta(days=2)))  # no keys: locales differ
         page.get_by_label("Model version:").focus()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Tab")
@@ -101,7 +101,7 @@ def test_it_is_operated_with_the_keyboard(dashboard):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(service, dashboard, scheme):
+def test_it_is_accessible(service, dashboard, scheme):
     with dashboard(color_scheme=scheme) as page:
         assert serious_problems(page) == []
         for summary in page.locator("details summary").all():
@@ -115,7 +115,7 @@ def test_axe_finds_nothing_serious(service, dashboard, scheme):
         expect(page.locator("h1")).to_have_text("Dashboard")
 
 
-def test_a_phone_scrolls_it_down_only(dashboard):
+def test_a_phone_scrolls_it_only_vertically(dashboard):
     with dashboard(viewport={"width": 375, "height": 667}) as page:
         for summary in page.locator("details summary").all():
             summary.click()

@@ -25,7 +25,7 @@ MAX_QUERIES = 6  # one of them asks the index of file names
 
 
 def page_of(client, query: str | dict = "") -> str:
-    """Of a query that is understood: any other is sent back to the whole list."""
+    """Return the page of a valid query. An invalid one would be redirected to the whole list."""
     response = client.get(f"{URL}{query}") if isinstance(query, str) else client.get(URL, query)
     assert response.status_code == 200, response.headers
     return response.content.decode()
@@ -107,18 +107,18 @@ def test_an_id_is_found_in_any_case(admin_client, three_records):
 
 
 @pytest.mark.parametrize("query", ["from=yesterday", "to=9999-12-31", "min_score=much"])
-def test_a_filter_that_is_not_understood_leads_to_the_whole_list(admin_client, query):
+def test_an_invalid_value_of_a_filter_leads_to_the_whole_list(admin_client, query):
     response = admin_client.get(f"{URL}?{query}")
 
     assert (response.status_code, response.headers["Location"]) == (302, f"{URL}?e=1")
 
 
 @pytest.mark.parametrize("query", ["colour=red", "label__exact=FAKE&o__x=1"])
-def test_a_filter_that_does_not_exist_is_refused(admin_client, query):
+def test_an_unknown_filter_is_refused(admin_client, query):
     assert admin_client.get(f"{URL}?{query}").status_code == 400
 
 
-def test_the_list_of_one_batch_can_be_left(admin_client):
+def test_the_filter_by_batch_can_be_removed(admin_client):
     batch = open_batch(total_images=1, source="scan")
     a_prediction(original_filename="in it.jpg", batch=batch, batch_index=0)
     a_prediction(original_filename="another.jpg")
@@ -133,7 +133,7 @@ def link(page: str, words: str) -> str | None:
     return found and found[1].replace("&amp;", "&")
 
 
-def test_pages_lead_to_older_and_newer_ones_within_the_filter(admin_client):
+def test_pages_link_to_older_and_newer_pages_within_the_filter(admin_client):
     store_predictions(
         unsaved_prediction(
             original_filename=f"{number}.jpg",
@@ -179,6 +179,17 @@ def test_a_row_says_everything_in_words(admin_client):
     assert f'<a href="?model_version=1">{prediction.model_version}</a>' in page
     assert f'href="/admin/review/{prediction.pk}/"><img src="' in page
     assert "<b>.jpg" not in page
+
+
+def test_the_origin_has_a_title_in_words(admin_client):
+    a_prediction(declares="edited")
+
+    page = page_of(admin_client)
+
+    assert "By what the file says" in " ".join(page.split())
+    assert "The file says" in page
+    assert ">Edited with generated parts</td>" in page
+    assert "declares</" not in page.lower()
 
 
 def test_nothing_can_be_selected_or_sorted_across_pages(admin_client):
@@ -240,7 +251,7 @@ def test_a_prediction_is_shown_with_the_other_verdicts_on_its_bytes(admin_client
     assert len(queries_of(lambda: page_of(admin_client, f"{old.pk}/change/"))) <= 8
 
 
-def test_of_many_other_verdicts_the_newest_are_shown(admin_client):
+def test_the_newest_of_many_other_verdicts_are_shown(admin_client):
     same = [a_prediction() for _ in range(MAX_SAME + 2)]
 
     page = page_of(admin_client, f"{same[0].pk}/change/")

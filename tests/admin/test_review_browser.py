@@ -35,7 +35,7 @@ def installation(installation, tmp_path_factory) -> Installation:
 
 @pytest.fixture
 def names(installation) -> list[str]:
-    """The file names in the order of the queue, none of them reviewed yet."""
+    """The file names in the order of the queue. No record is reviewed yet."""
     installation.query(
         "update predictions set review_status = 'unreviewed', review_revision = 0,"
         " review_note = '', reviewer_id = null, reviewed_at = null,"
@@ -65,7 +65,7 @@ def start(page: Page, service: Service) -> None:
 
 
 def wait(page: Page) -> None:
-    """Until the page takes keys."""
+    """Wait until the page reacts to keys."""
     page.locator('body[data-keys="on"]').wait_for()
 
 
@@ -75,7 +75,7 @@ def press(page: Page, key: str) -> None:
 
 
 def press_place(page: Page, code: str, key: str, **modifiers: bool) -> None:
-    """Press the key at the place ``code``, which types ``key``."""
+    """Press the key at the place ``code`` of the keyboard, which types ``key``."""
     wait(page)
     event = {"code": code, "key": key, **modifiers}
     page.locator("body").dispatch_event("keydown", event)
@@ -86,14 +86,14 @@ def assert_shown(page: Page, name: str) -> None:
 
 
 def reviews(installation: Installation) -> dict[str, tuple]:
-    """Status and note by file name, of what is not as it was at first."""
+    """Return status and note of the changed records, by file name."""
     rows = installation.query(
         "select original_filename, review_status, review_note from predictions"
     )
     return {name: rest for name, *rest in rows if rest != ["unreviewed", ""]}
 
 
-def test_a_queue_is_worked_through_with_the_keyboard(installation, service, page, names):
+def test_a_queue_is_reviewed_with_the_keyboard(installation, service, page, names):
     start(page, service)
     assert_shown(page, names[0])
 
@@ -134,7 +134,7 @@ def test_a_note_is_written_and_a_decision_undone_with_the_keyboard(
 
 
 @pytest.mark.parametrize("confirm", ["с", "ψ", "c"], ids=["Cyrillic", "Greek", "Latin"])
-def test_letters_go_by_place(installation, service, page, names, confirm):
+def test_letter_keys_are_places_on_the_keyboard(installation, service, page, names, confirm):
     start(page, service)
 
     press_place(page, "KeyC", confirm)
@@ -144,7 +144,9 @@ def test_letters_go_by_place(installation, service, page, names, confirm):
 
 
 @pytest.mark.parametrize(("code", "key"), [("KeyI", "c"), ("Semicolon", "s")], ids=["C", "S"])
-def test_a_letter_at_another_place_decides_nothing(installation, service, page, names, code, key):
+def test_a_letter_typed_at_another_place_decides_nothing(
+    installation, service, page, names, code, key
+):
     start(page, service)
     press_place(page, code, key)
     press_place(page, "KeyC", "ć", modifierAltGraph=True)
@@ -181,14 +183,14 @@ def test_a_key_that_is_held_decides_once(installation, service, page, names):
     start(page, service)
 
     for _ in range(3):
-        page.keyboard.down("c")  # from the second on, the browser says that it repeats
+        page.keyboard.down("c")  # the browser marks all but the first as repeated
         assert_shown(page, names[1])
         wait(page)
 
     assert list(reviews(installation)) == [names[0]]
 
 
-def test_the_end_of_the_queue_is_a_page_of_its_own(installation, service, page, names):
+def test_the_end_of_the_queue_has_its_own_page(installation, service, page, names):
     start(page, service)
     for name in names:
         assert_shown(page, name)
@@ -201,14 +203,14 @@ def test_the_end_of_the_queue_is_a_page_of_its_own(installation, service, page, 
 
 
 def widths(page: Page) -> list[float]:
-    """Of the three pictures, as they are on the screen."""
+    """Return the widths of the three pictures on the screen."""
     return page.locator(".stage > img").evaluate_all(
         "images => images.map((image) => image.getBoundingClientRect().width)"
     )
 
 
 def corners(page: Page) -> list[list[float]]:
-    """Where each picture begins in its panel."""
+    """Return the upper left corner of each picture in its panel."""
     return page.locator(".stage > img").evaluate_all(
         "images => images.map((image) => [image.offsetLeft, image.offsetTop])"
     )
@@ -269,7 +271,7 @@ def test_the_evidence_map_says_why_it_cannot_be_drawn(installation, service, pag
         installation.query("update predictions set model_version = substr(model_version, 2)")
 
 
-def test_a_file_that_is_lost_is_a_sentence(installation, service, page, names):
+def test_a_sentence_replaces_a_lost_file(installation, service, page, names):
     [[name]] = installation.query(f"{NAMES.replace('original_filename', 'original_image')} limit 1")
     file = installation.data / "files" / name
     data = file.read_bytes()
@@ -284,7 +286,7 @@ def test_a_file_that_is_lost_is_a_sentence(installation, service, page, names):
     file.write_bytes(data)
 
 
-def test_two_moderators_never_work_on_the_same(installation, service, page, names):
+def test_two_moderators_never_work_on_the_same_record(installation, service, page, names):
     other = page.context.browser.new_context().new_page()
     sign_in(other, service, "bob")
     start(page, service)

@@ -1,4 +1,4 @@
-"""Decisions on the review screen: what is written, refused, and undone."""
+"""Decisions on the review screen: stored, refused, and undone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_decision_is_in_the_log_of_the_admin(moderator, moderator_client):
     }
 
 
-def test_two_moderators_are_given_different_records(moderator_client, other_client):
+def test_two_moderators_get_different_records(moderator_client, other_client):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
 
     assert shown(moderator_client.get(NEXT, follow=True)) == first.pk
@@ -65,7 +65,9 @@ def test_two_moderators_are_given_different_records(moderator_client, other_clie
     assert "The queue is empty" in text(signed_in(a_moderator("cleo")).get(NEXT))
 
 
-def test_what_another_one_has_is_shown_without_a_form(moderator, moderator_client, other_client):
+def test_a_record_of_another_moderator_is_shown_without_a_form(
+    moderator, moderator_client, other_client
+):
     prediction = a_prediction(review_note="Who knows this place?")
     moderator_client.get(url(prediction))
 
@@ -78,7 +80,7 @@ def test_what_another_one_has_is_shown_without_a_form(moderator, moderator_clien
     assert stored(prediction).claimed_by == moderator
 
 
-def test_a_stale_decision_is_refused_and_what_was_written_stays(
+def test_a_stale_decision_is_refused_and_its_note_stays_in_the_form(
     moderator, moderator_client, other_client
 ):
     prediction = a_prediction()
@@ -98,12 +100,12 @@ def test_a_stale_decision_is_refused_and_what_was_written_stays(
     record = stored(prediction)
     assert (record.review_status, record.review_note) == (REVIEW.CONFIRMED, "sure")
     assert LogEntry.objects.count() == 1
-    # Having seen it, they may decide again.
+    # The moderator has seen the new state, and may decide again.
     decided(moderator_client, prediction, "overturn")
     assert stored(prediction).reviewer == moderator
 
 
-def test_a_decision_on_what_another_one_has_is_refused(
+def test_a_decision_on_a_record_of_another_moderator_is_refused(
     moderator_client, other_client, other_moderator
 ):
     prediction = a_prediction()
@@ -120,7 +122,7 @@ def test_a_decision_on_what_another_one_has_is_refused(
     assert stored(prediction).review_note == ""
 
 
-def test_a_record_that_is_gone_is_a_sentence(moderator_client):
+def test_a_deleted_record_is_reported_in_a_sentence(moderator_client):
     prediction = a_prediction()
     decided(moderator_client, prediction, "confirm")
     Prediction.objects.all().delete()
@@ -151,7 +153,7 @@ def test_skipped_records_are_last_for_this_moderator(moderator_client, other_cli
     assert shown(moderator_client.get(f"{NEXT}?again", follow=True)) == first.pk
 
 
-def test_undo_takes_the_last_decision_back_and_opens_it_again(moderator, moderator_client):
+def test_undo_reverts_the_last_decision_and_shows_its_record(moderator, moderator_client):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
     page = decided(moderator_client, first, "confirm", note="hasty")
     seen = stored(first).review_revision
@@ -164,7 +166,7 @@ def test_undo_takes_the_last_decision_back_and_opens_it_again(moderator, moderat
     assert "hasty</textarea>" in page.content.decode()
     assert "Confirmed as" not in text(page)
     assert (stored(first).review_status, stored(first).claimed_by) == ("unreviewed", moderator)
-    # The next one is still theirs.
+    # The next record is still reserved for this moderator.
     assert shown(decided(moderator_client, first, "overturn")) == second.pk
 
 
@@ -199,7 +201,7 @@ def test_any_decision_can_be_undone(moderator_client, other_client):
     [OperationalError("gone"), AutoReconnect("gone"), IntegrityError("no such user")],
     ids=["sql", "mongodb", "refused"],
 )
-def test_a_decision_without_its_line_in_the_log_stands(
+def test_a_decision_stands_if_the_log_cannot_be_written(
     moderator, moderator_client, monkeypatch, caplog, error
 ):
     prediction = a_prediction()
@@ -218,11 +220,11 @@ def test_a_decision_without_its_line_in_the_log_stands(
         [record] = [each for each in caplog.records if each.name == "detection.admin.decision_log"]
         assert record.levelname == "ERROR"
         assert record.getMessage() == (
-            f"The admin's log lacks what mod decided on {prediction.pk}: {sentence}"
+            f"The admin's log lacks the decision of mod on {prediction.pk}: {sentence}"
         )
 
 
-def test_an_error_of_ours_in_the_log_is_not_hidden(moderator_client, monkeypatch):
+def test_a_bug_in_the_logging_is_not_hidden(moderator_client, monkeypatch):
     monkeypatch.setattr(LogEntry.objects, "log_actions", raising(TypeError))
     with pytest.raises(TypeError):
         decided(moderator_client, a_prediction(), "confirm")

@@ -47,7 +47,7 @@ def test_a_strip_shows_the_look_alikes_with_their_decisions(moderator_client):
 
 def test_nothing_is_decided_unless_the_moderator_asks(moderator_client):
     prediction, other = alike(), alike()
-    assert "Also 1 other unreviewed record of this picture" in text(
+    assert "Also decide 1 other unreviewed record of this picture" in text(
         moderator_client.get(url(prediction))
     )
     decided(moderator_client, prediction, "confirm")
@@ -76,7 +76,7 @@ def test_the_look_alikes_get_the_label_of_the_decision(moderator, moderator_clie
     )
 
 
-def test_undo_reopens_them_but_not_what_has_changed_since(moderator_client, other_client):
+def test_undo_reopens_the_look_alikes_that_have_not_changed_since(moderator_client, other_client):
     prediction, first, second = alike(), alike(), alike()
     decide_alike(moderator_client, prediction, "overturn")
     decided(other_client, second, "confirm", revision=stored(second).review_revision)
@@ -93,7 +93,7 @@ def test_undo_reopens_them_but_not_what_has_changed_since(moderator_client, othe
     ]
 
 
-def test_what_another_moderator_has_open_is_left_out(moderator_client, other_moderator):
+def test_records_that_another_moderator_has_open_are_skipped(moderator_client, other_moderator):
     prediction, claimed = alike(), alike()
     claim(prediction=claimed, reviewer=other_moderator)
     page = decide_alike(moderator_client, prediction, "confirm")
@@ -102,7 +102,7 @@ def test_what_another_moderator_has_open_is_left_out(moderator_client, other_mod
     assert statuses(claimed) == [REVIEW.UNREVIEWED]
 
 
-def test_a_session_of_before_has_no_look_alikes_to_undo(moderator_client):
+def test_a_session_of_an_earlier_version_has_no_look_alikes_to_undo(moderator_client):
     prediction = alike()
     decided(moderator_client, prediction, "confirm")
     session = moderator_client.session

@@ -1,4 +1,4 @@
-"""The review screen without a browser: who may open it, and what it shows."""
+"""The review screen without a browser: its permissions and its content."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_reviewed_record_names_reviewer_time_and_reason(moderator_client):
     assert stored(prediction).claimed_by is None
 
 
-def test_arrows_walk_through_what_was_looked_at(moderator_client):
+def test_arrows_lead_through_the_visited_records(moderator_client):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
     moderator_client.get(url(first))
     page = moderator_client.get(url(second)).content.decode()
@@ -113,7 +113,7 @@ def test_arrows_walk_through_what_was_looked_at(moderator_client):
         ({"decision": "confirm", "revision": 0, "note": "a\0b"}, "Note"),
     ],
 )
-def test_a_form_that_is_not_understood_is_refused(moderator_client, fields, word):
+def test_an_invalid_form_is_refused(moderator_client, fields, word):
     prediction = a_prediction()
 
     page = moderator_client.post(url(prediction), fields)
@@ -160,7 +160,7 @@ def test_nothing_on_the_page_is_inline(moderator_client):
     assert re.findall(r"<script(?![^>]*src=)", body) == []
 
 
-def test_the_file_speaks_for_itself(moderator_client):
+def test_the_facts_about_the_file_are_shown(moderator_client):
     owner = a_user("reporter")
     prediction = a_prediction(
         owner=owner, camera="Canon EOS R6", software="GIMP 2.10", size_bytes=123456, sha256="b" * 64
@@ -171,7 +171,7 @@ def test_the_file_speaks_for_itself(moderator_client):
     for words in (
         "64 × 48 pixels, 120.6 KB (123456 bytes)",
         "Camera Canon EOS R6",
-        "GIMP 2.10 Both are what the file claims; they are easily forged.",
+        "GIMP 2.10 The file claims both; such claims are easily forged.",
         "b" * 64,
         "API, from reporter",
         "d3-test 1",
@@ -181,14 +181,14 @@ def test_the_file_speaks_for_itself(moderator_client):
 
 
 @pytest.mark.parametrize("image_format", ["HEIC", "TIFF"])
-def test_what_browsers_do_not_show_can_be_downloaded(moderator_client, image_format):
+def test_an_original_that_browsers_do_not_show_can_be_downloaded(moderator_client, image_format):
     page = moderator_client.get(url(a_prediction(image_format=image_format)))
 
     assert f"Browsers do not show {image_format} files." in text(page)
     assert 'alt="The image as it was sent"' not in page.content.decode()
 
 
-def test_an_original_that_was_not_kept_is_a_sentence(moderator_client):
+def test_an_original_that_was_not_stored_is_reported_in_a_sentence(moderator_client):
     page = moderator_client.get(url(a_prediction(original_image="")))
 
     assert "The original was not stored." in text(page)
@@ -205,7 +205,7 @@ def test_other_records_of_the_same_bytes_are_linked(moderator_client):
     assert "overturned, model v5" in text(page)
 
 
-def test_a_page_takes_few_queries_however_much_there_is(
+def test_the_number_of_queries_does_not_grow_with_the_records(
     moderator_client, other_moderator, django_assert_max_num_queries
 ):
     prediction = a_prediction(
@@ -243,7 +243,7 @@ def test_without_storage_a_record_can_still_be_reviewed(moderator_client):
     assert stored(prediction).review_status == REVIEW.CONFIRMED
 
 
-def test_the_word_of_the_file_is_shown_beside_the_verdict(moderator_client):
+def test_what_the_file_says_is_shown_beside_the_verdict(moderator_client):
     quiet, said = a_prediction(), a_generated_record()
     page = text(moderator_client.get(url(said)))
     assert "This file says that it was made with Midjourney." in page

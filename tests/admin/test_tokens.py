@@ -10,7 +10,7 @@ from tests.support.api import a_client, a_user
 pytestmark = pytest.mark.django_db
 
 
-def test_a_token_is_made_shown_once_and_revoked_in_the_admin(admin_client, closed):
+def test_a_token_is_created_shown_once_and_revoked(admin_client, closed):
     ann = a_user("ann")
     form = {"user": str(ann.pk), "name": "CMS", "days": "7"}
 

@@ -55,12 +55,12 @@ def test_without_a_token_every_request_is_refused(client):
 
 
 def test_health_and_documentation_are_open_to_all(client):
-    get_detector()  # on a busy computer, loading it takes longer than health waits
+    get_detector()  # on a busy computer, loading takes longer than the health check allows
 
     assert [client.get(path).status_code for path in OPEN_TO_ALL] == [200] * len(OPEN_TO_ALL)
 
 
-def test_with_a_token_a_program_is_its_user(ann):
+def test_a_token_identifies_its_user(ann):
     client = a_client(a_token(ann))
     answer = client.post("/api/predict/", {"image": a_file()}).json()
     batch = client.post("/api/batches/", {"images": [a_file()]}).json()
@@ -96,13 +96,13 @@ def test_a_token_with_its_end_changed_is_refused(ann):
     assert a_client(token).get(RECORDS).status_code == 200
 
 
-def test_a_wrong_token_is_refused_where_everybody_may_ask_too(client, open_to_all):
+def test_a_wrong_token_is_refused_with_open_access_too(client, open_to_all):
     response = client.get(RECORDS, headers={"Authorization": "Bearer wrong"})
 
     assert_refused(response, 401, "authentication_failed")
 
 
-def test_a_token_ends_with_its_lifetime(ann):
+def test_an_expired_token_is_refused(ann):
     client = a_client(a_token(ann, lifetime=timedelta(hours=1)))
     assert client.get(RECORDS).status_code == 200
 
@@ -111,7 +111,7 @@ def test_a_token_ends_with_its_lifetime(ann):
     assert_refused(client.get(RECORDS), 401, "authentication_failed")
 
 
-def test_a_deleted_token_is_refused_and_the_users_others_go_on(ann):
+def test_a_deleted_token_is_refused_and_the_users_other_tokens_work(ann):
     first, second = a_token(ann), a_token(ann)
     AccessToken.objects.get(token_key=first[:15]).delete()
 
@@ -143,7 +143,7 @@ def test_only_a_hash_of_a_token_is_stored(ann):
     assert len(stored["digest"]) == 128
 
 
-def test_people_see_their_own_and_staff_see_all(ann):
+def test_users_see_their_own_records_and_staff_see_all(ann):
     bob, sue = a_user("bob"), a_user("sue", is_staff=True)
     anns, bobs = a_prediction(owner=ann), a_prediction(owner=bob)
     nobodys = a_prediction()

@@ -88,7 +88,7 @@ def test_more_than_fifty_images_are_refused(client, stored_files):
     assert_nothing_stored(stored_files)
 
 
-def test_a_bad_file_does_not_sink_the_others(client):
+def test_a_bad_file_does_not_affect_the_others(client):
     body = sent(
         client, a_file("a.jpg"), a_file("notes.jpg", b"just text, long enough"), a_file("c.jpg")
     ).json()
@@ -105,7 +105,7 @@ def test_a_bad_file_does_not_sink_the_others(client):
     assert error["code"] == "unsupported_image_type"
 
 
-def test_a_batch_of_bad_files_only_is_still_an_answer(client):
+def test_a_batch_of_bad_files_only_has_an_answer(client):
     body = sent(client, a_file("a.jpg", b""), a_file("b.jpg", image_bytes()[:-500])).json()
 
     assert (body["successful"], body["failed"], body["results"]) == (0, 2, [])
@@ -113,7 +113,7 @@ def test_a_batch_of_bad_files_only_is_still_an_answer(client):
     assert client.get(f"{BATCHES}{body['batch_id']}/").json() == body
 
 
-def test_two_files_of_one_name_are_both_answered(client, stored_files):
+def test_two_files_with_the_same_name_both_have_a_result(client, stored_files):
     body = sent(client, a_file("same.jpg", seed=1), a_file("same.jpg", seed=2)).json()
 
     first, second = body["results"]
@@ -123,7 +123,7 @@ def test_two_files_of_one_name_are_both_answered(client, stored_files):
     assert len(stored_files()) == 4
 
 
-def test_the_same_bytes_twice_are_judged_once_and_both_are_answered(client, stored_files):
+def test_the_same_bytes_twice_are_judged_once_and_both_have_a_result(client, stored_files):
     before = images_judged()
     first, second = sent(client, a_file("a.jpg"), a_file("b.jpg")).json()["results"]
 
@@ -134,7 +134,7 @@ def test_the_same_bytes_twice_are_judged_once_and_both_are_answered(client, stor
     assert len(stored_files()) == 4
 
 
-def test_a_threshold_of_ones_own_holds_for_each_image(client):
+def test_a_given_threshold_applies_to_each_image(client):
     for threshold, label in (("0", "FAKE"), ("1", "REAL")):
         results = sent(client, *files(2), threshold=threshold).json()["results"]
         assert [result["prediction"]["label"] for result in results] == [label, label]
@@ -144,14 +144,14 @@ def test_a_threshold_of_ones_own_holds_for_each_image(client):
     ("name", "value"),
     [("threshold", "1.1"), ("threshold", "nan"), ("store", "perhaps"), ("async", "perhaps")],
 )
-def test_an_option_that_is_not_understood_is_named(client, stored_files, name, value):
+def test_an_invalid_option_is_named(client, stored_files, name, value):
     sentence = assert_refused(sent(client, *files(1), **{name: value}), 400, "invalid")
 
     assert sentence.startswith(f"{name}: ")
     assert_nothing_stored(stored_files)
 
 
-def test_verdicts_alone_leave_nothing(client, stored_files):
+def test_store_false_stores_nothing(client, stored_files):
     body = sent(client, a_file(), a_file(), a_file("empty.jpg", b""), store="false").json()
 
     assert (body["batch_id"], body["predictions_url"]) == (None, None)
@@ -164,7 +164,7 @@ def test_verdicts_alone_leave_nothing(client, stored_files):
     assert_nothing_stored(stored_files)
 
 
-def test_a_batch_can_be_asked_for_again(client):
+def test_a_batch_can_be_retrieved(client):
     body = sent(client, *files(2), a_file("empty.jpg", b"")).json()
 
     again = client.get(f"{BATCHES}{body['batch_id']}/").json()
@@ -175,7 +175,7 @@ def test_a_batch_can_be_asked_for_again(client):
     assert again == body
 
 
-def test_of_a_large_batch_the_first_results_are_shown(client):
+def test_a_large_batch_shows_its_first_results(client):
     batch = open_batch(total_images=MAX_RESULTS + 1, source="scan")
     for index in reversed(range(MAX_RESULTS + 1)):
         a_prediction(batch=batch, batch_index=index)

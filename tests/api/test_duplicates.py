@@ -31,7 +31,7 @@ def test_the_same_bytes_are_not_judged_again(client):
     assert second["model"] == first["model"]
 
 
-def test_a_duplicate_is_a_record_of_its_own_that_says_so(client, stored_files):
+def test_a_duplicate_has_a_record_of_its_own(client, stored_files):
     first, second = predicted(client, "a.jpg"), predicted(client, "b.jpg")
 
     assert (first["duplicate_of"], second["duplicate_of"]) == (None, first["id"])
@@ -83,7 +83,7 @@ def test_another_version_of_the_model_judges_anew(client):
     assert answer["prediction"]["scores"]["fake"] != 0.123
 
 
-def test_a_verdict_alone_is_judged_and_leaves_nothing(client, stored_files):
+def test_store_false_judges_and_stores_nothing(client, stored_files):
     answer = predicted(client, store="false")
 
     assert answer["id"] is answer["duplicate_of"] is None
@@ -92,7 +92,7 @@ def test_a_verdict_alone_is_judged_and_leaves_nothing(client, stored_files):
     assert predicted(client)["duplicate_of"] is None
 
 
-def test_a_verdict_alone_uses_the_stored_score_too(client, stored_files):
+def test_store_false_uses_a_stored_score_too(client, stored_files):
     kept = predicted(client)
     before, files = images_judged(), stored_files()
 
@@ -105,7 +105,7 @@ def test_a_verdict_alone_uses_the_stored_score_too(client, stored_files):
     assert stored_files() == files
 
 
-def test_with_tokens_verdicts_alone_reveal_no_record_of_others(closed):
+def test_with_tokens_store_false_reveals_no_record_of_others(closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     anns = predicted(ann)
     form = {"images": a_file(), "store": "false"}
@@ -131,7 +131,7 @@ def test_with_tokens_the_records_of_others_are_neither_used_nor_revealed(closed)
     assert predicted(ann)["duplicate_of"] == anns["id"]
 
 
-def test_staff_and_everybody_where_it_is_open_share_the_scores_of_all(settings):
+def test_staff_and_callers_with_open_access_share_all_scores(settings):
     settings.API_ACCESS = "token"
     first = predicted(a_client(a_token(a_user("ann"))))
     staff = a_client(a_token(a_user("sue", is_staff=True)))

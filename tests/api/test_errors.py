@@ -13,19 +13,19 @@ def handled(error: Exception):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/nothing/", "/files"])
-def test_an_unknown_address_gets_the_envelope(client, path):
+def test_an_unknown_address_has_the_shape_of_all_errors(client, path):
     sentence = assert_refused(client.get(path), 404, "not_found")
 
     assert sentence == "There is nothing at this address."
 
 
-def test_the_pages_of_debug_do_not_reach_a_client(client, settings):
+def test_clients_never_get_a_debug_page(client, settings):
     settings.DEBUG = True
 
     assert client.get("/nothing").json()["code"] == "not_found"
 
 
-def test_a_wrong_host_gets_the_envelope(client):
+def test_a_wrong_host_has_the_shape_of_all_errors(client):
     response = client.get("/health/live", HTTP_HOST="evil.example")
 
     assert_refused(response, 400, "bad_request")

@@ -1,4 +1,4 @@
-"""Animations and documents of several pages: frames are counted, and all judged where asked for."""
+"""Animations and documents of several pages: their frames are counted, and judged on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BLANK = [Image.new("RGB", (64, 48), (level, level, level)) for level in (0, 128,
 
 
 def arranged(images: list[Image.Image]) -> list[Image.Image]:
-    """The image with the highest score is the fourth."""
+    """Return the images in an order where the fourth has the highest score."""
     *others, best = sorted(images, key=lambda image: get_detector().scores([image]))
     return [*others[:3], best, *others[3:]]
 
@@ -40,7 +40,7 @@ def noise_frames() -> list[Image.Image]:
 
 
 def pages() -> list[Image.Image]:
-    """Pages of different sizes."""
+    """Return pages of different sizes."""
     return arranged([noise_image(size=(40 + 8 * seed, 32), seed=seed) for seed in range(6)])
 
 
@@ -81,7 +81,7 @@ def test_the_answer_and_the_record_say_how_many_frames_there_are(client, name):
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_of_all_frames_the_highest_score_counts(client, name):
+def test_the_highest_score_of_all_frames_counts(client, name):
     answer = predicted(client, an_animation(name), frames="all")
 
     verdict = answer["prediction"]
@@ -92,7 +92,7 @@ def test_of_all_frames_the_highest_score_counts(client, name):
     assert record["prediction"] == verdict
 
 
-def test_of_many_frames_32_are_judged(client):
+def test_32_of_many_frames_are_judged(client):
     before = images_judged()
     frames = [noise_image(size=(16, 12), seed=seed) for seed in range(40)]
 
@@ -135,13 +135,13 @@ def test_frames_without_content_do_not_count_beside_others(client):
     assert (verdict["frame"], verdict["judged_frames"], verdict["reason"]) == (4, 4, None)
 
 
-def test_frames_that_all_are_without_content_have_a_reason(client):
+def test_an_image_whose_frames_all_lack_content_has_a_reason(client):
     verdict = predicted(client, an_animation(frames=BLANK), frames="all")["prediction"]
 
     assert (verdict["uncertain"], verdict["reason"]) == (True, "no_content")
 
 
-def test_another_way_of_judging_the_same_bytes_is_no_duplicate(client):
+def test_the_same_bytes_judged_by_other_frames_are_no_duplicate(client):
     first = predicted(client, an_animation())
     whole = predicted(client, an_animation("PNG"), frames="all")
     before = images_judged()
@@ -159,7 +159,7 @@ def test_another_way_of_judging_the_same_bytes_is_no_duplicate(client):
 
 @pytest.mark.parametrize("value", ["", "12", "every"])
 @pytest.mark.parametrize("path", ["/api/predict/", "/predict", "/api/batches/"])
-def test_another_value_is_refused(client, stored_files, path, value):
+def test_an_unknown_value_is_refused(client, stored_files, path, value):
     field = "images" if "batches" in path else "image"
 
     response = client.post(path, {field: a_file(), "frames": value})
@@ -168,14 +168,14 @@ def test_another_value_is_refused(client, stored_files, path, value):
     assert_nothing_stored(stored_files)
 
 
-def test_without_a_record_all_frames_are_judged_too(client, stored_files):
+def test_store_false_judges_all_frames_too(client, stored_files):
     verdict = predicted(client, an_animation(), frames="all", store="false")["prediction"]
 
     assert verdict["frame"] == 4
     assert_nothing_stored(stored_files)
 
 
-def test_in_a_batch_a_bad_file_harms_no_animation(client):
+def test_a_bad_file_of_a_batch_does_not_affect_an_animation(client):
     damaged = with_a_damaged_frame()
     files = [an_animation(), a_file("1.png", damaged), a_file(), a_file("3.png", damaged)]
 
@@ -188,8 +188,8 @@ def test_in_a_batch_a_bad_file_harms_no_animation(client):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("nobody_judges")
-def test_a_queued_batch_remembers_that_all_frames_are_to_be_judged(client):
+@pytest.mark.usefixtures("no_judging")
+def test_a_queued_batch_judges_all_frames(client):
     response = sent(client, an_animation(), a_file(), **{"async": "true", "frames": "all"})
     judge_batch(batch_id=response.json()["batch_id"])
 
@@ -198,7 +198,7 @@ def test_a_queued_batch_remembers_that_all_frames_are_to_be_judged(client):
     assert (second.frame, second.judged_frames) == (1, 1)
 
 
-def test_a_damaged_frame_costs_the_verdict_only_where_it_is_judged(client, stored_files):
+def test_a_damaged_frame_is_an_error_only_where_it_is_judged(client, stored_files):
     data = with_a_damaged_frame()
 
     response = client.post("/api/predict/", {"image": a_file("a.png", data), "frames": "all"})
@@ -230,7 +230,7 @@ def test_the_picture_of_a_lost_result_shows_the_judged_page(client):
     assert fetched(client, answer["result_image_url"]) == before
 
 
-def test_judging_again_is_done_in_the_same_way(client):
+def test_judging_again_judges_the_same_frames(client):
     for options in ({}, {"frames": "all"}):
         predicted(client, an_animation(), **options)
     Prediction.objects.update(model_version="an earlier one")

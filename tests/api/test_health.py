@@ -17,7 +17,7 @@ def checked_anew(monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/", "/health/ready"])
-def test_every_part_reports(client, path):
+def test_every_part_is_reported(client, path):
     body = client.get(path).json()
 
     assert body["success"] is True
@@ -31,7 +31,7 @@ def test_every_part_reports(client, path):
         assert body[part]["latency_ms"] >= 0
 
 
-def test_asking_leaves_no_file(client, stored_files):
+def test_a_health_check_leaves_no_file(client, stored_files):
     client.get("/health")
 
     assert stored_files() == []
@@ -61,7 +61,7 @@ def test_a_lost_database_is_down(client):
 
 
 @pytest.mark.usefixtures("lost_database", "lost_storage")
-def test_the_process_is_live_whatever_it_depends_on(client):
+def test_the_process_is_live_without_database_and_storage(client):
     response = client.get("/health/live")
 
     assert response.status_code == 200

@@ -37,7 +37,7 @@ def test_a_heatmap_is_made_on_demand(client):
     assert fetched(client, storage["heatmap_url"]) == picture
 
 
-def test_explain_brings_it_with_the_verdict(client):
+def test_explain_adds_the_heatmap_to_the_verdict(client):
     body = predicted(client, explain="true")
 
     picture = Image.open(io.BytesIO(fetched(client, body["heatmap_url"])))
@@ -62,13 +62,13 @@ def test_a_mistyped_explain_is_refused(client):
     assert not Prediction.objects.exists()
 
 
-def test_an_unknown_record_has_none(client):
+def test_an_unknown_record_has_no_heatmap(client):
     response = client.get("/api/predictions/01M84Q580AZZY3CNE3Y34WJ3B2/heatmap/")
 
     assert_refused(response, 404, "not_found")
 
 
-def test_a_record_of_an_earlier_model_has_none(client):
+def test_a_record_of_an_earlier_model_gets_no_heatmap(client):
     prediction = a_prediction(model_name="d3-old", model_version="0")
 
     response = client.get(f"/api/predictions/{prediction.pk}/heatmap/")
@@ -77,7 +77,7 @@ def test_a_record_of_an_earlier_model_has_none(client):
     assert not Prediction.objects.get().heatmap_image
 
 
-def test_a_lost_original_is_a_sentence(client):
+def test_a_lost_original_is_reported_in_a_sentence(client):
     body = predicted(client)
     default_storage.delete(Prediction.objects.get().original_image.name)
 
@@ -87,7 +87,7 @@ def test_a_lost_original_is_a_sentence(client):
     assert sentence == "The original of test.jpg is no longer in the storage."
 
 
-def test_strangers_see_none(client, closed):
+def test_other_users_see_no_heatmap(client, closed):
     ann, bob = (a_client(a_token(a_user(name))) for name in ("ann", "bob"))
     body = predicted(ann)
 
@@ -98,7 +98,7 @@ def test_strangers_see_none(client, closed):
     assert_refused(client.get(path), 401, "not_authenticated")
 
 
-def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, rates):
+def test_drawing_is_throttled_like_judging_and_reading_is_not(client, rates):
     rates["predict"] = "3/min"
     first, second = predicted(client), predicted(client)
     path = f"/api/predictions/{first['id']}/heatmap/"
@@ -108,7 +108,7 @@ def test_drawing_is_throttled_as_judging_is_and_looking_is_not(client, rates):
     assert_refused(refused, 429, "throttled")
 
 
-def test_a_verdict_stays_when_only_its_heatmap_fails(client, monkeypatch):
+def test_a_verdict_is_stored_when_its_heatmap_fails(client, monkeypatch):
     other_model = OtherModelError("Another model was activated in between.")
     monkeypatch.setattr("detection.judging.predict.open_heatmap", raising(other_model))
 

@@ -39,7 +39,7 @@ def test_an_image_is_judged_by_its_url(client, server, path):
     assert fetched(client, record["storage"]["original_url"]) == IMAGE
 
 
-def test_an_image_that_was_sent_has_no_url(client):
+def test_an_uploaded_image_has_no_url(client):
     body = client.post(PREDICT, {"image": a_file(), "image_url": ""}).json()
 
     assert body["source_url"] is None
@@ -54,7 +54,7 @@ def test_options_work_as_for_files(client, server, stored_files):
     assert_nothing_stored(stored_files)
     wrong = client.post(PREDICT, {"image_url": server.url(), "threshold": "high"})
     assert_refused(wrong, 400, "invalid")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,9 @@ def test_options_work_as_for_files(client, server, stored_files):
         ("/empty", 400, "empty_image"),
     ],
 )
-def test_what_is_no_image_leaves_nothing_behind(client, server, stored_files, path, status, code):
+def test_a_url_without_an_image_is_refused_and_nothing_stored(
+    client, server, stored_files, path, status, code
+):
     assert_refused(client.post(PREDICT, {"image_url": server.url(path)}), status, code)
 
     assert_nothing_stored(stored_files)
@@ -88,16 +90,16 @@ def test_urls_are_refused_unless_they_are_allowed(client, server, settings, path
     sentence = assert_refused(client.post(path, {"image_url": server.url()}), 403, "image_urls_off")
 
     assert sentence == "This service fetches no images; send the image itself."
-    assert server.asked == []
+    assert server.requests == []
 
 
-def test_a_url_and_a_file_are_one_too_many(client, server):
+def test_a_form_with_a_url_and_a_file_is_refused(client, server):
     for path, field in ((PREDICT, "image"), (BATCHES, "images"), (BATCHES, "archive")):
         form = {"image_url": server.url(), field: a_file(), "async": "true"}
         assert_refused(client.post(path, form), 400, "too_many_images")
     two = client.post(PREDICT, {"image_url": [server.url(), server.url()]})
     assert_refused(two, 400, "invalid")
-    assert server.asked == []
+    assert server.requests == []
 
 
 # Batches
@@ -120,10 +122,10 @@ def test_a_batch_has_at_most_fifty_urls(client, server):
 
     sentence = assert_refused(response, 400, "too_many_images")
     assert "51 image URLs; at most 50" in sentence
-    assert server.asked == []
+    assert server.requests == []
 
 
-def test_images_of_a_request_have_its_limit_together(client, server, settings, stored_files):
+def test_the_images_of_a_request_share_its_limit(client, server, settings, stored_files):
     settings.MAX_REQUEST_BYTES = 3 * len(IMAGE) + 1
     urls = [server.url()] * 4
     assert client.post(BATCHES, {"image_url": urls[:3], "store": "false"}).status_code == 200
@@ -134,24 +136,24 @@ def test_images_of_a_request_have_its_limit_together(client, server, settings, s
     assert_nothing_stored(stored_files)
 
 
-@pytest.mark.usefixtures("nobody_judges")
+@pytest.mark.usefixtures("no_judging")
 def test_images_of_a_queued_batch_are_fetched_before_the_answer(client, server):
     urls = [server.url("/a.jpg"), server.url("/status/404")]
 
     opened = client.post(BATCHES, {"image_url": urls, "async": "true", "more": "true"})
 
     assert opened.status_code == 202
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     place = opened.headers["Location"]
     added = client.post(f"{place}/images/", {"image_url": [server.url("/b.jpg")]})
     assert (added.status_code, added.json()["total_images"]) == (202, 3)
     assert QueuedImage.objects.get(batch_index=0).source_url == urls[0]
-    asked = len(server.asked)
+    requests = len(server.requests)
 
     judge_batch(batch_id=opened.json()["batch_id"])
 
     body = client.get(place).json()
-    assert len(server.asked) == asked
+    assert len(server.requests) == requests
     assert [each["source_url"] for each in body["results"]] == [urls[0], server.url("/b.jpg")]
     assert [each["code"] for each in body["errors"]] == ["image_not_fetched"]
 
@@ -168,7 +170,7 @@ def test_urls_have_a_throttle_of_their_own(client, server, rates):
     refused = client.post(PREDICT, {"image_url": server.url()})
     assert_refused(refused, 429, "throttled")
     assert int(refused.headers["Retry-After"]) <= 60
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     assert client.post(PREDICT, {"image": a_file(), "store": "false"}).status_code == 200
 
 
@@ -177,7 +179,7 @@ def test_fetched_images_count_as_images_too(client, server, rates):
 
     assert client.post(PREDICT, {"image_url": server.url()}).status_code == 200
     assert_refused(client.post(PREDICT, {"image_url": server.url()}), 429, "throttled")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 # Where the URL is shown

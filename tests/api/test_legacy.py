@@ -1,4 +1,4 @@
-"""The paths of the earlier service, asked with curl as its users do: only the host name changes."""
+"""The paths of the earlier service, requested with curl as its users do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Answer:
 
 @pytest.fixture
 def curl(live_server, tmp_path):
-    """Runs curl with an address of the service last, in a folder with pictures."""
+    """A function that runs curl on a path of the service, in a folder with pictures."""
     for seed, name in enumerate(("test.jpg", "image1.jpg", "image2.jpg")):
         (tmp_path / name).write_bytes(image_bytes(seed=seed))
 
@@ -76,7 +76,7 @@ def two_records() -> None:
 
 
 def lasting(value, changing: set[str]):
-    """What does not differ from one answer to the next; links have another signature each time."""
+    """Return the parts of a value that are the same in each answer. Links get new signatures."""
     if isinstance(value, dict):
         return {
             name: "…" if name in changing else lasting(part, changing)
@@ -90,7 +90,7 @@ def lasting(value, changing: set[str]):
 @pytest.mark.parametrize(
     "path", ["/batch_predict", "/batch_predict/", "/predict/batch", "/predict/batch/"]
 )
-def test_a_batch_prediction(curl, path):
+def test_a_batch_is_judged_under_the_old_paths(curl, path):
     images = ("-F", "images=@image1.jpg", "-F", "images=@image2.jpg")
     expected = curl("-X", "POST", *images, "/api/batches/").json()
 
@@ -105,7 +105,7 @@ def test_a_batch_prediction(curl, path):
 
 @pytest.mark.usefixtures("two_records")
 @pytest.mark.parametrize(("old", "canonical"), READ)
-def test_what_is_read_is_the_same_under_the_old_path(curl, old, canonical):
+def test_an_old_path_has_the_same_answer(curl, old, canonical):
     expected = curl(canonical).json()
     for path in (old, f"{old}/"):
         answer = curl(path)
@@ -115,7 +115,7 @@ def test_what_is_read_is_the_same_under_the_old_path(curl, old, canonical):
 
 @pytest.mark.usefixtures("two_records")
 @pytest.mark.parametrize("path", ["/api/db/predictions/recent", "/api/db/predictions/recent/"])
-def test_the_recent_predictions_are_as_many_as_asked_for(curl, path):
+def test_recent_has_as_many_predictions_as_the_limit(curl, path):
     for limit, expected in (("1", ["b.jpg"]), ("10", ["b.jpg", "a.jpg"])):
         body = curl(f"{path}?limit={limit}").json()
         assert [record["filename"] for record in body["predictions"]] == expected
@@ -126,7 +126,7 @@ def test_the_recent_predictions_are_as_many_as_asked_for(curl, path):
 
 
 @pytest.mark.usefixtures("two_records")
-def test_the_pages_of_an_old_path_lead_on(curl, live_server):
+def test_the_pages_of_an_old_path_link_to_the_next(curl, live_server):
     link = curl("/api/db/predictions/by-label/FAKE?limit=1").json()["next"]
     assert link is None
     link = curl("/api/db/predictions/recent?limit=1").json()["next"]
@@ -142,7 +142,7 @@ def test_an_unknown_label_is_named(curl):
     assert answer.json()["error"].startswith("label: ")
 
 
-def test_a_record_that_is_not_there_is_not_found(curl):
+def test_a_missing_record_is_not_found(curl):
     for path in (f"/api/db/predictions/{RECORD}", f"/predictions/{RECORD}", "/predictions/65f0c2"):
         answer = curl(path)
         assert answer.status == 404
@@ -156,7 +156,7 @@ def test_a_record_can_be_deleted_under_the_old_path(curl):
     assert not Prediction.objects.exists()
 
 
-def test_the_documentation_is_a_page_with_files_of_our_own(curl):
+def test_the_documentation_is_a_page_without_other_hosts(curl):
     for path in ("/docs", "/docs/", "/apidocs", "/apidocs/", "/api/docs/"):
         answer = curl(path)
         assert answer.status == 200

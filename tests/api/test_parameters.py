@@ -1,4 +1,4 @@
-"""What is asked of the history wrongly is refused before the database is asked."""
+"""Invalid parameters of the history are refused before any query of the database."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ URL = "/api/predictions/"
         ("format", "json"),
     ],
 )
-def test_a_parameter_that_is_not_understood_is_named(client, name, value):
+def test_an_invalid_parameter_is_named(client, name, value):
     sentence = assert_refused(client.get(URL, {name: value}), 400, "invalid")
 
     assert sentence.startswith(f"{name}: ")
 
 
-def test_every_parameter_that_is_wrong_is_named(client):
+def test_every_invalid_parameter_is_named(client):
     sentence = assert_refused(client.get(URL, {"limit": "0", "label": "x"}), 400, "invalid")
 
     assert "limit: " in sentence

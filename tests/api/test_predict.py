@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 def assert_refused(response, status: int, code: str) -> str:
-    """The response is the error envelope, and nothing was stored; returns its sentence."""
+    """Check that the response is an error and nothing was stored; return the sentence."""
     sentence = api.assert_refused(response, status, code)
     assert not Prediction.objects.exists()
     return sentence
@@ -75,7 +75,7 @@ def test_every_path_answers_as_the_contract_says(client, path):
     }
 
 
-def test_a_large_file_on_disk_is_read_as_well(client, settings):
+def test_a_large_upload_on_disk_is_judged(client, settings):
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
 
     response = client.post("/predict", {"image": a_file("été.jpg")})
@@ -123,7 +123,7 @@ def test_a_broken_form_is_refused(client):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported_image_type"),
     ],
 )
-def test_a_file_that_is_no_good_image_is_refused(client, data, status, code, stored_files):
+def test_a_bad_image_is_refused(client, data, status, code, stored_files):
     assert_refused(client.post("/predict", {"image": a_file(data=data)}), status, code)
     assert stored_files() == []
 
@@ -181,7 +181,7 @@ def test_without_storage_requests_have_a_retry_after(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_at_the_same_time_all_get_a_verdict(live_server):
+def test_simultaneous_requests_all_get_a_verdict(live_server):
     url = f"{live_server.url}/predict"
     with ThreadPoolExecutor(6) as threads:
         images = [{"image": image_bytes(seed=seed)} for seed in range(6)]
@@ -194,7 +194,7 @@ def test_requests_at_the_same_time_all_get_a_verdict(live_server):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_client_that_sends_too_much_learns_why(live_server, settings):
+def test_a_client_that_sends_too_much_gets_the_sizes(live_server, settings):
     settings.MAX_UPLOAD_BYTES = 2**20
 
     large = {"image": b"\0" * 6 * 2**20}
@@ -213,7 +213,7 @@ def test_an_image_without_content_is_never_certain(client):
     assert Prediction.objects.get().reason == "no_content"
 
 
-def test_a_file_that_lacks_a_few_pixels_is_judged_and_says_so(client):
+def test_a_file_that_lacks_a_few_pixels_is_judged_as_damaged(client):
     sample = (Path(__file__).parents[2] / "samples" / "photo-blue-periwinkle.jpg").read_bytes()
 
     body = client.post("/api/predict/", {"image": a_file(data=sample[: -len(sample) // 500])})

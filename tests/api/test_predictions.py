@@ -94,7 +94,7 @@ def test_the_history_is_newest_first_and_filtered(client):
     assert answers == FILTERS
 
 
-def test_the_history_of_a_batch_is_its_images(client):
+def test_the_history_of_a_batch_has_its_images_only(client):
     batch = open_batch(total_images=2, source="batch")
     a_prediction(original_filename="another.jpg")
     a_prediction(original_filename="in it.jpg", batch=batch, batch_index=0)
@@ -130,7 +130,7 @@ def test_pages_have_no_gap_and_no_duplicate_while_records_arrive(client):
     assert seen == expected[::-1]
 
 
-def test_turning_round_leads_to_the_same_page(client):
+def test_going_back_leads_to_the_same_page(client):
     for _ in range(5):
         a_prediction(created_at=NOON)
     first = client.get(URL, {"page_size": 2}).json()
@@ -141,7 +141,7 @@ def test_turning_round_leads_to_the_same_page(client):
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
-def test_a_record_says_everything_that_is_known(client):
+def test_a_record_has_all_fields(client):
     prediction = predict_image(upload=an_upload(), source="api")
 
     body = client.get(f"{URL}{prediction.pk}/").json()
@@ -179,7 +179,7 @@ def test_the_files_of_an_old_record_still_open(client):
         assert fetched(client, record["storage"]["original_url"]) == an_upload().data
 
 
-def test_until_there_is_a_decision_notes_are_between_the_moderators(client):
+def test_the_note_of_an_unreviewed_record_is_hidden(client):
     prediction = a_prediction(review_note="Ask the photographer.")
 
     assert client.get(f"{URL}{prediction.pk}/").json()["review"]["note"] == ""

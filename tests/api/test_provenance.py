@@ -30,7 +30,7 @@ def predicted(client, data: bytes, **options: str) -> dict:
     return response.json()
 
 
-def test_a_verdict_carries_the_word_of_the_file(client):
+def test_a_verdict_has_what_the_file_says(client):
     data = picture_with(texts={"Description": MIDJOURNEY})
     found = predicted(client, data)
     stored = Prediction.objects.get()
@@ -52,7 +52,7 @@ def test_a_signed_manifest_names_its_signer(client):
     assert (claim["kind"], claim["signer"], claim["trust"]) == ("c2pa", "Test Maker", "intact")
 
 
-def test_the_trust_list_of_the_settings_knows_a_signer(client, settings, tmp_path):
+def test_a_signer_on_the_trust_list_is_trusted(client, settings, tmp_path):
     settings.C2PA_TRUST_LIST = tmp_path / "anchors.pem"
     settings.C2PA_TRUST_LIST.write_text(the_signer().root)
     manifest_helper.cache_clear()
@@ -70,7 +70,7 @@ def test_the_verdict_depends_on_the_pixels_alone(client):
     assert verdicts[0] == verdicts[1]
 
 
-def test_every_image_of_a_batch_has_its_own(client):
+def test_each_image_of_a_batch_has_its_own_origin(client):
     said = a_file("said.png", picture_with(texts={"Description": MIDJOURNEY}))
     results = sent(client, a_file("plain.jpg"), said).json()["results"]
     assert results[0]["provenance"] == SAYS_NOTHING
@@ -81,7 +81,7 @@ def test_an_old_record_says_that_it_was_never_inspected(client):
     assert client.get(f"{URL}{a_prediction().pk}/").json()["provenance"] is None
 
 
-def test_a_reader_that_fails_refuses_no_upload(client, monkeypatch):
+def test_an_upload_is_judged_if_its_origin_cannot_be_read(client, monkeypatch):
     monkeypatch.setattr("detection.judging.provenance.inspect", raising(MemoryError))
     found = predicted(client, generated_picture())["provenance"]
     assert found == SAYS_NOTHING | {"unread": ["file"]}
@@ -105,7 +105,7 @@ def test_the_file_of_another_user_is_not_read(client, closed):
 
 
 @pytest.mark.usefixtures("nothing_counted")
-def test_reading_the_file_is_throttled_as_judging_is(client, rates):
+def test_reading_the_file_is_throttled_like_judging(client, rates):
     rates["predict"] = "2/min"
     record = predicted(client, generated_picture())
     first, second = (client.get(f"{URL}{record['id']}/provenance/") for _ in range(2))

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 def finished(client, url: str) -> dict:
-    """The batch, asked for until it is finished and nobody works any more."""
+    """Poll the batch until it is finished and its worker has ended; return the batch."""
     assert eventually(
         lambda: client.get(url).json()["finished_at"] and not local_worker.is_judging()
     )
@@ -35,7 +35,7 @@ def finished(client, url: str) -> dict:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_for_later_is_accepted_and_then_done(client):
+def test_a_queued_batch_is_accepted_and_then_done(client):
     response = sent(client, *files(9), a_file("empty.jpg", b""), **{"async": "true"})
 
     body = response.json()
@@ -51,7 +51,7 @@ def test_a_batch_for_later_is_accepted_and_then_done(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_large_files_on_disk_outlive_their_request(client, settings):
+def test_large_uploads_on_disk_outlive_their_request(client, settings):
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
 
     response = sent(client, *files(2), **{"async": "true", "threshold": "0"})
@@ -60,7 +60,7 @@ def test_large_files_on_disk_outlive_their_request(client, settings):
     assert [result["prediction"]["label"] for result in body["results"]] == ["FAKE", "FAKE"]
 
 
-def test_nothing_can_be_asked_for_later_without_a_record(client, stored_files):
+def test_a_batch_with_store_false_cannot_be_queued(client, stored_files):
     response = sent(client, *files(1), **{"async": "true", "store": "false"})
 
     assert "store" in assert_refused(response, 400, "invalid")
@@ -110,7 +110,7 @@ def test_only_a_queued_batch_accepts_parts(client, stored_files):
     assert Prediction.objects.count() == 1
 
 
-@pytest.mark.usefixtures("nobody_judges")
+@pytest.mark.usefixtures("no_judging")
 def test_only_the_owner_adds_to_a_batch(closed, stored_files):
     ann, bob, boss = a_user("ann"), a_user("bob"), a_user("boss", is_staff=True)
     opened = sent(a_client(a_token(ann)), *files(1), **{"async": "true", "more": "true"})
@@ -123,7 +123,7 @@ def test_only_the_owner_adds_to_a_batch(closed, stored_files):
     assert a_client(a_token(ann)).post(place, {"images": files(1)}).status_code == 202
 
 
-@pytest.mark.usefixtures("nobody_judges")
+@pytest.mark.usefixtures("no_judging")
 def test_more_than_ten_thousand_images_are_refused(client, settings, stored_files, monkeypatch):
     monkeypatch.setattr("detection.api.views.batches.MAX_QUEUED", 3)
     settings.MAX_ASYNC_IMAGES = 3
@@ -162,7 +162,7 @@ def test_an_archive_is_a_batch_or_a_part_of_one(client):
     assert [error["filename"] for error in body["errors"]] == ["notes.jpg", "notes.jpg"]
 
 
-def test_an_archive_that_breaks_off_leaves_nothing(client, stored_files):
+def test_a_truncated_archive_stores_nothing(client, stored_files):
     whole = tar_of({f"{seed}.jpg": image_bytes(seed=seed) for seed in range(3)})
     broken = a_file("pictures.tar", whole[: 2 * len(image_bytes())])
 
@@ -173,7 +173,7 @@ def test_an_archive_that_breaks_off_leaves_nothing(client, stored_files):
     assert_nothing_stored(stored_files)
 
 
-def test_an_archive_goes_with_nothing_else_and_not_at_once(client, stored_files):
+def test_an_archive_needs_async_and_excludes_images(client, stored_files):
     both = {"archive": a_zip("a.jpg"), "images": files(1), "async": "true"}
 
     assert_refused(client.post(BATCHES, both), 400, "too_many_images")
@@ -202,7 +202,7 @@ def test_the_opener_gets_the_secret_and_the_webhook_is_due_when_the_batch_is_don
 
 
 def test_later_parts_do_not_get_the_secret(client, own_network):
-    """With open access, the caller may be another one."""
+    """With open access, another client may send them."""
     later = {"async": "true", "more": "true", "webhook_url": "http://127.0.0.1:9/done"}
     opened = sent(client, *files(1), **later)
 
@@ -221,15 +221,13 @@ def test_later_parts_do_not_get_the_secret(client, own_network):
         ({"webhook_url": "https://example.org/"}, "invalid"),
     ],
 )
-def test_a_webhook_needs_a_public_address_and_a_batch_that_waits(
-    client, stored_files, options, code
-):
+def test_a_webhook_needs_a_public_address_and_a_queued_batch(client, stored_files, options, code):
     assert_refused(sent(client, *files(1), **options), 400, code)
     assert_nothing_stored(stored_files)
 
 
 @pytest.mark.usefixtures("lost_storage")
-def test_without_storage_a_batch_for_later_is_refused_and_leaves_no_record(client):
+def test_without_storage_a_queued_batch_is_refused_and_leaves_no_record(client):
     assert_refused(sent(client, *files(3), **{"async": "true"}), 503, "storage_unavailable")
 
     assert not PredictionBatch.objects.exists()

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, and true of the service that runs."""
+"""The OpenAPI document: complete, and true of the running service."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def operations(document: dict) -> list[dict]:
     return [operation for path in document["paths"].values() for operation in path.values()]
 
 
-def test_each_view_is_there_once_under_its_canonical_path(document):
+def test_each_view_has_only_its_canonical_path(document):
     assert set(document["paths"]) == {
         "/api/predict/",
         "/api/batches/",
@@ -96,7 +96,7 @@ def test_every_answer_has_a_meaning_and_an_example(document):
                 assert is_shown, (operation["operationId"], status)
 
 
-def test_every_error_has_the_envelope(document):
+def test_every_error_has_the_same_shape(document):
     for operation in operations(document):
         for status, answer in operation["responses"].items():
             if status >= "400" and operation["operationId"] != "health":

@@ -53,7 +53,7 @@ def test_the_similar_pictures_of_a_record_are_listed_nearest_first(client):
     assert len(similar(client, first)) == MAX_SIMILAR
 
 
-def test_nobody_learns_of_pictures_of_others(closed):
+def test_similar_pictures_of_other_users_are_hidden(closed):
     ann, bob = a_user("ann"), a_user("bob")
     hers, his = (a_pictured_prediction(PICTURE, owner=each) for each in (ann, bob))
     own = a_client(a_token(ann))
@@ -64,7 +64,7 @@ def test_nobody_learns_of_pictures_of_others(closed):
     assert sent["similar"]["id"] == hers.pk
 
 
-def test_a_verdict_that_is_not_stored_resembles_nothing(client):
+def test_store_false_finds_and_stores_no_similar_picture(client):
     a_pictured_prediction(PICTURE)
     form = {"image": a_file(data=jpeg_bytes(PICTURE)), "store": "false"}
 

@@ -49,7 +49,7 @@ def test_the_figures_are_exact(client):
 
 
 @pytest.mark.parametrize("query", [{}, {"from": "2026-03-05"}, {"from": "2026-03-05T06:00:00Z"}])
-def test_what_files_declare_is_counted(client, query):
+def test_declared_origins_are_counted(client, query):
     noon = datetime(2026, 3, 5, 12, tzinfo=UTC)
     a_prediction(created_at=noon)
     records = [a_generated_record(created_at=noon) for _ in range(3)]
@@ -72,21 +72,21 @@ def test_with_one_label_only_the_other_is_zero(client):
     }
 
 
-def test_a_review_does_not_change_what_the_model_said(client):
+def test_a_review_does_not_change_the_figures(client):
     a_prediction(fake_score=0.8, review_status="overturned")
 
     assert client.get(URL).json()["fake_count"] == 1
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
-def test_each_prediction_counts_duplicates_too(client):
+def test_duplicates_are_counted_too(client):
     for _ in range(2):
         predict_image(upload=an_upload(), source="api")
 
     assert client.get(URL).json()["total_predictions"] == 2
 
 
-def test_with_tokens_people_count_their_own(closed):
+def test_with_tokens_users_count_their_own_records(closed):
     ann, bob, staff = a_user("ann"), a_user("bob"), a_user("sue", is_staff=True)
     a_prediction(owner=ann, fake_score=0.9)
     a_prediction(owner=bob, fake_score=0.2)
@@ -144,7 +144,7 @@ def test_each_day_has_its_figures_and_days_without_predictions_zeros(client):
     assert body["days"][2] == nothing | {"date": "2026-03-03"}
 
 
-def test_by_day_and_without_a_period_it_is_the_last_thirty_days(client):
+def test_without_a_period_the_days_are_the_last_thirty(client):
     a_prediction()
     a_prediction(created_at=now() - timedelta(days=31))
 
@@ -171,14 +171,14 @@ def test_by_day_and_without_a_period_it_is_the_last_thirty_days(client):
         ("interval=day&to=0001-01-01T00:00:00Z", "There is no such day."),
     ],
 )
-def test_what_is_not_understood_is_named(client, query, sentence):
+def test_an_invalid_parameter_is_named(client, query, sentence):
     refused = assert_refused(client.get(f"{URL}?{query}"), 400, "invalid")
 
     assert refused.startswith(sentence)
 
 
 @pytest.mark.usefixtures("three_days")
-def test_by_day_too_people_count_their_own(closed):
+def test_with_tokens_users_count_their_own_records_by_day(closed):
     ann = a_user("ann")
     a_prediction(owner=ann, created_at=datetime(2026, 3, 2, tzinfo=UTC))
 

@@ -28,7 +28,7 @@ def watched(page: Page, url: str) -> Watch:
 
 
 @pytest.mark.parametrize("path", ["docs", "apidocs", "api/docs/"])
-def test_swagger_is_served_from_here_alone(service: Service, page: Page, path):
+def test_swagger_is_served_without_other_hosts(service: Service, page: Page, path):
     watch = watched(page, f"{service.url}/{path}")
 
     assert watch == Watch([], {f"127.0.0.1:{service.port}"})
@@ -36,7 +36,7 @@ def test_swagger_is_served_from_here_alone(service: Service, page: Page, path):
 
 
 def tried_out(page: Page, image: Path) -> Locator:
-    """The answer that Swagger shows after this file was sent to be judged."""
+    """Send the file with Swagger UI; return the answer that it shows."""
     operation = page.locator(".opblock").filter(has_text="Judge one image")
     operation.locator(".opblock-summary").click()
     operation.get_by_role("button", name="Try it out").click()

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 READ = "/api/statistics/"
-LIMIT = 30  # seconds, with time-outs of one
+LIMIT = 30  # seconds, where time-outs take one
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_old_paths_are_counted_with_the_canonical_ones(client, rates):
     assert_too_many(client.get("/api/batches/01M84Q580AZZY3CNE3Y34WJ3B2/"))
 
 
-def test_predicting_and_reading_are_counted_apart(client, rates):
+def test_predicting_and_reading_are_counted_separately(client, rates):
     rates["predict"] = rates["read"] = "1/min"
 
     assert predicted(client).status_code == 200
@@ -110,14 +110,14 @@ def test_monitoring_is_not_counted(client, rates):
     assert statuses(client.get("/metrics") for _ in range(3)) == [200] * 3
 
 
-def test_each_address_is_counted_apart(client, rates):
+def test_each_address_is_counted_separately(client, rates):
     rates["read"] = "1/min"
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
         assert client.get(READ, REMOTE_ADDR=address).status_code == 200
         assert_too_many(client.get(READ, REMOTE_ADDR=address))
 
 
-def test_each_token_is_counted_apart_from_any_address(client, rates):
+def test_each_token_is_counted_separately_from_addresses(client, rates):
     rates["read"] = "1/min"
     ann, bob = a_user("ann"), a_user("bob")
     for token in (a_token(ann), a_token(ann), a_token(bob)):
@@ -128,7 +128,7 @@ def test_each_token_is_counted_apart_from_any_address(client, rates):
     assert client.get(READ).status_code == 200
 
 
-def test_a_person_who_signed_in_is_counted_by_name(client, rates):
+def test_a_signed_in_user_is_counted_by_name(client, rates):
     rates["read"] = "1/min"
     client.force_login(a_user("ann"))
 
@@ -143,7 +143,7 @@ def test_a_client_cannot_choose_its_address(client, rates):
     assert_too_many(client.get(READ, headers={"X-Forwarded-For": "192.0.2.2"}))
 
 
-def test_a_proxy_of_ours_tells_the_address(client, rates, settings):
+def test_a_trusted_proxy_gives_the_address(client, rates, settings):
     rates["read"] = "1/min"
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
     for address in ("192.0.2.1", "192.0.2.2"):
@@ -190,7 +190,7 @@ def test_each_judged_frame_counts_as_an_image(client, rates, path, field):
     assert_too_many(predicted(client))
 
 
-def test_a_batch_of_more_than_the_rate_has_a_retry_after_as_well(client, rates):
+def test_a_batch_of_more_than_the_rate_has_a_retry_after_too(client, rates):
     rates["predict"] = "3/min"
 
     assert batch_predicted(client, 8).status_code == 200
@@ -207,7 +207,7 @@ def archive_predicted(client, archive: bytes):
     return client.post(BATCHES, {"archive": a_file("a.tar", archive), "async": "true"})
 
 
-@pytest.mark.usefixtures("nobody_judges")
+@pytest.mark.usefixtures("no_judging")
 def test_an_archive_counts_its_images_and_mebibytes(client, rates):
     rates["predict"] = "6/min"
     files = {"a.jpg": PHOTO, "b.jpg": PHOTO, "c.txt": bytes(2_500_000)}
@@ -226,13 +226,13 @@ def test_a_broken_archive_counts_what_was_read_and_leaves_nothing(client, rates,
     assert statuses(predicted(client) for _ in range(3)) == [200, 200, 429]
 
 
-def test_what_is_no_archive_counts_as_one_request(client, rates):
+def test_a_file_that_is_no_archive_counts_as_one_request(client, rates):
     rates["predict"] = "2/min"
 
     assert statuses(archive_predicted(client, b"text") for _ in range(3)) == [400, 400, 429]
 
 
-@pytest.mark.usefixtures("nobody_judges")
+@pytest.mark.usefixtures("no_judging")
 def test_only_some_archives_are_read_at_a_time(client, stored_files):
     with ExitStack() as others:
         for _ in range(MAX_ARCHIVES):

@@ -32,12 +32,12 @@ OPERATORS = {ast.Mult: operator.mul, ast.Pow: operator.pow}
 A_RECORD = "01M8BRXHYCPW1Z830MC721KX09"
 
 
-class NotLiteral(Exception):  # noqa: N818  it is no error
-    """A default that depends on something else."""
+class NotLiteral(Exception):  # noqa: N818  not an error
+    """Raised for a default that depends on something else."""
 
 
 def literal(node: ast.expr) -> object:
-    """The value of a constant, a list of them, or a product like 25 * 2**20."""
+    """Return the value of a constant, a list of constants, or a product like 25 * 2**20."""
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         return OPERATORS[type(node.op)](literal(node.left), literal(node.right))
     try:
@@ -47,7 +47,7 @@ def literal(node: ast.expr) -> object:
 
 
 def shown(value: object) -> str:
-    """A default as the documents write it."""
+    """Return a default as the documents write it."""
     if isinstance(value, list):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -70,7 +70,7 @@ def name_and_default(call: ast.Call) -> tuple[str, ast.expr | None] | None:
 
 
 def variables_read() -> dict[str, str | None]:
-    """Variables that the code reads, with their defaults; None where these are no literals."""
+    """Return the variables that the code reads, with their defaults; None where not literal."""
     found: dict[str, str | None] = {}
     for file in (*sorted((ROOT / "d3site").rglob("*.py")), ROOT / "gunicorn.conf.py"):
         tree = ast.parse(file.read_text())
@@ -132,14 +132,14 @@ COMMANDS = commands_named()
 
 
 def subclasses(base: type) -> Iterator[type]:
-    """The class and all below it."""
+    """Yield the class and all its subclasses."""
     yield base
     for each in base.__subclasses__():
         yield from subclasses(each)
 
 
 def codes_of_errors() -> set[str]:
-    """Return every code that is written down in the code, apart from REST framework's own."""
+    """Return every error code in the source code, apart from REST framework's own."""
     classes = {*subclasses(ServiceError), *subclasses(ImageError)}
     tables = {code for _, _, code in errors.OTHER_ERRORS.values()} | {*errors.CODES.values()}
     return tables | {each.code for each in classes}
@@ -169,13 +169,13 @@ def test_the_example_lists_what_the_code_reads():
 def test_the_table_has_the_defaults_of_the_code():
     literals = {name: default for name, default in READ.items() if default is not None}
     documented = documented_defaults()
-    # Empty in the code, and then made
+    # Empty in the code, which then creates it
     del literals["SECRET_KEY"]
 
     assert {name: documented[name] for name in literals} == literals
 
 
-def test_what_the_example_sets_is_the_default():
+def test_the_example_sets_defaults():
     set_there = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", EXAMPLE, re.MULTILINE))
 
     assert set_there
@@ -216,7 +216,7 @@ def test_every_code_of_an_error_is_in_the_table():
     assert codes <= documented_codes()
 
 
-def test_every_code_in_the_table_is_given():
+def test_every_code_in_the_table_exists():
     sources = " ".join(file.read_text() for file in (ROOT / "detection").rglob("*.py"))
     by_status = {status.name.lower() for status in HTTPStatus}
     by_framework = {each.default_code for each in APIException.__subclasses__()}

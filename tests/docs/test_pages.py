@@ -1,4 +1,4 @@
-"""The pages: a short README, links that lead somewhere, and names of things that exist."""
+"""The documents: a short README, links with targets, and names of things that exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEASUREMENTS = [name for name in DOCUMENTS if name.startswith("docs/measurements
 
 
 def leads_somewhere(page: str, link: str) -> bool:
-    """Return whether a link's file and heading exist; addresses of other sites are not asked."""
+    """Return whether a link's file and heading exist. Addresses of other sites are not checked."""
     if re.match(r"https?://", link):
         return True
     path, _, anchor = link.partition("#")

@@ -125,7 +125,7 @@ def test_an_endpoint_is_a_host_or_a_url(server, endpoint, secure, url):
     assert storage(server, endpoint=endpoint, secure=secure).endpoint_url == url
 
 
-def test_a_store_that_hangs_is_given_up_within_half_a_minute():
+def test_a_hung_store_times_out_within_half_a_minute():
     seconds = S3_CONFIG.connect_timeout + S3_CONFIG.read_timeout
 
     assert seconds * S3_CONFIG.retries["total_max_attempts"] < 30

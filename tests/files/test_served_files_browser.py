@@ -1,4 +1,4 @@
-"""Stored files in a real browser: what their texts ask for is not done."""
+"""Stored files in a real browser: markup in their texts does not run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def page():
 
 
 def with_markup(name: str) -> bytes:
-    """A picture that looks like a web page to whoever searches its text."""
+    """Return a picture with the markup of a web page in its metadata."""
     if name == "JPEG":
         return encoded(picture(), "JPEG", comment=MARKUP.encode())
     text = PngInfo()
@@ -33,7 +33,9 @@ def with_markup(name: str) -> bytes:
 
 
 def requested(page: Page, link: str) -> list[str]:
-    """Open the link as a page, then as a frame, a script and a style of another page."""
+    """Open the link as a page, then as a frame, a script and a style of another page. Return the
+    requested paths.
+    """
     paths: list[str] = []
     page.on("request", lambda request: paths.append(request.url.split("/", 3)[3]))
     page.goto(link, wait_until="networkidle")
@@ -46,7 +48,7 @@ def requested(page: Page, link: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
-def test_the_texts_of_a_picture_run_nothing(service: Service, page: Page, name):
+def test_markup_in_a_picture_does_not_run(service: Service, page: Page, name):
     data = with_markup(name)
     answer = requests.post(f"{service.url}/api/predict/", files={"image": ("a.png", data)})
     record = requests.get(f"{service.url}/api/predictions/{answer.json()['id']}/").json()

@@ -80,7 +80,7 @@ def test_the_link_of_a_deleted_file_leads_nowhere(client, link):
     assert_refused(client.get(link), 404, "file_not_found")
 
 
-def test_other_methods_are_refused_in_the_envelope(link):
+def test_other_methods_are_refused(link):
     response = Client(enforce_csrf_checks=True).post(link)
 
     assert_refused(response, 405, "method_not_allowed")

@@ -29,14 +29,14 @@ pytestmark = [pytest.mark.own_servers, pytest.mark.usefixtures("tiny_checkpoint"
 
 @pytest.fixture(autouse=True)
 def choice(settings, tmp_path) -> Path:
-    """The file of the choice, which each test has for itself and which does not exist at first."""
+    """The file of the choice. Each test has its own, which does not exist at first."""
     settings.ACTIVE_CHECKPOINT_FILE = tmp_path / "active_checkpoint"
     return settings.ACTIVE_CHECKPOINT_FILE
 
 
 @pytest.fixture
 def other_checkpoint(tiny_checkpoint, tmp_path) -> Path:
-    """The same network with a little more in each weight."""
+    """The same network with slightly larger weights."""
     return variant(tiny_checkpoint, tmp_path / "other.safetensors", name="d3-other")
 
 
@@ -79,7 +79,7 @@ def test_the_configured_checkpoint_is_active_until_another_is_activated(
     run("--configured")  # once more is no error
 
 
-def test_a_relative_path_is_kept_as_an_absolute_one(other_checkpoint, monkeypatch, choice):
+def test_a_relative_path_is_stored_as_an_absolute_one(other_checkpoint, monkeypatch, choice):
     monkeypatch.chdir(other_checkpoint.parent)
 
     run(other_checkpoint.name)
@@ -87,7 +87,7 @@ def test_a_relative_path_is_kept_as_an_absolute_one(other_checkpoint, monkeypatc
     assert choice.read_text() == f"{other_checkpoint}\n"
 
 
-def test_either_a_path_or_the_configured_one(other_checkpoint):
+def test_a_path_and_the_configured_checkpoint_exclude_each_other(other_checkpoint):
     assert "required" in refused()
     assert "not allowed" in refused(other_checkpoint, "--configured")
 
@@ -106,7 +106,7 @@ def text(tiny_checkpoint: Path, path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [no_numbers, half, text, lambda *paths: None])
-def test_a_checkpoint_that_is_no_use_is_refused_and_nothing_changes(
+def test_an_unusable_checkpoint_is_refused_and_nothing_changes(
     tiny_checkpoint, other_checkpoint, tmp_path, choice, make
 ):
     run(other_checkpoint)
@@ -120,7 +120,9 @@ def test_a_checkpoint_that_is_no_use_is_refused_and_nothing_changes(
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_choice_that_cannot_be_written_is_one_sentence(settings, tmp_path, other_checkpoint):
+def test_a_choice_that_cannot_be_written_is_reported_in_one_sentence(
+    settings, tmp_path, other_checkpoint
+):
     (tmp_path / "file").write_text("")
     settings.ACTIVE_CHECKPOINT_FILE = tmp_path / "file" / "active_checkpoint"
 
@@ -136,7 +138,7 @@ def test_a_choice_without_a_path_is_an_error(choice, fresh_detector):
     assert f"{choice} names no checkpoint." in error.msg
 
 
-def test_an_active_checkpoint_that_has_gone_is_an_error_with_the_remedy(other_checkpoint):
+def test_a_missing_active_checkpoint_is_an_error_with_the_remedy(other_checkpoint):
     run(other_checkpoint)
     assert [*check_model_checkpoint()] == []
     other_checkpoint.unlink()
@@ -148,19 +150,19 @@ def test_an_active_checkpoint_that_has_gone_is_an_error_with_the_remedy(other_ch
     assert "activate_checkpoint --configured" in error.hint
 
 
-def test_a_process_changes_over_when_it_is_next_asked(fresh_detector, other_checkpoint):
+def test_a_process_loads_the_new_checkpoint_at_its_next_use(fresh_detector, other_checkpoint):
     old = fresh_detector.detector
     run(other_checkpoint)
 
-    fresh_detector.detector  # noqa: B018  it notices
+    fresh_detector.detector  # noqa: B018  notices the choice
 
     assert eventually(lambda: fresh_detector.detector.info.name == "d3-other")
-    assert old.info.name == "d3-test"  # whoever holds it goes on with it
+    assert old.info.name == "d3-test"  # earlier users still have it
     run("--configured")
     assert eventually(lambda: fresh_detector.detector.info.name == "d3-test")
 
 
-def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
+def test_the_old_checkpoint_is_used_while_one_thread_loads_the_new_one(
     fresh_detector, other_checkpoint, monkeypatch
 ):
     may_load, loads = threading.Event(), []
@@ -182,7 +184,7 @@ def test_the_old_one_works_on_while_one_thread_loads_the_new_one(
     assert loads == [other_checkpoint]
 
 
-def test_a_file_that_vanished_leaves_the_old_one_and_is_tried_once(
+def test_a_missing_file_is_tried_once_and_the_old_checkpoint_stays(
     fresh_detector, other_checkpoint, tiny_checkpoint, caplog
 ):
     old = fresh_detector.detector
@@ -190,7 +192,7 @@ def test_a_file_that_vanished_leaves_the_old_one_and_is_tried_once(
     content = other_checkpoint.read_bytes()
     other_checkpoint.unlink()
 
-    fresh_detector.detector  # noqa: B018  it notices
+    fresh_detector.detector  # noqa: B018  notices the choice
     assert eventually(lambda: fresh_detector._successor is None)
     assert fresh_detector.detector is old
     other_checkpoint.write_bytes(content)
@@ -200,11 +202,11 @@ def test_a_file_that_vanished_leaves_the_old_one_and_is_tried_once(
     [line] = [record.message for record in caplog.records]
     assert line.startswith(f"d3-test {old.info.version} stays active: ")
     run(other_checkpoint)
-    fresh_detector.detector  # noqa: B018  it notices
+    fresh_detector.detector  # noqa: B018  notices the choice
     assert eventually(lambda: fresh_detector.detector.info.name == "d3-other")
 
 
-def test_no_memory_for_a_second_one_leaves_the_old_one(
+def test_without_memory_for_the_new_checkpoint_the_old_one_stays(
     fresh_detector, other_checkpoint, monkeypatch
 ):
     no_memory = raising(torch.OutOfMemoryError("CUDA out of memory"))
@@ -212,7 +214,7 @@ def test_no_memory_for_a_second_one_leaves_the_old_one(
     run(other_checkpoint)
     monkeypatch.setattr(active_detector, "load_and_try_detector", no_memory)
 
-    fresh_detector.detector  # noqa: B018  it notices
+    fresh_detector.detector  # noqa: B018  notices the choice
 
     assert eventually(lambda: fresh_detector._successor is None)
     assert fresh_detector.detector is old
@@ -220,7 +222,7 @@ def test_no_memory_for_a_second_one_leaves_the_old_one(
 
 @pytest.fixture
 def installation(tmp_path, tiny_checkpoint, settings) -> Installation:
-    """``run`` activates for it what its service uses."""
+    """An installation for whose service ``run`` activates checkpoints."""
     installation = Installation(tmp_path / "data", tiny_checkpoint)
     installation.make_database()
     settings.ACTIVE_CHECKPOINT_FILE = installation.data / "active_checkpoint"
@@ -228,7 +230,7 @@ def installation(tmp_path, tiny_checkpoint, settings) -> Installation:
 
 
 class Clients:
-    """Threads that send pictures one after the other, each its own."""
+    """Threads that send pictures one after the other. Each thread has its own pictures."""
 
     def __init__(self, url: str, *, threads: int = 3) -> None:
         self.answers: list[list[tuple[int, str]]] = [[] for _ in range(threads)]
@@ -289,7 +291,7 @@ def test_no_request_is_lost_and_old_records_keep_their_version(
     assert len(rows) == clients.count
 
 
-def test_a_service_does_not_start_with_a_checkpoint_that_has_gone(installation, other_checkpoint):
+def test_a_service_does_not_start_with_a_missing_checkpoint(installation, other_checkpoint):
     run(other_checkpoint)
     other_checkpoint.unlink()
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.stateless
 
 
 class Work:
-    """Doubles numbers, and records the calls. Each call blocks until ``go`` if it is ``held``."""
+    """Double numbers, and record the calls. If ``held``, each call blocks until ``release``."""
 
     def __init__(self, *, held: bool = False) -> None:
         self.calls: list[list[int]] = []
@@ -34,7 +34,7 @@ class Work:
         return [len(call) for call in self.calls]
 
     def release(self) -> None:
-        """Let all calls go on."""
+        """Let all calls continue."""
         self.held = False
         self.go.release()
 
@@ -44,7 +44,7 @@ def a_batcher(process, *, most: int = 8, room: int = 100, **options) -> Batcher:
 
 
 def busy(**options) -> tuple[Work, Batcher]:
-    """Let a thread process the item 0 until its ``work`` is released; other items queue up."""
+    """Return a batcher that processes the item 0 until its ``work`` is released."""
     work = Work(held=True)
     batcher = a_batcher(work, **options)
     batcher.submit("a", [0])
@@ -60,7 +60,7 @@ def results(futures: list) -> list:
     return [future.result(timeout=30) for future in futures]
 
 
-def test_one_caller_alone_is_a_call_of_its_own_at_once():
+def test_a_single_caller_has_a_call_of_its_own_at_once():
     work = Work()
     batcher = a_batcher(work)
 
@@ -68,7 +68,7 @@ def test_one_caller_alone_is_a_call_of_its_own_at_once():
     assert work.calls == [[1], [2], [3]]
 
 
-def test_what_gathers_while_the_thread_works_is_one_call():
+def test_items_that_queue_up_during_a_call_share_the_next_one():
     work, batcher = busy()
     with ThreadPoolExecutor(5) as callers:
         answers = [callers.submit(run, batcher, [number]) for number in range(1, 6)]
@@ -80,7 +80,7 @@ def test_what_gathers_while_the_thread_works_is_one_call():
     assert work.sizes == [1, 5]
 
 
-def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
+def test_items_of_a_caller_that_hung_up_are_skipped():
     gone = threading.Event()
     work, batcher = busy(most=2)
     ours = batcher.submit("a", [1, 2, 3], is_gone=gone.is_set)
@@ -97,7 +97,7 @@ def test_items_of_a_caller_who_has_gone_are_left_out_when_their_turn_comes():
     assert work.calls == [[0], [1, 2], [4, 5]]
 
 
-def test_a_call_has_at_most_as_many_items_as_are_useful_those_of_each_caller_in_order():
+def test_a_call_is_bounded_and_has_the_items_of_each_caller_in_order():
     work, batcher = busy(most=4)
     futures = [*batcher.submit("a", [1, 2, 3]), *batcher.submit("a", [4, 5, 6, 7, 8, 9])]
     work.release()
@@ -121,7 +121,7 @@ def test_items_with_different_keys_share_no_call_and_lose_no_place():
     assert work.calls == [[0], [1, 3], [2, 5], [4]]
 
 
-def test_no_items_are_no_call():
+def test_without_items_there_is_no_call():
     work = Work()
 
     assert run(a_batcher(work), []) == []
@@ -153,7 +153,7 @@ def test_a_call_that_gives_too_few_results_fails_instead_of_mixing_them_up():
         run(a_batcher(lambda key, items: []), [1, 2])
 
 
-def test_callers_that_gave_up_cost_nothing():
+def test_cancelled_items_are_not_processed():
     work, batcher = busy(most=2)
     futures = batcher.submit("a", [1, 2, 3, 4])
     assert [futures[0].cancel(), futures[1].cancel()] == [True, True]
@@ -163,7 +163,7 @@ def test_callers_that_gave_up_cost_nothing():
     assert work.calls == [[0], [3, 4]]
 
 
-def test_after_the_first_failure_of_a_caller_the_rest_of_it_is_not_worked_on():
+def test_after_the_first_failure_of_a_caller_its_other_items_are_skipped():
     def process(key: str, items: list[int]) -> list[int]:
         tried.extend(items)
         if items == [1]:
@@ -175,7 +175,7 @@ def test_after_the_first_failure_of_a_caller_the_rest_of_it_is_not_worked_on():
     tried: list[int] = []
     given_up = threading.Event()
     batcher = a_batcher(process, most=1)
-    with pytest.raises(ValueError):  # noqa: PT011  it has no words
+    with pytest.raises(ValueError):  # noqa: PT011  without a message
         run(batcher, [1, 2, 3, 4])
     given_up.set()
     batcher.stop()
@@ -183,7 +183,7 @@ def test_after_the_first_failure_of_a_caller_the_rest_of_it_is_not_worked_on():
     assert set(tried) <= {1, 2}
 
 
-def test_in_company_a_call_waits_for_as_many_as_the_last_one_had():
+def test_with_several_callers_a_call_waits_for_as_many_items_as_the_last_one_had():
     work, batcher = busy(linger=30)
     early = [*batcher.submit("a", [1]), *batcher.submit("a", [2]), *batcher.submit("a", [3])]
     work.release()
@@ -194,7 +194,7 @@ def test_in_company_a_call_waits_for_as_many_as_the_last_one_had():
     assert work.sizes == [1, 3, 3]
 
 
-def test_company_that_does_not_come_is_waited_for_once():
+def test_a_call_waits_only_once_for_callers_that_stay_away():
     work, batcher = busy(linger=0.01)
     early = [*batcher.submit("a", [1]), *batcher.submit("a", [2])]
     work.release()
@@ -205,7 +205,7 @@ def test_company_that_does_not_come_is_waited_for_once():
     assert run(batcher, [4]) == [8]
 
 
-def test_one_caller_with_several_items_is_no_company():
+def test_a_call_does_not_wait_after_one_caller_with_several_items():
     work = Work()
     batcher = a_batcher(work, linger=3600)
 
@@ -213,7 +213,7 @@ def test_one_caller_with_several_items_is_no_company():
     assert run(batcher, [3]) == [6]
 
 
-def test_who_finds_no_room_is_held_until_there_is_some():
+def test_a_caller_without_room_blocks_until_there_is_some():
     work, batcher = busy(room=2)
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(run, batcher, [1, 2, 3])
@@ -224,7 +224,7 @@ def test_who_finds_no_room_is_held_until_there_is_some():
         assert answer.result(timeout=30) == [2, 4, 6]
 
 
-def test_stopping_finishes_what_was_accepted_and_takes_no_more():
+def test_stopping_finishes_accepted_items_and_refuses_more():
     work, batcher = busy(most=1)
     accepted = batcher.submit("a", [1, 2])
     with ThreadPoolExecutor(1) as stopper:
@@ -240,7 +240,7 @@ def test_stopping_finishes_what_was_accepted_and_takes_no_more():
     assert work.calls == [[0], [1], [2]]
 
 
-def test_who_waits_for_room_when_it_stops_is_told():
+def test_a_caller_that_waits_for_room_gets_an_error_at_the_stop():
     work, batcher = busy(room=1)
     batcher.submit("a", [1])
     with ThreadPoolExecutor(2) as threads:
@@ -252,7 +252,7 @@ def test_who_waits_for_room_when_it_stops_is_told():
         work.release()
 
 
-def test_when_it_stops_those_that_found_room_before_the_rest_are_not_worked_on():
+def test_at_the_stop_items_of_a_caller_with_too_little_room_are_not_processed():
     work, batcher = busy(room=2)
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(run, batcher, [1, 2, 3])
@@ -272,7 +272,7 @@ def test_impossible_options_are_refused(options):
         a_batcher(Work(), **options)
 
 
-def test_two_threads_work_on_two_calls_and_the_rest_gathers():
+def test_two_threads_process_two_calls_and_the_rest_queues_up():
     work, batcher = busy(threads=2)
     futures = batcher.submit("a", [1])
     assert work.started.acquire(timeout=30)
@@ -286,8 +286,8 @@ def test_two_threads_work_on_two_calls_and_the_rest_gathers():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_crowd_with_random_failures_and_cancellations_gets_each_its_own(threads):
-    """64 threads; every tenth item is bad, every tenth promise is given up."""
+def test_with_random_failures_and_cancellations_each_caller_gets_its_own_results(threads):
+    """Use 64 threads, where each tenth item is bad and each tenth future is cancelled."""
 
     def process(key: int, items: list[tuple[int, int]]) -> list[tuple[int, int]]:
         sizes.append(len(items))
@@ -342,8 +342,8 @@ def test_a_single_item_does_not_wait_for_all_items_of_another_caller():
     assert work.calls == [[0], [1, 10], [2, 3], [4, 5], [6]]
 
 
-def test_callers_take_turns_from_when_they_came():
-    """A newcomer shares the rest; it does not catch up what others had before."""
+def test_callers_take_turns_from_their_arrival():
+    """A newcomer shares the remaining calls. It does not catch up with earlier callers."""
     work, batcher = busy(most=1)
     first = batcher.submit("a", [11, 12, 13, 14])
     for _ in range(2):
@@ -356,7 +356,7 @@ def test_callers_take_turns_from_when_they_came():
     assert [item for [item] in work.calls] == [0, 11, 12, 21, 13, 22, 14]
 
 
-def test_newcomers_do_not_hold_up_an_earlier_caller_for_ever():
+def test_newcomers_do_not_delay_an_earlier_caller_for_ever():
     work, batcher = busy(most=1)
     many = batcher.submit("a", [11, 12])
     newcomers = []

@@ -46,7 +46,7 @@ def band(image: Image.Image) -> np.ndarray:
 
 
 def painted(pixels: np.ndarray, colour: str) -> np.ndarray:
-    """Where the pixels have the colour, but for what JPEG changes."""
+    """Return where the pixels have the colour, as far as JPEG preserves it."""
     return np.abs(pixels - ImageColor.getrgb(colour)).max(axis=2) < 24
 
 
@@ -104,8 +104,8 @@ def test_the_colour_is_that_of_the_label(label):
     assert not painted(pixels, LABEL_COLOURS[other]).any()
 
 
-def test_the_verdict_is_told_in_words_and_not_by_colour_alone():
-    """Without colours, the two verdicts with the same score differ where the word stands."""
+def test_the_verdict_is_shown_in_words_and_not_by_colour_alone():
+    """Compare two verdicts with the same score in grey: they differ at the word."""
     real, fake = (
         np.asarray(result(gradient(600, 400), label, 0.5).convert("L")).astype(int)
         for label in ("REAL", "FAKE")
@@ -229,7 +229,7 @@ def test_a_picture_without_evidence_stays_grey(nothing):
     assert np.ptp(drawn, axis=2).max() < 6
 
 
-def test_a_heatmap_is_no_longer_than_a_jpeg_can_be():
+def test_a_heatmap_fits_the_maximum_size_of_a_jpeg():
     drawn = draw_heatmap(Image.new("RGB", (70_000, 70)), np.ones((1, 3), np.float32))
 
     assert Image.open(io.BytesIO(drawn)).size == (65_500, 66)

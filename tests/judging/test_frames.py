@@ -1,4 +1,4 @@
-"""All frames of an image are judged one after the other, for a caller who still wants to know."""
+"""All frames of an image are judged one after the other, until the client hangs up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[tuple[int, int]]:
-    """The sizes of the frames that are decoded behind the first."""
+    """The sizes of the frames that are decoded after the first."""
     sizes, decode_frames = [], frames.decode_frames
 
     def noted(*arguments):
@@ -39,7 +39,7 @@ def test_each_frame_is_decoded_once(decoded):
     assert decoded == [(16, 12)] * 29
 
 
-def test_few_frames_are_decoded_for_a_caller_who_hung_up(decoded):
+def test_few_frames_are_decoded_for_a_caller_that_hung_up(decoded):
     before = is_caller_gone.set(lambda: True)
     try:
         with pytest.raises(CallerGoneError):

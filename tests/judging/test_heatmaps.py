@@ -50,7 +50,7 @@ def test_it_is_drawn_once_and_stored_beside_the_record(stored_files, monkeypatch
 
 
 @pytest.mark.parametrize("hangs_up", [False, True])
-def test_it_is_not_drawn_for_somebody_who_hung_up_after_the_verdict(hangs_up):
+def test_it_is_not_drawn_for_a_client_that_hung_up_after_the_verdict(hangs_up):
     answers = iter([False, hangs_up])  # before the image is judged, and after that
     token = is_caller_gone.set(lambda: next(answers))
     try:
@@ -61,7 +61,7 @@ def test_it_is_not_drawn_for_somebody_who_hung_up_after_the_verdict(hangs_up):
     assert bool(prediction.heatmap_image) is not hangs_up
 
 
-def test_deleting_a_record_that_was_read_before_deletes_it_too(stored_files):
+def test_deleting_a_record_read_before_the_drawing_deletes_the_heatmap_too(stored_files):
     prediction = stored()
     seen = Prediction.objects.get()
     opened(prediction)
@@ -71,7 +71,7 @@ def test_deleting_a_record_that_was_read_before_deletes_it_too(stored_files):
     assert stored_files() == []
 
 
-def test_a_lost_one_is_drawn_again(stored_files):
+def test_a_lost_heatmap_is_drawn_again(stored_files):
     prediction = stored()
     first = opened(prediction)
     default_storage.delete(prediction.heatmap_image.name)
@@ -91,7 +91,7 @@ def test_a_record_that_is_deleted_meanwhile_leaves_no_file(stored_files):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_that_are_drawn_at_once_one_is_kept(stored_files, monkeypatch):
+def test_of_two_heatmaps_drawn_at_once_one_is_stored(stored_files, monkeypatch):
     prediction = stored()
     read, both = heatmaps.read_original, Barrier(2)
 
@@ -107,7 +107,7 @@ def test_of_two_that_are_drawn_at_once_one_is_kept(stored_files, monkeypatch):
     assert [name for name in stored_files() if name.startswith("heatmaps/")] == [heatmap]
 
 
-def test_a_lost_storage_is_told(lost_storage):
+def test_a_lost_storage_is_reported(lost_storage):
     with pytest.raises(StorageUnavailableError):
         heatmaps._store(unstored(), io.BytesIO(b"a picture"))
 

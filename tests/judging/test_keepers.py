@@ -14,7 +14,7 @@ from tests.support.factories import an_upload, image_bytes, unsaved_prediction
 pytestmark = pytest.mark.django_db
 
 
-def test_a_record_whose_insert_was_repeated_is_an_outage_that_leaves_nothing(stored_files):
+def test_a_repeated_insert_is_an_outage_that_leaves_nothing(stored_files):
     """A driver repeats an insert whose answer was lost: the database has the record already."""
     batch = open_batch(total_images=1, source="batch")
     keeper = DirectKeeper(batch)

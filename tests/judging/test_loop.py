@@ -1,4 +1,4 @@
-"""The loop: what a moderator overturned is exported, trained on, and right afterwards."""
+"""The loop: overturned verdicts are exported and trained on, and right afterwards."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
-SEED = 0  # any does
+SEED = 0  # any seed works
 STRONG, FAINT = 40, 12  # amplitudes of stripes, in grey levels
 IMAGES = 20  # of the new kind
 
 
 def picture(*, rows: float = 0, columns: float = 0, seed: list[int]) -> bytes:
-    """Noise with stripes of period 4 and these amplitudes, as an up-sampler may leave them."""
+    """Return noise with stripes of period 4 and these amplitudes, like those of an up-sampler."""
     pixels = np.random.default_rng([SEED, *seed]).normal(128, 25, (64, 64, 3))
     wave = np.cos(np.pi / 2 * np.arange(64))
     pixels += rows * wave[:, None, None] + columns * wave[None, :, None]
@@ -39,7 +39,7 @@ def picture(*, rows: float = 0, columns: float = 0, seed: list[int]) -> bytes:
 
 
 def image_set(root: Path, *, strength: list[float], faint: list[float]) -> Path:
-    """Fakes have rows, real pictures have columns, of these amplitudes in turn."""
+    """Write pictures with stripes of these amplitudes: rows in fakes, columns in real ones."""
     for split, pairs in (("train", 24), ("val", 32)):
         for number in range(pairs):
             seed = [len(split), number]
@@ -56,7 +56,7 @@ def image_set(root: Path, *, strength: list[float], faint: list[float]) -> Path:
 def original(tmp_path) -> Path:
     """The data set that the first checkpoint is trained on: rows are fake, faint columns are real.
 
-    So it takes strong columns, which it never saw, for real, however its training ends.
+    Strong columns are not in it, so the checkpoint takes them for real, however its training ends.
     """
     return image_set(tmp_path / "original", strength=[STRONG], faint=[0, FAINT])
 
@@ -76,8 +76,8 @@ def clip(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_choice(settings, tmp_path, monkeypatch, tiny_checkpoint):
-    """Afterwards this process has the detector that other tests expect."""
-    monkeypatch.chdir(tmp_path)  # run folders are written below it
+    """Restore the detector that other tests expect after the test."""
+    monkeypatch.chdir(tmp_path)  # the parent of run folders
     settings.ACTIVE_CHECKPOINT_FILE = tmp_path / "active_checkpoint"
     yield
     call_command("activate_checkpoint", "--configured")
@@ -85,7 +85,7 @@ def own_choice(settings, tmp_path, monkeypatch, tiny_checkpoint):
 
 
 def train(*datasets: Path, start: Path, name: str, rate: float, **options) -> Path:
-    """Two long epochs, since the first that makes no mistake is the one that is kept."""
+    """Train for two long epochs, since the first one without a mistake is stored."""
     output = Path(f"{name}.safetensors").resolve()
     call_command(
         "train_detector",
@@ -103,7 +103,7 @@ def train(*datasets: Path, start: Path, name: str, rate: float, **options) -> Pa
 
 
 def activate(checkpoint: Path) -> str:
-    """Gives the version that this process uses from now on."""
+    """Activate a checkpoint; return its version, which this process uses from now on."""
     version = load(checkpoint).version
     call_command("activate_checkpoint", str(checkpoint))
     assert eventually(lambda: get_detector().info.version == version)
@@ -118,7 +118,7 @@ def predict(client, images: list[bytes]) -> list[Prediction]:
 
 
 def overturn(client, predictions: list[Prediction]) -> None:
-    """As a moderator does in the admin's list."""
+    """Overturn predictions in the admin's list, as a moderator does."""
     ids = [prediction.pk for prediction in predictions]
     seen = "".join(f"{each.pk}:{each.review_revision} " for each in predictions)
     form = {"action": "overturn", "_selected_action": ids, "revisions": seen}
@@ -127,7 +127,7 @@ def overturn(client, predictions: list[Prediction]) -> None:
 
 
 def accuracy(checkpoint: Path, dataset: Path) -> float:
-    """On the validation split, by the checkpoint's own threshold."""
+    """Return the accuracy on the validation split, by the checkpoint's threshold."""
     samples = scan_dataset(dataset, "val")
     verdicts = Detector.from_checkpoint(checkpoint, device="cpu").detect(s.path for s in samples)
     right = [(v.label == "FAKE") == s.label for v, s in zip(verdicts, samples, strict=True)]
@@ -135,7 +135,7 @@ def accuracy(checkpoint: Path, dataset: Path) -> float:
 
 
 @pytest.mark.django_db
-def test_what_was_overturned_is_right_after_training_and_the_rest_is_not_forgotten(
+def test_training_corrects_overturned_verdicts_and_forgets_no_others(
     client, moderator_client, original, untrained, tmp_path
 ):
     old = train(*[original] * 4, start=untrained, name="old", rate=0.01)
@@ -172,11 +172,11 @@ def test_what_was_overturned_is_right_after_training_and_the_rest_is_not_forgott
 
 
 @pytest.mark.django_db
-def test_a_site_without_any_data_set_corrects_a_checkpoint_that_keeps_features(
+def test_a_checkpoint_with_kept_features_is_corrected_without_a_data_set(
     client, moderator_client, clip, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("detection.d3.training.strategies.EPOCH_PICTURES", 256)
-    # Of some fakes nothing is to be seen: without mistakes there is nothing to calibrate
+    # Some fakes have no visible stripes: calibration needs mistakes
     original = image_set(tmp_path / "original", strength=[STRONG, STRONG, STRONG, 0], faint=[0])
     old = train(original, start=clip, name="old", rate=0.003, adapters=4)
     elsewhere = original.rename(tmp_path / "elsewhere")

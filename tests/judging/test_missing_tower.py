@@ -1,4 +1,4 @@
-"""The service while the default checkpoint's CLIP tower has not been fetched."""
+"""The service without the CLIP tower of the default checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOTICE = (
 
 @pytest.fixture
 def tower(tmp_path) -> Path:
-    """The tower that the default checkpoint needs, not yet in the cache."""
+    """The tower that the default checkpoint needs. It is not yet in the cache."""
     save_file(read_clip_tower(CLIP, read(CLIP)).weights, tmp_path / "tower")
     return tmp_path / "tower"
 
@@ -70,28 +70,28 @@ def test_the_small_detector_judges_and_the_log_says_so(caplog):
     assert "manage.py fetch_clip" in caplog.text
 
 
-def test_with_the_tower_nothing_is_said(tower):
+def test_with_the_tower_there_is_no_notice(tower):
     fetch(tower)
     assert get_detector().info.name == "default"
     assert detector_notice() is None
     assert [*check_model_checkpoint()] == []
 
 
-def test_a_running_process_changes_over_once_the_tower_is_there(tower):
+def test_a_running_process_loads_the_default_once_the_tower_is_there(tower):
     assert get_detector().info.name == "d3-test"
     fetch(tower)
     assert eventually(lambda: get_detector().info.name == "default")
     assert detector_notice() is None
 
 
-def test_a_damaged_tower_is_as_good_as_none(tower):
+def test_a_damaged_tower_counts_as_missing(tower):
     tower.write_bytes(tower.read_bytes()[:-8] + bytes(8))
     fetch(tower)
     assert get_detector().info.name == "d3-test"
     assert detector_notice() == NOTICE
 
 
-def test_the_check_warns():
+def test_the_system_check_warns():
     [warning] = check_model_checkpoint()
     assert (warning.id, warning.msg) == ("detection.W002", NOTICE)
 
@@ -109,7 +109,7 @@ def test_a_chosen_checkpoint_has_no_substitute(settings, default, chosen):
     assert "manage.py fetch_clip" in error.msg
 
 
-def test_weights_that_are_given_take_the_place_of_the_tower(settings):
+def test_configured_weights_replace_the_tower(settings):
     settings.CLIP_WEIGHTS = str(CLIP)
     assert [*check_model_checkpoint()] == []
     assert get_detector().info.name == "default"
@@ -126,7 +126,7 @@ def test_health_is_degraded_and_says_why(client):
 
 
 @pytest.mark.django_db
-def test_the_front_page_shows_it(client):
+def test_the_front_page_shows_the_notice(client):
     page = front_page(client)
     [notice] = [tag for tag in page.all("p") if tag.get("class") == "notice"]
     assert notice["role"] == "note"
@@ -134,7 +134,7 @@ def test_the_front_page_shows_it(client):
 
 
 @pytest.mark.django_db
-def test_with_the_tower_health_and_front_page_are_as_ever(client, tower):
+def test_with_the_tower_health_and_front_page_have_no_notice(client, tower):
     fetch(tower)
     body = client.get("/health").json()
     assert body["status"] == "ok"

@@ -32,7 +32,7 @@ def uploads(count: int) -> list[Upload]:
     return [an_upload(filename=f"{number}.jpg", seed=number) for number in range(count)]
 
 
-def test_a_prediction_says_what_was_judged_and_by_what():
+def test_a_prediction_describes_its_image_and_its_model():
     data = image_bytes(size=(64, 48), image_format="PNG")
 
     prediction = predict_image(
@@ -98,7 +98,7 @@ def test_when_the_second_file_fails_the_first_is_deleted(stored_files, storage_f
     assert not Prediction.objects.exists()
 
 
-def test_one_bad_image_does_not_sink_the_others():
+def test_one_bad_image_does_not_affect_the_others():
     items = uploads(5)
     items[2] = an_upload(filename="notes.jpg", data=b"these are not pixels, just some text")
 
@@ -131,7 +131,7 @@ def test_only_what_is_needed_of_a_large_picture_stays_in_memory():
     assert job.views.numel() < 9 * 3 * 64 * 64 + 1
 
 
-def test_uploads_are_taken_lazily():
+def test_uploads_are_read_lazily():
     taken = []
 
     def endless():
@@ -144,7 +144,7 @@ def test_uploads_are_taken_lazily():
         assert len(taken) <= 7
 
 
-def test_leaving_early_leaves_no_file_without_record(stored_files):
+def test_stopping_early_leaves_no_file_without_record(stored_files):
     with closing(predict_images(uploads=uploads(12), source="scan", batch_size=4)) as outcomes:
         next(outcomes)
 
@@ -152,7 +152,7 @@ def test_leaving_early_leaves_no_file_without_record(stored_files):
     assert stored_files() == sorted(prediction.file_keys)
 
 
-def test_leaving_early_counts_only_what_was_taken():
+def test_stopping_early_counts_only_the_uploads_that_were_read():
     batch = open_batch(total_images=4, source=Source.SCAN)
     items = [*uploads(2), an_upload(filename="empty.jpg", data=b""), an_upload(seed=9)]
 
@@ -165,9 +165,9 @@ def test_leaving_early_counts_only_what_was_taken():
     assert count_predictions(user=None)["total_predictions"] == 1
 
 
-@pytest.mark.django_db(transaction=True)  # what is taken back is looked at by another thread
+@pytest.mark.django_db(transaction=True)  # another thread checks what was undone
 def test_images_that_were_judged_together_are_recorded_together(stored_files, monkeypatch):
-    """So the write of a group fails as a whole, and leaves those before it."""
+    """A failed write of a group loses the whole group, and no earlier group."""
     written = []
 
     def second_fails(predictions: list[Prediction], *hashes) -> None:
@@ -205,7 +205,7 @@ def test_an_interrupt_leaves_no_file_without_record(stored_files):
     assert stored_files() == sorted(recorded)
 
 
-def test_a_batch_is_kept_current_while_it_runs():
+def test_the_counts_of_a_batch_are_current_while_it_runs():
     batch = open_batch(total_images=3, source=Source.SCAN)
     items = [*uploads(2), an_upload(filename="empty.jpg", data=b"")]
     progress = []
@@ -219,7 +219,7 @@ def test_a_batch_is_kept_current_while_it_runs():
     assert (error["index"], error["filename"], error["code"]) == (2, "empty.jpg", "empty_image")
 
 
-def test_a_closed_batch_knows_when_it_ended():
+def test_a_closed_batch_has_the_time_of_its_end():
     batch = open_batch(total_images=2, source=Source.SCAN)
     list(predict_images(uploads=uploads(2), source=Source.SCAN, batch=batch))
 
@@ -240,7 +240,7 @@ def test_keys_hold_the_record_id_and_only_safe_characters():
         assert Path(key).name.isascii()
 
 
-def test_a_file_that_vanishes_after_decoding_is_that_images_error(
+def test_a_file_that_vanishes_after_decoding_is_an_error_of_its_image(
     tmp_path, monkeypatch, stored_files
 ):
     path = tmp_path / "short-lived.jpg"
@@ -257,7 +257,7 @@ def test_a_file_that_vanishes_after_decoding_is_that_images_error(
     assert not Prediction.objects.exists()
 
 
-def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
+def test_a_batch_lists_a_bounded_number_of_errors_and_counts_all(monkeypatch):
     monkeypatch.setattr("detection.models.batches.MAX_BATCH_ERRORS", 2)
     batch = open_batch(total_images=3, source=Source.API)
     uploads = [an_upload(filename=f"{i}.jpg", data=b"text") for i in range(3)]
@@ -270,7 +270,7 @@ def test_a_batch_lists_only_so_many_errors_and_counts_all(monkeypatch):
 def test_bad_files_of_an_archive_are_errors_of_the_batch():
     files = {"a.jpg": PHOTO, "bad.jpg": b"x" * 5000, "c.jpg": PHOTO}
     stored = zip_of(files, method=zipfile.ZIP_STORED)
-    uploads = images(changed(stored, b"x" * 5000, b"y" * 5000))  # not as its checksum says
+    uploads = images(changed(stored, b"x" * 5000, b"y" * 5000))  # differs from its checksum
     batch = open_batch(total_images=len(uploads), source="batch")
     list(predict_images(uploads=uploads, source="batch", batch=batch))
     close_batch(batch=batch)

@@ -1,4 +1,4 @@
-"""What a score meant in a test of the model, where people and programs read it."""
+"""The meaning of a score in a test of the model, on pages and in the API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_verdict_says_what_its_score_meant(client, measured_model, path):
     assert "of 100 with a score like this were generated" in prediction["meaning"]
 
 
-def test_so_does_each_result_of_a_batch_and_each_record(client, measured_model):
+def test_each_result_of_a_batch_and_each_record_says_it_too(client, measured_model):
     batch = client.post("/api/batches/", {"images": [a_file("a.jpg"), a_file("b.jpg")]}).json()
     stored = client.get("/api/predictions/").json()["predictions"]
     again = client.get(f"/api/batches/{batch['batch_id']}/").json()
@@ -52,13 +52,13 @@ def test_so_does_each_result_of_a_batch_and_each_record(client, measured_model):
         assert each["prediction"]["meaning"] == a_scorecard().meaning(score)
 
 
-def test_a_verdict_that_is_not_kept_says_it_too(client, measured_model):
+def test_a_verdict_that_is_not_stored_says_it_too(client, measured_model):
     prediction = client.post("/predict", {"image": a_file(), "store": "false"}).json()["prediction"]
 
     assert prediction["meaning"] == a_scorecard().meaning(prediction["scores"]["fake"])
 
 
-def test_the_score_of_another_model_means_nothing_to_this_one(client, measured_model):
+def test_the_score_of_another_model_has_no_meaning(client, measured_model):
     ours = a_prediction(model_version=measured_model, fake_score=0.9)
     others = a_prediction(model_version="0000000000000000", fake_score=0.9)
 
@@ -68,14 +68,14 @@ def test_the_score_of_another_model_means_nothing_to_this_one(client, measured_m
     assert "In a test" not in page_of(client, others)
 
 
-def test_without_a_measurement_nothing_is_said(client):
+def test_without_a_measurement_scores_have_no_meaning(client):
     record = a_prediction(model_version=get_detector().info.version)
 
     assert prediction_of(client, record)["meaning"] is None
     assert "In a test" not in page_of(client, record)
 
 
-def test_a_detector_that_is_gone_does_not_hide_the_records(client, monkeypatch, settings):
+def test_a_missing_detector_does_not_hide_the_records(client, monkeypatch, settings):
     record = a_prediction()
     monkeypatch.setattr("detection.judging.active_detector._active._detector", None)
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"

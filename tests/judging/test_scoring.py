@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 
 
 class Held:
-    """A model that blocks its first call while images queue up; ``sizes`` are of all calls."""
+    """A model that blocks its first call while images queue up. ``sizes`` lists all calls."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -34,8 +34,8 @@ class Held:
         assert self._go.wait(30)
         return self._scores(detector, images)
 
-    def asked(self, *questions: tuple[Detector, Tensor]) -> list[Future[float]]:
-        """All are asked in threads of their own: the first, and the others while it is at work."""
+    def ask(self, *questions: tuple[Detector, Tensor]) -> list[Future[float]]:
+        """Ask each question in a thread: the first, and during its call of the model the others."""
         with ThreadPoolExecutor(len(questions)) as requests:
             try:
                 first = requests.submit(fake_score, *questions[0])
@@ -49,7 +49,7 @@ class Held:
 
 @pytest.fixture
 def held(monkeypatch) -> Held:
-    get_detector()  # loading one may try it
+    get_detector()  # loading a detector may try it
     held = Held()
 
     def scores(self, images):
@@ -79,17 +79,17 @@ def waiting_images() -> float:
 
 
 def test_on_a_cpu_an_image_does_not_wait_for_others_of_its_call(held):
-    answers = held.asked(*(question(get_detector(), seed) for seed in range(3)))
+    answers = held.ask(*(question(get_detector(), seed) for seed in range(3)))
 
     assert held.sizes == [1, 1, 1]
     assert all(answer.result() for answer in answers)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
-def test_requests_that_come_while_the_model_works_share_its_next_call(held):
+def test_requests_during_a_call_of_the_model_share_the_next_one(held):
     questions = [question(get_detector(), seed) for seed in range(6)]
 
-    answers = held.asked(*questions)
+    answers = held.ask(*questions)
 
     assert held.sizes == [1, 5]
     assert waiting_images() == 0
@@ -102,7 +102,7 @@ def test_two_detectors_share_no_call(held, tiny_checkpoint):
     one, other = get_detector(), Detector.from_checkpoint(tiny_checkpoint, precision="fp32")
     detectors = [one, one, other, one, other]
 
-    answers = held.asked(*(question(detector, seed) for seed, detector in enumerate(detectors)))
+    answers = held.ask(*(question(detector, seed) for seed, detector in enumerate(detectors)))
 
     assert all(answer.result() for answer in answers)
     assert held.sizes == [1, 2, 2]
@@ -113,7 +113,7 @@ def test_an_image_that_the_network_cannot_judge_fails_alone(held):
     detector = get_detector()
     (_, image), good, (_, other) = (question(detector, seed) for seed in range(3))
 
-    answers = held.asked((detector, image), good, (detector, other * float("nan")))
+    answers = held.ask((detector, image), good, (detector, other * float("nan")))
 
     assert answers[0].result()
     assert [answers[1].result()] == detector.scores([good[1]])
@@ -122,7 +122,7 @@ def test_an_image_that_the_network_cannot_judge_fails_alone(held):
 
 
 def groups_until_now() -> tuple[float, float]:
-    """Calls of the model, and images in them."""
+    """Return the number of calls of the model, and of their images."""
     return (
         REGISTRY.get_sample_value("d3_model_group_images_count"),
         REGISTRY.get_sample_value("d3_model_group_images_sum"),

@@ -32,7 +32,7 @@ from tests.load.attackers import (
     picture,
     regex_lookups,
     sign_in,
-    staying,
+    slow_closing,
     unfinished_image,
     upload_slow_name,
 )
@@ -72,7 +72,7 @@ for user in User.objects.all():
     _, token = AccessToken.objects.create(user=user, name="attack", expiry=timedelta(days=1))
     print(user.username, token)
 """
-# What the honest client asks for in turn, within its limits, and how long it thinks in between
+# The requests of the honest client in turn, within its limits, and the pause between them
 TURN = ("predict", "health", "history", "health", "statistics", "health", "history", "health")
 THINKING = 0.15
 PATHS = {
@@ -86,7 +86,7 @@ ROW = "{:<17} {:>8} {:>8.1%} {:>8} {:>5} {:>7} {:>8.0f} {:>8.0f} {:>6}"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status 0: no answer."""
+    """An answer to the honest client. Status 0: there was none."""
 
     kind: str
     seconds: float
@@ -95,13 +95,13 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the service said when to try again."""
+        """Whether the service answered with the time of a retry."""
         return self.status in (429, 503) and self.has_retry_after
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What the honest client was answered during an attack, or in the quiet time."""
+    """The answers to the honest client during an attack, or in the quiet time."""
 
     name: str
     answers: list[Answer]
@@ -109,7 +109,7 @@ class Phase:
     memory: int = 0  # bytes of the worker at the end
 
     def times(self) -> dict[str, float]:
-        """Return the time in which 95 % of the answers of each kind came."""
+        """Return the time within which 95 % of the answers of each kind arrived."""
         kinds = {answer.kind for answer in self.answers}
         return {kind: _percentile95([a.seconds for a in self._of(kind)]) for kind in kinds}
 
@@ -127,7 +127,7 @@ class Phase:
     def failures(self) -> list[str]:
         found = []
         if self.in_time < MIN_IN_TIME:
-            found.append(f"{self.in_time:.1%} of the requests were answered in time")
+            found.append(f"only {self.in_time:.1%} of the requests were answered in time")
         errors = [a for a in self.answers if a.status != 200 and not a.is_refusal]
         found += [f"{answer.kind}: status {answer.status}" for answer in errors]
         return [f"{self.name}: {each}" for each in found]
@@ -243,7 +243,7 @@ def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str,
     installation = Installation(folder / "data", CHECKPOINT, **SETTINGS)
     attackers = {attack: attack.__name__ for attack in ATTACKS["all at once"]}
     installation.make_database("ann", *attackers.values())
-    bomb()  # packed here, it is there when an attack begins
+    bomb()  # packed now, before the attacks begin
     tokens = _tokens(installation, ["ann", *attackers.values()])
     with installation.served() as service:
         honest = HonestClient(service, tokens["ann"])
@@ -253,7 +253,7 @@ def run_attacks(folder: Path, *, names: list[str], seconds: float) -> tuple[str,
             for attack, name in attackers.items()
         }
         upload_slow_name(targets[regex_lookups])
-        _warm_up(service, tokens[staying.__name__], list(targets.values()))
+        _warm_up(service, tokens[slow_closing.__name__], list(targets.values()))
         honest.ask_during(seconds / 2)  # the first requests are slower
         before = State.of(service)
         answers = honest.ask_during(seconds)
@@ -289,7 +289,7 @@ def _warm_up(service: Service, token: str, targets: list[Target]) -> None:
             session.get(service.url + PATHS["history"], headers=headers, timeout=60)
 
     with ThreadPoolExecutor(CROWD_READERS) as crowd, ExitStack() as uploads:
-        for number in range(CROWD_UPLOADS):  # they hold threads, which readers leave at once
+        for number in range(CROWD_UPLOADS):  # they hold threads; readers do not
             target = targets[number % len(targets)]
             address = CROWD.format(1 + number % CROWD_ADDRESSES)
             uploads.enter_context(target.connect(address)).sendall(unfinished_image(target))

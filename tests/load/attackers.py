@@ -1,6 +1,6 @@
 """Attacks on a service on this computer: slow, wide and deep ones, each from an address of its own.
 
-An attack is a function that runs until its process is ended. What the service answers is ignored.
+An attack is a function that runs until its process is ended. It ignores the answers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _numbers = count()
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The service, and what an attacker may have got: a token, and a session of the admin."""
+    """The service, and what an attacker may have: a token, and a session of the admin."""
 
     port: int
     token: str
@@ -72,7 +72,7 @@ class Target:
 Attack = Callable[[Target, str], None]  # the target, and the attacker's address
 
 
-class _From(requests.adapters.HTTPAdapter):
+class _SourceAddress(requests.adapters.HTTPAdapter):
     """Connect from an address of this computer."""
 
     def __init__(self, address: str) -> None:
@@ -85,7 +85,7 @@ class _From(requests.adapters.HTTPAdapter):
 
 def client(address: str) -> requests.Session:
     session = requests.Session()
-    session.mount("http://", _From(address))
+    session.mount("http://", _SourceAddress(address))
     return session
 
 
@@ -102,7 +102,7 @@ def picture(size: int = 64) -> bytes:
 
 
 def _hold(target: Target, address: str, opening: bytes, drip: bytes = b"") -> None:
-    """Hold many connections, and open each that was closed again."""
+    """Hold many connections, and reopen those that the service closed."""
     held: list[socket.socket] = []
     while True:
         held = [connection for connection in held if _is_held(connection, drip)]
@@ -169,7 +169,7 @@ def unread_answers(target: Target, address: str) -> None:
     _hold(target, address, target.head(f"GET {LARGE_FILE}"))
 
 
-def staying(target: Target, address: str) -> None:
+def slow_closing(target: Target, address: str) -> None:
     """Stay connected after the last answer, which is read."""
     held: list[socket.socket] = []
     last = target.head("GET /health/live", "Connection: close")
@@ -212,7 +212,7 @@ def many_connections(target: Target, address: str) -> None:
 
 
 def many_parts(target: Target, address: str) -> None:
-    """A form of 2 KiB parts, whose sender is not known before it is read."""
+    """Send a form of 2 KiB parts, whose sender is unknown until it is read."""
     parts = b"".join(
         PART.format("images", number).encode() + bytes(2048) + b"\r\n" for number in range(PARTS)
     )
@@ -278,7 +278,7 @@ def nested_json(target: Target, address: str) -> None:
 
 
 def regex_lookups(target: Target, address: str) -> None:
-    """Have the admin search for a pattern that takes for ever on a name."""
+    """Send lookups to the admin with a pattern that takes for ever on a name."""
     session = target.browser(address)
     pages = ("/admin/detection/prediction/", "/admin/detection/predictionbatch/", "/history/")
 
@@ -294,7 +294,7 @@ ATTACKS: dict[str, list[Attack]] = {
     "slow heads": [slow_heads, slow_next_heads],
     "slow bodies": [slow_forms, slow_images],
     "unread answers": [unread_answers],
-    "closing slowly": [staying],
+    "closing slowly": [slow_closing],
     "many connections": [many_connections],
     "many parts": [many_parts],
     "parallel batches": [parallel_batches],

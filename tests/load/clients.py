@@ -58,11 +58,11 @@ def close_answers(**_: object) -> None:
 
 @events.request.add_listener
 def note(name: str, response_time: float, response=None, **_: object) -> None:
-    """Write an answer to the file. Status 0: there was no answer."""
+    """Write an answer to the file. Status 0: there was none."""
     status = response.status_code if response is not None else 0
     code = _code(response) if status >= 400 else None
     answer = {"kind": name, "ms": response_time, "status": status, "code": code}
-    if _answers:  # open during the test only
+    if _answers:  # the file is open during the test only
         print(json.dumps(answer), file=_answers[0])
 
 

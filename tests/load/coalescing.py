@@ -1,4 +1,4 @@
-"""Measure the gain of judging images together.
+"""Measure how much faster images are judged together.
 
 Many threads judge one image each, in turns with the queue before the model and without it; the bare
 engine judges the same images. ``python -m tests.load.coalescing [--clients 32] [--rounds 5]`` uses
@@ -66,7 +66,7 @@ def asked_at_once(detector: Detector, images: list[Tensor]) -> list[Future[float
 
 
 class Rate(NamedTuple):
-    """Speed and cost. On shared cores, the cost is the better figure."""
+    """Speed and CPU time. On shared cores, the CPU time is the better figure."""
 
     images_per_second: float
     cpu_ms_per_image: float

@@ -52,7 +52,7 @@ GROUP = 32  # pictures that are judged together
 
 @dataclass
 class Report:
-    """The counts by type of file, and what must never occur."""
+    """The counts by type of file, and the failures, which must never occur."""
 
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     failures: list[str] = field(default_factory=list)
@@ -137,7 +137,7 @@ def _judge(
 
 
 def _certain(pictures: list[np.ndarray]) -> list[bool]:
-    """Which of the pictures get a verdict that no person has to look at."""
+    """Return for each picture whether its verdict is certain."""
     verdicts = _detector().detect([Image.fromarray(picture) for picture in pictures])
     return [not verdict.uncertain for verdict in verdicts]
 
@@ -170,9 +170,8 @@ def _count(report: Report, name: str, data: bytes, intact: np.ndarray) -> np.nda
 
 
 def _in_child(data: bytes, intact: np.ndarray) -> tuple[dict | None, int, int]:
-    """What ``_outcome`` returns in a process of its own (None without an answer), the status with
-    which the process ended, and the most bytes that it held beyond those of this process, which it
-    shares.
+    """Call ``_outcome`` in a process of its own. Return its result (None without one), its exit
+    status, and the most bytes that it held beyond those shared with this process.
     """
     shared = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     reading, writing = os.pipe()
@@ -198,8 +197,8 @@ def _in_child(data: bytes, intact: np.ndarray) -> tuple[dict | None, int, int]:
 
 
 def _outcome(data: bytes, intact: np.ndarray) -> dict:
-    """How long decoding took, whether the pixels are destroyed or lost, and destroyed ones, if they
-    would be judged without a word of damage.
+    """Return the seconds of decoding, whether the pixels are destroyed or lost, and the destroyed
+    pixels that would be judged without a notice of damage.
     """
     start = time.monotonic()
     try:
@@ -219,7 +218,7 @@ def _outcome(data: bytes, intact: np.ndarray) -> dict:
 
 
 def _forgiving(data: bytes) -> np.ndarray | None:
-    """The pixels that Pillow reads or invents, where it reads any. Only for a process that ends."""
+    """Return the pixels that Pillow reads or invents, if any. Changes Pillow in this process."""
     pillow_heif.register_heif_opener()
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:

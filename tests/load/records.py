@@ -79,7 +79,7 @@ class Answer:
 
 
 def ask_in_turns(question: str, few: SeededRecords, many: SeededRecords) -> Answer:
-    """Ask both several times; the first answers are slower, and left out."""
+    """Ask both several times. Leave out the first answers, which are slower."""
     rounds = [(few.ask(question), many.ask(question)) for _ in range(1 + REPEATS)][1:]
     of_few, of_many = (
         statistics.median(each[0] for each in side) for side in zip(*rounds, strict=True)

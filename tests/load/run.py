@@ -26,7 +26,7 @@ ROW = "{:<16} {:>9} {:>6} {:>6} {:>9.0f} {:>9.0f} {:>9.0f}"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status 0: the service did not answer."""
+    """An answer of the service. Status 0: there was none."""
 
     kind: str
     ms: float

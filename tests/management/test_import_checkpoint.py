@@ -33,7 +33,7 @@ def test_a_whole_model_needs_no_clip(tmp_path):
     assert load(output).permutations == 1
 
 
-def test_a_file_of_ours_keeps_its_settings(tmp_path):
+def test_a_checkpoint_of_this_project_keeps_its_settings(tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     call_command("import_checkpoint", HEAD, clip_weights=str(CLIP), output=first, permutations=4)
     call_command("import_checkpoint", first, output=second)
@@ -60,7 +60,7 @@ def test_an_archive_must_be_trusted(tmp_path):
 
 
 @pytest.mark.parametrize("permutations", ["0", "-1", "257", "two", "1.5"])
-def test_a_senseless_number_of_permutations_is_refused(tmp_path, permutations):
+def test_an_invalid_number_of_permutations_is_refused(tmp_path, permutations):
     with pytest.raises(CommandError, match="is not a number from 1 to 256"):
         call_command(
             "import_checkpoint",
@@ -72,7 +72,7 @@ def test_a_senseless_number_of_permutations_is_refused(tmp_path, permutations):
 
 
 def test_on_the_command_line_an_error_is_one_sentence_without_a_traceback(tmp_path):
-    """Without a database, and with a default checkpoint that is not there."""
+    """Run without a database, and without the default checkpoint."""
     text = tmp_path / "notes.pth"
     text.write_text("These are no weights.")
     command = [sys.executable, "manage.py", "import_checkpoint", text, "--output", tmp_path / "x"]

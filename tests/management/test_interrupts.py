@@ -10,7 +10,7 @@ pytestmark = pytest.mark.stateless
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_kept_and_the_second_interrupts(number):
+def test_the_first_signal_is_remembered_and_the_second_interrupts(number):
     with StopSignals() as stop:
         signal.raise_signal(number)
         assert stop.received == number
@@ -18,7 +18,7 @@ def test_the_first_signal_is_kept_and_the_second_interrupts(number):
             signal.raise_signal(number)
 
 
-def test_nothing_interrupts_the_cleaning_up():
+def test_signals_do_not_interrupt_the_cleaning_up():
     with StopSignals() as stop:
         stop.ignore()
         signal.raise_signal(signal.SIGINT)
@@ -27,7 +27,7 @@ def test_nothing_interrupts_the_cleaning_up():
     assert stop.received is None
 
 
-def test_afterwards_signals_do_what_they_did_before():
+def test_afterwards_the_earlier_signal_handlers_are_back():
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
 
     with StopSignals() as stop:

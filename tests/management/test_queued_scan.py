@@ -68,8 +68,8 @@ def test_links_that_lead_nowhere_and_pipes_are_refused(tmp_path):
     assert "is not a file" in errors[1]["error"]
 
 
-def test_an_interrupted_sending_ends_as_failed_and_what_was_sent_is_judged_later(
-    folder, monkeypatch, nobody_judges, stored_files
+def test_an_interrupted_scan_is_a_failed_batch_whose_images_are_judged_later(
+    folder, monkeypatch, no_judging, stored_files
 ):
     def interrupted(**options):
         signal.raise_signal(signal.SIGINT)
@@ -103,19 +103,19 @@ def test_a_second_signal_ends_the_sending_in_one_sentence(folder, monkeypatch, n
 
 
 @pytest.mark.usefixtures("lost_storage")
-def test_without_storage_the_sentence_says_so_and_nothing_waits(folder):
+def test_without_storage_the_error_says_so_and_nothing_is_queued(folder):
     assert "The file storage cannot be reached" in failed_scan(folder).sentence
     assert not QueuedImage.objects.exists()
     assert PredictionBatch.objects.get().status == "failed"
 
 
 @pytest.mark.parametrize("options", [{"output": "report.csv"}, {"store": False}])
-def test_what_does_not_go_with_a_queue_is_named(folder, options):
+def test_options_that_exclude_a_queue_are_named(folder, options):
     assert "leave that option out" in failed_scan(folder, **options).sentence
     assert not PredictionBatch.objects.exists()
 
 
-def test_a_folder_that_is_not_there_is_a_sentence(tmp_path):
+def test_a_missing_folder_is_reported_in_a_sentence(tmp_path):
     assert "cannot be opened" in failed_scan(tmp_path / "nowhere").sentence
     assert not PredictionBatch.objects.exists()
 
@@ -149,13 +149,13 @@ def test_the_images_below_a_prefix_of_a_bucket_are_judged_and_stay_there(stored_
 
 
 @pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
-def test_a_bucket_that_is_not_there_is_a_sentence():
+def test_a_missing_bucket_is_reported_in_a_sentence():
     assert "cannot be listed: NoSuchBucket" in failed_scan("s3://no-such-bucket/").sentence
     assert not PredictionBatch.objects.exists()
 
 
 @pytest.mark.skipif(not ON_SERVERS, reason="needs TEST_PAIR=mongodb-s3")
-def test_a_scan_of_the_own_bucket_leaves_out_what_the_service_has_stored(stored_files):
+def test_a_scan_of_the_services_bucket_skips_the_files_of_the_service(stored_files):
     bucket = default_storage.bucket_name
     default_storage.save("photo.jpg", ContentFile(image_bytes(seed=1)))
     default_storage.save("zoo/photo.jpg", ContentFile(image_bytes(seed=2)))
@@ -167,7 +167,7 @@ def test_a_scan_of_the_own_bucket_leaves_out_what_the_service_has_stored(stored_
     assert "own files" in failed_scan(f"s3://{bucket}/originals/").sentence
 
 
-def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, nobody_judges):
+def test_a_scan_whose_batch_was_closed_meanwhile_says_so(folder, monkeypatch, no_judging):
     def closed(*, batch, places):
         PredictionBatch.objects.update(sending="broken")
 

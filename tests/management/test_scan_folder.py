@@ -49,7 +49,7 @@ def failed_scan(path: Path, **options) -> Failure:
 
 
 def figure(printed: str, name: str) -> str:
-    """What the summary, which follows the lines of the images, says of ``name``."""
+    """Return the figure ``name`` of the summary, which follows the lines of the images."""
     summary = printed.partition("\n\n")[2].splitlines()
     [line] = [line for line in summary if line.startswith(f"{name} ")]
     return line.removeprefix(name).strip()
@@ -75,7 +75,7 @@ def test_an_uncertain_verdict_is_marked(folder):
     assert "uncertain   a.jpg" not in scan(folder / "a.jpg")
 
 
-def test_the_summary_counts_what_was_found(broken_folder):
+def test_the_summary_counts_images_and_verdicts(broken_folder):
     *_, printed = failed_scan(broken_folder, recursive=True, threshold=0.0)
 
     names = ("Images", "FAKE", "REAL", "Unreadable", "Other files")
@@ -122,7 +122,7 @@ def test_a_single_file_that_is_no_image_is_unreadable(folder):
     assert "  ATTRIBUTION.md: This file is not an image" in printed
 
 
-def test_a_folder_without_images_is_no_failure_and_no_batch(tmp_path):
+def test_a_folder_without_images_is_neither_an_error_nor_a_batch(tmp_path):
     (tmp_path / "notes.txt").write_text("just some words")
 
     printed = scan(tmp_path)
@@ -131,7 +131,7 @@ def test_a_folder_without_images_is_no_failure_and_no_batch(tmp_path):
     assert not PredictionBatch.objects.exists()
 
 
-def test_a_threshold_of_ones_own_decides_the_labels(folder):
+def test_a_given_threshold_decides_the_labels(folder):
     assert figure(scan(folder, threshold=1.0), "REAL") == "3"
     assert figure(scan(folder, threshold=0.0), "FAKE") == "3"
 
@@ -143,7 +143,7 @@ def test_the_batch_size_changes_no_score(folder, tmp_path):
     assert (tmp_path / "one.csv").read_text() == (tmp_path / "three.csv").read_text()
 
 
-def test_without_storing_nothing_is_kept(folder, stored_files, tmp_path):
+def test_without_storing_there_are_no_records_and_files(folder, stored_files, tmp_path):
     printed = scan(folder, store=False, output=tmp_path / "report.csv")
 
     assert figure(printed, "Images") == "3"
@@ -196,7 +196,7 @@ def test_an_html_report_shows_the_images_and_lists_the_unreadable(broken_folder,
 
 @pytest.fixture
 def odd_folder(tmp_path) -> Path:
-    """Names that are not UTF-8: an image, a damaged one, a link that leads nowhere, a pipe."""
+    """Files whose names are not UTF-8: an image, a damaged one, a broken link, a pipe."""
     folder = tmp_path / "odd"
     folder.mkdir()
     (folder / os.fsdecode(b"\xf1.jpg")).write_bytes(image_bytes())
@@ -207,7 +207,7 @@ def odd_folder(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "html"])
-def test_links_pipes_and_names_that_are_no_text_are_in_the_report(odd_folder, tmp_path, suffix):
+def test_links_pipes_and_names_that_are_not_utf_8_are_in_the_report(odd_folder, tmp_path, suffix):
     report = tmp_path / f"report.{suffix}"
 
     sentence, code, printed = failed_scan(odd_folder, output=report)
@@ -223,7 +223,7 @@ def test_links_pipes_and_names_that_are_no_text_are_in_the_report(odd_folder, tm
         assert rf"\udc{byte}" in printed
 
 
-def test_a_name_cannot_command_the_terminal(tmp_path):
+def test_a_name_cannot_control_the_terminal(tmp_path):
     (tmp_path / "red\x1b[31m.jpg").write_bytes(image_bytes())
     (tmp_path / os.fsdecode(b"latin-\xe9.jpg")).write_bytes(image_bytes())
     (tmp_path / "two\nlines.jpg").write_bytes(image_bytes())
@@ -258,7 +258,7 @@ def test_a_bad_option_is_refused_before_any_work(folder, options, sentence):
     assert not PredictionBatch.objects.exists()
 
 
-def test_a_missing_folder_is_one_sentence(tmp_path):
+def test_a_missing_folder_is_reported_in_one_sentence(tmp_path):
     sentence, code, printed = failed_scan(tmp_path / "missing")
 
     assert sentence == f"{tmp_path / 'missing'} cannot be opened: no such file or directory."
@@ -274,7 +274,7 @@ def test_without_database_the_scan_ends_with_one_sentence_and_no_files(folder, s
 
 
 @pytest.mark.usefixtures("lost_storage")
-def test_without_storage_the_batch_has_failed_and_nothing_is_reported(folder, tmp_path):
+def test_without_storage_the_batch_fails_and_there_is_no_report(folder, tmp_path):
     sentence, code, _ = failed_scan(folder, output=tmp_path / "report.csv")
 
     assert (sentence.partition(":")[0], code) == ("The file storage cannot be reached", 1)
@@ -285,7 +285,7 @@ def test_without_storage_the_batch_has_failed_and_nothing_is_reported(folder, tm
 
 @pytest.fixture
 def many_images(tmp_path) -> Path:
-    """More than can be judged before a test could interrupt."""
+    """More images than are judged before a test can interrupt."""
     folder = tmp_path / "many"
     folder.mkdir()
     (folder / "0.jpg").write_bytes(image_bytes())
@@ -327,7 +327,7 @@ def test_an_interrupted_scan_leaves_records_files_and_report_in_agreement(
 
 
 @pytest.mark.own_servers
-def test_a_bad_checkpoint_is_one_sentence_and_exit_code_1(tmp_path, folder):
+def test_a_bad_checkpoint_is_reported_in_one_sentence_with_exit_code_1(tmp_path, folder):
     bad = tmp_path / "bad.safetensors"
     bad.write_text("not a checkpoint")
 

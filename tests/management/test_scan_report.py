@@ -90,7 +90,7 @@ def test_scores_in_csv_and_json_are_exact(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".html"])
-def test_a_file_name_that_is_not_text_does_not_sink_the_report(tmp_path, suffix):
+def test_a_file_name_that_is_not_text_does_not_break_the_report(tmp_path, suffix):
     output = tmp_path / f"report{suffix}"
 
     write(output, [a_row(tmp_path / "a\udcff.jpg")], folder=tmp_path)
@@ -169,7 +169,7 @@ def test_an_image_without_a_thumbnail_has_no_preview(tmp_path):
     assert "no preview" in page.text
 
 
-def test_what_was_done_is_reported_when_the_scan_breaks_off(tmp_path):
+def test_judged_images_are_reported_when_the_scan_breaks_off(tmp_path):
     output = tmp_path / "report.json"
 
     def rows():
@@ -210,7 +210,7 @@ def test_a_report_in_a_missing_folder_is_refused(tmp_path):
         pass
 
 
-def test_what_files_say_has_columns_and_a_filter(tmp_path):
+def test_declared_origins_have_columns_and_a_filter(tmp_path):
     said = replace(
         a_row("said.jpg"),
         declares="generated",
@@ -232,5 +232,5 @@ def test_what_files_say_has_columns_and_a_filter(tmp_path):
     assert [item for item in page.all("li") if item.get("class") == "declares-generated"]
 
 
-def test_without_a_word_of_the_files_there_is_no_filter(tmp_path):
+def test_without_declared_origins_there_is_no_filter(tmp_path):
     assert not page_of(tmp_path, [a_row("plain.jpg")]).all("input")

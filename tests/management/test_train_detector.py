@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.stateless, pytest.mark.cpu_kind]
 
 
 def striped_pictures(root: Path, *, split: str, pairs: int) -> None:
-    """Noise pictures, and the same with a pattern of period 4 as an up-sampler leaves it."""
+    """Write pictures of noise, and the same with a pattern of period 4, as up-samplers leave it."""
     for number in range(pairs):
         random = np.random.default_rng([number, len(split)])
         real = random.normal(128, 25, (64, 64, 3))
@@ -109,9 +109,7 @@ def test_a_set_without_fakes_is_refused(dataset, small_start):
         train(dataset, small_start, epochs=1)
 
 
-def test_a_few_fakes_beside_a_whole_set_count_as_often_as_they_are_wanted(
-    dataset, small_start, tmp_path
-):
+def test_the_pictures_of_the_last_set_are_repeated(dataset, small_start, tmp_path):
     few = tmp_path / "few" / "train" / "reviews" / "1_fake"
     few.mkdir(parents=True)
     for path in sorted((dataset / "train" / "stripes" / "1_fake").iterdir())[:3]:
@@ -134,7 +132,7 @@ def test_a_few_fakes_beside_a_whole_set_count_as_often_as_they_are_wanted(
     assert training["val_pictures"] == 16
 
 
-def test_a_set_that_is_named_twice_counts_once_in_validation(dataset, small_start):
+def test_a_set_given_twice_counts_once_in_validation(dataset, small_start):
     training = load(train(dataset, small_start, epochs=1, repeat_last=2)).training
 
     assert training["datasets"] == ["dataset ×2"]
@@ -142,24 +140,24 @@ def test_a_set_that_is_named_twice_counts_once_in_validation(dataset, small_star
     assert training["val_pictures"] == 16
 
 
-def test_a_missing_set_is_named(tmp_path, small_start):
+def test_a_missing_set_is_named_in_the_error(tmp_path, small_start):
     with pytest.raises(CommandError, match="nowhere is not a data set"):
         train(tmp_path / "nowhere", small_start, epochs=1)
 
 
-def test_a_mistyped_second_set_is_named(dataset, small_start):
+def test_a_missing_second_set_is_named_in_the_error(dataset, small_start):
     with pytest.raises(CommandError, match="typo is not a data set"):
         call_command(
             "train_detector", str(dataset), "typo", output=Path("x"), init_from=small_start
         )
 
 
-def test_the_large_architecture_asks_for_its_tower(dataset, tmp_path):
+def test_the_large_architecture_needs_clip_weights(dataset, tmp_path):
     with pytest.raises(CommandError, match="needs --clip-weights"):
         call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-l-14")
 
 
-def test_the_tower_that_is_not_yet_fetched_is_asked_for(dataset, tmp_path, settings):
+def test_without_its_tower_the_error_names_fetch_clip(dataset, tmp_path, settings):
     settings.CLIP_CACHE = tmp_path / "clip"
     with pytest.raises(CommandError, match=r"clip-vit-b-16\.safetensors; manage\.py fetch_clip"):
         call_command("train_detector", str(dataset), output=tmp_path / "x", architecture="vit-b-16")
@@ -223,7 +221,7 @@ def test_adapters_change_a_tower_a_little_and_a_resumed_run_gives_the_same_ones(
 @pytest.mark.parametrize(
     ("option", "value"), [("--epochs", "0"), ("--batch-size", "-1"), ("--learning-rate", "nan")]
 )
-def test_numbers_that_make_no_sense_are_refused(dataset, option, value):
+def test_invalid_numbers_are_refused(dataset, option, value):
     with pytest.raises(CommandError, match=option):
         call_command("train_detector", str(dataset), "--output=x.safetensors", option, value)
 
@@ -235,7 +233,7 @@ def test_options_that_contradict_each_other_are_refused(dataset, small_start):
         call_command("train_detector", str(dataset), output=Path("x"), clip_weights="openai")
 
 
-def test_a_strangers_torchscript_archive_needs_trust(dataset, tmp_path):
+def test_a_foreign_torchscript_archive_needs_trust(dataset, tmp_path):
     archive = openai_archive(read(CLIP), tmp_path / "clip.pt")
     options = {"output": Path("x"), "architecture": "vit-l-14", "clip_weights": str(archive)}
     with pytest.raises(CommandError, match="--trust-torchscript"):

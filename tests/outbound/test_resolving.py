@@ -17,10 +17,10 @@ pytestmark = pytest.mark.stateless
 
 
 class SilentServer:
-    """A look-up whose name server never answers: it ends with the block only."""
+    """A name server that never answers. Its look-ups end with the block."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.lookups = 0
         self.at_once = 0
         self._is_over = threading.Event()
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class SilentServer:
 
     def look_up(self, host: str, port: int) -> list[str]:
         with self._lock:
-            self.asked += 1
+            self.lookups += 1
             self.at_once += 1
         self._is_over.wait(PATIENCE)
         with self._lock:
@@ -77,7 +77,7 @@ def test_names_that_hang_take_a_bounded_number_of_threads(short):
         list(threads.map(ask, range(MAX_LOOKUPS * 3)))
 
         assert eventually(lambda: server.at_once == MAX_LOOKUPS)
-        assert server.asked == MAX_LOOKUPS
+        assert server.lookups == MAX_LOOKUPS
     assert eventually(lambda: resolving._places._value == MAX_LOOKUPS)
 
 
@@ -90,7 +90,7 @@ def test_errors_of_a_look_up_release_its_thread():
             resolve("fails.example", 443, until=soon(), look_up=fails)
 
 
-def test_a_name_that_hangs_has_the_sentence_of_one_that_does_not_exist(short, monkeypatch):
+def test_a_hung_look_up_has_the_sentence_of_a_missing_name(short, monkeypatch):
     with SilentServer() as server:
         monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: server.look_up(host, 0))
         with pytest.raises(UnreachableError) as hanging:

@@ -1,4 +1,4 @@
-"""The front page as the server gives it, with and without its script."""
+"""The front page as the server sends it, with and without its script."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_it_asks_for_an_image(client):
     assert client.head("/").status_code == 200
 
 
-def test_nothing_in_a_page_needs_a_weaker_policy(client):
+def test_pages_need_no_weaker_content_policy(client):
     posted(client)
     [record] = Prediction.objects.all()
     for path in ("/", "/history/", f"/history/{record.pk}/", "/sign-in/", "/history/nothing/"):
@@ -228,7 +228,7 @@ def a_signed_in_client(**options) -> Client:
     return client
 
 
-def test_only_our_own_page_can_send_for_a_signed_in_user():
+def test_only_the_services_own_page_can_send_for_a_signed_in_user():
     client = a_signed_in_client(enforce_csrf_checks=True)
     page = shown(client.get("/"))
     token = next(
@@ -260,7 +260,7 @@ class TestForUsersOnly:
         assert response.status_code == 302
         assert response.headers["Location"].startswith("/sign-in/?next=/")
 
-    def test_what_strangers_send_is_not_judged(self, client):
+    def test_an_image_from_a_stranger_is_not_judged(self, client):
         form, script = posted(client), posted(client, headers=FETCH)
 
         assert form.headers["Location"] == "/sign-in/?next=/"
@@ -268,7 +268,7 @@ class TestForUsersOnly:
         assert "Sign in again" in shown(script).text
         assert not Prediction.objects.exists()
 
-    def test_a_signed_in_user_may_send(self):
+    def test_a_signed_in_user_may_send_images(self):
         assert posted(a_signed_in_client()).status_code == 200
 
 
@@ -286,13 +286,13 @@ def signed_in(client, password: str = PASSWORD, **fields):
         ({"next": "javascript:alert(1)"}, "/"),
     ],
 )
-def test_signing_in_leads_to_where_one_came_from(client, asked, place):
+def test_signing_in_leads_back_to_the_requested_page(client, asked, place):
     a_user(password=PASSWORD)
 
     assert signed_in(client, **asked).headers["Location"] == place
 
 
-def test_a_wrong_password_is_a_sentence(client):
+def test_a_wrong_password_is_reported_in_a_sentence(client):
     a_user(password=PASSWORD)
     page = shown(signed_in(client, "a wrong one", next="/history/"))
 
@@ -323,7 +323,7 @@ def test_browsers_find_an_icon(client):
     assert finders.find(place.removeprefix("/static/"))
 
 
-def test_the_word_of_the_file_stands_above_the_score(client):
+def test_what_the_file_says_stands_above_the_score(client):
     data = picture_with(texts={"Description": MIDJOURNEY})
     page = shown(posted(client, a_file(data=data), headers=FETCH))
     said = page.text.index("This file says that it was made with Midjourney.")
@@ -333,12 +333,12 @@ def test_the_word_of_the_file_stands_above_the_score(client):
 
 
 @pytest.mark.parametrize("fake_score", [0.1, 0.9])
-def test_a_dispute_between_file_and_verdict_is_said(client, fake_score):
+def test_a_dispute_between_file_and_verdict_is_shown(client, fake_score):
     page = shown(client.get(f"/history/{a_generated_record(fake_score=fake_score).pk}/"))
     assert ("The file and the detector disagree." in page.text) == (fake_score < 0.5)
 
 
-def test_a_camera_without_a_signature_changes_no_word_and_no_colour(client):
+def test_an_unsigned_camera_changes_neither_words_nor_colours(client):
     facts = {"says": "", "unread": [], "claims": [{"kind": "camera", "says": "A camera."}]}
     plain, camera = a_prediction(), a_prediction(provenance=facts)
     pages = [client.get(f"/history/{each.pk}/").content.decode() for each in (plain, camera)]

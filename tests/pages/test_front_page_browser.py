@@ -28,7 +28,7 @@ VERDICT = re.compile("Probably|Not certain")
 
 @pytest.fixture
 def page(service: Service) -> Iterator[Page]:
-    """The front page; nothing may be complained of, or be fetched from elsewhere."""
+    """The front page. Errors in its console, and requests to other hosts, fail the test."""
     with opened_page() as page:
         watch = Watch.of(page, lambda line: is_complaint(line, service.url))
         page.goto(service.url)
@@ -37,7 +37,7 @@ def page(service: Service) -> Iterator[Page]:
 
 
 def is_complaint(message, url: str) -> bool:
-    """A browser itself complains of each image and map that is refused; we tell of those."""
+    """Leave out the browser's own messages about refused requests, which the page shows itself."""
     refused = message.text.startswith("Failed to load resource") and (
         message.location["url"] == f"{url}/" or message.location["url"].endswith("/heatmap")
     )
@@ -46,7 +46,7 @@ def is_complaint(message, url: str) -> bool:
 
 @pytest.fixture
 def images(tmp_path) -> list[Path]:
-    """Two pictures that were never judged, and between them a text file that calls itself one."""
+    """Two new pictures, and between them a text file with a picture's name."""
     paths = [tmp_path / name for name in ("first.jpg", "notes.jpg", "last.png")]
     paths[0].write_bytes(image_bytes(seed=next(seeds)))
     paths[1].write_text("just some text, long enough to be a file")
@@ -97,7 +97,7 @@ def test_later_images_stand_above_earlier_ones(page: Page, images):
     assert heading_order(page) == ["last.png", "notes.jpg", "first.jpg"]
 
 
-def test_the_keyboard_is_enough(page: Page, images):
+def test_the_page_works_with_the_keyboard_alone(page: Page, images):
     page.on("filechooser", lambda chooser: chooser.set_files(images))
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -140,7 +140,7 @@ def test_a_screen_reader_announces_each_result(page: Page, images):
 
 
 def give(page: Page, kind: str, image: Path) -> None:
-    """Drops or pastes the file, as the browser would tell the page of it."""
+    """Drop or paste the file, by the events that a browser sends."""
     page.evaluate(
         """([kind, name, data]) => {
             const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -179,7 +179,7 @@ def test_an_image_can_be_pasted(page: Page, images):
 
 
 def route_images(page: Page, handle: Callable[[Route], None]) -> None:
-    """What is sent to be judged is handled so."""
+    """Let ``handle`` answer the requests that send images."""
     page.route(
         page.url,
         lambda route: handle(route) if route.request.method == "POST" else route.continue_(),
@@ -191,7 +191,7 @@ def route_first_image(page: Page, handle: Callable[[Route], None]) -> None:
     route_images(page, lambda route: left.pop()(route) if left else route.continue_())
 
 
-def test_at_most_two_are_sent_at_a_time(page: Page, tmp_path):
+def test_at_most_two_images_are_sent_at_a_time(page: Page, tmp_path):
     held: list[Route] = []
     route_images(page, held.append)
     paths = [tmp_path / f"{number}.jpg" for number in range(4)]
@@ -222,7 +222,7 @@ JSON = {"content_type": "application/json"}
         ({"status": 502, "body": "<h1>Bad gateway</h1>"}, "does not understand"),
     ],
 )
-def test_what_may_work_later_can_be_tried_again(page: Page, images, answer, sentence):
+def test_a_temporary_error_can_be_retried(page: Page, images, answer, sentence):
     route_first_image(page, lambda route: route.fulfill(**answer))
     picker(page).set_input_files(images[0])
     expect(card(page, "first.jpg").locator(".problem-place")).to_contain_text(sentence)
@@ -232,7 +232,7 @@ def test_what_may_work_later_can_be_tried_again(page: Page, images, answer, sent
     expect(card(page, "first.jpg").locator(".file")).to_be_focused()
 
 
-def test_a_lost_network_is_a_sentence(page: Page, images):
+def test_a_lost_network_is_reported_in_a_sentence(page: Page, images):
     route_first_image(page, lambda route: route.abort())
     picker(page).set_input_files(images[0])
     expect(card(page, "first.jpg").locator(".problem-place")).to_contain_text("cannot be reached")
@@ -295,7 +295,7 @@ def test_the_evidence_is_shown_and_hidden_again(page: Page, images):
     expect(picture).to_have_attribute("src", verdict)
 
 
-def test_missing_evidence_is_a_sentence(page: Page, images):
+def test_missing_evidence_is_reported_in_a_sentence(page: Page, images):
     picker(page).set_input_files(images[0])
     expect_verdict(page, "first.jpg")
     answer = {"status": 409, "body": '{"error": "Another model judged this."}', **JSON}
@@ -309,7 +309,7 @@ def test_missing_evidence_is_a_sentence(page: Page, images):
     )
 
 
-def test_without_script_it_takes_one_image(service: Service, images):
+def test_without_its_script_the_page_accepts_one_image(service: Service, images):
     with opened_page(java_script_enabled=False) as page:
         page.goto(service.url)
         expect(page.get_by_text("Drop images")).to_be_hidden()
@@ -341,8 +341,8 @@ def test_a_signed_in_user_sends_and_finds_images(images, tmp_path, tiny_checkpoi
         expect(card(page, "last.png")).to_contain_text("Sign in again")
 
 
-def test_every_page_is_for_everybody(service: Service, images):
-    """No serious problem of accessibility, and nothing wider than the screen."""
+def test_every_page_is_accessible(service: Service, images):
+    """Check that no page has a serious problem of accessibility, or is wider than the screen."""
     with opened_page(reduced_motion="reduce") as page:
 
         def expect_usable() -> None:
@@ -371,7 +371,7 @@ def test_every_page_is_for_everybody(service: Service, images):
 
 
 @pytest.mark.parametrize(("viewport", "scheme"), SCREENS)
-def test_the_documentation_is_for_everybody(service: Service, viewport, scheme):
+def test_the_documentation_is_accessible(service: Service, viewport, scheme):
     with opened_page(viewport=viewport, color_scheme=scheme) as page:
         page.goto(f"{service.url}/docs", wait_until="networkidle")
         expect(page.get_by_text("Judge one image")).to_be_visible()
@@ -382,7 +382,7 @@ def test_the_documentation_is_for_everybody(service: Service, viewport, scheme):
         assert [problem for problem in problems if not nested.fullmatch(problem)] == []
 
 
-def test_dark_is_dark_and_light_is_light(service: Service):
+def test_pages_follow_the_colour_scheme(service: Service):
     def background(scheme: str) -> int:
         with opened_page(color_scheme=scheme) as page:
             page.goto(service.url)
@@ -393,7 +393,7 @@ def test_dark_is_dark_and_light_is_light(service: Service):
     assert background("dark") < 3 * 60
 
 
-def test_a_finger_finds_every_button(service: Service, images):
+def test_every_button_is_large_enough_for_a_finger(service: Service, images):
     with opened_page(viewport=PHONE, has_touch=True) as page:
         page.goto(service.url)
         picker(page).set_input_files(images[0])

@@ -27,7 +27,7 @@ def shown(client, path: str, status: int = 200) -> Page:
 
 
 def names(page: Page) -> list[str]:
-    """Of the files in a page of the history."""
+    """Return the file names on a page of the history."""
     return [word.removesuffix(".jpg") for word in page.text.split() if word.endswith(".jpg")]
 
 
@@ -48,7 +48,7 @@ def test_an_empty_history_says_so(client):
     assert "No prediction matches" in shown(client, "/history/?search=x").text
 
 
-def test_the_newest_are_first_with_links_to_their_records(client):
+def test_the_newest_records_are_first_with_links_to_their_pages(client):
     start = now()
     records = [
         a_record(name, created_at=start + timedelta(seconds=second))
@@ -99,11 +99,11 @@ def test_it_is_filtered_by_the_verdict_in_force(client):
 
 
 @pytest.mark.parametrize("query", ["verdict=PERHAPS", "cursor=x", "search=a&search=b"])
-def test_a_question_that_makes_no_sense_is_answered_with_a_page(client, query):
-    assert "not understood" in shown(client, f"/history/?{query}", 400).text
+def test_an_invalid_query_is_answered_with_a_page(client, query):
+    assert "The request was refused" in shown(client, f"/history/?{query}", 400).text
 
 
-def test_people_see_their_own(client, settings):
+def test_users_see_their_own_records(client, settings):
     ann, bob = a_user("ann"), a_user("bob")
     of_ann, of_bob = a_record("of-ann", owner=ann), a_record("of-bob", owner=bob)
     assert set(names(shown(client, "/history/"))) == {"of-ann", "of-bob"}
@@ -119,13 +119,13 @@ def test_people_see_their_own(client, settings):
 
 
 @pytest.mark.parametrize("pk", ["01M84Q580AZZY3CNE3Y34WJ3B2", "nothing", "%00", "%F0%9F%92%A5"])
-def test_a_record_that_is_not_there_is_a_page_too(client, pk):
+def test_a_missing_record_is_reported_on_a_page(client, pk):
     page = shown(client, f"/history/{pk}/", 404)
 
     assert "There is nothing at this address." in page.text
 
 
-def test_a_record_tells_what_is_known(client):
+def test_the_page_of_a_record_has_its_facts(client):
     record = a_record(
         "holiday", camera="Acme 1", software="Editor 2", sha256="ab" * 32, width=640, height=480
     )
@@ -208,7 +208,7 @@ def test_the_scale_shows_the_uncertain_zone_of_the_model_that_judged(client):
     assert old == "Fake score 87.6 %. Scores above 50.0 % are labelled FAKE."
 
 
-def test_a_zone_of_no_width_is_none(client):
+def test_a_zone_without_width_is_not_shown(client):
     info = get_detector().info
     record = a_record("one", model_version=info.version, threshold=info.uncertain[0])
 
@@ -232,7 +232,7 @@ def test_without_database_it_says_so(transactional_db, client, request):
         assert "database cannot be reached" in shown(client, path, 503).text
 
 
-def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, settings):
+def test_a_missing_detector_does_not_hide_the_history(client, monkeypatch, settings):
     record = a_record("one")
     monkeypatch.setattr("detection.judging.active_detector._active._detector", None)
     settings.MODEL_CHECKPOINT_PATH = settings.BASE_DIR / "nothing.safetensors"
@@ -241,7 +241,7 @@ def test_a_detector_that_is_gone_does_not_hide_the_history(client, monkeypatch, 
     assert "are labelled FAKE" in scale(shown(client, page_of(record)))
 
 
-def test_a_page_whose_records_are_gone_leads_back(client):
+def test_a_page_whose_records_were_deleted_links_back(client):
     page = shown(client, "/history/?cursor=older-01M84Q580AZZY3CNE3Y34WJ3B2")
 
     assert "This page is empty now. Show the newest" in page.text
@@ -279,7 +279,7 @@ def test_the_page_says_which_frame_was_judged(client, fields, words):
     assert words in shown(client, page_of(record)).text
 
 
-def test_of_a_picture_the_page_says_nothing_of_frames(client):
+def test_the_page_of_a_picture_does_not_mention_frames(client):
     text = shown(client, page_of(a_record("still"))).text
 
     assert " frame" not in text.lower()
@@ -291,7 +291,7 @@ def test_the_page_says_that_pixels_are_missing(client):
     assert "A small part of the pixels is missing" in shown(client, page_of(record)).text
 
 
-def test_a_record_tells_of_the_review_of_a_similar_picture(client):
+def test_the_page_of_a_record_links_to_the_review_of_a_similar_picture(client):
     picture, decided = scene(seed=1), now()
     record = a_pictured_prediction(picture)
     assert "A picture like this" not in shown(client, page_of(record)).text

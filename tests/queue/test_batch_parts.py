@@ -19,7 +19,7 @@ from tests.support.queued import a_batch, judged, uploads
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
+    pytest.mark.usefixtures("tiny_checkpoint", "no_judging"),
 ]
 
 
@@ -30,13 +30,13 @@ def test_a_batch_is_closed_once():
     assert [close_when_done(batch_id=batch.pk) for _ in range(3)] == [True, False, False]
 
 
-def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
+def test_a_part_that_arrives_during_the_closing_reopens_the_batch(monkeypatch):
     batch = a_batch(1, more=True)
     late = QueuedImage(batch=batch, batch_index=1, filename="1.jpg")
     judged(batch)
 
     def announced(batch):
-        late.save(force_insert=True)  # between the look for waiting images and the closing
+        late.save(force_insert=True)  # between the search for queued images and the closing
         return {}
 
     with monkeypatch.context() as patched:
@@ -49,7 +49,7 @@ def test_a_part_that_comes_while_the_batch_is_closed_reopens_it(monkeypatch):
     assert close_when_done(batch_id=batch.pk)
 
 
-def test_parts_belong_together_and_the_last_one_completes_the_batch():
+def test_parts_form_one_batch_which_the_last_part_completes():
     batch = a_batch(2, more=True)
     assert judged(batch).status == "running"
 
@@ -63,7 +63,7 @@ def test_parts_belong_together_and_the_last_one_completes_the_batch():
     assert list(places) == [0, 1, 2, 3, 4]
 
 
-def test_a_part_for_a_batch_that_was_completed_leaves_nothing(stored_files):
+def test_a_part_for_a_complete_batch_stores_nothing(stored_files):
     batch = a_batch(1, more=True)
     late = PredictionBatch.objects.get()
     append_to_batch(batch=batch, uploads=[])
@@ -93,7 +93,7 @@ def test_a_part_that_failed_can_be_sent_again(name, monkeypatch, settings, store
     assert append_to_batch(batch=batch, uploads=uploads(2)) == 2
 
 
-def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
+def test_the_last_part_is_stored_when_the_closing_fails(monkeypatch):
     batch = a_batch(1, more=True)
 
     with monkeypatch.context() as patched:
@@ -103,20 +103,20 @@ def test_the_last_part_is_kept_when_the_closing_fails(monkeypatch):
     assert (judged(batch).successful, judged(batch).status) == (3, "done")
 
 
-def test_a_scan_takes_no_parts():
+def test_a_scan_accepts_no_parts():
     scan = open_batch(total_images=0, source="scan", status="queued", sending="open")
 
     with pytest.raises(BatchClosedError, match="no more images"):
         append_to_batch(batch=scan, uploads=uploads(1))
 
 
-def test_images_are_kept_when_nobody_can_be_woken(monkeypatch, stored_files):
+def test_images_stay_queued_when_no_worker_can_be_woken(monkeypatch, stored_files):
     monkeypatch.setattr(local_worker, "start", raising(RuntimeError("can't start new thread")))
 
     assert judged(a_batch(2)).successful == 2
 
 
-def test_too_many_images_leave_nothing(stored_files, settings):
+def test_too_many_images_store_nothing(stored_files, settings):
     settings.MAX_ASYNC_IMAGES = 2
 
     with pytest.raises(TooManyQueuedError, match="3 images; at most 2"):
@@ -127,7 +127,7 @@ def test_too_many_images_leave_nothing(stored_files, settings):
     assert stored_files() == []
 
 
-def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
+def test_a_batch_left_open_for_a_day_is_closed_as_failed():
     batch = judged(a_batch(1, more=True))
     closing.close_left_open(batch=batch)
     assert PredictionBatch.objects.get().sending == "open"
@@ -139,7 +139,7 @@ def test_a_batch_that_was_left_open_for_a_day_is_closed_as_broken_off():
     assert (batch.status, batch.successful) == ("failed", 1)
 
 
-def test_what_waits_in_the_process_is_judged_in_order():
+def test_the_process_judges_queued_batches_in_order():
     sent = [a_batch(2), a_batch(1)]
 
     assert local_worker.judge_batches()
@@ -157,7 +157,7 @@ def test_the_process_looks_again_while_a_batch_is_open():
     assert local_worker._work_on_images() is local_worker.DONE
 
 
-def test_the_process_looks_again_for_what_others_judge():
+def test_the_process_looks_again_for_images_that_others_have_leased():
     batch = a_batch(2)
     with Lease.take(batch=batch, first=0, last=0):
         assert not local_worker.judge_batches()

@@ -1,4 +1,4 @@
-"""Messages to workers: sent, lost, sent again; the records are the truth."""
+"""Messages to workers: sent, lost, and sent again from the records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from celery import current_app
 django.setup()
 threading.Thread(target=lambda: print(current_app.main)).start()
 """
-SOON = 60  # seconds, with a time-out of one: a request must not wait longer than clients do
+SOON = 60  # seconds, with a time-out of one: longer than a client waits is too long
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_scan_has_a_queue_of_its_own(redis):
     assert PredictionBatch.objects.get(pk=sent[-1].pk).successful == 40
 
 
-def test_a_large_request_waits_by_itself_where_there_are_workers(client, redis):
+def test_with_workers_a_large_request_is_queued_by_itself(client, redis):
     files = [a_file(f"{i}.jpg", image_bytes(size=(16, 12), seed=i)) for i in range(51)]
 
     response = client.post("/api/batches/", {"images": files})
@@ -119,7 +119,7 @@ def test_a_large_request_waits_by_itself_where_there_are_workers(client, redis):
     )
 
 
-def test_what_a_lost_broker_forgot_is_sent_again_once(redis):
+def test_messages_lost_by_the_broker_are_sent_again_once(redis):
     batch = queue_batch(uploads=uploads(40), source="batch")
     redis.kill()
     redis.start()
@@ -134,7 +134,7 @@ def test_what_a_lost_broker_forgot_is_sent_again_once(redis):
     assert batch.successful == Prediction.objects.count() == 40
 
 
-def test_a_long_scan_keeps_no_other_batch_from_being_sent_again(redis, monkeypatch):
+def test_a_long_scan_does_not_prevent_the_sending_again_of_other_batches(redis, monkeypatch):
     list(send_scan(images=store_images(uploads(1)), threshold=None))
     with monkeypatch.context() as patched:
         patched.setattr(broker, "send_wake_ups", lambda **_: None)  # it is lost
@@ -145,10 +145,10 @@ def test_a_long_scan_keeps_no_other_batch_from_being_sent_again(redis, monkeypat
     assert queued_messages() == dict(zip(broker.QUEUES, [1, 1], strict=True))
 
 
-def test_what_a_killed_worker_had_is_sent_again_when_its_lease_is_over(redis):
+def test_images_of_a_killed_worker_are_sent_again_when_the_lease_expires(redis):
     batch = queue_batch(uploads=uploads(3), source="batch")
     leases.Lease.take(batch=batch, first=None, last=None)
-    assert work() == 1  # of images that somebody else seems to judge
+    assert work() == 1  # of images that another worker seems to judge
     requeue()
     assert messages() == 0
 
@@ -161,7 +161,7 @@ def test_what_a_killed_worker_had_is_sent_again_when_its_lease_is_over(redis):
 
 
 @pytest.mark.parametrize("how", ["kill", "hang"])
-def test_without_a_broker_a_batch_is_accepted_and_waits(client, redis, how):
+def test_without_a_broker_a_batch_is_accepted_and_queued(client, redis, how):
     app.conf.broker_transport_options["socket_timeout"] = 1
     getattr(redis, how)()
     start = time.monotonic()
@@ -209,7 +209,7 @@ def test_without_a_broker_requeue_says_so(redis):
         requeue()
 
 
-def test_health_tells_of_the_broker(client, redis, monkeypatch):
+def test_health_reports_the_broker(client, redis, monkeypatch):
     monkeypatch.setattr(health, "_last_check", health._LastCheck())
     monkeypatch.setattr(health, "FRESH_SECONDS", 0)
     queue_batch(uploads=uploads(1), source="batch")
@@ -223,7 +223,7 @@ def test_health_tells_of_the_broker(client, redis, monkeypatch):
     assert response.json()["error"] == "Not available: queue."
 
 
-def test_requeue_ends_what_a_killed_worker_had_judged_but_not_closed(redis):
+def test_requeue_closes_a_batch_that_a_killed_worker_left_open(redis):
     batch = queue_batch(uploads=[*uploads(1), Upload("x.jpg", b"no image")], source="batch")
     [image] = QueuedImage.objects.filter(code="")
     list(predict_queued(batch=batch, images=[image]))
@@ -236,7 +236,7 @@ def test_requeue_ends_what_a_killed_worker_had_judged_but_not_closed(redis):
     assert not QueuedImage.objects.exists()
 
 
-def test_requeue_deletes_refusals_that_a_kill_left(redis):
+def test_requeue_deletes_refused_images_that_a_kill_left(redis):
     batch = queue_batch(uploads=[Upload("x.jpg", b"no image")], source="batch")
     batch.refresh_from_db()
     assert batch.status == "done"

@@ -1,4 +1,4 @@
-"""Queued images: they are leased, judged once, and refused after too many tries."""
+"""Queued images: leased, judged once, and refused after too many tries."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from tests.support.threads import at_once
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges"),
+    pytest.mark.usefixtures("tiny_checkpoint", "no_judging"),
 ]
 
 
 def killed(batch: PredictionBatch) -> list[QueuedImage]:
-    """Leave images as a process does that leased them and was killed a while ago."""
+    """Lease images like a process that was killed a while ago."""
     images = Lease.take(batch=batch, first=None, last=None).images
     QueuedImage.objects.filter(batch=batch).update(leased_until=now() - timedelta(seconds=1))
     return images
 
 
-def test_a_waiting_image_has_its_original_and_nothing_else(stored_files):
+def test_a_queued_image_has_its_original_and_no_other_file(stored_files):
     batch = a_batch(2)
 
     images = QueuedImage.objects.order_by("batch_index")
@@ -64,7 +64,7 @@ def test_a_judged_image_keeps_the_id_and_the_file_that_it_had(stored_files):
     assert batch.finished_at
 
 
-def test_what_is_no_image_is_refused_without_being_stored(stored_files):
+def test_a_file_that_is_no_image_is_refused_without_being_stored(stored_files):
     batch = a_batch(1, bad=True)
 
     refresh_counts(batch)
@@ -86,7 +86,7 @@ def test_an_image_that_cannot_be_decoded_leaves_no_file_and_is_listed(stored_fil
     assert not QueuedImage.objects.exists()
 
 
-def test_a_file_that_is_lost_while_it_waits_is_one_refusal():
+def test_a_file_that_is_lost_in_the_queue_is_one_refusal():
     batch = a_batch(2)
     default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_lost_while_it_waits_is_one_refusal():
     assert (batch.successful, [error["code"] for error in batch.errors]) == (1, ["original_lost"])
 
 
-def test_leased_images_are_nobody_elses():
+def test_leased_images_cannot_be_leased_again():
     batch = a_batch(3)
 
     with Lease.take(batch=batch, first=0, last=1) as mine:
@@ -104,7 +104,7 @@ def test_leased_images_are_nobody_elses():
         assert QueuedImage.objects.count() == 2
 
 
-def test_of_several_leases_at_once_one_has_each_image():
+def test_each_image_goes_to_one_of_several_simultaneous_leases():
     leases = at_once(lambda batch: Lease.take(batch=batch, first=0, last=7), [a_batch(8)] * 4)
 
     taken = [image.pk for lease in leases for image in lease.images]
@@ -124,14 +124,14 @@ def test_a_lease_is_renewed_while_its_block_runs(settings):
     assert renewed
 
 
-def test_what_a_killed_process_leased_is_judged_by_the_next():
+def test_images_leased_by_a_killed_process_are_judged_by_the_next():
     batch = a_batch(3)
     killed(batch)
 
     assert judged(batch).successful == 3
 
 
-def test_what_was_recorded_right_before_a_kill_is_not_judged_again(stored_files):
+def test_an_image_recorded_right_before_a_kill_is_not_judged_again(stored_files):
     batch = a_batch(2)
     images = killed(batch)
     judged(batch)
@@ -148,7 +148,7 @@ def test_what_was_recorded_right_before_a_kill_is_not_judged_again(stored_files)
     assert not QueuedImage.objects.exists()
 
 
-def test_of_two_workers_that_judge_the_same_image_one_writes_the_record(stored_files):
+def test_one_of_two_workers_that_judge_the_same_image_writes_the_record(stored_files):
     batch = a_batch(2)
     [first, _] = killed(batch)
     QueuedImage.objects.filter(pk=first.pk).update(tries=0)  # it does not know of the other one
@@ -169,7 +169,7 @@ def test_of_two_workers_that_judge_the_same_image_one_writes_the_record(stored_f
     assert stored_files() == files
 
 
-def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_no_other():
+def test_an_image_that_crashes_the_process_repeatedly_is_refused_alone():
     batch = a_batch(3)
     for _ in range(leases.SUSPICIOUS_TRIES):
         assert len(killed(batch)) == 3
@@ -182,7 +182,7 @@ def test_an_image_that_breaks_the_process_again_and_again_is_refused_and_harms_n
     assert [(error["index"], error["code"]) for error in batch.errors] == [(0, "judging_failed")]
 
 
-def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(monkeypatch):
+def test_an_image_that_the_network_cannot_judge_is_refused_alone(monkeypatch):
     bad, other = a_batch(2), a_batch(1)
     poor = QueuedImage.objects.get(batch=bad, batch_index=1).pk
 
@@ -201,7 +201,7 @@ def test_an_image_that_the_network_cannot_judge_is_refused_and_harms_no_other(mo
     assert other.finished_at < bad.finished_at
 
 
-def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
+def test_a_detector_that_cannot_be_loaded_costs_no_image_a_try(monkeypatch):
     batch = a_batch(1)
 
     with monkeypatch.context() as patched:
@@ -212,7 +212,7 @@ def test_a_detector_that_cannot_be_loaded_is_held_against_no_image(monkeypatch):
     assert QueuedImage.objects.get().tries == 0
 
 
-def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch):
+def test_an_outage_that_outlasts_the_lease_costs_no_image_a_try(monkeypatch):
     batch = a_batch(2)
 
     for _ in range(leases.MAX_TRIES + 1):
@@ -226,7 +226,7 @@ def test_an_outage_that_outlasts_the_lease_is_held_against_no_image(monkeypatch)
     assert (judged(batch).successful, judged(batch).failed) == (2, 0)
 
 
-def test_an_outage_is_held_against_no_image_that_another_worker_has_taken_over(monkeypatch):
+def test_an_outage_costs_no_image_of_another_worker_a_try(monkeypatch):
     batch = a_batch(1)
 
     with monkeypatch.context() as patched:
@@ -257,7 +257,7 @@ def test_images_outlive_their_owner(monkeypatch, stored_files):
     assert len(stored_files()) == 4
 
 
-def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
+def test_a_refused_image_is_deleted_outside_of_a_transaction(monkeypatch):
     batch, seen = a_batch(2), []
     default_storage.delete(QueuedImage.objects.get(batch_index=0).original_image.name)
     monkeypatch.setattr(
@@ -269,7 +269,7 @@ def test_a_refused_image_is_deleted_in_no_transaction(monkeypatch):
     assert seen == [False]
 
 
-def test_an_outage_is_held_against_no_image(monkeypatch):
+def test_an_outage_costs_no_image_a_try(monkeypatch):
     batch = a_batch(2)
 
     with monkeypatch.context() as patched:
@@ -281,7 +281,7 @@ def test_an_outage_is_held_against_no_image(monkeypatch):
     assert judged(batch).successful == 2
 
 
-def test_purging_deletes_images_that_no_worker_ever_took(stored_files):
+def test_purging_deletes_images_that_no_worker_ever_leased(stored_files):
     batch = a_batch(2)
     list(purge_predictions(before=now() - timedelta(days=1)))
     assert QueuedImage.objects.count() == 2
@@ -293,7 +293,7 @@ def test_purging_deletes_images_that_no_worker_ever_took(stored_files):
     assert judged(batch).successful == 0
 
 
-def test_purging_leaves_what_is_judged_and_files_of_a_prediction(stored_files):
+def test_purging_leaves_leased_images_and_files_of_predictions(stored_files):
     batch = a_batch(2)
     images = list(QueuedImage.objects.order_by("batch_index"))
     judged(batch)
@@ -314,7 +314,7 @@ def test_purging_leaves_an_image_that_a_worker_leases_meanwhile(monkeypatch, sto
     batch, files, clock = a_batch(1), stored_files(), count()
 
     def now_and_a_lease() -> datetime:
-        """The clock is read to list old images, and again to delete them."""
+        """Lease the image at the second call, before old images are deleted."""
         if next(clock) == 1:
             Lease.take(batch=batch, first=None, last=None)
         return now()
@@ -327,7 +327,7 @@ def test_purging_leaves_an_image_that_a_worker_leases_meanwhile(monkeypatch, sto
     assert stored_files() == files
 
 
-def test_a_prediction_judged_later_is_dated_when_it_was_judged():
+def test_a_queued_prediction_has_the_date_of_its_judging():
     start = now()
     batch = a_batch(1)
     image = QueuedImage.objects.get()

@@ -1,4 +1,4 @@
-"""How much one owner may have in the queue."""
+"""The quota of an owner in the queue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.api import a_client, a_file, a_token, a_user, assert_refused,
 from tests.support.queued import a_batch, uploads
 from tests.support.threads import at_once
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "no_judging")]
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_bytes_are_counted_as_stored(settings):
     append_to_batch(batch=batch, uploads=uploads(3)[2:])
 
 
-def test_judged_images_make_room():
+def test_judged_images_release_their_quota():
     batch = a_batch(4)
     with pytest.raises(QueueQuotaError):
         a_batch(1)
@@ -97,7 +97,7 @@ def test_each_owner_has_a_quota_and_scans_have_none():
     assert queued() == 3 * 4 + 5
 
 
-def test_what_another_request_queued_in_between_is_counted(stored_files):
+def test_images_queued_by_another_request_meanwhile_are_counted(stored_files):
     def slow() -> Iterator[Upload]:
         yield from uploads(2)
         a_batch(3)  # of another request
@@ -109,7 +109,7 @@ def test_what_another_request_queued_in_between_is_counted(stored_files):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_batches_at_the_same_moment_hold_the_quota_together():
+def test_batches_at_the_same_moment_share_the_quota():
     def is_queued(count: int) -> bool:
         try:
             a_batch(count)

@@ -50,14 +50,14 @@ def test_addresses_that_only_we_can_reach_are_refused(host):
 
 @stateless
 @pytest.mark.parametrize("host", [h for h in PRIVATE if h not in ("[fec0::1]", "127.0.0.1.")])
-def test_ones_own_network_can_be_allowed(own_network, host):
+def test_private_networks_can_be_allowed(own_network, host):
     for address in (f"http://{host}", f"http://{host}:8080", f"https://{host}:5"):  # any port
         check_webhook_url(f"{address}/hook")
 
 
 @stateless
 @pytest.mark.parametrize("host", NEVER)
-def test_what_is_no_receiver_is_refused_in_ones_own_network_too(own_network, host):
+def test_addresses_without_a_receiver_are_refused_in_private_networks_too(own_network, host):
     with pytest.raises(WebhookUrlError):
         check_webhook_url(f"https://{host}/hook")
 
@@ -66,7 +66,7 @@ def test_what_is_no_receiver_is_refused_in_ones_own_network_too(own_network, hos
 @pytest.mark.parametrize(
     "host", ["93.184.215.14", "[2606:2800:21f::1]", "[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]"]
 )
-def test_public_addresses_are_taken(host):
+def test_public_addresses_are_accepted(host):
     check_webhook_url(f"https://{host}/hook")
     check_webhook_url(f"https://{host}:8443/hook?token=a%20b#part")
 
@@ -110,7 +110,7 @@ def test_a_name_with_one_private_address_among_others_is_refused(monkeypatch):
         ("https://..../", "leads to no public address"),
     ],
 )
-def test_what_is_no_address_for_a_webhook_is_refused(url, sentence):
+def test_an_invalid_webhook_url_is_refused(url, sentence):
     with pytest.raises(WebhookUrlError, match=sentence):
         check_webhook_url(url)
 
@@ -130,11 +130,11 @@ def test_a_name_that_stands_for_a_private_address_when_it_is_called_is_not_calle
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(own_network, monkeypatch):
-    """A name is resolved once for each try; a second look-up would give another address."""
+    """Resolve a name once for each try, since a second look-up may give another address."""
     with Receiver(200) as receiver:
         batch = due_batch(receiver.url(host="hooks.example"))
         resolving(monkeypatch, "127.0.0.1", "192.0.2.1")
-        # Connecting asks for the address of an address.
+        # Connecting looks the address itself up.
         monkeypatch.setattr(socket, "create_connection", connect_to_numbers)
 
         assert deliver_due_webhooks() == 1

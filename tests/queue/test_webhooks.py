@@ -1,4 +1,4 @@
-"""Webhooks: what is sent, to whom it is signed, and how often it is tried."""
+"""Webhooks: their messages, signatures, and tries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_due(batch: PredictionBatch) -> None:
 # Secrets and signatures
 
 
-def test_each_owner_has_a_secret_that_stays():
+def test_each_owner_has_a_lasting_secret():
     alice, bob = (a_batch(owner=a_user(name)) for name in ("alice", "bob"))
     secrets = {webhook_secret(batch) for batch in (alice, bob)}
 
@@ -49,7 +49,7 @@ def test_each_owner_has_a_secret_that_stays():
 
 
 def test_without_an_owner_each_batch_has_a_secret():
-    """In open mode anybody can read the secret of a batch, which must not fit another batch."""
+    """With open access any caller can read a batch's secret: it must not fit another batch."""
     batch, other = a_batch(), a_batch()
 
     assert webhook_secret(batch) != webhook_secret(other)
@@ -80,7 +80,7 @@ def test_a_signature_is_that_of_the_specification():
 # Delivery
 
 
-def test_a_message_says_what_became_of_the_batch_and_is_signed(own_network):
+def test_a_message_has_the_result_of_the_batch_and_a_signature(own_network):
     with Receiver(200) as receiver:
         batch = due_batch(receiver.url(), owner=a_user("alice"))
 
@@ -134,7 +134,7 @@ def test_the_documented_example_verifies_a_message(own_network):
             names["verified"](*wrong)
 
 
-def test_only_what_was_announced_is_sent(own_network):
+def test_only_announced_messages_are_sent(own_network):
     with Receiver(200) as receiver:
         a_batch(receiver.url())
         announce(a_batch())
@@ -143,7 +143,7 @@ def test_only_what_was_announced_is_sent(own_network):
     assert not receiver.messages
 
 
-def test_what_was_not_taken_is_sent_again_under_the_same_id(own_network):
+def test_a_refused_message_is_sent_again_under_the_same_id(own_network):
     with Receiver(500, 200) as receiver:
         batch = due_batch(receiver.url())
         assert deliver_due_webhooks() == 0
@@ -162,7 +162,7 @@ def test_what_was_not_taken_is_sent_again_under_the_same_id(own_network):
 
 
 INVALID = "The receiver sent no valid answer in time."
-NOT_TAKEN = {
+REFUSED = {
     "a redirect": (301, "The receiver answered 301."),
     "another redirect": (307, "The receiver answered 307."),
     "byte by byte": ("drip", INVALID),
@@ -172,8 +172,8 @@ NOT_TAKEN = {
 }
 
 
-@pytest.mark.parametrize(("answer", "error"), NOT_TAKEN.values(), ids=NOT_TAKEN)
-def test_what_a_receiver_does_not_take_is_sent_again_unless_it_is_gone(
+@pytest.mark.parametrize(("answer", "error"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_message_is_sent_again_unless_the_receiver_is_gone(
     own_network, monkeypatch, answer, error
 ):
     monkeypatch.setattr(outbound_connection, "STEP_SECONDS", 0.2)
@@ -222,11 +222,11 @@ def test_tries_are_further_and_further_apart_and_end_after_about_a_day(own_netwo
 
 
 @stateless
-def test_pauses_differ_so_that_receivers_get_no_volley():
+def test_pauses_vary_so_that_messages_do_not_arrive_together():
     assert len({webhooks._pause(1) for _ in range(20)}) > 10
 
 
-def test_one_slow_receiver_does_not_hold_up_the_others(own_network):
+def test_one_slow_receiver_does_not_delay_the_others(own_network):
     with Receiver("slow") as receiver:
         for _ in range(5):
             due_batch(receiver.url())
@@ -236,7 +236,7 @@ def test_one_slow_receiver_does_not_hold_up_the_others(own_network):
     assert receiver.most_at_once > 1
 
 
-def test_more_than_are_sent_at_once_are_all_sent(own_network):
+def test_more_messages_than_are_sent_at_once_are_all_sent(own_network):
     with Receiver(200) as receiver:
         for _ in range(webhooks.AT_ONCE + 3):
             due_batch(receiver.url())
@@ -246,7 +246,9 @@ def test_more_than_are_sent_at_once_are_all_sent(own_network):
     assert len(receiver.messages) == webhooks.AT_ONCE + 3
 
 
-def test_a_call_ends_though_many_are_due_and_the_next_one_goes_on(own_network, monkeypatch):
+def test_a_call_ends_though_many_messages_are_due_and_the_next_one_continues(
+    own_network, monkeypatch
+):
     monkeypatch.setattr(webhooks, "AT_ONCE", 1)
     with Receiver(200) as receiver:
         for _ in range(webhooks.ROUNDS + 1):
@@ -260,7 +262,7 @@ def test_a_call_ends_though_many_are_due_and_the_next_one_goes_on(own_network, m
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_processes_one_sends(own_network):
+def test_one_of_several_processes_sends_the_message(own_network):
     with Receiver("slow") as receiver:
         batches = [due_batch(receiver.url()) for _ in range(6)]
         delivered = sum(at_once(lambda _: deliver_due_webhooks(), range(3)))

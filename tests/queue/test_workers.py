@@ -106,7 +106,7 @@ def test_after_kills_of_a_worker_and_the_broker_each_image_has_one_prediction(su
     surroundings.upkeep()
     doomed = surroundings.worker("first@here")
     with surroundings.installation.served() as service:
-        surroundings.worker("second@here")  # which takes its time to start
+        surroundings.worker("second@here")  # the worker starts slowly
         place = send(service.url)
         assert surroundings.has_judged(IMAGES // 5)
         doomed.kill()

@@ -52,7 +52,7 @@ def test_a_cropped_copy_and_a_mirror_image_find_the_picture():
         assert found.prediction == prediction
 
 
-def test_a_picture_that_agrees_in_one_band_alone_is_none():
+def test_a_picture_that_agrees_in_one_band_alone_is_no_look_alike():
     a_pictured_prediction(PICTURE)
     behind_the_first_band = 2 ** (BITS - BAND_BITS) - 1
     other = perceptual_hashes(PICTURE)[0] ^ behind_the_first_band
@@ -107,7 +107,7 @@ def test_only_verdicts_of_the_same_model_agree_or_contradict():
     assert agreement_of(unsaved_prediction(sha256="1" * 64), hashes) == ""
 
 
-def test_an_image_without_content_resembles_nothing():
+def test_an_image_without_content_has_no_look_alikes():
     blank = jpeg_bytes(Image.new("RGB", (300, 200), "white"))
     other = jpeg_bytes(Image.new("RGB", (400, 200), "white"))
     for data in (blank, other):
@@ -117,7 +117,7 @@ def test_an_image_without_content_resembles_nothing():
 
 
 @pytest.mark.parametrize("place", range(BANDS))
-def test_each_band_is_sought_by_its_index(place):
+def test_each_band_is_looked_up_by_its_index(place):
     a_pictured_prediction(scene(seed=1))
     plan = PerceptualHash.objects.filter(**_near(place, [1, 2])).explain()
 
@@ -130,7 +130,7 @@ def test_each_band_is_sought_by_its_index(place):
 
 
 def test_no_more_records_are_loaded_than_are_needed(monkeypatch, django_assert_num_queries):
-    """Anybody may send the same picture a thousand times."""
+    """Read few, since a caller may send the same picture a thousand times."""
     monkeypatch.setattr(lookalikes, "LOADED_TOGETHER", 2)
     for number in range(5):
         a_pictured_prediction(PICTURE, model_version="1", sha256=f"{number:064}")

@@ -25,7 +25,7 @@ def test_the_reviewers_label_is_in_force(label, review_status, in_force):
     assert Prediction(label=label, review_status=review_status).label_in_force == in_force
 
 
-def test_ids_are_ulids_that_differ():
+def test_ids_are_different_ulids():
     ids = {new_id() for _ in range(1000)}
 
     assert len(ids) == 1000

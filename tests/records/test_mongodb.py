@@ -1,4 +1,4 @@
-"""MongoDB: what ``migrate`` makes there, and that each query has its index."""
+"""MongoDB: the collections that ``migrate`` makes, and an index for each query."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_users_and_sessions_work_there(client):
 
 
 def plan_of(queryset: QuerySet) -> dict:
-    """What the server says it does for the first stage."""
+    """Return the server's plan for the first stage."""
     plan = json.loads(queryset.explain())["queryPlanner"]["winningPlan"]
     return plan.get("inputStage", plan)
 
@@ -148,12 +148,12 @@ def test_the_server_takes_an_index_for_each_filter(filters):
         (PredictionBatch, {"pk": "01JDABCDEFGHJKMNPQRSTVWXYZ"}),
     ],
 )
-def test_what_each_request_looks_up_has_an_index(model, filters):
+def test_each_look_up_of_a_request_has_an_index(model, filters):
     assert plan_of(model.objects.filter(**filters).order_by())["stage"] == "IXSCAN"
 
 
 def test_the_permissions_of_a_user_can_be_edited(admin_client, admin_user):
-    """Their list is sorted by fields of a joined collection."""
+    """Their list is sorted by fields of a joined collection, which MongoDB names by a path."""
     assert admin_client.get(f"/admin/auth/user/{admin_user.pk}/change/").status_code == 200
 
 
@@ -173,7 +173,7 @@ def test_nothing_stands_between_filter_and_sort():
         ({"a": {}}, {"a": {}}),
     ],
 )
-def test_fields_of_joined_collections_are_asked_for_by_their_path(fields, simpler):
+def test_fields_of_joined_collections_are_queried_by_their_path(fields, simpler):
     assert dotted(fields) == simpler
 
 

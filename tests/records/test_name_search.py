@@ -1,4 +1,4 @@
-"""A search finds what is looked for, with the index and without it."""
+"""A search finds the same names with the index and without it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def few(request, monkeypatch) -> int:
         ("nowhere", []),
     ],
 )
-def test_names_with_a_text_in_them(text, found):
+def test_names_that_contain_a_text_are_found(text, found):
     for name in NAMES:
         a_prediction(original_filename=name)
 
@@ -71,7 +71,7 @@ OTHER_FORMS = {
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(("name", "text"), OTHER_FORMS.values(), ids=OTHER_FORMS)
-def test_names_in_any_case_and_any_unicode_form(name, text, client):
+def test_names_are_found_in_any_case_and_any_unicode_form(name, text, client):
     record = a_prediction(original_filename=name)
     a_prediction(original_filename="other.jpg")
 
@@ -98,7 +98,7 @@ def test_records_written_together_are_found_too():
     assert find_by_name(Prediction.objects.all(), "ö.j")[0].get().original_filename == "Ö.jpg"
 
 
-def test_what_was_deleted_is_no_longer_found():
+def test_deleted_records_are_no_longer_found():
     kept, gone = (a_prediction(original_filename="beach.jpg") for _ in range(2))
 
     delete_with_files([gone])
@@ -109,7 +109,7 @@ def test_what_was_deleted_is_no_longer_found():
 
 
 @on_sqlite
-def test_after_a_migration_that_took_the_triggers_away_the_index_is_made_anew():
+def test_the_index_is_created_anew_after_a_migration_that_deleted_its_triggers():
     with connection.cursor() as cursor:
         cursor.execute("DROP TRIGGER file_name_written")
     record = a_prediction(original_filename="beach.jpg")
@@ -122,7 +122,7 @@ def test_after_a_migration_that_took_the_triggers_away_the_index_is_made_anew():
 
 
 @on_sqlite
-def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_index():
+def test_there_is_no_index_after_a_migration_that_deleted_the_predictions():
     with connection.cursor() as cursor:
         cursor.execute("DROP TRIGGER file_name_written")
         cursor.execute("ALTER TABLE predictions RENAME TO away")
@@ -136,7 +136,7 @@ def test_after_a_migration_that_took_the_predictions_away_there_is_nothing_to_in
 
 @on_sqlite
 @pytest.mark.parametrize("path", ["/api/predictions/?search=", "/history/?search="])
-def test_it_is_the_index_that_is_asked(client, path, monkeypatch):
+def test_the_search_uses_the_index(client, path, monkeypatch):
     asked = []
     monkeypatch.setattr(name_search, "_few_with", lambda text: asked.append(text) or [])
 

@@ -45,7 +45,7 @@ def test_pages_follow_each_other_without_gap(expected, size):
     assert {len(page) for page in pages[:-1]} <= {size}
 
 
-def test_pages_lead_back(expected):
+def test_pages_lead_back_to_newer_ones(expected):
     end = Cursor("newer", "0" * 26)
 
     pages = all_pages(Prediction.objects.all(), size=4, side="newer", cursor=end)
@@ -118,7 +118,7 @@ def test_records_between_two_moments_are_found_to_the_millisecond():
 
 
 @pytest.mark.parametrize("moment", [datetime.min, datetime.max])
-def test_any_moment_is_a_bound(moment):
+def test_any_moment_can_be_a_bound(moment):
     record, moment = a_prediction(), moment.replace(tzinfo=UTC)
     expected = [record] if moment.year == 1 else []
 

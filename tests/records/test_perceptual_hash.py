@@ -1,4 +1,4 @@
-"""Perceptual hashes of a picture and of what happens to pictures on their way."""
+"""Perceptual hashes of a picture and of changed copies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.factories import jpeg_bytes, scene
 
 
 def nearest(first: Image.Image, second: Image.Image) -> int:
-    """The least distance of the first picture to the second or one of its regions."""
+    """Return the least distance of the first picture to the second, or to one of its regions."""
     [whole, *_] = perceptual_hashes(first)
     return min(distance(whole, each) for each in perceptual_hashes(second))
 

@@ -19,7 +19,7 @@ def counts() -> dict[tuple[str, str], int]:
     return {(each.source, each.code): each.count for each in RefusalCount.objects.all()}
 
 
-def test_refused_images_are_counted_by_way_and_reason():
+def test_refused_images_are_counted_by_source_and_reason():
     uploads = [an_upload(data=data) for data in (b"", b"", b"only some words, no picture")]
 
     for source in ("batch", "scan"):
@@ -43,7 +43,7 @@ def test_each_day_has_its_own_count(monkeypatch):
     assert [each.count for each in RefusalCount.objects.all()] == [1, 1]
 
 
-def test_what_is_not_stored_is_not_counted():
+def test_refusals_with_store_false_are_not_counted():
     outcomes = predict_images(uploads=[an_upload(data=b"")], source="scan", store=False)
 
     assert [bool(outcome.error) for outcome in outcomes] == [True]
@@ -51,7 +51,7 @@ def test_what_is_not_stored_is_not_counted():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_none_is_lost_when_many_count_at_once():
+def test_no_refusal_is_lost_when_many_are_counted_at_once():
     def count(times: int) -> None:
         for _ in range(times):
             count_refusal(code="empty_image", source="api")
@@ -61,7 +61,7 @@ def test_none_is_lost_when_many_count_at_once():
     assert counts() == {("api", "empty_image"): 30}
 
 
-def test_a_refusal_is_told_even_when_it_cannot_be_counted(lost_database, client):
+def test_a_refusal_is_answered_even_when_it_cannot_be_counted(lost_database, client):
     response = client.post("/api/predict/", {"image": a_file(data=b"")})
 
     assert_refused(response, 400, "empty_image")

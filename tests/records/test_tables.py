@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def old() -> Iterator[None]:
-    """A database to which a migration was applied that there is no more."""
+    """A database with an applied migration that no longer exists."""
     recorder = MigrationRecorder(connection)
     recorder.record_applied("detection", "0001_initial")
     yield
@@ -35,7 +35,7 @@ def old() -> Iterator[None]:
 
 @pytest.fixture
 def not_migrated() -> Iterator[None]:
-    """A database whose migrations were not applied."""
+    """A database without applied migrations."""
     recorder = MigrationRecorder(connection)
     recorder.record_unapplied("detection", "0001_records")
     yield
@@ -95,7 +95,7 @@ def test_a_command_says_what_to_do_with_a_database_without_tables(command, caplo
 
 
 @pytest.mark.skipif(ON_SERVERS, reason="MongoDB makes a collection when it is written to")
-def test_a_request_that_finds_no_tables_is_told_so_and_another_loss_is_not(
+def test_a_request_says_that_tables_are_missing_but_not_at_another_loss(
     transactional_db, client, caplog
 ):
     sentence = "The database lacks tables: run manage.py migrate."

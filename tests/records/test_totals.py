@@ -1,4 +1,4 @@
-"""Whatever happens to predictions, the totals are what a full count finds."""
+"""The totals equal a full count, whatever happens to predictions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PERIOD = Period(FIRST.date(), FIRST.date() + timedelta(days=DAYS - 1))
 
 
 def assert_all_figures(owners: list) -> None:
-    """Every figure of statistics and dashboard, for everybody and for each owner."""
+    """Check each figure of statistics and dashboard, for all users and for each owner."""
     records = list(Prediction.objects.all())
     for owner in [None, *owners]:
         own = [each for each in records if owner in (None, each.owner)]
@@ -65,7 +65,7 @@ def assert_all_figures(owners: list) -> None:
 
 
 class History:
-    """Things that happen to predictions, in a random order."""
+    """Write, review, delete and undo predictions in a random order."""
 
     def __init__(self, *, seed: int, moderator, owners: list) -> None:
         self.chance = random.Random(seed)
@@ -73,7 +73,7 @@ class History:
         self.owners = owners
 
     def happen(self) -> None:
-        events = [self.write] * 5 + [self.review] * 5 + [self.delete, self.take_back]
+        events = [self.write] * 5 + [self.review] * 5 + [self.delete, self.undo]
         self.chance.choice(events)()
 
     def any_record(self) -> Prediction | None:
@@ -97,14 +97,14 @@ class History:
             decide(prediction=record, status=status, reviewer=self.moderator, revision=revision)
 
     def delete(self) -> None:
-        """Somebody has read it a while ago; it has been reviewed since."""
+        """Delete a record that was read before its last review."""
         if record := self.any_record():
             self.review()
             delete_with_files([record])
             delete_with_files([record])
 
-    def take_back(self) -> None:
-        """A request has failed after its record was written."""
+    def undo(self) -> None:
+        """Undo a write, as after a request that failed."""
         if record := self.any_record():
             delete_predictions([record.pk, "01M84Q580AZZY3CNE3Y34WJ3B2"])
 
@@ -116,7 +116,7 @@ def owners() -> list:
 
 @pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_after_random_writes_reviews_and_deletions(owners, seed):
+def test_totals_are_right_after_random_writes_reviews_and_deletions(owners, seed):
     history = History(seed=seed, moderator=a_moderator(), owners=owners)
     for _ in range(10):
         history.write()
@@ -160,7 +160,7 @@ def test_a_refused_decision_is_counted_nowhere(moderator):
     assert [group["review_status"] for group in count_groups(totals.all_days())] == ["confirmed"]
 
 
-def test_what_is_purged_is_no_longer_counted():
+def test_purged_predictions_are_no_longer_counted():
     day = now() - timedelta(days=9)
     store_predictions(unsaved_prediction(created_at=day) for _ in range(3))
     a_prediction()
@@ -171,7 +171,7 @@ def test_what_is_purged_is_no_longer_counted():
     assert rebuild_totals(correct=False).wrong == []
 
 
-def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
+def test_the_predictions_of_a_deleted_user_stay_in_the_totals_of_all(owners, settings):
     for owner in owners:
         a_prediction(owner=owner)
     settings.API_ACCESS = "token"
@@ -186,7 +186,7 @@ def test_the_predictions_of_a_deleted_user_stay_everybodys(owners, settings):
 
 
 def forget_to_count(**fields) -> Prediction:
-    """As when a process is killed on MongoDB between the record and its totals."""
+    """Write records without totals, like a process that is killed in between on MongoDB."""
     prediction = unsaved_prediction(**fields)
     prediction.save(force_insert=True)
     return prediction
@@ -198,7 +198,7 @@ def rebuild(*arguments: str) -> str:
 
 @pytest.fixture
 def drift(owners) -> list[Prediction]:
-    """Three predictions of two days, of which the totals know one; one was deleted uncounted."""
+    """Totals that lack two of three predictions of two days, and count a deleted one."""
     yesterday = now() - timedelta(days=1)
     records = [
         a_prediction(owner=owners[0]),
@@ -211,7 +211,7 @@ def drift(owners) -> list[Prediction]:
 
 
 @pytest.mark.usefixtures("drift", "closed")
-def test_what_differs_is_found_and_corrected(owners):
+def test_differences_are_found_and_corrected(owners):
     with pytest.raises(CommandError, match="totals are not right; run it without"):
         rebuild("--check")
     assert count_predictions(user=None)["total_predictions"] == 2
@@ -240,7 +240,7 @@ def test_some_days_are_corrected_in_the_days_and_in_all_days():
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """Lets something happen after each count of a day, before its rows are mended."""
+    """A function that runs an event after each count of a day, before its rows are corrected."""
 
     def happens(event):
         full_count = recounting._full_count
@@ -256,7 +256,7 @@ def meanwhile(monkeypatch):
 
 
 @pytest.mark.usefixtures("drift")
-def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeypatch):
+def test_a_row_that_changes_meanwhile_is_corrected_later(meanwhile, monkeypatch):
     meanwhile(a_prediction)
 
     recount = rebuild_totals(period=Period(now().date(), now().date()))
@@ -270,8 +270,8 @@ def test_a_row_that_is_counted_in_meanwhile_is_left_for_later(meanwhile, monkeyp
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nobody_who_writes_waits_for_a_count(meanwhile):
-    """On SQLite, which has one writer, the row is counted once more."""
+def test_no_write_waits_for_a_count(meanwhile):
+    """Count again on SQLite, which has one writer, instead of blocking it."""
 
     def write() -> None:
         a_prediction()
@@ -312,7 +312,7 @@ def test_each_night_the_last_days_and_all_days_are_right_and_each_week_every_day
     assert (rebuild_totals(correct=False).wrong == []) == right
 
 
-def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_owners(owners):
+def test_predictions_written_together_are_counted_for_all_days_and_owners(owners):
     for _ in range(2):  # into new rows, then into those
         days = [FIRST, FIRST, FIRST + timedelta(days=1)]
         write_predictions(
@@ -328,8 +328,8 @@ def test_what_is_written_together_is_counted_in_all_its_days_and_for_all_its_own
     assert rebuild_totals(correct=False).wrong == []
 
 
-def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monkeypatch):
-    """Another process makes the row between the question and the answer."""
+def test_a_prediction_is_counted_if_another_process_creates_its_row_meanwhile(monkeypatch):
+    """Let another process create the row between the query and the write."""
     make_row = totals.make_row
 
     def slow(row, *arguments):
@@ -344,7 +344,7 @@ def test_the_first_prediction_of_a_day_is_counted_by_all_who_write_at_once(monke
 
 
 def test_hundreds_of_numbers_are_added_at_once():
-    """As when a day is mended; SQLite's functions take few arguments."""
+    """Add as many as the correction of a day does, since SQLite's functions take few arguments."""
     a_prediction(duration_ms=7)
 
     store_predictions(
@@ -358,7 +358,7 @@ def test_hundreds_of_numbers_are_added_at_once():
     ("milliseconds", "kept"),
     [(0, 0), (7, 7), (99, 99), (104, 100), (105, 110), (994, 990), (995, 1000), (12_345, 12_000)],
 )
-def test_latencies_are_kept_to_two_digits(milliseconds, kept):
+def test_latencies_are_rounded_to_two_digits(milliseconds, kept):
     assert totals.two_digits(milliseconds) == kept
 
 

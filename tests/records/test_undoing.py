@@ -37,9 +37,9 @@ def test_records_and_files_are_deleted_whatever_the_cause(cause, stored_files):
     assert eventually(lambda: stored_files() == [])
 
 
-def test_what_is_written_late_is_found_by_the_second_look(stored_files, monkeypatch):
+def test_a_late_write_is_found_by_the_second_look(stored_files, monkeypatch):
     monkeypatch.setattr(undoing, "SECOND_LOOK_SECONDS", 3)
-    # The first look is over when the call returns: it cannot meet the file while it is written.
+    # The first look ends when the call returns, so it cannot see a half-written file.
     undoing.undo_writes(cause=DatabaseUnavailableError("slow"), files=["results/late.jpg"])
     assert stored_files() == []
 
@@ -64,7 +64,7 @@ def test_files_that_cannot_be_deleted_now_are_deleted_later(storage, stored_file
     assert eventually(lambda: stored_files() == [])
 
 
-def test_when_the_process_ends_what_waits_is_tried_once_more(stored_files):
+def test_at_the_end_of_the_process_pending_deletions_are_tried_once_more(stored_files):
     waiting = undoing._Waiting()
     for name, seconds in (("results/a.jpg", 0), ("results/b.jpg", 60)):
         default_storage.save(name, ContentFile(b"a"))
@@ -78,7 +78,7 @@ def test_when_the_process_ends_what_waits_is_tried_once_more(stored_files):
     assert eventually(lambda: waiting._thread is None, seconds=30)
 
 
-def test_nothing_to_undo_is_no_work(stored_files):
+def test_without_writes_undoing_deletes_nothing(stored_files):
     default_storage.save("results/a.jpg", ContentFile(b"a"))
 
     undoing.undo_writes(cause=DatabaseUnavailableError("down"))

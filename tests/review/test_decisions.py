@@ -1,4 +1,4 @@
-"""Reviews as a service: who gets which prediction, and whose decision counts."""
+"""The review service: claims, decisions, and the order of the queue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def stored(prediction: Prediction) -> Prediction:
 
 
 def confirm(prediction: Prediction, reviewer: User, **options) -> None:
-    """As the moderator sees it in ``prediction``, or at an older ``revision``."""
+    """Decide on the revision of ``prediction``, or on an older ``revision``."""
     options = {"status": REVIEW.CONFIRMED, "revision": prediction.review_revision} | options
     decisions.decide(prediction=prediction, reviewer=reviewer, **options)
 
@@ -63,7 +63,7 @@ def test_the_least_certain_comes_first(ann):
     assert order == [by_score[score].pk for score in by_margin]
 
 
-def test_what_contradicts_its_file_comes_before_the_least_certain(ann, monkeypatch):
+def test_a_contradicted_verdict_comes_before_the_least_certain(ann, monkeypatch):
     monkeypatch.setattr(queue, "AT_ONCE", 2)
     unsure, sure = a_prediction(fake_score=0.5), a_prediction(fake_score=0.9)
     disputed = [a_generated_record(fake_score=score) for score in (0.1, 0.4, 0.2)]
@@ -76,11 +76,11 @@ def test_what_contradicts_its_file_comes_before_the_least_certain(ann, monkeypat
     assert order == [disputed[1], disputed[2], disputed[0], unsure, agreeing, sure]
 
 
-def test_what_one_has_another_does_not_get(ann, bob):
+def test_a_claimed_prediction_goes_to_no_other_moderator(ann, bob):
     first, second = a_prediction(fake_score=0.5), a_prediction(fake_score=0.6)
 
     assert queue.claim_next(reviewer=ann) == first
-    assert queue.claim_next(reviewer=ann) == first  # looked at once more
+    assert queue.claim_next(reviewer=ann) == first  # opened once more
     assert queue.claim_next(reviewer=bob) == second
     with pytest.raises(
         StaleDecisionError, match=r"^ann is looking at this prediction right now\.$"
@@ -101,7 +101,7 @@ def test_a_decision_between_two_pages_of_the_queue_hides_nothing(
     claim, seen = queue.try_claim, []
 
     def decided_meanwhile(prediction: Prediction, reviewer: User) -> bool:
-        """Somebody else decides on what was read in the first page."""
+        """Let another moderator decide on the records of the first page."""
         if not seen:
             confirm(stored(first), bob)
         seen.append(prediction)
@@ -130,7 +130,7 @@ def test_a_claim_ends_by_itself(ann, bob):
     assert stored(prediction).reviewer == bob
 
 
-def test_a_late_decision_counts_if_nobody_else_came(ann):
+def test_a_late_decision_counts_if_no_other_moderator_claimed_the_prediction(ann):
     prediction = queue.claim_next(reviewer=ann) or a_prediction()
     expire_claims()
 
@@ -169,7 +169,7 @@ def test_a_stale_decision_changes_nothing(ann, bob):
     assert stored(prediction).review_note == "sure"
 
 
-def test_a_decision_can_be_changed_by_who_has_seen_it(ann, bob):
+def test_a_decision_can_be_changed_by_a_moderator_who_has_seen_it(ann, bob):
     prediction = a_prediction()
     confirm(prediction, ann)
 
@@ -179,7 +179,7 @@ def test_a_decision_can_be_changed_by_who_has_seen_it(ann, bob):
     assert stored(prediction).review_revision == 2
 
 
-def test_a_decision_taken_back_is_open_again(ann, bob):
+def test_an_undone_decision_reopens_the_prediction(ann, bob):
     prediction = a_prediction()
     confirm(prediction, ann, note="hasty")
 
@@ -191,7 +191,7 @@ def test_a_decision_taken_back_is_open_again(ann, bob):
     assert queue.claim_next(reviewer=bob) == prediction
 
 
-def test_nothing_is_taken_back_that_somebody_else_has_changed(ann, bob):
+def test_a_decision_changed_by_another_moderator_is_not_undone(ann, bob):
     prediction = a_prediction()
     confirm(prediction, ann)
     confirm(prediction, bob, revision=1, status=REVIEW.OVERTURNED)
@@ -203,7 +203,7 @@ def test_nothing_is_taken_back_that_somebody_else_has_changed(ann, bob):
         confirm(prediction, ann, revision=1)
 
 
-def test_whoever_holds_a_record_is_not_told_that_they_look_at_it(ann, bob):
+def test_a_stale_decision_of_the_claiming_moderator_is_refused(ann, bob):
     prediction = a_prediction()
     confirm(prediction, bob)
     confirm(prediction, bob, revision=1, status=REVIEW.UNREVIEWED)
@@ -229,7 +229,7 @@ def test_a_deleted_prediction_is_refused_with_a_sentence(ann):
     decisions.pass_over(prediction=prediction, reviewer=ann, note="")
 
 
-def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
+def test_a_decision_of_a_deleted_user_still_counts(ann, bob):
     prediction = a_prediction()
     confirm(prediction, bob)
     bob.delete()
@@ -238,7 +238,7 @@ def test_a_decision_of_somebody_who_is_gone_still_counts(ann, bob):
         confirm(prediction, ann, revision=0)
 
 
-def test_passing_over_leaves_it_to_others_with_a_note(ann, bob):
+def test_passing_over_releases_the_prediction_with_a_note(ann, bob):
     prediction = queue.claim_next(reviewer=ann) or a_prediction()
     decisions.claim(prediction=prediction, reviewer=ann)
 
@@ -252,7 +252,7 @@ def test_passing_over_leaves_it_to_others_with_a_note(ann, bob):
     assert stored(prediction).review_note == "Who knows this place?"
 
 
-def test_passing_over_never_touches_what_somebody_else_has(ann, bob):
+def test_passing_over_never_changes_a_prediction_of_another_moderator(ann, bob):
     prediction = a_prediction()
     seen = stored(prediction)
     decisions.claim(prediction=prediction, reviewer=bob)
@@ -278,7 +278,7 @@ def test_passing_over_keeps_the_note_of_a_decision(ann, bob):
     assert stored(prediction).review_note == "sure"
 
 
-def test_what_waits_is_counted_up_to_a_bound():
+def test_the_queue_is_counted_up_to_a_bound():
     for _ in range(3):
         a_prediction()
     a_prediction(review_status=REVIEW.CONFIRMED)
@@ -287,7 +287,7 @@ def test_what_waits_is_counted_up_to_a_bound():
     assert queue.count_waiting(most=2) == 2
 
 
-def test_other_records_of_the_same_bytes_newest_first():
+def test_other_records_of_the_same_bytes_are_listed_newest_first():
     others = [a_prediction(sha256="a" * 64) for _ in range(MAX_SAME + 2)]
     a_prediction(sha256="b" * 64)
 
@@ -296,7 +296,7 @@ def test_other_records_of_the_same_bytes_newest_first():
 
 
 @in_threads
-def test_many_at_once_each_get_another_one():
+def test_many_moderators_at_once_each_get_another_prediction():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     predictions = [a_prediction(fake_score=0.5 + number / 100) for number in range(THREADS)]
 
@@ -308,7 +308,7 @@ def test_many_at_once_each_get_another_one():
 
 
 @in_threads
-def test_of_many_for_one_prediction_one_gets_it():
+def test_one_of_many_moderators_claims_a_prediction():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     a_prediction()
 
@@ -318,7 +318,7 @@ def test_of_many_for_one_prediction_one_gets_it():
 
 
 @in_threads
-def test_of_many_decisions_on_one_revision_one_wins():
+def test_one_of_many_decisions_on_the_same_revision_counts():
     moderators = [a_moderator(f"mod{number}") for number in range(THREADS)]
     prediction = a_prediction()
 
@@ -343,7 +343,7 @@ def test_of_many_decisions_on_one_revision_one_wins():
 
 
 @in_threads
-def test_a_whole_queue_is_reviewed_once_by_many_at_once():
+def test_many_moderators_at_once_review_a_whole_queue_once():
     moderators = [a_moderator(f"mod{number}") for number in range(4)]
     predictions = [a_prediction(fake_score=0.5 + number / 200) for number in range(30)]
 
@@ -360,7 +360,7 @@ def test_a_whole_queue_is_reviewed_once_by_many_at_once():
     assert set(Prediction.objects.values_list("review_revision", flat=True)) == {2}
 
 
-def test_without_database_it_is_unavailable(ann, lost_database):
+def test_without_database_a_review_is_unavailable(ann, lost_database):
     with pytest.raises(DatabaseUnavailableError):
         queue.claim_next(reviewer=ann)
 

@@ -35,7 +35,7 @@ def reviewer() -> User:
 
 @pytest.fixture
 def reviewed(reviewer):
-    """Makes a prediction with its files, and reviews it."""
+    """A function that stores a prediction with its files, and reviews it."""
 
     def one(
         seed: int = 0,
@@ -65,7 +65,7 @@ def failed_export(folder: Path, *arguments: str) -> Failure:
 
 
 def files(folder: Path) -> set[str]:
-    """All of them, hidden ones too."""
+    """Return all files of the folder, also hidden ones."""
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -153,7 +153,7 @@ def test_the_content_decides_about_the_split(out, tmp_path, reviewed):
     validation = {path for path in by_split if path.startswith("val")}
     assert 0 < len(validation) < 15
     assert pictures(out) == by_split
-    assert validation < pictures(tmp_path / "half")  # a larger share has those of a smaller one
+    assert validation < pictures(tmp_path / "half")  # a larger share includes a smaller one
     assert printed.startswith(f"{out}: 30 pictures, ")
     assert printed.endswith(" 30 are new; 0 were removed.\n")
 
@@ -172,7 +172,7 @@ def test_the_same_bytes_are_exported_once_as_the_latest_review_says(out, reviewe
     assert "1 pictures have contradicting reviews; the latest counts." in printed
 
 
-def test_since_keeps_what_was_reviewed_from_then_on(out, reviewed):
+def test_since_selects_later_reviews(out, reviewed):
     old, new = reviewed(seed=1), reviewed(seed=2)
     long_ago = datetime(2026, 11, 21, 23, 59, tzinfo=UTC)
     Prediction.objects.filter(pk=old.pk).update(reviewed_at=long_ago)
@@ -187,14 +187,12 @@ def test_since_keeps_what_was_reviewed_from_then_on(out, reviewed):
 @pytest.mark.parametrize(
     "arguments", [("--since", "yesterday"), ("--val-share", "2"), ("--val-share", "nan")]
 )
-def test_what_makes_no_sense_is_refused(out, arguments):
+def test_invalid_options_are_refused(out, arguments):
     assert arguments[0] in failed_export(out, *arguments).sentence
     assert not out.exists()
 
 
-def test_a_second_export_moves_what_was_flipped_and_removes_what_was_taken_back(
-    out, reviewed, reviewer
-):
+def test_a_second_export_moves_changed_decisions_and_removes_undone_ones(out, reviewed, reviewer):
     flipped, taken_back, deleted, stays = (reviewed(seed=seed) for seed in range(4))
     export(out, *ALL_TO_TRAIN)
     before = (out / place(stays)).stat()
@@ -234,7 +232,7 @@ def test_a_folder_with_other_things_is_refused(out, reviewed):
     assert files(out) == {"notes.txt", "manifest.csv"}
 
 
-def test_what_others_put_into_an_export_stays(out, reviewed):
+def test_foreign_files_in_an_export_stay(out, reviewed):
     prediction = reviewed()
     export(out, *ALL_TO_TRAIN)
     own = (out / place(prediction)).with_name("mine.png")
@@ -245,7 +243,7 @@ def test_what_others_put_into_an_export_stays(out, reviewed):
     assert pictures(out) == {own.relative_to(out).as_posix()}
 
 
-def test_a_file_is_no_folder(out, reviewed):
+def test_a_file_in_place_of_the_folder_is_refused(out, reviewed):
     reviewed()
     out.write_text("a file")
 
@@ -274,7 +272,7 @@ def test_lost_originals_are_named_and_the_others_exported(out, reviewed):
     assert damaged.pk in printed
 
 
-def test_a_picture_that_is_exported_already_needs_its_original_no_more(out, reviewed):
+def test_an_exported_picture_no_longer_needs_its_original(out, reviewed):
     prediction = reviewed()
     export(out, *ALL_TO_TRAIN)
     default_storage.delete(prediction.original_image.name)
@@ -318,7 +316,9 @@ def test_an_export_that_broke_off_is_completed_by_the_next(out, reviewed, monkey
     assert calls == [predictions[0].pk, predictions[1].pk, predictions[1].pk, predictions[2].pk]
 
 
-def test_what_is_reviewed_again_meanwhile_is_left_out(out, reviewed, reviewer, monkeypatch):
+def test_a_picture_that_is_reviewed_again_meanwhile_is_left_out(
+    out, reviewed, reviewer, monkeypatch
+):
     monkeypatch.setattr(review_export, "AT_ONCE", 1)
     first, second = reviewed(seed=1), reviewed(seed=2)
     read = review_export.read_original
@@ -344,7 +344,7 @@ def test_without_database_the_export_stays_as_it_was(out, reviewed, request):
     sentence, code, _ = failed_export(out, *ALL_TO_TRAIN)
 
     assert code == 1
-    # A server that is down is noticed before the export begins.
+    # The export does not begin while a server is down.
     begun = "" if ON_SERVERS else " 0 pictures are exported;"
     assert sentence.startswith(f"The database cannot be reached.{begun}")
     assert pictures(out) == {place(prediction)}

@@ -51,7 +51,7 @@ def test_a_file_that_is_no_checkpoint_is_named(settings, tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["MAX_UPLOAD_BYTES", "MAX_QUEUED_IMAGES", "MAX_QUEUED_BYTES"])
-def test_limits_that_refuse_everything_are_errors(settings, name):
+def test_limits_that_would_refuse_every_image_are_errors(settings, name):
     setattr(settings, name, 0)
 
     [error] = check_upload_limits()

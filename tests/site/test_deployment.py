@@ -59,11 +59,11 @@ def test_a_container_is_reached_by_those_that_need_it(name, clients):
 
 
 @pytest.mark.parametrize("name", ["worker", "upkeep", "beat"])
-def test_what_works_beside_the_service_starts_when_the_database_is_migrated(name):
+def test_other_containers_start_when_the_database_is_migrated(name):
     assert CONTAINERS[name]["depends_on"]["api"] == {"condition": "service_healthy"}
 
 
-def test_images_of_others_are_named_by_digest():
+def test_foreign_container_images_are_named_by_digest():
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     named = {made["image"] for made in CONTAINERS.values()} - {"d3"}
     named |= set(re.findall(r"^FROM (.+)$", dockerfile, re.MULTILINE))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.stateless
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Each module that a file imports from, and the name that it imports."""
+    """Yield each module that a file imports from, and the imported name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
@@ -44,7 +44,7 @@ def names_of(face: str) -> set[str]:
 
 
 def test_other_folders_import_only_what_a_face_exports():
-    """But of the engine: contracts of import-linter say who may import what of it."""
+    """Leave out the engine: contracts of import-linter say which folders may import from it."""
     wrong = []
     for path in sorted(ROOT.glob("detection/**/*.py")):
         own = face_of(".".join(path.relative_to(ROOT).with_suffix("").parts))

@@ -23,7 +23,7 @@ def modes(folder: Path) -> dict[str, int]:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A data folder that everybody may read, as umask 022 makes it."""
+    """A data folder that any user may read, as umask 022 makes it."""
     folder = tmp_path / "data"
     (folder / "files" / "results").mkdir(parents=True)
     for name in ("db.sqlite3", "db.sqlite3-wal", "secret_key", "files/results/a.jpg"):

@@ -1,4 +1,4 @@
-"""The locked packages are those that are asked for, and no other file of a package is installed."""
+"""The lock has each requirement, and installations accept only files with its hashes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pinned(file: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("source", "lock"), PAIRS)
-def test_what_is_asked_for_is_locked(source, lock):
+def test_each_requirement_is_locked(source, lock):
     wanted, locked = pinned(source), pinned(lock)
 
     assert wanted
@@ -43,7 +43,7 @@ def test_each_package_has_a_version_and_hashes(lock):
 
 
 @pytest.mark.parametrize("file", [*LOCKS, "requirements-torch.txt"])
-def test_no_address_of_an_index_is_named(file):
+def test_no_package_index_is_named(file):
     assert "://" not in (ROOT / file).read_text()
 
 

@@ -9,7 +9,7 @@ from d3site.secret_key import stored_secret_key
 pytestmark = pytest.mark.stateless
 
 
-def test_the_key_is_made_once_and_kept(tmp_path):
+def test_the_key_is_created_once_and_stored(tmp_path):
     path = tmp_path / "data" / "secret_key"
 
     key = stored_secret_key(path)

@@ -1,4 +1,4 @@
-"""SECURITY.md: each threat names what stops it, and tests that exist."""
+"""SECURITY.md: each threat names its defence, and tests that exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_test(name: str) -> bool:
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=[threat[2] for threat in THREATS])
-def test_a_threat_is_stopped_by_something_that_is_tested(threat):
+def test_each_threat_has_a_defence_and_existing_tests(threat):
     _, _, _, stopped_by, _ = threat
 
     assert stopped_by
@@ -38,6 +38,6 @@ def test_a_threat_is_stopped_by_something_that_is_tested(threat):
     assert [name for name in named_tests(threat) if not is_test(name)] == []
 
 
-def test_a_test_that_is_gone_is_found():
+def test_a_missing_test_is_found():
     assert not is_test("tests/site/test_security.py::test_that_is_gone")
     assert not is_test("tests/site/test_gone.py::test_a_threat")

@@ -33,7 +33,7 @@ def settings_of_a_new_process(data_dir: Path, **environment: str) -> dict[str, s
     return json.loads(finished.stdout)
 
 
-def test_without_configuration_a_secret_key_is_made_and_kept(tmp_path):
+def test_without_configuration_a_secret_key_is_created_and_stored(tmp_path):
     first, second = (settings_of_a_new_process(tmp_path) for _ in range(2))
 
     assert first == second

@@ -1,4 +1,4 @@
-"""A cache that several processes share, which others may write to."""
+"""A cache that several processes share, and to which an attacker may write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stateless
 
 
 class Planted:
-    """Creates a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark

@@ -1,4 +1,4 @@
-"""Images of archives, and members that are refused."""
+"""Images in archives, and refused members."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.support.factories import image_bytes
 pytestmark = pytest.mark.stateless
 
 
-# What is taken
+# Accepted members
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_come_in_the_order_of_the_archive(kind):
+def test_images_have_the_order_of_the_archive(kind):
     others = {f"{n}.png": image_bytes(seed=n, image_format="PNG") for n in (3, 1, 2)}
 
     uploads = images(archive_of(kind, {"z.jpg": PHOTO} | others))
@@ -90,7 +90,7 @@ def test_names_are_read_in_the_encodings_that_programs_write():
 
 
 def zip_with_name(written: bytes, *, unicode_path: str = "", of: bytes | None = None) -> bytes:
-    """Return a zip whose one member is called so, maybe with Info-ZIP's field ``of`` a name."""
+    """Return a zip of one member with this name, and with Info-ZIP's field for the name ``of``."""
     buffer, placeholder = io.BytesIO(), b"a" * len(written)
     with zipfile.ZipFile(buffer, "w") as archive:
         member = zipfile.ZipInfo(placeholder.decode())
@@ -134,14 +134,14 @@ def test_all_names_of_a_zip_decide_about_its_code_page():
     assert names(changed(data, b"b" * len(second), second)) == ["МОРЕ.jpg", "Отпуск.jpg"]
 
 
-def test_names_that_fit_no_code_page_are_read_all_the_same():
+def test_names_that_fit_no_code_page_are_read_nevertheless():
     long, odd = b"\x82" * 3000 + b".jpg", b"\x8e\xca\x90\x5e \x81 .jpg"
 
     assert names(zip_with_name(long)) == ["é" * 196 + ".jpg"]
     assert names(zip_with_name(odd)) == ["Ä╩É^ ü .jpg"]
 
 
-def test_the_field_with_the_name_in_unicode_counts():
+def test_the_unicode_field_decides_the_name():
     dos, utf8 = "Ä╩É^.jpg".encode("cp437"), "写真.jpg".encode()
 
     assert names(zip_with_name(dos, unicode_path="写真.jpg")) == ["写真.jpg"]
@@ -195,7 +195,7 @@ def test_an_xz_of_several_streams_with_zeros_between_them_is_one():
     assert names(packed) == ["a.jpg", "b.jpg"]
 
 
-def test_old_tars_have_no_magic_word():
+def test_old_tars_without_a_magic_word_are_read():
     data = bytearray(tar_header(size=len(PHOTO)))
     data[257:265] = bytes(8)
     checksum = sum(data[:148]) + 8 * 32 + sum(data[156:])
@@ -204,7 +204,7 @@ def test_old_tars_have_no_magic_word():
     assert names(bytes(data) + UNFINISHED_TAR[512:] + END_OF_TAR) == ["a.jpg"]
 
 
-# What is refused as an item
+# Members that are refused alone
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -223,7 +223,7 @@ WRONG_CHECKSUM = changed(THREE, BAD, b"y" + BAD[1:])
 
 
 def with_flags(data: bytes, *, flag: int = 0, method: int | None = None) -> bytes:
-    """The second member's flags or method changed, in its own header and in the directory."""
+    """Change the second member's flags or method, in its own header and in the directory."""
     data = bytearray(data)
     for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         start = data.index(signature, data.index(signature) + 1)
@@ -245,7 +245,7 @@ def with_flags(data: bytes, *, flag: int = 0, method: int | None = None) -> byte
     ],
     ids=["checksum", "encrypted", "deflate64", "lzma", "no deflate data", "patch data"],
 )
-def test_a_bad_file_of_a_zip_never_sinks_the_others(archive, sentence):
+def test_a_bad_file_of_a_zip_never_affects_the_others(archive, sentence):
     first, bad, last = images(archive)
 
     assert (first.data, first.error, last.data, last.error) == (PHOTO, None, PHOTO, None)
@@ -255,14 +255,14 @@ def test_a_bad_file_of_a_zip_never_sinks_the_others(archive, sentence):
 
 
 def with_declared_size(data: bytes, size: int) -> bytes:
-    """The unpacked size of the first member changed, in the directory."""
+    """Change the unpacked size of the first member in the directory."""
     data = bytearray(data)
     struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, size)
     return bytes(data)
 
 
 @pytest.mark.parametrize("method", archives.ZIP_METHODS)
-def test_a_zip_that_lies_about_a_size_gives_what_is_really_there(method):
+def test_a_zip_with_a_false_size_gives_its_real_content(method):
     data = zip_of({"a.jpg": PHOTO, "b.jpg": PHOTO}, method=method)
 
     less, after_less = images(with_declared_size(data, len(PHOTO) - 1))
@@ -272,7 +272,7 @@ def test_a_zip_that_lies_about_a_size_gives_what_is_really_there(method):
     assert more.data == after_less.data == after_more.data == PHOTO
 
 
-def test_a_sparse_file_is_refused_however_little_it_takes():
+def test_a_sparse_file_is_refused_however_small_it_is():
     header = bytearray(tar_header(name="holes.jpg", size=0, type=tarfile.GNUTYPE_SPARSE))
     header[483:495] = b"77777777777\0"  # its real size: 8 GiB of nothing
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))

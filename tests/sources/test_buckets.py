@@ -26,12 +26,12 @@ def test_the_bytes_of_an_object_or_some_of_them_are_read(listed):
     assert read_object(listed, Range="bytes=2-3") == b"23"
 
 
-def test_an_object_that_was_deleted_since_it_was_listed_is_said_to_be_gone(listed):
+def test_an_object_deleted_after_the_listing_is_reported_as_missing(listed):
     default_storage.delete(listed.key)
     with pytest.raises(ImageError, match=r"incoming/photo\.jpg is no longer in the bucket"):
         read_object(listed)
 
 
-def test_without_the_store_nothing_is_said_about_the_object(listed, lost_storage):
+def test_an_outage_of_the_store_is_no_error_of_the_object(listed, lost_storage):
     with pytest.raises(UnavailableError):
         read_object(listed)

@@ -18,7 +18,7 @@ def names(folder: Path, *, recursive: bool = False) -> list[str]:
     ]
 
 
-def test_images_are_told_by_content_or_by_name(tmp_path):
+def test_images_are_recognised_by_content_or_by_name(tmp_path):
     (tmp_path / "scan without extension").write_bytes(image_bytes(image_format="PNG"))
     (tmp_path / "photo.txt").write_bytes(image_bytes(image_format="WEBP"))
     (tmp_path / "text.JPG").write_text("not an image")
@@ -37,7 +37,7 @@ def test_raw_photographs_are_listed(tmp_path):
     assert len(list_images(tmp_path, recursive=False).images) == 2
 
 
-def test_files_that_are_no_images_are_only_counted(tmp_path):
+def test_other_files_are_only_counted(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(image_bytes())
     (tmp_path / "ATTRIBUTION.md").write_text("# Where the images are from")
     (tmp_path / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""Images are fetched from real servers: within their limits, and from public addresses only."""
+"""Images are fetched from real servers, within limits, and from public addresses only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_image_is_fetched_whatever_its_content_type_says(server, fetch):
     assert upload.data.read_bytes() == IMAGE
     assert upload.filename == "photo of a cat.png"
     assert upload.source_url == server.url("/a/photo%20of%20a%20cat.png?size=large#top")
-    [(path, headers)] = server.asked
+    [(path, headers)] = server.requests
     assert path == "/a/photo%20of%20a%20cat.png?size=large"
     assert headers["host"] == f"127.0.0.1:{server.server_port}"
     assert headers["user-agent"] == "d3-detection"
@@ -84,7 +84,7 @@ def test_the_name_is_the_last_segment_cleaned(server, fetch, path, filename):
     assert upload.data.read_bytes() == IMAGE
 
 
-def test_images_come_in_the_order_of_their_urls(server, fetch):
+def test_images_have_the_order_of_their_urls(server, fetch):
     urls = [server.url(f"/{number}.jpg") for number in range(9)]
 
     uploads = fetch(*urls[:4], server.url("/status/404"), *urls[4:])
@@ -118,12 +118,12 @@ def test_three_redirects_are_followed_and_no_fourth(server, fetch, refused):
         ("/promised/100000", LATE),
     ],
 )
-def test_a_host_that_gives_no_image_is_named_as_the_cause(server, refused, path, sentence):
+def test_a_host_that_sends_no_image_is_named_as_the_cause(server, refused, path, sentence):
     assert refused(server.url(path)) == ("image_not_fetched", sentence)
 
 
 @pytest.mark.parametrize("path", ["/drip", "/held"])
-def test_a_slow_host_is_left(server, refused, monkeypatch, path):
+def test_a_slow_host_times_out(server, refused, monkeypatch, path):
     monkeypatch.setattr(image_urls, "IMAGE_SECONDS", 1.5)
 
     assert refused(server.url(path)) == ("image_not_fetched", LATE)
@@ -160,7 +160,7 @@ NEVER = ["http://169.254.169.254/latest/meta-data", "http://0.0.0.0/", "http://n
 
 @pytest.mark.usefixtures("own_pictures")
 @pytest.mark.parametrize("url", [*NEVER, "http://127.0.0.1:{closed}/"])
-def test_whatever_cannot_be_reached_has_the_same_sentence(refused, url):
+def test_unreachable_addresses_all_have_the_same_sentence(refused, url):
     assert refused(url.format(closed=free_port())) == ("image_not_fetched", UNREACHABLE)
 
 
@@ -198,7 +198,7 @@ def test_a_redirect_is_checked_like_the_url(server, refused, url):
         (f"https://{PUBLIC}/{'a' * 2000}", "The image URL has more than 2000 characters."),
     ],
 )
-def test_what_is_no_url_of_an_image_is_refused(refused, url, sentence):
+def test_an_invalid_image_url_is_refused(refused, url, sentence):
     assert refused(url) == ("invalid_image_url", sentence)
 
 
@@ -227,7 +227,7 @@ def public(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("port", ["", ":443", ":8443"])
-def test_a_public_host_with_a_certificate_is_asked(public, fetch, port):
+def test_a_public_host_with_a_certificate_is_accepted(public, fetch, port):
     [upload] = fetch(f"https://images.example{port}/cat.jpg")
 
     assert upload.data.read_bytes() == IMAGE
@@ -256,7 +256,7 @@ def test_a_redirect_leads_nowhere_else(public, refused, location, sentence):
     _, refusal = refused(f"https://images.example/to/{location}")
 
     assert refusal == f"The image URL redirects to a URL that {sentence}"
-    assert len(public.asked) == 1
+    assert len(public.requests) == 1
 
 
 def test_the_certificate_must_be_for_the_host(public, refused):
@@ -264,4 +264,4 @@ def test_the_certificate_must_be_for_the_host(public, refused):
 
     assert code == "image_not_fetched"
     assert sentence.startswith("The certificate of the image URL's host is not valid: Hostname mis")
-    assert public.asked == []
+    assert public.requests == []

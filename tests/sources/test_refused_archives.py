@@ -1,4 +1,4 @@
-"""Archives that are refused as a whole: damaged ones, bombs, and too large ones."""
+"""Archives that are refused as a whole: damaged ones, bombs, too large ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.stateless
     [b"", b"text", PHOTO, b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\x00", gzip.compress(b"text" * 500)],
     ids=["empty", "text", "photo", "gzip", "bzip2", "xz", "packed text"],
 )
-def test_what_is_no_archive_is_refused(data):
+def test_a_file_that_is_no_archive_is_refused(data):
     with pytest.raises(ArchiveError, match="no archive that can be read") as refusal:
         images(data)
 
@@ -75,7 +75,7 @@ def test_a_wrong_checksum_is_found_though_all_images_were_there(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_more_images_than_are_taken_are_refused(kind):
+def test_too_many_images_are_refused(kind):
     data = archive_of(kind, {f"{n}.jpg": PHOTO for n in range(4)})
 
     assert len(images(data, most=4)) == 4
@@ -85,7 +85,7 @@ def test_more_images_than_are_taken_are_refused(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_more_files_than_any_batch_has_are_refused(kind, monkeypatch):
+def test_too_many_files_are_refused(kind, monkeypatch):
     monkeypatch.setattr(archives, "MEMBERS_BESIDE", 6)
     data = archive_of(kind, {"a.jpg": PHOTO} | {f"{n}.txt": b"" for n in range(10)})
 
@@ -96,7 +96,7 @@ def test_more_files_than_any_batch_has_are_refused(kind, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bomb_is_stopped_by_what_is_really_unpacked(kind, monkeypatch, settings):
-    """The limit is far from reached by what the first images have."""
+    """Read further than the first images, which are far below the limit."""
     monkeypatch.setattr(archives, "ALWAYS_UNPACKED", 2_000_000)
     monkeypatch.setattr(archives, "MAX_UNPACKED_TIMES", 2)
     settings.MAX_UPLOAD_BYTES = 500_000
@@ -122,7 +122,7 @@ def test_each_image_and_each_mebibyte_is_counted_also_of_other_files(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_read_of_a_broken_archive_is_counted(kind):
+def test_the_read_part_of_a_broken_archive_is_counted(kind):
     chance = random.Random(0)
     data = archive_of(kind, {f"{n}.jpg": PHOTO + chance.randbytes(60_000) for n in range(30)})
 
@@ -141,7 +141,7 @@ def test_a_small_archive_unpacks_to_64_mib_at_most():
 
 
 def overlapping_zip(*, quoted: bool) -> bytes:
-    """Two entries of the directory that lead to the same bytes, or one into the other's."""
+    """Return a zip with two entries for the same bytes, or with one inside of the other."""
     inner = zip_of({"b.jpg": PHOTO}, method=zipfile.ZIP_STORED)
     member = inner[: inner.index(b"PK\x01\x02")]
     facts = (zlib.crc32(member), len(member), len(member))
@@ -188,8 +188,8 @@ def test_a_header_of_a_tar_gets_no_more_memory_than_a_header_needs():
         images(long_named_tar(3_000_000))
 
 
-def test_headers_of_a_tar_are_not_kept():
-    """Those for all files that follow would pile up, though each of them is small enough."""
+def test_headers_of_a_tar_do_not_stay_in_memory():
+    """Headers for all following files would pile up, though each header is small enough."""
     data = UNFINISHED_TAR
     for number in range(40):
         text = b" k%06d=%s\n" % (number, b"x" * 500_000)
@@ -208,7 +208,7 @@ def test_headers_of_a_tar_are_not_kept():
     assert peak < 10_000_000
 
 
-def test_headers_about_headers_without_end_are_refused():
+def test_an_endless_chain_of_headers_is_refused():
     chain = tar_header(name="x", size=0, type=tarfile.XHDTYPE) * 2000
 
     with pytest.raises(ArchiveError, match="This archive is damaged"):
@@ -218,7 +218,7 @@ def test_headers_about_headers_without_end_are_refused():
 def test_an_xz_gets_no_more_memory_than_xz_needs():
     data = bytearray(lzma.compress(tar_of({"a.jpg": PHOTO})))
     header = data[12 : 12 + 4 * (data[12] + 1)]
-    assert header[2:4] == b"\x21\x01"  # LZMA2, and one byte that tells the memory it needs
+    assert header[2:4] == b"\x21\x01"  # LZMA2, and one byte with the memory that it needs
     header[4] = 36  # 1 GiB
     header[-4:] = struct.pack("<I", zlib.crc32(header[:-4]))
     data[12 : 12 + len(header)] = header
@@ -239,8 +239,8 @@ def test_a_zip_gets_no_more_memory_than_its_directory_needs(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_is_wrong_with_an_archive_is_said_in_a_sentence(kind, tmp_path):
-    """Random bytes changed: no other error comes out."""
+def test_any_damage_of_an_archive_is_reported_in_a_sentence(kind, tmp_path):
+    """Change random bytes: no other error may occur."""
     chance = random.Random(kind)
     files = {"a.jpg": PHOTO, "long" * 40 + ".jpg": PHOTO, "c.txt": b"text"}
     data = archive_of(kind, files)

@@ -1,4 +1,4 @@
-"""What the databases count is what a loop over the records counts."""
+"""The databases count the same as a loop over the records."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ BORDERS = (
 
 
 def moment(chance: random.Random) -> datetime:
-    """In or near the period, in whole milliseconds as in the records."""
+    """Return a moment in or near the period, in whole milliseconds like those of records."""
     start = datetime(2026, 2, 22, tzinfo=UTC)
     return start + timedelta(milliseconds=chance.randrange(16 * 24 * 3600 * 1000))
 
 
 @pytest.fixture
 def records(db) -> list[Prediction]:
-    """Random ones of versions 1 and 2, in and around the period, and some at its borders.
+    """Random records of versions 1 and 2, in and around the period, and some at its borders.
 
-    Those are of a version of their own: asked for a version from some moment on, the MongoDB wire
-    server of the tests leaves out the records of that very moment.
+    The records at the borders have a version of their own: in a query for a version from a moment
+    on, the MongoDB wire server of the tests leaves out the records of that very moment.
     """
     chance = random.Random(0)
     moments = [(created_at, "0") for created_at in BORDERS]
@@ -74,11 +74,11 @@ def in_period(records) -> list[Prediction]:
     return [each for each in records if FIRST <= each.created_at.date() <= LAST]
 
 
-def test_usage_of_a_period(in_period):
+def test_usage_of_a_period_is_counted(in_period):
     assert_usage(count_predictions(user=None, start=PERIOD.start, end=PERIOD.end), in_period)
 
 
-def test_usage_by_day(in_period):
+def test_usage_is_counted_by_day(in_period):
     figures = count_predictions_by_day(user=None, start=PERIOD.start, end=PERIOD.end)
 
     assert_usage(figures, in_period)
@@ -99,12 +99,12 @@ def test_the_days_at_the_ends_are_cut_where_the_moments_are(records):
         assert_usage(day, [each for each in counted if each.created_at.date() == day["date"]])
 
 
-def test_groups(in_period):
+def test_groups_are_counted(in_period):
     assert_groups(count_groups(read_days(PERIOD)), in_period)
 
 
 @pytest.mark.parametrize("version", ["", "1", "3"])
-def test_the_histogram(in_period, version):
+def test_scores_are_counted_in_bins(in_period, version):
     counted = [each for each in in_period if version in ("", each.model_version)]
 
     bins = count_scores(day for day in read_days(PERIOD) if version in ("", day.model_version))
@@ -133,7 +133,7 @@ def test_percentiles_are_latencies_that_occurred(durations, percentiles):
 
 
 @pytest.mark.django_db
-def test_refusals_and_batches_of_a_period():
+def test_refusals_and_batches_of_a_period_are_counted():
     for day in (FIRST - timedelta(days=1), FIRST, LAST, LAST + timedelta(days=1)):
         RefusalCount.objects.create(
             id=f"{day}/api/x", day=day, source="api", code="x", count=day.day
@@ -148,7 +148,7 @@ def test_refusals_and_batches_of_a_period():
 
 
 @pytest.mark.django_db
-def test_the_review_queue():
+def test_the_review_queue_is_counted():
     assert review_queue().oldest is None
 
     oldest = now() - timedelta(days=400)
@@ -177,7 +177,7 @@ def test_a_period_without_ends_is_the_last_thirty_days():
         (date(9999, 12, 1), date.max, "There is no such day."),
     ],
 )
-def test_a_period_that_cannot_be_shown(first, last, sentence):
+def test_an_invalid_period_is_refused(first, last, sentence):
     with pytest.raises(PeriodError, match=sentence):
         Period.between(first, last)
 
@@ -211,7 +211,7 @@ def test_quality_takes_the_reviewers_label_for_the_truth(in_period):
 @pytest.mark.parametrize(
     ("hits", "total"), [(0, 1), (1, 1), (3, 7), (0, 50), (50, 50), (912, 1000)]
 )
-def test_the_interval_is_wilsons(hits, total):
+def test_the_interval_is_that_of_wilson(hits, total):
     """Its bounds are the shares from which the measured one is 1.96 standard deviations away."""
     rate = Rate(hits, total)
 
@@ -222,7 +222,7 @@ def test_the_interval_is_wilsons(hits, total):
         assert distance == pytest.approx(1.959964**2 * share * (1 - share) / total, abs=1e-6)
 
 
-def test_a_rate_of_nothing_is_none():
+def test_a_rate_of_no_cases_has_no_value():
     rate = Rate(0, 0)
 
     assert (rate.value, rate.interval) == (None, None)

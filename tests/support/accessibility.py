@@ -1,4 +1,4 @@
-"""What axe-core says of a page, as it is on the screen now."""
+"""Check the accessibility of a page in a browser with axe-core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPTIONS = {
 
 
 def serious_problems(page: Page) -> list[str]:
-    """Each serious or critical violation of WCAG 2.1 A and AA or of best practice, as
+    """Return each serious or critical violation of WCAG 2.1 A and AA or of best practice, as
     ``rule: selector``.
     """
     violations = Axe().run(page, options=OPTIONS).response["violations"]

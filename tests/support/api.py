@@ -55,7 +55,7 @@ def fetched(client, url: str) -> bytes:
 def assert_refused(response, status: int, code: str) -> str:
     """Check that the response is the error envelope, and return its sentence.
 
-    Refusals that a client may try again say when.
+    A refusal that a client may retry must say when.
     """
     body = response.json()
     assert response.status_code == status

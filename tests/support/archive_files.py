@@ -49,7 +49,7 @@ def images(data: bytes, *, most: int = 100) -> list[Upload]:
 
 
 def spent(data: bytes, *, most: int = 100) -> int:
-    """Return what reading an archive counts for, up to its error."""
+    """Return what reading an archive counts against the rate, up to its error."""
     counts: list[int] = []
     with suppress(ArchiveError):
         list(images_in_archive(io.BytesIO(data), max_images=most, spend=counts.append))

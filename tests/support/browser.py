@@ -77,7 +77,7 @@ def opened_page(**options: Any) -> Iterator[Page]:
 
 @dataclass(slots=True)
 class Watch:
-    """What the console of a page says, and where the page fetches from."""
+    """The errors in the console of a page, and the hosts from which the page fetches."""
 
     said: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Small untrained checkpoints, and the form of the errors about their files."""
+"""Small untrained checkpoints, and a check of the errors about their files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STRIPES = {"mean": (0.5,) * 3, "std": (4 / 255,) * 3}  # the preprocessing that 
 
 
 def a_clip(**changes) -> Architecture:
-    """Return the architecture of a small CLIP tower that is read after several blocks."""
+    """Return the architecture of a small CLIP tower with features from several blocks."""
     tower = {"width": 64, "layers": 2, "patch_size": 16, "reads": (0, 1), "features": 24}
     return Architecture(tower=ClipTowerConfig(**tower | changes), **SIZE)
 
@@ -65,7 +65,7 @@ def a_checkpoint(**changes) -> Checkpoint:
 
 
 def tower_apart(network: D3Network, folder: Path) -> TowerFile:
-    """Write the tower of a network into a file of its own."""
+    """Write the tower of a network into its own file."""
     tower = network.tower.state_dict()
     digest = weights_digest({name: tensor.numpy() for name, tensor in tower.items()})
     tower_file = TowerFile("clip-small", digest.hexdigest())
@@ -79,7 +79,7 @@ def saved(checkpoint: Checkpoint, path: Path) -> Path:
 
 
 def rewritten(path: Path, changes: dict[str, str | None]) -> Path:
-    """Save a file again with other metadata, without those whose value is None."""
+    """Save a file again with changed metadata. None as a value deletes an entry."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() | changes
     kept = {name: value for name, value in metadata.items() if value is not None}
@@ -90,7 +90,7 @@ def rewritten(path: Path, changes: dict[str, str | None]) -> Path:
 def with_weights(
     checkpoint: Checkpoint, changes: dict[str, Callable[[torch.Tensor], object]]
 ) -> Checkpoint:
-    """Return the checkpoint with weights that these functions change in place."""
+    """Return the checkpoint after these functions changed weights in place."""
     weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
     for name, change in changes.items():
         change(weights[name])
@@ -98,7 +98,7 @@ def with_weights(
 
 
 def overflowing_checkpoint() -> Checkpoint:
-    """Return a checkpoint whose logits are no finite numbers."""
+    """Return a checkpoint whose logits are not finite."""
     return with_weights(a_checkpoint(), {"tower.project.weight": lambda w: w.fill_(1e38)})
 
 

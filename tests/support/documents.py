@@ -46,7 +46,7 @@ def links(text: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """Return what links to the headings of a page end in, as GitHub makes it."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     seen: Counter[str] = Counter()
     found = set()
     for heading in HEADING.findall(without_blocks(text)):

@@ -1,4 +1,4 @@
-"""Small images, uploads and records, equal in every run."""
+"""Small images, uploads and records, the same in each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that fail, to put in the place of others."""
+"""Functions that fail, for tests to put in the place of others."""
 
 from __future__ import annotations
 

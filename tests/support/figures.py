@@ -1,4 +1,4 @@
-"""What statistics and dashboard have to show, from a loop over the records."""
+"""Check statistics against a plain loop over the records."""
 
 from __future__ import annotations
 

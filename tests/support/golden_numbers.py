@@ -1,4 +1,4 @@
-"""The recorded numbers of a network, and the network that must give them."""
+"""The recorded numbers of a network, and the network that must reproduce them."""
 
 from __future__ import annotations
 

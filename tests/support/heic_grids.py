@@ -1,4 +1,4 @@
-"""A HEIC of several tiles, as phones write them; pillow_heif writes only one."""
+"""HEIC files of several tiles, as phones write them. pillow_heif writes a single tile only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _GRID = 100  # number of the item
 
 
 def heic_grid(tiles: list[bytes], side: int, columns: int, width: int, height: int) -> bytes:
-    """The tiles are HEICs, squares of this side; ``width`` and ``height`` are those of what is
-    shown.
+    """Return a HEIC whose tiles are these HEICs, squares of ``side`` pixels. The shown image has
+    ``width`` and ``height``.
     """
     coded = [next(coded_pictures(tile)) for tile in tiles]
     items = list(range(1, len(tiles) + 1))
@@ -25,7 +25,7 @@ def heic_grid(tiles: list[bytes], side: int, columns: int, width: int, height: i
     grid = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
 
     def file(start: int) -> bytes:
-        """With the coded pictures from this position on."""
+        """Return the file, with the coded pictures from position ``start`` on."""
         places = [struct.pack(">HHHHII", _GRID, 1, 0, 1, 0, len(grid))]
         for item, picture in zip(items, coded, strict=True):
             places.append(struct.pack(">HHHHII", item, 0, 0, 1, start, len(picture.data)))

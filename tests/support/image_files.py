@@ -21,7 +21,7 @@ PHOTOGRAPH = Path(__file__).parents[2] / "samples" / "photo-roman-colosseum.jpg"
 
 
 def picture(width: int = 64, height: int = 48) -> Image.Image:
-    """Smooth colours, different in every corner, so that any turn shows after any codec."""
+    """Return smooth colours, different in each corner, so that a rotation shows after any codec."""
     corners = np.array([[[230, 20, 20], [20, 200, 20]], [[20, 20, 220], [240, 240, 60]]], np.uint8)
     return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -32,12 +32,12 @@ def sample_photograph(width: int = 480, height: int = 270) -> Image.Image:
 
 
 def photograph(**options) -> bytes:
-    """A JPEG."""
+    """Return the sample photograph as a JPEG."""
     return encoded(sample_photograph(), "JPEG", quality=85, **options)
 
 
 def zeroed(data: bytes, start: float, end: float) -> bytes:
-    """With zeros from one share of its length to another."""
+    """Return the data with zeros between two positions, each a share of the length."""
     first, last = (int(len(data) * share) for share in (start, end))
     return data[:first] + bytes(last - first) + data[last:]
 
@@ -60,7 +60,7 @@ def close(left, right, tolerance: int = 12) -> bool:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: tuple) -> bytes:
-    """A PNG of a depth that Pillow does not write; ``rows`` have their filter bytes."""
+    """Return a PNG of a depth that Pillow does not write; ``rows`` have their filter bytes."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -70,7 +70,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: t
 
 
 def tiff_grey(samples: np.ndarray, bits: int, photometric: int) -> bytes:
-    """A little-endian TIFF of one strip, for variants that Pillow does not write."""
+    """Return a little-endian TIFF of one strip, for variants that Pillow does not write."""
     height, width = samples.shape
     body = samples.tobytes() if bits == 16 else _packed_12_bit(samples)
     entries = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: 1, 278: height}
@@ -81,7 +81,7 @@ def tiff_grey(samples: np.ndarray, bits: int, photometric: int) -> bytes:
 
 
 def _packed_12_bit(samples: np.ndarray) -> bytes:
-    """Two samples in three bytes; the width must be even."""
+    """Pack two samples into three bytes; the width must be even."""
     first, second = samples.ravel()[::2].astype(int), samples.ravel()[1::2].astype(int)
     triple = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1)
     return triple.astype(np.uint8).tobytes()
@@ -96,18 +96,18 @@ SAMPLES = {name: encoded(picture(), name) for name in FORMAT_NAMES} | {
         picture(), "GIF", save_all=True, append_images=[Image.new("RGB", (64, 48))]
     ),
 }
-# Pillow warns about odd metadata; here the refusal is what matters.
+# Pillow warns about odd metadata; these tests are about the refusal.
 noisy = pytest.mark.filterwarnings("ignore::UserWarning")
 each_sample = pytest.mark.parametrize("sample", SAMPLES)
 
 
 def animated(name: str, frames: list[Image.Image], **options) -> bytes:
-    """An animation, or a TIFF of several pages."""
+    """Return an animation, or a TIFF of several pages."""
     return encoded(frames[0], name, save_all=True, append_images=frames[1:], **options)
 
 
 def coloured_frames(count: int) -> list[Image.Image]:
-    """Frames of one colour each, by which each is told from the others."""
+    """Return frames of one colour each; each frame has another colour."""
     return [Image.new("RGB", (64, 48), colour_of(number)) for number in range(1, count + 1)]
 
 

@@ -1,4 +1,4 @@
-"""A server of images, as they are on the web: it redirects, drips, breaks off, and is too large."""
+"""An HTTP server of images that can redirect, drip, break off, and send too much."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ IMAGE = image_bytes(seed=7)
 
 class ImageServer(ThreadingHTTPServer):
     """A real HTTP server. ``/to/URL`` redirects, ``/status/404`` has this status, ``/hops/3``
-    redirects so many times; other special paths are below. Everything else is an image.
+    redirects three times; methods ``answer_…`` are the special paths. Any other path is an image.
 
-    ``/held`` is answered when the test calls ``release``.
+    The answer to ``/held`` is sent when the test calls ``release``.
     """
 
     request_queue_size = 64
 
     def __init__(self, certificate: trustme.LeafCert | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         self.held = 0
         self._released = threading.Event()
         self._lock = threading.Lock()
@@ -45,14 +45,14 @@ class ImageServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request, client_address) -> None:
-        """Ignore clients that hang up: they are part of the tests."""
+        """Ignore clients that hang up: tests do this on purpose."""
 
     def url(self, path: str = "/image.jpg") -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
 
     @property
     def paths(self) -> list[str]:
-        return [path for path, _ in self.asked]
+        return [path for path, _ in self.requests]
 
     def hold(self) -> None:
         with self._lock:
@@ -70,7 +70,7 @@ class _Answering(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.close_connection = True
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.asked.append((self.path, headers))
+        self.server.requests.append((self.path, headers))
         name, _, argument = self.path.lstrip("/").partition("/")
         special = getattr(self, f"answer_{name}", None)
         if special:
@@ -108,23 +108,23 @@ class _Answering(BaseHTTPRequestHandler):
         self.send(b"")
 
     def answer_promised(self, size: str) -> None:
-        """Promise so many bytes, and send only some."""
+        """Announce ``size`` bytes, and send fewer."""
         self.send(IMAGE, **{"Content-Length": size})
 
     def answer_large(self, size: str) -> None:
-        """Send so many bytes in chunks, without saying how many."""
+        """Send ``size`` bytes in chunks, without announcing the size."""
         self.begin(**{"Transfer-Encoding": "chunked"})
         for _ in range(0, int(size), 1024):
             self.wfile.write(b"400\r\n" + bytes(1024) + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
 
     def answer_closed(self, _: str) -> None:
-        """Send the image without its length; it ends with the connection."""
+        """Send the image without a length; the end of the connection ends the image."""
         self.begin()
         self.wfile.write(IMAGE)
 
     def answer_drip(self, _: str) -> None:
-        """Send a byte now and then, without an end."""
+        """Send a byte now and then, for ever."""
         self.begin()
         while True:
             self.wfile.write(IMAGE[:1])

@@ -1,4 +1,4 @@
-"""Short time-outs for a service in the tests: seconds instead of half a minute."""
+"""Short time-outs for services that tests start: seconds instead of half a minute."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Installation:
         )
 
     def signed_in(self, superuser: str) -> dict:
-        """Return the state of a browser that is signed in. Signing in with the form is slow."""
+        """Return the state of a signed-in browser, since signing in with the form is slow."""
         [(pk, password)] = self.query(
             f"select id, password from auth_user where username = '{superuser}'"
         )
@@ -130,7 +130,7 @@ class Installation:
 
 @cache
 def _migrated() -> Path:
-    """Return a migrated database without records. Made once, since migrating takes seconds."""
+    """Return a migrated database without records, made once, since migrating takes seconds."""
     folder = Path(tempfile.mkdtemp(prefix="d3-migrated-"))
     atexit.register(shutil.rmtree, folder)
     installation = Installation(folder, folder / "no checkpoint")

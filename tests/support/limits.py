@@ -1,4 +1,4 @@
-"""Requests and caches of tests about limits."""
+"""Requests and caches for tests of limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.servers import RedisServer
 
 
 def a_request(address: str = "127.0.0.1") -> SimpleNamespace:
-    """Return what a throttle reads of a request."""
+    """Return the parts of a request that a throttle reads."""
     return SimpleNamespace(
         auth=None, user=AnonymousUser(), META={"REMOTE_ADDR": address}, headers={}
     )

@@ -1,4 +1,4 @@
-"""Outages of the database: servers are killed, tables of SQLite are renamed."""
+"""Outages of the database: kill the server, or rename a table of SQLite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.settings import MONGO, ON_SERVERS
 
 @contextmanager
 def lost_records(table: str) -> Iterator[None]:
-    """Let each query to this table fail; a killed server fails at any query."""
+    """Make each query of this table fail; with a server, each query of any table."""
     if ON_SERVERS:
         MONGO.kill()
         try:

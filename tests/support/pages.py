@@ -1,4 +1,4 @@
-"""A reader of HTML pages."""
+"""A parser of HTML pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service as it is put on the internet, and clients before its proxy."""
+"""The service with the settings of production, and clients that send through a proxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.test.client import encode_multipart
 
 from tests.support.installation import Service
 
-# What an operator sets; everything else has its default, also where the tests' settings differ.
+# What an operator sets. All else has its default, also where the tests' settings differ.
 PRODUCTION = {
     "SECRET_KEY": settings.SECRET_KEY,  # the tests sign sessions in with it
     "ALLOWED_HOSTS": "detect.example.org,127.0.0.1",
@@ -29,7 +29,7 @@ CSRF_TOKEN = "a" * 32
 
 
 def browser(session: str = "") -> dict[str, str]:
-    """Return the headers of a browser that sends a form of ours, maybe in a session."""
+    """Return the headers of a browser that sends a form of the service, optionally in a session."""
     return THROUGH_PROXY | {
         "Referer": "https://detect.example.org/",
         "X-CSRFToken": CSRF_TOKEN,
@@ -38,7 +38,7 @@ def browser(session: str = "") -> dict[str, str]:
 
 
 def form_body(**fields: bytes | str | list[bytes | str]) -> bytes:
-    """Return a multipart form with the boundary b. Bytes are files; a list has several values."""
+    """Return a multipart form with the boundary ``b``. Bytes become files, lists several values."""
     return encode_multipart(
         "b",
         {

@@ -1,4 +1,4 @@
-"""Pictures that say where they come from: signed manifests, XMP packets, texts of generators."""
+"""Pictures that declare their origin: in signed manifests, XMP packets, texts of generators."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AUTOMATIC1111 = (
 
 @cache
 def the_signer() -> Signer:
-    """Return a signer that tests share."""
+    """Return the signer that all tests share."""
     return a_signer()
 
 
@@ -62,7 +62,7 @@ def signed_picture(
 
 
 def generated_picture(image_format: str = "JPEG") -> bytes:
-    """Return a picture with a manifest that says generated."""
+    """Return a picture whose manifest declares it generated."""
     return signed_picture(created(TRAINED), image_format=image_format)
 
 
@@ -101,7 +101,7 @@ def picture_with(
 
 
 def a_generated_record(*, fake_score: float = 0.1, **fields) -> Prediction:
-    """Store the record of a picture that says it was made with Midjourney."""
+    """Store the record of a picture whose file names Midjourney as its generator."""
     found = inspect(picture_with(texts={"Description": MIDJOURNEY}))
     label = Label.FAKE if fake_score > 0.5 else Label.REAL
     return a_prediction(

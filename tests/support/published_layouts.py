@@ -20,7 +20,7 @@ def read(path: Path) -> Weights:
 
 
 def head_layout(name: str, folder: Path) -> Path:
-    """Return a file with the tiny head in one of HEAD_LAYOUTS; the last three have a tower too."""
+    """Return a file with the tiny head in one of HEAD_LAYOUTS. The last three have a tower too."""
     if name in ("bare", "cuda"):
         return HEAD if name == "bare" else TINY / "head_cuda.pth"
     path = folder / f"{name}.pth"

@@ -1,4 +1,4 @@
-"""A small CLIP in the form of the package on the index: a quantised ONNX graph in a wheel."""
+"""A small CLIP, packaged like the real one on the index: a quantised ONNX graph in a wheel."""
 
 from __future__ import annotations
 

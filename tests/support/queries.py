@@ -1,4 +1,4 @@
-"""What an action asks the database."""
+"""The database queries of an action."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 
 def queries_of(action: Callable[[], object]) -> list[str]:
-    """Return the commands of SQL, or of MongoDB, that the action sends."""
+    """Return the SQL statements, or the MongoDB commands, that the action sends."""
     with CaptureQueriesContext(connection) as queries:
         action()
     return [query["sql"] for query in queries.captured_queries]

@@ -1,4 +1,4 @@
-"""A receiver of webhooks, and batches that have webhooks."""
+"""A receiver of webhooks, and batches with webhooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detection.queue.webhooks import webhook_fields
 
 
 class Receiver(ThreadingHTTPServer):
-    """A real HTTP server. It gives the ``answers`` in order, the last one again and again."""
+    """A real HTTP server. It sends the ``answers`` in order, and repeats the last one."""
 
     def __init__(self, *answers: int | str, certificate: trustme.LeafCert | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
@@ -39,7 +39,7 @@ class Receiver(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request, client_address) -> None:
-        """Ignore clients that hang up: they are part of the tests."""
+        """Ignore clients that hang up: tests do this on purpose."""
 
     def url(self, path: str = "/hook?from=d3", host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.server_port}{path}"
@@ -67,7 +67,7 @@ class _Answering(BaseHTTPRequestHandler):
                 server.at_once -= 1
 
     def do_GET(self) -> None:
-        """Record it too: a redirect that is followed becomes a GET."""
+        """Record a GET too: a followed redirect becomes one."""
         self.do_POST()
 
     def answer(self, how: int | str) -> None:
@@ -105,7 +105,7 @@ def a_batch(url: str = "", **fields) -> PredictionBatch:
 
 
 def announce(batch: PredictionBatch) -> None:
-    """Make its webhook due, as the end of a batch does."""
+    """Make the batch's webhook due, as the end of a batch does."""
     if changes := webhook_fields(batch):
         PredictionBatch.objects.filter(pk=batch.pk).update(**changes)
 

@@ -1,4 +1,4 @@
-"""Moderators at the review screen, and what it shows them."""
+"""Clients of the review screen, and readers of its pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def url(prediction: Prediction) -> str:
 def decided(
     client: Client, prediction: Prediction, decision: str, *, revision: int | None = None, **fields
 ):
-    """The page after a decision on the record as it is now, or was at an older ``revision``."""
+    """Send a decision on the stored record, or on an older ``revision``; return the next page."""
     if revision is None:
         revision = stored(prediction).review_revision
     return client.post(
@@ -35,7 +35,7 @@ def decided(
 
 
 def text(response) -> str:
-    """The words of the page, without tags."""
+    """Return the words of the page, without tags."""
     body = re.sub(r"<(svg|style|script).*?</\1>", "", response.content.decode(), flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
@@ -52,5 +52,5 @@ def stored(prediction: Prediction) -> Prediction:
 
 
 def shown(response) -> str:
-    """The id of the record that the page shows, after its redirects."""
+    """Return the id of the record that the page shows, after redirects."""
     return response.request["PATH_INFO"].removeprefix(NEXT).rstrip("/")

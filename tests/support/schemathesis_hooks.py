@@ -1,4 +1,4 @@
-"""What Schemathesis cannot know of multipart forms."""
+"""Filter cases of Schemathesis that a multipart form cannot express."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import schemathesis
 
 @schemathesis.hook
 def filter_case(context, case) -> bool:
-    """A list of one or none looks like a value or nothing, once it is in a form."""
+    """Leave out lists of one item or none: in a form they look like a single value or none."""
     fields = case.body if isinstance(case.body, dict) else {}
     return not any(
         isinstance(value, list) and len(value) < 2

@@ -1,4 +1,4 @@
-"""Measurements as checkpoints store them."""
+"""Scorecards, the measurements that checkpoints store."""
 
 from __future__ import annotations
 

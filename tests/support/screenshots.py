@@ -1,7 +1,7 @@
 """The pictures in ``docs/``, taken of the real pages: ``make screenshots``.
 
-The figures of the dashboard are of made-up records, since a new installation has none. What the
-files say of their origin was written into copies of the samples.
+The dashboard shows made-up records, since a new installation has none. Copies of the samples
+declare made-up origins.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main(folder: Path) -> None:
             page.screenshot(path=folder / "review.png")
             _run(installation, "shell", "-c", SEED)
             page.goto(f"{service.url}/admin/dashboard/", wait_until="networkidle")
-            page.wait_for_timeout(1000)  # the charts are drawn with a movement
+            page.wait_for_timeout(1000)  # until the charts are drawn
             page.screenshot(path=folder / "dashboard.png")
 
 
@@ -106,8 +106,8 @@ def installed(data: Path) -> Installation:
 
 
 def marked_copies(folder: Path) -> tuple[Path, Path, Path]:
-    """Return a generated picture that says so, a photograph that says that it is generated, and
-    another copy of it.
+    """Return a generated picture whose file says so, a photograph whose file says the same, and a
+    smaller copy of the photograph.
     """
     cat, colosseum, copy = (folder / name for name in ("cat.png", "rome.png", "holiday.jpg"))
     _save_marked(CAT, cat, "parameters", PARAMETERS)

@@ -1,4 +1,4 @@
-"""A database with made-up records of a year that answers questions.
+"""Answers of the service on a database with the made-up records of a year, and their times.
 
 ``python -m tests.support.seeded_records COUNT`` seeds it and prints the names of the questions as a
 line of JSON. For each name that it then reads, it prints the milliseconds and the number of queries
@@ -122,7 +122,7 @@ def admin_questions(record: Prediction) -> dict[str, Question]:
 
 
 def two_weeks_from(record: Prediction) -> str:
-    """Return the parameters of a time that fills a page with few records too."""
+    """Return parameters for two weeks, in which even few records fill a page."""
     return f"from={record.created_at:%Y-%m-%d}&to={record.created_at + timedelta(days=13):%Y-%m-%d}"
 
 
@@ -149,7 +149,7 @@ def seed(count: int) -> None:
 
 
 def answer(question: Question) -> tuple[float, int]:
-    """Return the milliseconds and the number of queries."""
+    """Return the milliseconds and the number of queries of an answer."""
     with CaptureQueriesContext(connection) as queries:
         start = time.perf_counter()
         question()

@@ -77,7 +77,7 @@ class Server(ABC):
                 self.kill()
 
     def hang(self) -> None:
-        """Answer nothing until ``resume``. Open connections stay open."""
+        """Send no answer until ``resume``. Open connections stay open."""
         os.kill(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -104,7 +104,7 @@ class S3Server(Server):
         return [*program, "--auth-key", f"{self.access_key},{self.secret_key}", str(self.folder)]
 
     def fill(self) -> None:
-        """Let every write fail, as on a full disk."""
+        """Make each write fail, as on a full disk."""
         self._limit_files(0)
 
     def empty(self) -> None:

@@ -1,4 +1,4 @@
-"""Threads that meet."""
+"""Run a function in several threads at the same moment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.db import connection
 
 
 def at_once(action: Callable, *arguments: Sequence) -> list:
-    """Return what ``action`` gives for each item, each started at the same moment in a thread of
-    its own.
+    """Call ``action`` for each item in a thread of its own, all at the same moment. Return the
+    results.
     """
     start = Barrier(len(arguments[0]))
 

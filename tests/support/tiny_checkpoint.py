@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def save_untrained(path: Path) -> Path:
-    """Save a tiny network with random weights, equal in every run."""
+    """Save a tiny network with random weights, the same in each run."""
     # Imported here: PyTorch takes seconds, and not every test needs it.
     import torch
 

@@ -1,4 +1,4 @@
-"""What cameras and phones store behind the end of a photograph."""
+"""Data that cameras and phones store behind the end of a photograph."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TRAILERS = [
 
 
 def samsungs_directory(length: int) -> bytes:
-    """Of one block of ``length`` bytes before it."""
+    """Return the directory of one block of ``length`` bytes before it."""
     entry = struct.pack("<HHII", 0, 0x0A01, length, length)
     directory = b"SEFH" + struct.pack("<II", 107, 1) + entry
     return directory + struct.pack("<I", len(directory)) + b"SEFT"
 
 
 def trailer(kind: str) -> bytes:
-    """One of ``TRAILERS``."""
+    """Return one of ``TRAILERS``."""
     picture_behind = photograph()
     film = struct.pack(">I4s8sI", 20, b"ftyp", b"mp42\0\0\0\0", 0) + bytes(range(256)) * 40
     block = b"\0\0\1\x0a\x0e\0\0\0Image_UTC_Data1600000000000"

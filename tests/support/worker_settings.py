@@ -1,4 +1,4 @@
-"""Settings for tests that kill servers and workers, with short time-outs."""
+"""Settings with short time-outs, for tests that kill servers and workers."""
 
 from __future__ import annotations
 

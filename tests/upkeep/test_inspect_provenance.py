@@ -25,7 +25,7 @@ def old_record(data: bytes | None = None, *, seed: int = 0) -> Prediction:
         return predict_image(upload=an_upload(data=data, seed=seed), source="api")
 
 
-def test_old_records_get_the_word_of_their_files(monkeypatch):
+def test_old_records_get_what_their_files_say(monkeypatch):
     monkeypatch.setattr("detection.upkeep.provenance.AT_ONCE", 2)
     said = old_record(picture_with(texts={"Description": MIDJOURNEY}))
     signed = old_record(generated_picture())
@@ -55,7 +55,7 @@ def test_a_lost_original_is_named_and_the_others_are_inspected():
     assert other.provenance
 
 
-def test_a_record_that_was_inspected_meanwhile_is_deleted_with_its_share():
+def test_a_record_inspected_meanwhile_is_deleted_from_the_totals_too():
     record = old_record(picture_with(texts={"Description": MIDJOURNEY}))
     inspected()
     delete_with_files([record])  # as it was read before

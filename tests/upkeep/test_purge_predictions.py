@@ -32,7 +32,7 @@ def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
     return old.prediction, predict_image(upload=an_upload(seed=1), source="api")
 
 
-def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_files):
+def test_old_records_and_their_files_are_deleted_and_new_ones_stay(of_two_ages, stored_files):
     _, new = of_two_ages
 
     assert re.fullmatch(
@@ -55,7 +55,7 @@ def test_a_dry_run_only_counts(of_two_ages, stored_files):
     assert stored_files() == before
 
 
-def test_many_are_removed_step_by_step(of_two_ages):
+def test_many_records_are_deleted_step_by_step(of_two_ages):
     for seed in range(5):
         predict_image(upload=an_upload(seed=seed), source="api")
     Prediction.objects.update(created_at=now() - timedelta(days=91))

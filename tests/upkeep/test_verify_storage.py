@@ -32,11 +32,11 @@ def prediction() -> Prediction:
     return predict_image(upload=an_upload(), source="api")
 
 
-def test_nothing_is_found_where_nothing_is():
+def test_an_empty_installation_is_fine():
     assert verify() == FINE
 
 
-def test_nothing_is_found_where_everything_fits(prediction):
+def test_matching_records_and_files_are_fine(prediction):
     predict_image(upload=an_upload(seed=1), source="api")
 
     assert verify() == FINE
@@ -69,7 +69,7 @@ def test_a_second_file_of_a_record_that_it_does_not_name_is_found(prediction):
     assert found() == [f"No record has the file {key}."]
 
 
-def test_a_young_file_is_left_alone_since_its_record_may_be_on_its_way():
+def test_a_new_file_is_left_alone_since_its_record_may_follow():
     default_storage.save("results/lost.txt", ContentFile(b"new"))
 
     assert printed_by("verify_storage") == FINE
@@ -119,7 +119,7 @@ def test_records_of_every_month_are_compared(prediction):
     lines = found()
 
     assert sum(line.startswith("The record") for line in lines) == 2
-    # Their keys tell another month than their records: those that are there belong to them still.
+    # The month in the keys differs from the records': the files still belong to the records.
     assert not any(line.startswith("No record") for line in lines)
 
 
@@ -131,7 +131,7 @@ def test_files_of_others_in_the_same_bucket_are_left_alone(prediction):
     assert default_storage.exists("invoice.pdf")
 
 
-def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction):
+def test_nothing_is_repaired_in_a_storage_that_seems_to_be_the_wrong_one(prediction):
     for key in prediction.file_keys:
         default_storage.delete(key)
 
@@ -140,7 +140,7 @@ def test_nothing_is_repaired_where_the_storage_must_be_the_wrong_one(prediction)
     assert Prediction.objects.exists()
 
 
-def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction, stored_files):
+def test_nothing_is_repaired_by_a_database_that_seems_to_be_the_wrong_one(prediction, stored_files):
     Prediction.objects.all().delete()
 
     with pytest.raises(CommandError, match="Nothing was repaired"):
@@ -148,7 +148,7 @@ def test_nothing_is_repaired_where_the_database_must_be_the_wrong_one(prediction
     assert len(stored_files()) == 2
 
 
-def test_an_original_that_is_no_image_any_more_is_told_and_the_rest_is_repaired(prediction, capsys):
+def test_an_original_that_is_no_image_is_reported_and_the_rest_repaired(prediction, capsys):
     other = predict_image(upload=an_upload(seed=1), source="api")
     for each in (prediction, other):
         default_storage.delete(each.result_image.name)

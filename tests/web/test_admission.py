@@ -22,7 +22,7 @@ def an_admission(*, requests: int = 2, images: int = 8, size_bytes: int = 10**6)
 
 @pytest.fixture
 def crowded(monkeypatch):
-    """The service with room for two requests, of which so many are taken."""
+    """A function that takes places of the service, which has two."""
     door = an_admission()
     monkeypatch.setattr(uploads, "gate", door)
     monkeypatch.setattr("detection.api.views.predictions.gate", door)
@@ -44,7 +44,7 @@ def full(admission: Admission) -> bool:
         return True
 
 
-def test_a_place_is_free_again_when_its_owner_has_left_even_by_an_error():
+def test_a_place_is_free_again_after_its_request_even_after_an_error():
     admission = an_admission(requests=1)
     with suppress(KeyError), admission.place():
         assert full(admission)
@@ -54,7 +54,7 @@ def test_a_place_is_free_again_when_its_owner_has_left_even_by_an_error():
     assert admission._inside == Load()
 
 
-def test_images_count_as_soon_as_their_number_is_known():
+def test_images_count_once_their_number_is_known():
     admission = an_admission(images=8)
     with admission.place() as one, admission.place() as other:
         one.hold_images(6)
@@ -86,7 +86,7 @@ def test_a_single_request_is_admitted_whatever_its_size():
 def test_a_crowd_never_gets_more_places_than_there_are():
     admission, most, lock, inside = an_admission(requests=3, images=99), [], threading.Lock(), []
 
-    def come(times: int) -> None:
+    def enter(times: int) -> None:
         for _ in range(times):
             try:
                 with admission.place():
@@ -98,14 +98,14 @@ def test_a_crowd_never_gets_more_places_than_there_are():
             except QueueFullError:
                 pass
 
-    at_once(come, [200] * 16)
+    at_once(enter, [200] * 16)
 
     assert 1 <= max(most) <= 3
     assert admission._inside == Load()
 
 
 @pytest.mark.parametrize("path", ["/api/predict/", "/predict", "/"])
-def test_where_no_place_is_free_the_answer_is_503_at_once(client, crowded, path, stored_files):
+def test_without_a_free_place_the_answer_is_503_at_once(client, crowded, path, stored_files):
     crowded(2)
 
     response = client.post(path, {"image": a_file()})
@@ -171,7 +171,7 @@ def test_reading_requests_are_answered_while_every_place_is_taken(client, crowde
     assert client.get(path).status_code == 200
 
 
-def test_places_are_left_by_requests_that_fail(client, crowded):
+def test_failed_requests_release_their_places(client, crowded):
     door = crowded(0)
     for data in (b"no image", b""):
         client.post("/api/predict/", {"image": a_file(data=data)})

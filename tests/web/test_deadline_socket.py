@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stateless
 
 @pytest.fixture
 def connection(monkeypatch):
-    """A client, and our end of its connection."""
+    """A client, and the service's end of its connection."""
     monkeypatch.setattr(deadline_socket, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(deadline_socket, "SENDING_SECONDS", 0.2)
     client, server = socket.socketpair()

@@ -1,4 +1,4 @@
-"""How many files the worker holds open while it is sent thousands, in production, where the usual
+"""The number of open files of a production worker while it receives thousands of files. The usual
 limit of a process is 1,024.
 """
 
@@ -33,7 +33,7 @@ FURTHER_DESCRIPTORS = 20
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """With workers somewhere else, so that queued images stay in the queue."""
+    """Configure workers that do not run, so that queued images stay in the queue."""
     return PRODUCTION | {"CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
 
 
@@ -54,7 +54,7 @@ def descriptors(worker: int) -> int:
 
 @contextmanager
 def watched(worker: int) -> Iterator[list[int]]:
-    """Note how many descriptors the process has, again and again until the block ends."""
+    """Record the number of the process's descriptors until the block ends."""
     seen, is_over = [], threading.Event()
 
     def watch() -> None:
@@ -74,7 +74,7 @@ def test_an_anonymous_form_of_1500_parts_opens_no_files(service, size):
     worker = service.worker
     before = descriptors(worker)
     with watched(worker) as seen:
-        # The check of the form reads the body before anybody is known.
+        # The check of the form reads the body before the user is known.
         response = sent(service, "/admin/", browser(), images=[bytes(size)] * 1500)
         time.sleep(0.1)
 

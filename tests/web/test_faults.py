@@ -1,4 +1,4 @@
-"""Servers that are killed, hang, are full and come back, while the service runs on.
+"""Servers that are killed, hang, are full and start again, while the service runs.
 
 The service is a process under gunicorn; database and storage are processes of their own.
 """
@@ -29,7 +29,7 @@ seeds = count(1)
 
 
 class Surroundings:
-    """The service and what it depends on."""
+    """The service, its database and its storage."""
 
     def __init__(self, folder, checkpoint) -> None:
         self.mongo, self.s3 = MongoServer(folder / "mongo"), S3Server(folder / "s3")
@@ -61,13 +61,13 @@ class Surroundings:
         assert accepted.status_code == 202, accepted.text
         return accepted
 
-    def kept(self) -> tuple[int, int]:
-        """Numbers of records and files."""
+    def stored(self) -> tuple[int, int]:
+        """The numbers of stored records and files."""
         files = sum(path.is_file() for path in self.s3.folder.rglob("*"))
         return self.database["predictions"].count_documents({}), files
 
     def verified(self) -> str:
-        """What verify_storage says: nothing wrong, or the list."""
+        """Return what verify_storage prints: no problem, or a list."""
         code, printed, complaints = self.installation.run("verify_storage", "--min-age", "0m")
         return printed + complaints if code else ""
 
@@ -81,20 +81,20 @@ def surroundings(tmp_path_factory, tiny_checkpoint):
             yield around
 
 
-def assert_nothing_was_kept(surroundings, before: tuple[int, int]) -> None:
-    """Check that the next request works, and that of earlier ones nothing is kept."""
+def assert_nothing_was_stored(surroundings, before: tuple[int, int]) -> None:
+    """Check that the next request works, and that earlier ones stored nothing."""
     assert surroundings.predict().status_code == 200
-    assert eventually(lambda: surroundings.kept() == (before[0] + 1, before[1] + 2))
+    assert eventually(lambda: surroundings.stored() == (before[0] + 1, before[1] + 2))
 
 
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize(
     ("name", "code"), [("mongo", "database_unavailable"), ("s3", "storage_unavailable")]
 )
-def test_without_a_server_nothing_is_kept_and_the_next_request_after_it_works(
+def test_without_a_server_nothing_is_stored_and_the_next_request_after_it_works(
     surroundings, name, code, images
 ):
-    server, before = getattr(surroundings, name), surroundings.kept()
+    server, before = getattr(surroundings, name), surroundings.stored()
     server.kill()
     failed = surroundings.predict() if images == 1 else surroundings.predict_batch(images)
     history = requests.get(f"{surroundings.service.url}/predictions", timeout=30)
@@ -102,20 +102,20 @@ def test_without_a_server_nothing_is_kept_and_the_next_request_after_it_works(
 
     assert_refused(failed, 503, code)
     assert history.status_code == (503 if name == "mongo" else 200)
-    assert_nothing_was_kept(surroundings, before)
+    assert_nothing_was_stored(surroundings, before)
 
 
-def test_a_full_storage_keeps_nothing_and_works_again_when_there_is_room(surroundings):
-    before = surroundings.kept()
+def test_a_full_storage_stores_nothing_and_works_again_when_there_is_room(surroundings):
+    before = surroundings.stored()
     surroundings.s3.fill()
     failed = surroundings.predict()
     surroundings.s3.empty()
 
     assert_refused(failed, 503, "storage_unavailable")
-    assert_nothing_was_kept(surroundings, before)
+    assert_nothing_was_stored(surroundings, before)
 
 
-def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
+def test_a_storage_that_refuses_the_access_keys_is_unavailable(surroundings):
     s3 = surroundings.s3
     s3.kill()
     s3.secret_key = "changed-meanwhile-0123456789"
@@ -131,7 +131,7 @@ def test_a_storage_that_refuses_our_keys_is_unavailable(surroundings):
 
 @pytest.mark.parametrize("name", ["mongo", "s3"])
 def test_a_hung_server_is_unavailable_in_time_and_its_late_work_is_undone(surroundings, name):
-    server, before = getattr(surroundings, name), surroundings.kept()
+    server, before = getattr(surroundings, name), surroundings.stored()
     server.hang()
     start = time.monotonic()
     failed = surroundings.predict()
@@ -140,11 +140,11 @@ def test_a_hung_server_is_unavailable_in_time_and_its_late_work_is_undone(surrou
 
     assert failed.status_code == 503
     assert seconds < 45  # it waits for two seconds, and tries twice
-    # What the server does after it was told to delete it, the second look finds.
-    assert eventually(lambda: surroundings.kept() == before)
+    # The second look finds a file that the server stores after its deletion.
+    assert eventually(lambda: surroundings.stored() == before)
 
 
-def test_health_tells_what_is_down_within_its_time(surroundings):
+def test_health_reports_a_part_that_is_down_within_its_time(surroundings):
     surroundings.s3.hang()
     start = time.monotonic()
     health = requests.get(f"{surroundings.service.url}/health", timeout=30)
@@ -154,7 +154,7 @@ def test_health_tells_what_is_down_within_its_time(surroundings):
     assert health.status_code == 503
     assert health.json()["storage"]["ok"] is False
     assert health.json()["database"]["ok"] is True
-    assert seconds < 25  # it waits for five
+    assert seconds < 25  # the check waits for five seconds
     ready = f"{surroundings.service.url}/health/ready"
     assert eventually(lambda: requests.get(ready, timeout=30).status_code == 200)
     # A file that the server stores late is deleted at the second look.

@@ -1,4 +1,4 @@
-"""Forms on addresses that take no images: what is read of them, and of whom."""
+"""Forms to addresses that accept no images: how much is read, and from which callers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def three_forms_a_minute(rates):
 
 
 @pytest.mark.parametrize("path", ["/", "/predict", "/api/predict/", "/batch_predict", A_BATCH])
-def test_views_that_take_images_are_known(path):
+def test_the_views_that_accept_images_are_known(path):
     assert is_for_images(resolve(path).func, "POST")
     assert not is_for_images(resolve(path).func, "GET")
 
 
 @pytest.mark.parametrize("path", [*ADDRESSES, "/api/predictions/", "/admin/review/", "/health"])
-def test_other_views_take_none(path):
+def test_other_views_accept_no_images(path):
     assert not is_for_images(resolve(path).func, "POST")
 
 
@@ -89,7 +89,7 @@ def test_a_browser_is_answered_with_a_page():
 
 @pytest.mark.parametrize("body", [b"", b"no form", b"--b\r\n"])
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=é"])
-def test_what_is_no_form_is_refused(client, body, content_type):
+def test_a_body_that_is_no_form_is_refused(client, body, content_type):
     response = client.post("/sign-in/", body, content_type)
 
     assert response.status_code == (400 if body else 200)

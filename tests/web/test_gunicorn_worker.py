@@ -41,7 +41,7 @@ def worker():
 
 
 def test_the_main_thread_does_not_wait_until_a_client_closes(worker):
-    """It accepts all connections, and gunicorn itself would wait in it for two seconds."""
+    """The main thread accepts all connections. Plain gunicorn would wait in it for two seconds."""
     client, server = socket.socketpair()
     connection = TConn(worker.cfg, DeadlineSocket(server), ("192.0.2.1", 4000), ("192.0.2.2", 80))
     worker.nr_conns = 1
@@ -60,7 +60,7 @@ def test_the_main_thread_does_not_wait_until_a_client_closes(worker):
 
 @contextmanager
 def listening(worker: DeadlineWorker, *sources: str) -> Iterator[tuple[list[socket.socket], ...]]:
-    """Give a listener, and clients from these addresses that nobody has accepted."""
+    """Yield a listener, and clients from these addresses that are not accepted yet."""
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
         listener.settimeout(0)
         address = listener.getsockname()
@@ -73,8 +73,8 @@ def listening(worker: DeadlineWorker, *sources: str) -> Iterator[tuple[list[sock
         yield listener, clients
 
 
-def test_all_connections_that_wait_are_accepted_together(worker):
-    """Others would wait for the end of a flood, one turn of the main thread for each."""
+def test_all_waiting_connections_are_accepted_together(worker):
+    """Otherwise clients would wait for a whole flood, one turn of the main thread for each."""
     worker.max_per_address = 2
     with listening(worker, *["127.0.0.2"] * 5, "127.0.0.3") as (listener, clients):
         worker.accept(listener)
@@ -88,7 +88,7 @@ def test_all_connections_that_wait_are_accepted_together(worker):
     assert worker.nr_conns == 0
 
 
-def test_a_head_that_does_not_end_is_refused_as_others_that_are_too_large(worker):
+def test_an_endless_head_is_refused_like_others_that_are_too_large(worker):
     client, server = socket.socketpair()
     client.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 2**13)
     worker.nr_conns = 1
@@ -105,7 +105,7 @@ def test_a_head_that_does_not_end_is_refused_as_others_that_are_too_large(worker
 
 
 class Held:
-    """An application that answers a path once it is released."""
+    """An application that answers a path when the test releases it."""
 
     def __init__(self, *paths: str) -> None:
         self.started: Queue[str] = Queue()
@@ -184,7 +184,7 @@ def test_pages_of_a_caller_open_while_its_images_are_judged(worker, held):
         assert held.started.empty()  # /a2 waits
 
 
-def test_a_client_that_makes_its_request_wait_holds_up_no_other(worker, held, monkeypatch):
+def test_a_client_that_delays_its_request_delays_no_other(worker, held, monkeypatch):
     def receives(environ, start_response):
         if environ["PATH_INFO"] == "/a1":
             environ["gunicorn.socket"].recv(1)
@@ -199,7 +199,7 @@ def test_a_client_that_makes_its_request_wait_holds_up_no_other(worker, held, mo
 
 
 def test_memory_is_released_while_no_request_runs(worker, held, monkeypatch):
-    """It would hold up the request."""
+    """Releasing memory would delay a request."""
     released = []
     monkeypatch.setattr(gunicorn_worker, "RELEASE_SECONDS", 0)
     monkeypatch.setattr(gunicorn_worker, "release_freed_memory", lambda: released.append(True))
@@ -224,7 +224,7 @@ def test_memory_is_released_while_no_request_runs(worker, held, monkeypatch):
         ["X-Not-X-Forwarded-For: 192.0.2.1"],
     ],
 )
-def test_a_caller_is_the_one_whom_throttles_count(worker, settings, headers, proxies):
+def test_callers_are_identified_as_in_the_throttles(worker, settings, headers, proxies):
     settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": proxies}
     worker.trusted_proxies = proxies
     values = [
@@ -276,7 +276,7 @@ print(len(gc.get_objects()), sys.getswitchinterval())
 """
 
 
-def test_collections_of_garbage_leave_out_what_is_loaded():
+def test_garbage_collections_skip_loaded_objects():
     finished = subprocess.run(
         [sys.executable, "-c", PAUSES], capture_output=True, text=True, check=True
     )
@@ -296,11 +296,11 @@ def test_collections_of_garbage_leave_out_what_is_loaded():
         ("", ""),
     ],
 )
-def test_an_ipv6_client_has_a_network(client, network):
+def test_a_client_has_the_network_of_its_address(client, network):
     assert network_of(client) == network
 
 
-def test_a_connection_over_tls_is_good_for_several_requests(worker, tmp_path):
+def test_a_connection_over_tls_serves_several_requests(worker, tmp_path):
     authority = trustme.CA()
     file = tmp_path / "server.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(file)
@@ -360,7 +360,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("request_bytes", "status", "code"), REFUSED.values(), ids=REFUSED)
-def test_a_refusal_of_gunicorns_has_the_shape_of_all_errors(worker, request_bytes, status, code):
+def test_a_refusal_by_gunicorn_has_the_shape_of_all_errors(worker, request_bytes, status, code):
     response = answer_of(worker, request_bytes)
 
     body = json.loads(response.text)

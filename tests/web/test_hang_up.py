@@ -12,7 +12,7 @@ pytestmark = pytest.mark.stateless
 
 @pytest.fixture
 def connection():
-    """A client, and our end of its connection."""
+    """A client, and the service's end of its connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
@@ -20,7 +20,7 @@ def connection():
         yield client, ours
 
 
-def test_a_client_that_waits_has_not_hung_up(connection):
+def test_a_waiting_client_has_not_hung_up(connection):
     _, ours = connection
 
     assert not has_hung_up(ours)
@@ -49,7 +49,7 @@ def test_a_broken_connection_has_hung_up(connection):
     assert has_hung_up(ours)
 
 
-def test_a_connection_that_we_have_closed_is_over(connection):
+def test_a_connection_that_the_service_closed_has_hung_up(connection):
     _, ours = connection
     ours.close()
 

@@ -29,7 +29,7 @@ def environment() -> dict[str, str]:
 
 
 def caller(number: int) -> dict[str, str]:
-    """Return the header by which the proxy tells a client's address."""
+    """Return the header in which the proxy sends a client's address."""
     return {"X-Forwarded-For": f"203.0.113.{number}"}
 
 
@@ -42,7 +42,7 @@ def test_urls_have_a_throttle_of_their_own(service, server):
     refused = sent(service, "/api/predict/", caller(6), image_url=server.url())
 
     assert_refused(refused, 429, "throttled")
-    assert len(server.asked) == 30
+    assert len(server.requests) == 30
     assert sent(service, "/api/predict/", caller(6), image=image_bytes()).status_code == 200
 
 

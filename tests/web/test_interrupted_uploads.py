@@ -1,4 +1,4 @@
-"""Requests that break off, at the worker that serves them: half a body is no request."""
+"""Requests that break off at the worker: half a body is no request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMUGGLED = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture
 def worker(monkeypatch) -> DeadlineWorker:
-    """As gunicorn makes it, but without processes and threads, and with the test's database."""
+    """A worker of gunicorn without processes and threads, and with the test's database."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     monkeypatch.setattr(deadline_socket, "BODY_SECONDS", 0.3)
@@ -48,7 +48,7 @@ def worker(monkeypatch) -> DeadlineWorker:
 
 
 class Connection:
-    """A client's end of a connection, and what the worker makes of the other one."""
+    """A client's end of a connection, with the worker at the other end."""
 
     def __init__(self, worker: DeadlineWorker) -> None:
         self.client, ours = socket.socketpair()
@@ -56,7 +56,7 @@ class Connection:
         self._ours = TConn(worker.cfg, DeadlineSocket(ours), ("127.0.0.1", 4000), ("127.0.0.1", 80))
 
     def answer(self, data: bytes, *, half_closed: bool = False) -> tuple[int, dict, bool]:
-        """Status and body of the answer; and whether the connection is kept."""
+        """Return status and body of the answer, and whether the connection stays open."""
         self.client.sendall(data)
         if half_closed:
             self.client.shutdown(socket.SHUT_WR)
@@ -92,7 +92,7 @@ def head_of(path: str, length: int, *more: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def test_a_whole_batch_is_judged_and_the_connection_kept(connection):
+def test_a_whole_batch_is_judged_and_the_connection_stays_open(connection):
     body = body_of(3)
 
     status, answer, kept = connection.answer(head_of("/api/batches/", len(body)) + body)
@@ -135,7 +135,7 @@ def test_files_on_disk_of_a_batch_that_breaks_off_are_deleted(
 
 
 def test_the_last_part_of_a_batch_that_breaks_off_does_not_end_it(connection):
-    """Of a signed-in user: the check of the form reads the body before the view does."""
+    """Send it for a signed-in user: the check of the form reads the body before the view does."""
     client, ann = Client(), a_user()
     client.force_login(ann)
     batch = PredictionBatch.objects.create(total_images=1, owner=ann, sending=Sending.OPEN)

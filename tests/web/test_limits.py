@@ -30,7 +30,7 @@ def redis(tmp_path_factory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def environment(redis) -> dict[str, str]:
-    """With workers somewhere else, so that queued images stay in the queue."""
+    """Configure workers that do not run, so that queued images stay in the queue."""
     elsewhere = f"redis://127.0.0.1:{free_port()}/0"
     return PRODUCTION | {"CELERY_BROKER_URL": elsewhere, "CACHE_URL": redis.url}
 
@@ -47,7 +47,7 @@ def queued(service: Service, session: str, **form: object) -> requests.Response:
 
 
 def queued_four_times_at_once(service: Service, session: str, **form: object) -> dict:
-    """Send a batch four times at the same moment. Return the body of the one that is accepted."""
+    """Send a batch four times at the same moment. Return the body of the accepted answer."""
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda _: queued(service, session, **form), range(4)))
     accepted, *refused = sorted(answers, key=lambda answer: answer.status_code)
@@ -62,7 +62,7 @@ def assert_throttled(response: requests.Response) -> None:
     assert int(response.headers["Retry-After"]) <= 60
 
 
-def test_of_four_batches_of_61_at_the_same_moment_one_is_queued(service, installation, session):
+def test_one_of_four_simultaneous_batches_of_61_is_queued(service, installation, session):
     accepted = queued_four_times_at_once(service, session, images=[PHOTO] * 61)
 
     batch = f"where batch_id = '{accepted['batch_id']}'"
@@ -89,7 +89,7 @@ def test_a_broken_archive_of_300_images_is_counted(service, installation, sessio
     assert_throttled(queued(service, session, archive=broken))
 
 
-def test_of_four_archives_at_the_same_moment_one_is_read(service, session):
+def test_one_of_four_simultaneous_archives_is_read(service, session):
     archive = tar_of({f"{number}.jpg": PHOTO for number in range(61)})
 
     queued_four_times_at_once(service, session, archive=archive)

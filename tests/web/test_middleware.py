@@ -1,4 +1,4 @@
-"""What is written about each request, and what never is."""
+"""The log line of each request, limits, and errors as pages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_compressed_body_is_refused_by_name(client, path, encoding):
     assert sentence == f"The body has the Content-Encoding {encoding}; send it without an encoding."
 
 
-def test_a_body_that_is_not_encoded_may_say_so(client, tiny_checkpoint):
+def test_the_encoding_identity_is_accepted(client, tiny_checkpoint):
     encoding = {"Content-Encoding": "identity"}
 
     assert client.post("/predict", {"image": a_file()}, headers=encoding).status_code == 200
@@ -62,7 +62,7 @@ def test_a_request_without_a_body_is_not_encoded(client):
     assert response.status_code == 200
 
 
-def test_each_request_is_one_line_with_what_operators_ask_for(client, lines):
+def test_each_request_is_one_line_with_the_facts_for_operators(client, lines):
     client.post("/predict", {"image": a_file()})
 
     [line] = lines()
@@ -73,7 +73,7 @@ def test_each_request_is_one_line_with_what_operators_ask_for(client, lines):
     assert line["code"] is None
 
 
-def test_an_error_has_its_code_in_the_line(client, lines):
+def test_the_line_of_an_error_has_its_code(client, lines):
     client.post("/predict")
     client.get("/nothing")
 
@@ -87,7 +87,7 @@ def test_the_id_of_a_request_is_in_its_line_and_in_the_answer(client, lines):
     assert len(response.headers["X-Request-ID"]) == 26
 
 
-def test_a_proxy_may_give_the_id(client):
+def test_a_proxy_may_set_the_id(client):
     response = client.get("/health/live", headers={"X-Request-ID": "trace-0af7651916cd43dd"})
 
     assert response.headers["X-Request-ID"] == "trace-0af7651916cd43dd"
@@ -162,7 +162,7 @@ def test_metrics_count_requests_verdicts_errors_and_the_models_time(client):
     ],
     ids=["addresses", "methods"],
 )
-def test_what_does_not_exist_makes_no_metrics_of_its_own(client, method, path, counted):
+def test_unknown_addresses_and_methods_have_one_metric(client, method, path, counted):
     before = metric(client, "d3_http_requests_total", **counted)
     for _ in range(3):
         client.generic(method, path)
@@ -173,7 +173,7 @@ def test_what_does_not_exist_makes_no_metrics_of_its_own(client, method, path, c
     assert "MADEUP1" not in page
 
 
-def test_a_mistake_of_ours_is_logged_with_its_cause(admin_client, caplog, monkeypatch):
+def test_a_bug_is_logged_with_its_cause(admin_client, caplog, monkeypatch):
     broken = raising(KeyError("what went wrong"))
     monkeypatch.setattr("detection.admin.predictions.PredictionAdmin.get_queryset", broken)
     admin_client.raise_request_exception = False
@@ -261,7 +261,7 @@ def test_without_database_a_page_of_the_admin_is_503_too(transactional_db, admin
     assert_refused(response, 503, "database_unavailable")
 
 
-# People who look at pages
+# Errors as pages
 
 
 def by_a_browser(**options) -> Client:
@@ -278,7 +278,7 @@ def assert_page(response, status: int, words: str) -> None:
 
 @pytest.mark.usefixtures("nothing_counted")
 @each_sign_in
-def test_too_many_tries_to_sign_in_are_a_page(rates, path):
+def test_too_many_tries_to_sign_in_are_answered_with_a_page(rates, path):
     rates["login"] = "1/min"
     browser = by_a_browser()
     browser.post(path)
@@ -288,13 +288,13 @@ def test_too_many_tries_to_sign_in_are_a_page(rates, path):
 
 @pytest.mark.usefixtures("nothing_counted")
 @each_sign_in
-def test_a_form_that_was_open_for_too_long_is_a_page(path):
+def test_a_form_that_was_open_for_too_long_is_answered_with_a_page(path):
     page = by_a_browser(enforce_csrf_checks=True).post(path, {"username": "ann"})
 
     assert_page(page, 403, "Reload it, then send the form again.")
 
 
-def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):
+def test_a_lost_database_is_answered_with_a_page_at_the_sign_in(monkeypatch):
     lost = raising(OperationalError("no such database"))
     monkeypatch.setattr("django.contrib.auth.forms.authenticate", lost)
 
@@ -303,14 +303,14 @@ def test_a_lost_database_is_a_page_where_people_sign_in(monkeypatch):
     assert_page(page, 503, "The database cannot be reached.")
 
 
-def test_a_lost_database_is_a_page_in_the_admin(admin_client, lost_database):
+def test_a_lost_database_is_answered_with_a_page_in_the_admin(admin_client, lost_database):
     page = admin_client.get("/admin/detection/prediction/", headers={"Accept": "text/html"})
 
     assert_page(page, 503, "The database cannot be reached.")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/nothing/else.html", "/docs/nothing"])
-def test_an_unknown_address_is_a_page(path, django_assert_num_queries):
+def test_an_unknown_address_is_answered_with_a_page(path, django_assert_num_queries):
     browser = by_a_browser()
     browser.force_login(a_user())
 

@@ -1,4 +1,4 @@
-"""Parts whose heads Django would drop: each is an image, or an error that says which part it is."""
+"""Form parts whose heads Django would drop: each is an image, or an error that names the part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detection.web.multipart import CHUNK, ReadableBody
 from tests.support.api import BATCHES, a_user, assert_nothing_stored, assert_refused
 from tests.support.factories import image_bytes
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint", "no_judging")]
 
 FORM = "multipart/form-data; boundary=BOUND"
 JPEG = b"Content-Type: image/jpeg"
@@ -110,7 +110,7 @@ def test_an_image_without_a_readable_name_is_judged_alone(client, path, name):
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMED.values(), ids=NAMED)
-def test_a_readable_name_is_the_images(client, name, expected):
+def test_a_readable_name_is_used(client, name, expected):
     answer = send(client, "/predict", a_part(name, field="image")).json()
 
     assert answer["filename"] == expected
@@ -125,7 +125,7 @@ def test_images_on_disk_have_their_names(client, settings):
     assert [each["filename"] for each in answer["results"]] == ["unnamed-1.jpg", "b.jpg"]
 
 
-def test_the_name_of_its_own_has_the_ending_of_the_content(client):
+def test_a_made_up_name_has_the_extension_of_the_content(client):
     parts = [a_part(b"", image_bytes(image_format="PNG")), a_part(b'; filename=".."', b"no image")]
 
     answer = send(client, BATCHES, *parts).json()
@@ -150,7 +150,7 @@ def test_an_empty_file_without_a_readable_name_is_an_error_of_its_own(client):
     assert answer["errors"][0]["filename"] == "unnamed-1"
 
 
-def test_a_field_where_nobody_chose_a_file_is_no_image(client):
+def test_an_empty_file_field_is_no_image(client):
     unused = a_part(b'; filename=""', b"")
 
     assert send(client, BATCHES, unused, a_part()).json()["total_images"] == 1
@@ -231,7 +231,7 @@ def test_a_form_that_cannot_be_read_says_where(client, path, body, code, sentenc
     assert_nothing_stored(stored_files)
 
 
-def test_a_part_that_cannot_be_read_is_named_to_a_session(client, stored_files):
+def test_a_part_that_cannot_be_read_is_named_to_a_signed_in_user(client, stored_files):
     """The check of the form's token reads the body."""
     client.force_login(a_user())
     client.handler.enforce_csrf_checks = True
@@ -316,7 +316,7 @@ def test_a_browser_is_known_without_case(client):
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, CHUNK])
-def test_contents_arrive_as_they_were_sent_however_the_body_is_split(size):
+def test_contents_are_unchanged_however_the_body_is_split(size):
     contents = [b"", b"\r\n-", b"\r\n--BOUN", bytes(3 * CHUNK), image_bytes()]
     body = b"".join(a_part(b"; filename=a", each) for each in contents) + b"--BOUND--\r\n"
 

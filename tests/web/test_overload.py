@@ -42,7 +42,7 @@ class HalfSent:
         self._connection.sendall(HEAD.format(len(self._body)).encode() + self._body[:-10])
 
     def finish(self) -> dict:
-        """The rest of the body; returns what was answered."""
+        """Send the rest of the body; return the answer."""
         self._connection.sendall(self._body[-10:])
         with self._connection, self._connection.makefile("rb") as answer:
             return json.loads(answer.read().partition(b"\r\n\r\n")[2])
@@ -54,7 +54,7 @@ def sent(service: Service, *, data: bytes | None = None) -> requests.Response:
 
 
 def counted(service: Service, metric: str, **labels: str) -> float:
-    """What the service's metric says; 0 before it was ever counted."""
+    """Return the value of a metric; 0 before the first count."""
     page = requests.get(f"{service.url}/metrics", timeout=30).text
     samples = [sample for family in parsed(page) for sample in family.samples]
     return sum(
@@ -68,8 +68,8 @@ def hung_up_on(service: Service, path: str) -> float:
     return counted(service, "d3_http_requests_total", route=path, status="499")
 
 
-def kept(installation: Installation) -> tuple:
-    """Records and files."""
+def stored_counts(installation: Installation) -> tuple:
+    """Return the numbers of records and files."""
     tables = ("predictions", "prediction_batches")
     rows = [installation.query(f"SELECT count(*) FROM {table}") for table in tables]
     return rows, installation.files
@@ -78,7 +78,7 @@ def kept(installation: Installation) -> tuple:
 @contextmanager
 def every_place_taken(service: Service) -> Iterator[list[HalfSent]]:
     waiting = [HalfSent(service, seed=seed) for seed in range(PLACES)]
-    # Nobody else takes a place before them. One more is asked for here.
+    # The request for the metric is in progress too.
     assert eventually(lambda: counted(service, "d3_http_requests_in_progress") > PLACES)
     assert eventually(lambda: sent(service).status_code == 503)
     yield waiting
@@ -101,7 +101,7 @@ def test_a_full_service_refuses_at_once_answers_readers_and_finishes_what_it_too
     assert sent(service).status_code == 200
 
 
-def test_clients_that_hang_up_leave_their_places(service):
+def test_clients_that_hang_up_release_their_places(service):
     with every_place_taken(service) as waiting:
         for each in waiting:
             each._connection.close()
@@ -112,10 +112,8 @@ def test_clients_that_hang_up_leave_their_places(service):
 @pytest.mark.parametrize(
     ("path", "field", "images"), [("/predict/", "image", 1), ("/api/batches/", "images", 3)]
 )
-def test_what_a_client_sent_that_hangs_up_after_it_is_not_judged(
-    service, installation, path, field, images
-):
-    before = kept(installation)
+def test_an_image_whose_client_hung_up_is_not_judged(service, installation, path, field, images):
+    before = stored_counts(installation)
     judged, hung_up = counted(service, "d3_model_images_total"), hung_up_on(service, path)
     body = form_body(**{field: [image_bytes(seed=200 + number) for number in range(images)]})
     head = HEAD.replace("/predict ", f"{path} ").format(len(body)).encode()
@@ -124,7 +122,7 @@ def test_what_a_client_sent_that_hangs_up_after_it_is_not_judged(
 
     assert eventually(lambda: hung_up_on(service, path) == hung_up + 1)
     assert counted(service, "d3_model_images_total") == judged
-    assert kept(installation) == before
+    assert stored_counts(installation) == before
     assert f"POST {path} 499" in service.log.read_text()
 
 

@@ -1,4 +1,4 @@
-"""The service as it is put on the internet: a key, host names, a proxy before it, nothing else."""
+"""The service in production: with a key, host names, and a proxy, and no other settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_plain_http_leads_to_https_but_for_machines_that_watch_the_service(servi
         assert ask(service, path, **{"X-Forwarded-Proto": "http"}).status_code == status
 
 
-def test_https_is_for_good_and_pages_are_guarded(service):
+def test_https_is_remembered_and_pages_are_protected(service):
     headers = ask(service, "/docs").headers
 
     assert headers["Strict-Transport-Security"] == "max-age=2592000"  # of this host alone

@@ -1,4 +1,4 @@
-"""Clients that send or leave slowly, beside one that does not, at a service without a proxy."""
+"""Clients that send or disconnect slowly, beside a normal one, without a proxy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.own_servers, pytest.mark.stateless]
 
 MAX_WAITING_REQUESTS = 4
 THREADS = MAX_WAITING_REQUESTS + 16
-# So many slow connections that a service which waits for each of them answers nobody else in time
+# So many connections that a service which waits for each of them answers no other in time
 ADDRESSES = [f"127.0.0.{number}" for number in range(2, 32)]
 EACH = THREADS // 2 - 1
 HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "

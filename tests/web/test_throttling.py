@@ -25,7 +25,7 @@ MINUTE = 60
 
 
 class Clock:
-    """A time that passes only when a test says so."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = time.time() // MINUTE * MINUTE  # where a slot begins
@@ -54,7 +54,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def throttle(counters, rates, clock) -> Callable[..., PredictThrottle]:
-    """A function that makes the throttle of another request, at 60 a minute."""
+    """A function that returns the throttle of a further request, at 60 a minute."""
     rates["predict"] = "60/min"
 
     def make() -> PredictThrottle:
@@ -75,7 +75,7 @@ def is_allowed(throttle: PredictThrottle, images: int = 1, *, address: str = "19
     return is_allowed
 
 
-def test_of_four_batches_at_the_same_moment_one_is_allowed(throttle):
+def test_one_of_four_simultaneous_batches_is_allowed(throttle):
     def is_counted(own: PredictThrottle) -> bool:
         with suppress(Throttled):
             own.count(60)
@@ -96,7 +96,7 @@ def test_parallel_requests_get_exactly_the_rate(throttle):
     assert Counter(results) == {True: 60, False: 140}
 
 
-def test_what_was_refused_is_not_counted(throttle):
+def test_refused_requests_are_not_counted(throttle):
     assert is_allowed(throttle(), 59)
     late = throttle()
     assert late.allow_request(a_request("192.0.2.1"), None)
@@ -152,7 +152,7 @@ def test_no_minute_has_more_than_the_rate_by_more_than_a_slot(throttle, clock):
     assert shortest > MINUTE - MINUTE / SLOTS
 
 
-def test_a_clock_that_is_ahead_is_counted(throttle, clock):
+def test_counts_of_a_clock_that_is_ahead_count(throttle, clock):
     clock.now += MINUTE / SLOTS - 0.1
     ahead = throttle()
     ahead.timer = lambda: clock.now + 0.2
@@ -196,7 +196,7 @@ def test_work_that_fails_is_counted(throttle):
     assert not is_allowed(throttle())
 
 
-def test_of_four_at_the_same_moment_one_does_work_of_unknown_amount(throttle):
+def test_one_of_four_simultaneous_requests_does_work_of_unknown_amount(throttle):
     end = threading.Barrier(4)
 
     def works(own: PredictThrottle) -> bool:

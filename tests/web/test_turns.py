@@ -53,7 +53,7 @@ def test_callers_with_many_requests_take_turns(order):
     assert finish(order, 6) == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
-def test_a_caller_has_its_turn_at_once_only_when_others_have_overtaken_it(order):
+def test_a_caller_has_its_turn_at_once_only_after_others_overtook_it(order):
     for number in range(20):
         order.add("a", f"a{number}")
     finish(order, 5)
@@ -64,7 +64,7 @@ def test_a_caller_has_its_turn_at_once_only_when_others_have_overtaken_it(order)
     assert [order.take(), order.take(), order.take()] == ["b0", None, None]
 
 
-def test_a_request_that_waits_for_something_else_holds_up_no_other(monkeypatch):
+def test_a_request_that_waits_for_something_else_delays_no_other(monkeypatch):
     monkeypatch.setattr(turns, "STARTING_SECONDS", 0)
     order = Turns()
     order.add("a", "a1")

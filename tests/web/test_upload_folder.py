@@ -1,4 +1,4 @@
-"""Files of a request that is too large for memory: where they are meanwhile, and that they go."""
+"""Files of requests that are too large for memory: their folder, and their deletion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.archive_files import PHOTO, archive_of
 
 pytestmark = [
     pytest.mark.django_db,
-    pytest.mark.usefixtures("tiny_checkpoint", "nobody_judges", "nothing_in_memory"),
+    pytest.mark.usefixtures("tiny_checkpoint", "no_judging", "nothing_in_memory"),
 ]
 
 
@@ -25,7 +25,7 @@ def nothing_in_memory(settings):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the test's temporary files are; PyTorch may have others there."""
+    """The folder of the test's temporary files. PyTorch may have others there."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -81,7 +81,7 @@ def test_a_full_disk_is_503_for_fetched_images_too(client, folder, server, store
     assert_nothing_stored(stored_files)
 
 
-def test_nothing_is_left_of_an_image_that_breaks_off(folder, rf):
+def test_an_interrupted_image_leaves_no_file(folder, rf):
     def breaks_off():
         yield b"some bytes"
         raise ImageError("The host sends no more.")

@@ -1,4 +1,4 @@
-"""Batches: judged in the request, or queued."""
+"""Judge batches in the request, or queue them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class BatchOptionsSerializer(OptionsSerializer):
         webhook_url = serializers.CharField(
             default="", help_text="https URL that receives a signed POST when the batch is done"
         )
-        own = {"async": later, "more": more, "webhook_url": webhook_url}  # a keyword
+        own = {"async": later, "more": more, "webhook_url": webhook_url}  # async is a keyword
         return super().get_fields() | own
 
     def validate(self, options: dict) -> dict:
@@ -67,7 +67,7 @@ class BatchOptionsSerializer(OptionsSerializer):
             )
         for name in ("more", "webhook_url"):
             if options[name] and not options["async"]:
-                raise serializers.ValidationError({name: "Use it with async=true only."})
+                raise serializers.ValidationError({name: "Send this with async=true only."})
         return options
 
 
@@ -78,7 +78,7 @@ class PartOptionsSerializer(serializers.Serializer):
 
 
 class ImageUrlsField(serializers.ListField):
-    """URLs of images; the form has the field once for each."""
+    """URLs of images. A form repeats the field, once for each URL."""
 
     def __init__(self) -> None:
         super().__init__(

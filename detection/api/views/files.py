@@ -28,7 +28,7 @@ CONTENT_TYPES = {
 @csrf_exempt  # a POST is refused for its method, not for a missing token
 @require_safe
 def stored_file(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Return a file of the folder storage to callers with a link that ``storage.url`` signed."""
+    """Return a file of the folder storage to a caller with a link that ``storage.url`` signed."""
     try:
         verify_link(name=name, signature=request.GET.get("signature", ""))
     except LinkError as error:

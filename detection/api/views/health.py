@@ -1,4 +1,4 @@
-"""Whether the service works: each part is tried."""
+"""Check whether the service works, part by part."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ UNHEALTHY = {
 
 
 CHECK_SECONDS = 5.0  # after that, a part without an answer is down
-FRESH_SECONDS = 1.0  # meanwhile all requests get the same answer
+FRESH_SECONDS = 1.0  # so long, all requests get the answer of the last check
 
 # Clients of hung servers give up after 15 to 25 seconds, too late for an answer: the checks run in
 # threads, with a deadline. Hung checks occupy few threads, whatever the number of requests.
@@ -119,7 +119,7 @@ class UnhealthySerializer(HealthSerializer, ErrorSerializer):
 
 
 class _OpenView(APIView):
-    """Open to machines that watch the service, also while the database is down."""
+    """Base of views for monitoring: without authentication or limits, and without the database."""
 
     authentication_classes = []
     permission_classes = [AllowAny]
@@ -127,7 +127,7 @@ class _OpenView(APIView):
 
 
 class LiveView(_OpenView):
-    """Whether the process answers. Checks nothing else."""
+    """Answer as long as the process runs. Checks no other part."""
 
     @extend_schema(
         operation_id="health_live",
@@ -182,7 +182,7 @@ class _LastCheck:
     def parts(self) -> dict[str, dict]:
         with self._lock:
             if time.monotonic() - self._time > FRESH_SECONDS:
-                self._parts = _try_all()
+                self._parts = _check_all()
                 self._time = time.monotonic()
             return {name: {**part} for name, part in self._parts.items()}
 
@@ -190,10 +190,10 @@ class _LastCheck:
 _last_check = _LastCheck()
 
 
-def _try_all() -> dict[str, dict]:
+def _check_all() -> dict[str, dict]:
     """Check all parts at the same time, each for CHECK_SECONDS at most."""
     checks = {
-        name: _threads.submit(copy_context().run, _tried, name, check)
+        name: _threads.submit(copy_context().run, _checked, name, check)
         for name, check in CHECKS.items()
     }
     wait(checks.values(), timeout=CHECK_SECONDS)
@@ -208,11 +208,11 @@ def _result(name: str, check: Future[dict]) -> dict:
     return {"ok": False, "latency_ms": CHECK_SECONDS * 1000}
 
 
-def _tried(name: str, check: Callable[[], dict]) -> dict:
+def _checked(name: str, check: Callable[[], dict]) -> dict:
     start = time.perf_counter()
     try:
         result = {"ok": True, **check()}
-    except Exception as error:  # of any kind: the part is down, and the answer says so
+    except Exception as error:  # whatever its type, the part is down
         reason = error if isinstance(error, MissingTablesError) else error.__cause__ or error
         logger.error("Health: %s is down: %s", name, reason)
         result = {"ok": False}
@@ -252,7 +252,7 @@ def _check_queue() -> dict:
     if with_workers:
         broker.ping()
     state = {"mode": "workers" if with_workers else "in the process"}
-    with suppress(UnavailableError):  # the check of the database reports that
+    with suppress(UnavailableError):  # the check of the database reports the outage
         state["waiting"] = count_unfinished_batches()
     return state
 

@@ -22,6 +22,6 @@ class MetricsView(APIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        with suppress(UnavailableError):  # then the last known number stays
+        with suppress(UnavailableError):  # the metric still has the last known number
             prometheus.QUEUED_BATCHES.set(count_unfinished_batches())
         return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)

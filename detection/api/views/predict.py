@@ -1,4 +1,4 @@
-"""One image: its verdict, and its record."""
+"""Judge one image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from detection.web import PredictThrottle, admits_images, check_form, image_or_u
 
 @extend_schema_field(OpenApiTypes.BINARY)
 class ImageFileField(serializers.FileField):
-    """A file. The engine detects its type."""
+    """An uploaded file. The engine detects its type."""
 
 
 class OptionsSerializer(serializers.Serializer):
@@ -38,7 +38,6 @@ class OptionsSerializer(serializers.Serializer):
     store = FlagField(
         default=True, help_text="false: return the verdict, store no record and no file"
     )
-
     frames = serializers.ChoiceField(
         ["first", "all"],
         default="first",
@@ -74,8 +73,8 @@ class SingleOptionsSerializer(OptionsSerializer):
 def counted_frames(
     request: Request, *, images: int, all_frames: bool
 ) -> Iterator[list[Prediction]]:
-    """Count as many frames as may be judged, before the work, and hold room for them; give a list
-    for the predictions. In the end release the frames that were not judged.
+    """Count all frames that may be judged, before the work, and reserve room for them. Yield a list
+    to which the caller adds the predictions. Afterwards release the frames that were not judged.
 
     Raises Throttled, QueueFullError.
     """

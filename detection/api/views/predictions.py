@@ -1,4 +1,4 @@
-"""Stored predictions: the history, single records, heatmaps."""
+"""Show and delete stored predictions: the history, single records, heatmaps."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class PredictionViewSet(ViewSet):
         summary="Delete a prediction and its files",
         parameters=[ID_PARAMETER],
         responses={
-            204: OpenApiResponse(description="Record and files are gone"),
+            204: OpenApiResponse(description="The record and its files are deleted"),
             **schema.errors(*schema.RECORD_ERRORS, 403),
         },
     )
@@ -182,8 +182,8 @@ class PredictionViewSet(ViewSet):
     @extend_schema(
         operation_id="predictions_similar",
         summary="Similar pictures",
-        description="The other predictions that you may see on pictures that look the same: stored "
-        "again, reduced, grey, mirrored or cropped a little.",
+        description="The predictions that you may see on pictures that look the same: saved again, "
+        "reduced, grey, mirrored or slightly cropped.",
         parameters=[ID_PARAMETER],
         responses={
             200: schema.answer(
@@ -202,8 +202,8 @@ class PredictionViewSet(ViewSet):
     @extend_schema(
         operation_id="predictions_provenance",
         summary="What the file says of its origin, with whole prompts",
-        description="Read from the original again: records hold the first 300 characters of a "
-        "prompt. Counts as one image.",
+        description="The service reads the stored original again, since a record has the first 300 "
+        "characters of a prompt only. The request counts as one image.",
         parameters=[ID_PARAMETER],
         responses={
             200: schema.answer(
@@ -217,14 +217,14 @@ class PredictionViewSet(ViewSet):
     @action(detail=True)
     def provenance(self, request: Request, pk: str) -> Response:
         prediction = self._find(pk)
-        self._count_as_image()  # the original is read whole
+        self._count_as_image()  # reads the whole original
         with gate.place():
             found = inspect_upload(read_original(prediction), whole_prompts=True)
         shown = found.as_dict() | {"contradicts_label": prediction.disputed}
         return Response(FileProvenanceSerializer(shown).data)
 
     def _count_as_image(self) -> None:
-        """Raises Throttled if the caller has used up the rate of images."""
+        """Count the request as an image. Raises Throttled if the caller's rate is used up."""
         self.throttle_classes = [PredictThrottle]
         self.check_throttles(self.request)
 

@@ -26,8 +26,8 @@ class StatisticsQuerySerializer(PeriodQuerySerializer):
     interval = serializers.ChoiceField(
         ["day"],
         required=False,
-        help_text=f"Add the figures of each day, of at most {MAX_DAYS} days; without from and to, "
-        f"of the last {DEFAULT_DAYS}",
+        help_text=f"Add the figures of each day, for at most {MAX_DAYS} days; without from and to, "
+        f"for the last {DEFAULT_DAYS} days",
     )
 
 

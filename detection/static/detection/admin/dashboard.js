@@ -1,5 +1,5 @@
 // Draws charts from the tables of the page: a canvas names its table, its columns and its kind of
-// chart. Nothing moves. FAKE is hatched, so that colour is not the only difference from REAL.
+// chart. Charts are not animated. FAKE is hatched, so that colour is not the only difference from REAL.
 
 const HATCH = 8; // pixels
 const ROW_HEIGHT = 30; // pixels, of a horizontal bar
@@ -58,7 +58,7 @@ function read(table, keys) {
   };
 }
 
-// Null for a dash: there is nothing to show
+// Returns null for a dash, which is drawn as nothing.
 function numberIn(cell) {
   const value = Number.parseFloat(cell.textContent);
   return Number.isNaN(value) ? null : value;

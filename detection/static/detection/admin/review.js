@@ -1,6 +1,6 @@
-// Keys for the links, buttons and the field of the page. Each element names its keys in
-// aria-keyshortcuts. Letters go by place on the keyboard, so that Cyrillic and Greek ones have them
-// too. The form works without this script.
+// Keys for the links, buttons and the note of the page. Each element names its keys in
+// aria-keyshortcuts. A letter is a place on the keyboard, so that Cyrillic and Greek keyboards have
+// it too. The form works without this script.
 
 import { fetchEvidence, noteBroken } from "./review_images.js";
 import { zoomTogether } from "./review_zoom.js";
@@ -12,13 +12,13 @@ const NAMES = { "+": "Plus", "=": "Plus", "_": "-" };
 let busy = true; // for a moment after loading, and while leaving the page
 
 function keysOf(event) {
-  const place = event.code || `Key${event.key.toUpperCase()}`; // some keyboards on screens have none
+  const place = event.code || `Key${event.key.toUpperCase()}`; // some on-screen keyboards have no code
   const [, letter] = /^Key([A-Z])$/.exec(place) ?? [];
   const [, digit] = /^Digit(\d)$/.exec(place) ?? [];
   return letter ? [letter] : [NAMES[event.key] ?? event.key, digit];
 }
 
-function withKey(event) {
+function elementOf(event) {
   return keysOf(event)
     .map((key) => key && document.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]`))
     .find(Boolean);
@@ -41,7 +41,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  const element = withKey(event);
+  const element = elementOf(event);
   const moves = event.shiftKey && event.key.startsWith("Arrow"); // the picture, not the queue
   if (!element || moves) return;
   event.preventDefault();
@@ -49,7 +49,7 @@ document.addEventListener("keydown", (event) => {
     element.focus();
     element.setSelectionRange(element.value.length, element.value.length);
   } else if (element.matches("[data-zoom]")) {
-    element.click(); // a held key keeps zooming
+    element.click(); // repeats while the key is held
   } else if (!busy && !event.repeat) {
     element.click();
   }

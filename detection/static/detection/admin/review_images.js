@@ -1,6 +1,6 @@
-// Pictures that fail to load, and the evidence map, which takes a while.
+// Sentences in the place of broken pictures, and the evidence map, which loads after the page.
 
-// A sentence beside each picture replaces a broken one.
+// Show the sentence beside a picture when the picture cannot be loaded.
 export function noteBroken(pictures) {
   for (const image of pictures.querySelectorAll("img[src]")) {
     const replace = () => {
@@ -12,7 +12,7 @@ export function noteBroken(pictures) {
   }
 }
 
-// The first request draws the evidence map, so the page does not wait for it.
+// The first request draws the evidence map, which would delay the page.
 export async function fetchEvidence(image) {
   const state = image.nextElementSibling;
   state.hidden = false;

@@ -2,9 +2,9 @@
 // corner, so that all panels show the same place, whatever their resolution.
 
 const STEP = 1.5;
-const CLOSEST = 32; // screen pixels for one of the picture's
-const VISIBLE_PIXELS = 3; // screen pixels per pixel of a picture, from which edges are drawn sharp
-const NUDGE = 0.15; // of what is visible, for one key press
+const CLOSEST = 32; // at most so many screen pixels for a pixel of the picture
+const VISIBLE_PIXELS = 3; // from so many screen pixels for a pixel on, edges are drawn sharp
+const NUDGE = 0.15; // share of the visible part that one key press moves
 
 export function zoomTogether(pictures) {
   const size = { x: Number(pictures.dataset.width), y: Number(pictures.dataset.height) };
@@ -53,7 +53,7 @@ export function zoomTogether(pictures) {
     output.textContent = `${Math.round(100 * scale())} %`;
   }
 
-  // The place at this point of a stage, measured from its middle in screen pixels, stays there.
+  // Zoom around a point of a stage, which is measured from the middle in screen pixels.
   function zoomTo(zoom, point = { x: 0, y: 0 }) {
     const before = scale();
     const least = Math.min(1, 1 / fit());

@@ -24,7 +24,7 @@ function count() {
   tally.textContent = items.length > 1 ? `${ended} of ${items.length} done` : "";
 }
 
-function take(files) {
+function addFiles(files) {
   const images = [...files];
   if (!images.length) {
     announce("There is no file to judge. Save the image, then choose or drop the file.");
@@ -39,36 +39,36 @@ function take(files) {
   added.forEach((item) => item.start());
 }
 
-function takePicked() {
-  take(input.files);
+function addPicked() {
+  addFiles(input.files);
   input.value = ""; // so that the same file can be chosen again
 }
 
-// Nested elements fire enter and leave as well; only the outermost pair counts.
+// Nested elements fire dragenter and dragleave too; only the outermost pair counts.
 let depth = 0;
 
-function sign(event, change) {
+function showDropSign(event, change) {
   if (!event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   depth = Math.max(0, depth + change);
   dropSign.hidden = depth === 0;
 }
 
-document.addEventListener("dragenter", (event) => sign(event, 1));
-document.addEventListener("dragover", (event) => sign(event, 0));
-document.addEventListener("dragleave", (event) => sign(event, -1));
+document.addEventListener("dragenter", (event) => showDropSign(event, 1));
+document.addEventListener("dragover", (event) => showDropSign(event, 0));
+document.addEventListener("dragleave", (event) => showDropSign(event, -1));
 document.addEventListener("drop", (event) => {
   if (!event.dataTransfer) return;
   event.preventDefault(); // else the browser opens the file instead of the page
   depth = 0;
   dropSign.hidden = true;
-  take(event.dataTransfer.files);
+  addFiles(event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData?.files.length) take(event.clipboardData.files);
+  if (event.clipboardData?.files.length) addFiles(event.clipboardData.files);
 });
-input.addEventListener("change", takePicked);
+input.addEventListener("change", addPicked);
 
 input.multiple = true;
 input.required = false;
-if (input.files.length) takePicked(); // chosen before this script was loaded
+if (input.files.length) addPicked(); // chosen before this script was loaded

@@ -1,4 +1,4 @@
-// One file, from the queue to its card or its problem.
+// One file: queued, sent, and shown as a card or an error.
 
 import { send } from "./upload.js";
 

@@ -1,4 +1,4 @@
-// At most two requests at a time, and none while the server asks for a pause.
+// Runs at most two requests at a time, and none while the server asks for a pause.
 
 const MAX_RUNNING = 2;
 

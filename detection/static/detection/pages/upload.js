@@ -32,7 +32,7 @@ function answer(request) {
   };
 }
 
-// Refusals before the page's view are JSON.
+// Errors that do not come from the page's view are JSON.
 export function sentenceOf(text) {
   try {
     return JSON.parse(text).error ?? UNCLEAR;
