@@ -87,7 +87,7 @@ def test_an_interrupted_scan_is_a_failed_batch_whose_images_are_judged_later(
     assert (batch.status, batch.successful) == ("failed", 32)
 
 
-def test_a_second_signal_ends_the_sending_in_one_sentence(folder, monkeypatch, nobody_judges):
+def test_a_second_signal_ends_the_sending_in_one_sentence(folder, monkeypatch, no_judging):
     def interrupted_twice(**options):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
