@@ -47,9 +47,12 @@ PERIOD = Period(FIRST.date(), FIRST.date() + timedelta(days=DAYS - 1))
 def assert_all_figures(owners: list) -> None:
     """Every figure of statistics and dashboard, for everybody and for each owner."""
     records = list(Prediction.objects.all())
+    start, end = FIRST + timedelta(hours=5), FIRST + timedelta(days=2, hours=7)
     for owner in [None, *owners]:
         own = [each for each in records if owner in (None, each.owner)]
         assert_usage(count_predictions(user=owner), own)
+        between = [each for each in own if start <= each.created_at < end]
+        assert_usage(count_predictions(user=owner, start=start, end=end), between)
         by_day = count_predictions_by_day(user=owner, start=PERIOD.start, end=PERIOD.end)
         for day in by_day["days"]:
             assert_usage(day, [each for each in own if each.created_at.date() == day["date"]])

@@ -7,12 +7,21 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from detection.judging.predict import predict_image, predict_images
-from detection.models import Prediction, PredictionBatch, now
-from detection.records.batches import close_batch, open_batch
+from detection.models import Prediction, PredictionBatch, new_id, now
+from detection.records.batches import close_batch
 from tests.support.commands import printed_by
 from tests.support.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+LONG_AGO = now() - timedelta(days=100)
+
+
+def an_old_batch() -> PredictionBatch:
+    return PredictionBatch.objects.create(
+        batch_id=new_id(LONG_AGO), created_at=LONG_AGO, total_images=1, source="batch"
+    )
 
 
 def purge(*arguments: str) -> str:
@@ -23,12 +32,10 @@ def purge(*arguments: str) -> str:
 def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
     """A prediction of 100 days ago in a batch of its own, and one of today."""
     monkeypatch.setattr("detection.upkeep.purging.PURGE_STEP", 2)
-    batch = open_batch(total_images=1, source="batch")
+    batch = an_old_batch()
     [old] = predict_images(uploads=[an_upload()], source="batch", batch=batch)
     close_batch(batch=batch)
-    long_ago = now() - timedelta(days=100)
-    Prediction.objects.update(created_at=long_ago)
-    PredictionBatch.objects.update(created_at=long_ago)
+    Prediction.objects.update(created_at=LONG_AGO)
     return old.prediction, predict_image(upload=an_upload(seed=1), source="api")
 
 
@@ -73,8 +80,7 @@ def test_a_batch_that_still_has_predictions_stays(of_two_ages):
 
 
 def test_a_batch_that_still_runs_stays():
-    open_batch(total_images=1, source="batch")
-    PredictionBatch.objects.update(created_at=now() - timedelta(days=100))
+    an_old_batch()
 
     purge()
 
