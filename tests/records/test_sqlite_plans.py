@@ -11,7 +11,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from detection.models import PredictionBatch, now
-from detection.statistics.usage import Period, count_failed_batches, count_predictions
+from detection.statistics.periods import Period
+from detection.statistics.usage import count_failed_batches, count_predictions
 from detection.upkeep.purging import purge_predictions
 from tests.support.factories import a_prediction
 from tests.support.queries import queries_of

@@ -17,8 +17,8 @@ from detection.records import totals
 from detection.records.deleting import delete_with_files
 from detection.records.writing import delete_predictions, write_predictions
 from detection.review.decisions import ReviewError, decide
+from detection.statistics.periods import Period
 from detection.statistics.usage import (
-    Period,
     count_groups,
     count_predictions,
     count_predictions_by_day,

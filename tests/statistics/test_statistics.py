@@ -10,10 +10,9 @@ import pytest
 
 from detection.models import Prediction, PredictionBatch, RefusalCount, new_id, now
 from detection.records.totals import SPREAD, all_days
+from detection.statistics.periods import Period, PeriodError
 from detection.statistics.quality import Confusion, Rate
 from detection.statistics.usage import (
-    Period,
-    PeriodError,
     count_failed_batches,
     count_groups,
     count_predictions,
