@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
+from detection import tasks
 from detection.judging.predict import predict_image, predict_images
 from detection.models import Prediction, PredictionBatch, new_id, now
 from detection.records.batches import close_batch
@@ -49,6 +50,24 @@ def test_old_records_and_their_files_go_and_new_ones_stay(of_two_ages, stored_fi
     assert list(Prediction.objects.all()) == [new]
     assert stored_files() == sorted(new.file_keys)
     assert not PredictionBatch.objects.exists()
+
+
+def test_the_nightly_task_deletes_what_is_older_than_the_setting(of_two_ages, settings):
+    settings.PURGE_AFTER_DAYS = 90
+
+    tasks.purge()
+
+    assert list(Prediction.objects.all()) == [of_two_ages[1]]
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_a_worker_whose_setting_says_never_deletes_nothing(of_two_ages, settings, caplog, days):
+    settings.PURGE_AFTER_DAYS = days
+
+    tasks.purge()
+
+    assert Prediction.objects.count() == 2
+    assert f"PURGE_AFTER_DAYS is {days} on this worker: nothing is deleted." in caplog.text
 
 
 def test_a_dry_run_only_counts(of_two_ages, stored_files):
