@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from datetime import timedelta
 
@@ -17,6 +18,8 @@ from detection.models import now
 from detection.queue import broker
 from detection.statistics import Period
 from detection.upkeep import purge_predictions, recounting
+
+logger = logging.getLogger(__name__)
 
 RECOUNTED_DAYS = 7
 
@@ -50,7 +53,12 @@ def rebuild_all_totals() -> None:
 
 @shared_task(name="detection.upkeep.purge")
 def purge() -> None:
-    for _ in purge_predictions(before=now() - timedelta(days=settings.PURGE_AFTER_DAYS)):
+    """Delete old predictions, unless this worker's setting says never: beat may have another."""
+    days = settings.PURGE_AFTER_DAYS
+    if days <= 0:
+        logger.warning("PURGE_AFTER_DAYS is %s on this worker: nothing is deleted.", days)
+        return
+    for _ in purge_predictions(before=now() - timedelta(days=days)):
         pass
 
 

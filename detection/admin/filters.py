@@ -154,3 +154,19 @@ class OfBatch(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(batch=self.value()) if self.value() else queryset
+
+
+class Uncertain(SimpleListFilter):
+    title = "uncertain"
+    parameter_name = "uncertain__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
+        return [("1", "Yes"), ("0", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() is None:
+            return queryset
+        if self.value() not in ("0", "1"):
+            raise IncorrectLookupParameters
+        # In a list: for a boolean alone SQLite uses no index.
+        return queryset.filter(uncertain__in=[self.value() == "1"])

@@ -14,7 +14,14 @@ from django.utils.safestring import SafeString
 
 from detection.admin import actions, cells
 from detection.admin.changelist import NewestFirstAdmin
-from detection.admin.filters import DateRange, FileSays, ModelVersion, OfBatch, ScoreRange
+from detection.admin.filters import (
+    DateRange,
+    FileSays,
+    ModelVersion,
+    OfBatch,
+    ScoreRange,
+    Uncertain,
+)
 from detection.judging import percentage
 from detection.models import RECORD_ID, Prediction
 from detection.records import delete_with_files, same_bytes
@@ -44,7 +51,7 @@ class PredictionAdmin(NewestFirstAdmin):
     list_filter = [
         OfBatch,
         "label",
-        "uncertain",
+        Uncertain,
         ("declares", FileSays),
         "review_status",
         "source",

@@ -56,7 +56,7 @@ class HistoryView(PageView):
 
 class RecordView(PageView):
     def get(self, request: Request, pk: str) -> Response:
-        visible = visible_predictions(request.user).select_related("reviewer")
+        visible = visible_predictions(request.user).prefetch_related("reviewer")
         card = card_of(get_object_or_404(visible, pk=pk), request.user)
         return self.page("pages/record.html", card=card)
 

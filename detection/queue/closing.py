@@ -122,7 +122,7 @@ def unfinished_batches() -> QuerySet[PredictionBatch]:
     return (
         PredictionBatch.objects.filter(status__in=UNFINISHED)
         .filter(sending__gt="")
-        .order_by("created_at")
+        .order_by("pk")
         .defer("errors")
     )
 

@@ -126,7 +126,7 @@ class ReviewExport:
     def _export(self, group: dict[str, _Choice], manifest: CsvTable) -> None:
         ids = [choice.record_id for choice in group.values()]
         with database_errors():
-            records = Prediction.objects.select_related("reviewer").in_bulk(ids)
+            records = Prediction.objects.prefetch_related("reviewer").in_bulk(ids)
         for path, choice in group.items():
             record = records.get(choice.record_id)
             if self._export_original(path, choice, record):

@@ -1,11 +1,8 @@
 """Figures of use and of quality."""
 
+from detection.statistics.periods import DEFAULT_DAYS, MAX_DAYS, Period, PeriodError
 from detection.statistics.quality import Confusion, robustness
 from detection.statistics.usage import (
-    DEFAULT_DAYS,
-    MAX_DAYS,
-    Period,
-    PeriodError,
     Usage,
     count_failed_batches,
     count_groups,

@@ -30,7 +30,7 @@ def purge_predictions(*, before: datetime) -> Iterator[int]:
     _purge_queued(before)
     with database_errors():
         for batch in PredictionBatch.objects.filter(
-            created_at__lt=before, finished_at__isnull=False
+            pk__lt=first_id(before), finished_at__isnull=False
         ).iterator():
             if not batch.predictions.exists():
                 batch.delete()

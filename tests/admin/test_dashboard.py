@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from detection.models import PredictionBatch, RefusalCount, now
-from detection.records.batches import open_batch
+from detection.models import PredictionBatch, RefusalCount, new_id, now
 from tests.support.api import a_user
 from tests.support.factories import a_prediction, store_predictions, unsaved_prediction
 from tests.support.pages import Page
@@ -56,9 +55,10 @@ def march() -> None:
             code="truncated_image",
             count=count,
         )
-    batch = open_batch(total_images=1, source="api")
     failed = PredictionBatch.Status.FAILED
-    PredictionBatch.objects.filter(pk=batch.pk).update(created_at=moment, status=failed)
+    PredictionBatch.objects.create(
+        batch_id=new_id(moment), total_images=1, source="api", status=failed
+    )
 
 
 def test_moderators_and_administrators_see_it(admin_client, moderator_client):

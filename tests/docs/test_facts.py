@@ -14,6 +14,7 @@ from http import HTTPStatus
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.urls import resolve
+from prometheus_client import generate_latest
 from rest_framework.exceptions import APIException
 
 from detection.api import schema
@@ -27,6 +28,19 @@ pytestmark = pytest.mark.stateless
 EXAMPLE = (ROOT / ".env.example").read_text()
 API = DOCUMENTS["docs/api.md"]
 GUIDE = {name: text for name, text in DOCUMENTS.items() if name.startswith(("README", "docs/"))}
+
+# Variables of make, of the tests, of other programs and of the earlier Flask service
+OTHER_VARIABLES = {
+    "ATEN_CPU_CAPABILITY",
+    "AWS_DEFAULT_REGION",
+    "CUDA_VISIBLE_DEVICES",
+    "FLASK_HOST",
+    "LOCK_OPTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "PIP_FIND_LINKS",
+    "PIP_INDEX_URL",
+    "TEST_PAIR",
+}
 
 OPERATORS = {ast.Mult: operator.mul, ast.Pow: operator.pow}
 A_RECORD = "01M8BRXHYCPW1Z830MC721KX09"
@@ -160,6 +174,14 @@ def test_the_table_lists_what_the_code_reads():
     assert sorted(documented_defaults()) == sorted(READ)
 
 
+def test_a_variable_that_is_named_anywhere_is_read():
+    texts = [code for text in GUIDE.values() for code in (*inline_code(text), *code_blocks(text))]
+    named = {*re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", " ".join(texts))}
+
+    assert "MAX_QUEUED_IMAGES" in named
+    assert named - OTHER_VARIABLES <= {*READ}
+
+
 def test_the_example_lists_what_the_code_reads():
     listed = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", EXAMPLE, re.MULTILINE)
 
@@ -188,7 +210,7 @@ def test_a_command_that_is_named_exists_with_its_options(command):
     assert command in applications
     parser = load_command_class(applications[command], command).create_parser("manage.py", command)
 
-    assert {option for option in COMMANDS[command] if option not in parser.format_help()} == set()
+    assert COMMANDS[command] <= {*re.findall(r"--[a-z][a-z-]*", parser.format_help())}
 
 
 def test_every_command_has_a_row():
@@ -223,6 +245,27 @@ def test_every_code_in_the_table_exists():
     written = set(re.findall(r'"(\w+)"', sources))
 
     assert documented_codes() <= written | by_framework | by_status
+
+
+def test_every_code_is_beside_its_status():
+    statuses = {
+        code: row[0]
+        for row in table_rows(section(API, "## Errors"))
+        for code in re.findall(r"`([a-z_]+)`", row[1])
+    }
+    for each in subclasses(ServiceError):
+        nearest = next(base for base in each.__mro__ if base in errors.STATUSES)
+        assert str(errors.STATUSES[nearest]) in statuses[each.code].split(", "), each.code
+
+
+def test_the_metrics_are_those_of_the_code():
+    made = {*re.findall(r"^# TYPE (d3_\w+)", generate_latest().decode(), re.MULTILINE)}
+    named = {row[0].strip("`") for row in table_rows(DOCUMENTS["docs/operations.md"])}
+
+    assert "d3_predictions_total" in made
+    assert {name for name in made if not name.endswith("_created")} == {
+        name for name in named if name.startswith("d3_")
+    }
 
 
 def test_the_example_of_an_answer_has_the_fields_of_the_api():

@@ -152,6 +152,15 @@ def test_each_look_up_of_a_request_has_an_index(model, filters):
     assert plan_of(model.objects.filter(**filters).order_by())["stage"] == "IXSCAN"
 
 
+def test_a_record_is_found_before_its_reviewer(client):
+    """A join would read every record before one of them is selected."""
+    record = a_prediction()
+
+    queries = queries_of(lambda: client.get(f"/history/{record.pk}/"))
+
+    assert queries[0].startswith("db.predictions.aggregate([{'$match': {'_id'")
+
+
 def test_the_permissions_of_a_user_can_be_edited(admin_client, admin_user):
     """Their list is sorted by fields of a joined collection, which MongoDB names by a path."""
     assert admin_client.get(f"/admin/auth/user/{admin_user.pk}/change/").status_code == 200

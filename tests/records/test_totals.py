@@ -17,8 +17,8 @@ from detection.records import totals
 from detection.records.deleting import delete_with_files
 from detection.records.writing import delete_predictions, write_predictions
 from detection.review.decisions import ReviewError, decide
+from detection.statistics.periods import Period
 from detection.statistics.usage import (
-    Period,
     count_groups,
     count_predictions,
     count_predictions_by_day,
@@ -47,9 +47,12 @@ PERIOD = Period(FIRST.date(), FIRST.date() + timedelta(days=DAYS - 1))
 def assert_all_figures(owners: list) -> None:
     """Check each figure of statistics and dashboard, for all users and for each owner."""
     records = list(Prediction.objects.all())
+    start, end = FIRST + timedelta(hours=5), FIRST + timedelta(days=2, hours=7)
     for owner in [None, *owners]:
         own = [each for each in records if owner in (None, each.owner)]
         assert_usage(count_predictions(user=owner), own)
+        between = [each for each in own if start <= each.created_at < end]
+        assert_usage(count_predictions(user=owner, start=start, end=end), between)
         by_day = count_predictions_by_day(user=owner, start=PERIOD.start, end=PERIOD.end)
         for day in by_day["days"]:
             assert_usage(day, [each for each in own if each.created_at.date() == day["date"]])

@@ -8,13 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from detection.models import Prediction, PredictionBatch, RefusalCount, now
-from detection.records.batches import open_batch
+from detection.models import Prediction, PredictionBatch, RefusalCount, new_id, now
 from detection.records.totals import SPREAD, all_days
+from detection.statistics.periods import Period, PeriodError
 from detection.statistics.quality import Confusion, Rate
 from detection.statistics.usage import (
-    Period,
-    PeriodError,
     count_failed_batches,
     count_groups,
     count_predictions,
@@ -140,8 +138,9 @@ def test_refusals_and_batches_of_a_period_are_counted():
         )
     failed = PredictionBatch.Status.FAILED
     for created_at in BORDERS:
-        batch = open_batch(total_images=1, source="api")
-        PredictionBatch.objects.filter(pk=batch.pk).update(created_at=created_at, status=failed)
+        PredictionBatch.objects.create(
+            batch_id=new_id(created_at), total_images=1, source="api", status=failed
+        )
 
     assert sorted(each.count for each in read_refusals(PERIOD)) == [6, 25]
     assert count_failed_batches(PERIOD) == 2

@@ -6,13 +6,23 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
+from detection import tasks
 from detection.judging.predict import predict_image, predict_images
-from detection.models import Prediction, PredictionBatch, now
-from detection.records.batches import close_batch, open_batch
+from detection.models import Prediction, PredictionBatch, new_id, now
+from detection.records.batches import close_batch
 from tests.support.commands import printed_by
 from tests.support.factories import an_upload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tiny_checkpoint")]
+
+
+LONG_AGO = now() - timedelta(days=100)
+
+
+def an_old_batch() -> PredictionBatch:
+    return PredictionBatch.objects.create(
+        batch_id=new_id(LONG_AGO), created_at=LONG_AGO, total_images=1, source="batch"
+    )
 
 
 def purge(*arguments: str) -> str:
@@ -23,12 +33,10 @@ def purge(*arguments: str) -> str:
 def of_two_ages(monkeypatch) -> tuple[Prediction, Prediction]:
     """A prediction of 100 days ago in a batch of its own, and one of today."""
     monkeypatch.setattr("detection.upkeep.purging.PURGE_STEP", 2)
-    batch = open_batch(total_images=1, source="batch")
+    batch = an_old_batch()
     [old] = predict_images(uploads=[an_upload()], source="batch", batch=batch)
     close_batch(batch=batch)
-    long_ago = now() - timedelta(days=100)
-    Prediction.objects.update(created_at=long_ago)
-    PredictionBatch.objects.update(created_at=long_ago)
+    Prediction.objects.update(created_at=LONG_AGO)
     return old.prediction, predict_image(upload=an_upload(seed=1), source="api")
 
 
@@ -42,6 +50,24 @@ def test_old_records_and_their_files_are_deleted_and_new_ones_stay(of_two_ages, 
     assert list(Prediction.objects.all()) == [new]
     assert stored_files() == sorted(new.file_keys)
     assert not PredictionBatch.objects.exists()
+
+
+def test_the_nightly_task_deletes_what_is_older_than_the_setting(of_two_ages, settings):
+    settings.PURGE_AFTER_DAYS = 90
+
+    tasks.purge()
+
+    assert list(Prediction.objects.all()) == [of_two_ages[1]]
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_a_worker_whose_setting_says_never_deletes_nothing(of_two_ages, settings, caplog, days):
+    settings.PURGE_AFTER_DAYS = days
+
+    tasks.purge()
+
+    assert Prediction.objects.count() == 2
+    assert f"PURGE_AFTER_DAYS is {days} on this worker: nothing is deleted." in caplog.text
 
 
 def test_a_dry_run_only_counts(of_two_ages, stored_files):
@@ -73,8 +99,7 @@ def test_a_batch_that_still_has_predictions_stays(of_two_ages):
 
 
 def test_a_batch_that_still_runs_stays():
-    open_batch(total_images=1, source="batch")
-    PredictionBatch.objects.update(created_at=now() - timedelta(days=100))
+    an_old_batch()
 
     purge()
 

@@ -43,7 +43,6 @@ HEATMAP_SECONDS = 3600  # in a browser's cache
 LOOKUPS = {
     "label": "label",
     "review_status": "review_status",
-    "uncertain": "uncertain",
     "declares": "declares",
     "min_score": "fake_score__gte",
     "max_score": "fake_score__lte",
@@ -236,5 +235,7 @@ class PredictionViewSet(ViewSet):
 
 def _matching(request: Request, query: dict[str, Any]) -> QuerySet[Prediction]:
     filters = {lookup: query[name] for name, lookup in LOOKUPS.items() if name in query}
+    if "uncertain" in query:  # in a list: for a boolean alone SQLite uses no index
+        filters["uncertain__in"] = [query["uncertain"]]
     found = visible_predictions(request.user).filter(**filters).prefetch_related("reviewer")
     return sent_between(found, start=query.get("from"), end=query.get("to"))
