@@ -173,10 +173,11 @@ class Prediction(models.Model):
             models.Index(fields=["batch", "batch_index"], name="prediction_batch_index"),
             # The review queue: disputed ones first, then the least certain
             models.Index(
-                fields=["review_status", "-disputed", "margin", "id"], name="prediction_queue"
+                fields=["review_status", "reason", "-disputed", "margin", "id"],
+                name="prediction_queue",
             ),
-            # Earlier verdicts on the same bytes; the admin's search for a sha256
-            models.Index(fields=["sha256", "model_version"], name="prediction_duplicate"),
+            # Other verdicts on the same bytes, newest first; the earlier one of the same model
+            models.Index(fields=["sha256", "-id", "model_version"], name="prediction_duplicate"),
             # Statistics of parts of days, counting the totals again, deleting old records
             models.Index(fields=["created_at"], name="prediction_created"),
         ]

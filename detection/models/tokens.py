@@ -23,6 +23,7 @@ class AccessToken(AbstractAuthToken):
     class Meta:
         db_table = "access_tokens"
         ordering = ["-created"]
+        indexes = [models.Index(fields=["-created"], name="token_created")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.token_key[:8]}…)"

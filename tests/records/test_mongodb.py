@@ -81,9 +81,13 @@ LISTS = [  # each list by its filter and order
     ({"agreement": "contradicts"}, NEWEST_FIRST, "prediction_agreement"),
     ({"batch": MIDDLE}, ("batch_index",), "prediction_batch_index"),
     ({"declares": "generated"}, NEWEST_FIRST, "prediction_declares"),
-    ({"review_status": "unreviewed"}, QUEUE_ORDER, "prediction_queue"),
-    ({"review_status": "unreviewed", "margin__gte": 0.1}, QUEUE_ORDER, "prediction_queue"),
-    ({"sha256": "0" * 64, "model_version": "1"}, (), "prediction_duplicate"),
+    ({"review_status": "unreviewed", "reason": ""}, QUEUE_ORDER, "prediction_queue"),
+    (
+        {"review_status": "unreviewed", "reason": "", "margin__gte": 0.1},
+        QUEUE_ORDER,
+        "prediction_queue",
+    ),
+    ({"sha256": "0" * 64}, NEWEST_FIRST, "prediction_duplicate"),
     ({"created_at__gte": MOMENT, "created_at__lt": MOMENT}, (), "prediction_created"),
 ]
 

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from detection.models import PredictionBatch, now
+from detection.records.duplicates import find_scores
 from detection.statistics.periods import Period
 from detection.statistics.usage import count_failed_batches, count_predictions
 from detection.upkeep.purging import purge_predictions
@@ -25,7 +26,7 @@ pytestmark = [
 
 DAY = date(2026, 11, 20)
 MORNING = datetime(2026, 11, 20, 8, tzinfo=UTC)
-TABLES = ("predictions", "prediction_batches", "queued_images")
+TABLES = ("predictions", "prediction_batches", "queued_images", "access_tokens")
 HISTORY, IN_ADMIN = "/api/predictions/", "/admin/detection/prediction/"
 BATCHES_IN_ADMIN = "/admin/detection/predictionbatch/"
 CURSOR = "cursor=older-01JDABCDEFGHJKMNPQRSTVWXYZ"
@@ -60,6 +61,8 @@ def plans_of(action: Callable[[], object]) -> Iterator[str]:
         f"{BATCHES_IN_ADMIN}?from=2026-11-20",
         "/admin/dashboard/",
         "/admin/review/",
+        f"{IN_ADMIN}?q={'0' * 64}",
+        "/admin/detection/accesstoken/",
     ],
 )
 def test_no_list_reads_a_whole_table_or_sorts(admin_client, path):
@@ -110,6 +113,14 @@ def test_the_records_of_an_owner_and_of_a_batch_are_read_by_their_indexes(client
 
     for index in ("prediction_owner", "prediction_batch_index"):
         assert any(f"USING INDEX {index} (" in plan for plan in plans)
+
+
+def test_the_review_queue_and_the_duplicate_check_read_by_their_whole_filter(admin_client):
+    plans = [*plans_of(lambda: admin_client.get("/admin/review/"))]
+    plans += plans_of(lambda: find_scores(sha256s=["0" * 64], model_version="1", user=None))
+
+    assert any("prediction_queue (review_status=? AND reason=?" in plan for plan in plans)
+    assert any("prediction_duplicate (sha256=?" in plan for plan in plans)
 
 
 def test_a_part_of_a_day_is_read_by_its_time_whoever_the_owner_is(closed):

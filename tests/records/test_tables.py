@@ -35,11 +35,14 @@ def old() -> Iterator[None]:
 
 @pytest.fixture
 def not_migrated() -> Iterator[None]:
-    """A database without applied migrations."""
+    """A database without applied migrations of the service."""
     recorder = MigrationRecorder(connection)
-    recorder.record_unapplied("detection", "0001_records")
+    applied = [name for app, name in recorder.applied_migrations() if app == "detection"]
+    for name in applied:
+        recorder.record_unapplied("detection", name)
     yield
-    recorder.record_applied("detection", "0001_records")
+    for name in applied:
+        recorder.record_applied("detection", name)
 
 
 @pytest.mark.usefixtures("old")
