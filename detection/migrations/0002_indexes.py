@@ -1,5 +1,5 @@
-"""Indexes that have each filter of the review queue, and the order of lists of equal bytes and of
-tokens.
+"""Indexes that have the whole filter and order of the review queue, of equal bytes, of tokens, and
+of an owner's part of a day.
 """
 
 from django.conf import settings
@@ -33,5 +33,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='prediction',
             index=models.Index(fields=['sha256', '-id', 'model_version'], name='prediction_duplicate'),
+        ),
+        migrations.AddIndex(
+            model_name='prediction',
+            index=models.Index(fields=['owner', 'created_at'], name='prediction_owner_created'),
         ),
     ]

@@ -180,6 +180,7 @@ class Prediction(models.Model):
             models.Index(fields=["sha256", "-id", "model_version"], name="prediction_duplicate"),
             # Statistics of parts of days, counting the totals again, deleting old records
             models.Index(fields=["created_at"], name="prediction_created"),
+            models.Index(fields=["owner", "created_at"], name="prediction_owner_created"),
         ]
 
     def __str__(self) -> str:

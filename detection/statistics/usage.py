@@ -17,12 +17,12 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Sum
 from django.db.models.functions import TruncDay
 from django.db.models.sql.compiler import SQLCompiler
 
 from detection.models import Label, Prediction, PredictionBatch, RefusalCount, Total
-from detection.records import sees_all, sent_between, totals
+from detection.records import sees_all, sent_between, totals, visible_predictions
 from detection.statistics.periods import DAY, Period, PeriodError
 
 Group = dict[str, Any]
@@ -170,12 +170,9 @@ def _counted(
     """Count the records between the moments, by day, label, certainty and declaration."""
     limits = {"created_at__gte": start, "created_at__lt": end}
     made = {name: limit for name, limit in limits.items() if limit is not None}
-    records = Prediction.objects.filter(**made).annotate(first_moment=_Day("created_at"))
+    records = visible_predictions(user).filter(**made).annotate(first_moment=_Day("created_at"))
     groups = records.order_by().values("first_moment", "label", "uncertain", "declares")
-    # Counted, not filtered: for a filter SQLite would read all records of the owner.
-    own = None if sees_all(user) else Q(owner=user.pk)
-    figures = {"count": Count("pk", filter=own), "score_sum": Sum("fake_score", filter=own)}
-    for group in groups.annotate(**figures).filter(count__gt=0):
+    for group in groups.annotate(count=Count("pk"), score_sum=Sum("fake_score")):
         yield {"day": group.pop("first_moment").date(), **group}
 
 

@@ -89,6 +89,11 @@ LISTS = [  # each list by its filter and order
     ),
     ({"sha256": "0" * 64}, NEWEST_FIRST, "prediction_duplicate"),
     ({"created_at__gte": MOMENT, "created_at__lt": MOMENT}, (), "prediction_created"),
+    (
+        {"owner": "0123456789abcdef01234567", "created_at__gte": MOMENT, "created_at__lt": MOMENT},
+        (),
+        "prediction_owner_created",
+    ),
 ]
 
 

@@ -123,14 +123,15 @@ def test_the_review_queue_and_the_duplicate_check_read_by_their_whole_filter(adm
     assert any("prediction_duplicate (sha256=?" in plan for plan in plans)
 
 
-def test_a_part_of_a_day_is_read_by_its_time_whoever_the_owner_is(closed):
+def test_an_owners_part_of_a_day_is_read_by_owner_and_time(closed):
     ann = get_user_model().objects.create_user("ann")
 
     plans = plans_of(
         lambda: count_predictions(user=ann, start=MORNING, end=MORNING + timedelta(hours=2))
     )
 
-    assert any("prediction_created (created_at>? AND created_at<?)" in plan for plan in plans)
+    index = "prediction_owner_created (owner_id=? AND created_at>? AND created_at<?)"
+    assert any(index in plan for plan in plans)
 
 
 def test_failed_batches_of_a_period_are_read_by_their_ids():

@@ -25,13 +25,14 @@ from django.contrib.auth import get_user_model  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
-from django.test.utils import CaptureQueriesContext  # noqa: E402
+from django.test.utils import CaptureQueriesContext, override_settings  # noqa: E402
 
 from detection.models import Prediction, now  # noqa: E402
 from detection.records.duplicates import find_scores  # noqa: E402
 from detection.records.lookalikes import lookalikes_of  # noqa: E402
 from detection.records.paging import Cursor, sent_between  # noqa: E402
 from detection.records.writing import delete_predictions, write_predictions  # noqa: E402
+from detection.statistics.usage import count_predictions  # noqa: E402
 from detection.workbench.seeding import seed_predictions  # noqa: E402
 from tests.support.factories import unsaved_prediction  # noqa: E402
 
@@ -64,6 +65,7 @@ def questions() -> dict[str, Question]:
         **admin_questions(record),
         "duplicate check, found": lambda: judged(record.sha256, record.model_version),
         "duplicate check, new": lambda: judged("0" * 64, record.model_version),
+        "statistics, of a user": lambda: count_of_a_user(record),
         "look-alikes": lambda: lookalikes_of(record, user=None),
         "record written, deleted": write_and_delete,
     }
@@ -133,6 +135,12 @@ def answered(client: Client, path: str, **options: object) -> None:
 
 def judged(sha256: str, model_version: str) -> None:
     find_scores(sha256s=[sha256], model_version=model_version, user=None)
+
+
+def count_of_a_user(record: Prediction) -> None:
+    """Count what the sender of the batch has from the moment of the record on."""
+    with override_settings(API_ACCESS="token"):
+        count_predictions(user=record.owner, start=record.created_at)
 
 
 def write_and_delete() -> None:
