@@ -155,6 +155,11 @@ def error_page(request: HttpRequest, status: int, sentence: str) -> HttpResponse
     return render(request, "pages/error.html", context, status=status)
 
 
+def is_json(response: HttpResponse) -> bool:
+    """Return whether a response is JSON, as the envelope is."""
+    return response.headers.get("Content-Type", "").startswith("application/json")
+
+
 def exception_handler(error: Exception, context: dict) -> Response:
     """Return the envelope for an exception of a view. This is REST framework's hook."""
     error = as_outage(error)

@@ -1,32 +1,23 @@
-"""Middleware: the log and the metrics of requests, errors in one envelope, limits on bodies."""
+"""Middleware: errors in one envelope, limits on bodies and on attempts to sign in."""
 
 from __future__ import annotations
 
 import json
-import logging
-import re
-import time
 from collections.abc import Callable
 from math import ceil
 
-from django.contrib.admindocs.views import simplify_regex
-from django.contrib.auth.signals import user_login_failed
-from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from rest_framework.exceptions import Throttled
-from rest_framework.throttling import BaseThrottle
 
-from d3site.request_id import request_id
-from detection import prometheus
 from detection.errors import UnavailableError
-from detection.models import new_id
 from detection.web.errors import (
     EncodedBodyError,
     RequestTooLargeError,
     as_outage,
     error_page,
     error_response,
+    is_json,
     log_unavailable,
     status_sentence_code,
 )
@@ -42,73 +33,9 @@ from detection.web.uploads import (
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-logger = logging.getLogger("detection.requests")
-
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
 # Addresses that are for programs, whatever their Accept header says
 API = ("/api/", "/predict", "/batch_predict", "/health", "/metrics", "/files/")
-GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def request_record(get_response: GetResponse) -> GetResponse:
-    """Log one line for each request, with an id that the client receives as well.
-
-    Only the path is logged: the query of a link to a file gives access to the file.
-    """
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-ID", "")
-        request_id.set(given if GIVEN_ID.fullmatch(given) else new_id())
-        start = time.perf_counter()
-        with prometheus.REQUESTS_IN_PROGRESS.track_inprogress():
-            response = get_response(request)
-        _record(request, response, seconds=time.perf_counter() - start)
-        response.headers["X-Request-ID"] = request_id.get()
-        return response
-
-    return middleware
-
-
-def _record(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
-    method = request.method if request.method in METHODS else "other"
-    route = _route(request)
-    code = _error_code(response)
-    prometheus.REQUESTS.labels(method, route, response.status_code).inc()
-    prometheus.REQUEST_SECONDS.labels(method, route).observe(seconds)
-    if code:
-        prometheus.ERRORS.labels(code).inc()
-    logger.info(
-        "%s %s %s",
-        request.method,
-        request.path,
-        response.status_code,
-        extra={
-            "method": request.method,
-            "path": request.path,
-            "route": route,
-            "status": response.status_code,
-            "duration_ms": round(seconds * 1000, 1),
-            "code": code,
-            "address": BaseThrottle().get_ident(request),
-        },
-    )
-
-
-def _route(request: HttpRequest) -> str:
-    """Return the pattern of the address; ``unknown`` for all addresses without a view."""
-    match = request.resolver_match
-    return simplify_regex(match.route) if match else "unknown"
-
-
-def _error_code(response: HttpResponse) -> str | None:
-    if response.status_code < 400 or not _is_json(response):
-        return None
-    return json.loads(response.content).get("code")
-
-
-def _is_json(response: HttpResponse) -> bool:
-    return response.headers.get("Content-Type", "").startswith("application/json")
 
 
 def _refusal(
@@ -153,7 +80,7 @@ class JsonErrors:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
-        if response.status_code < 400 or _is_json(response) or self._is_page(request, response):
+        if response.status_code < 400 or is_json(response) or self._is_page(request, response):
             return response
         refusal = _refusal(request, response.status_code)
         for name, value in response.headers.items():
@@ -231,13 +158,3 @@ def throttle_logins(get_response: GetResponse) -> GetResponse:
         return get_response(request)
 
     return middleware
-
-
-@receiver(user_login_failed)
-def record_failed_sign_in(request: HttpRequest | None = None, **_: object) -> None:
-    """Log and count a wrong name or password. The name is not logged: some people type their
-    password there.
-    """
-    prometheus.FAILED_SIGN_INS.inc()
-    address = BaseThrottle().get_ident(request) if request else None
-    logger.warning("Sign-in failed from %s.", address, extra={"address": address})

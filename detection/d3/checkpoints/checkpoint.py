@@ -22,8 +22,8 @@ from .clip_layouts import expected_weights
 from .header import FIELDS, FORMAT, OPTIONAL, read_safetensors_metadata, value_problem
 from .kept_features import KeptFeatures
 from .scorecard import SCORECARD_KEY, Scorecard
-from .tensors import read_entries
 from .tower_file import TowerFile, weights_digest
+from .weight_files import read_entries
 
 TOWER = "tower."  # prefix of the tower's weights in D3Network
 ADAPTERS = "adapters."  # prefix of the adapters in a checkpoint's file

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..clip import HEAD_WIDTH
 from ..errors import CheckpointError
 from ..network import ClipTowerConfig, clip_tower
-from .tensors import fitting_weights
 from .tower_file import weights_digest
+from .weight_files import fitting_weights
 
 _OPENAI_STEM, _HUGGING_FACE_STEM = "conv1.weight", "embeddings.patch_embedding.weight"
 _STEMS = (_OPENAI_STEM, _HUGGING_FACE_STEM)  # no name of another entry ends like these

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import CheckpointError
 from .header import read_safetensors_metadata
-from .tensors import OPENAI_ARCHIVES, sha256_of
+from .weight_files import OPENAI_ARCHIVES, sha256_of
 
 # By the width of the features: OpenAI's model, and the copy of its weights on Hugging Face
 OPENAI_MODELS = {

@@ -14,8 +14,8 @@ from .checkpoint import Checkpoint
 from .clip_layouts import read_clip_tower
 from .clip_weights import find_clip_file
 from .published_layouts import published_checkpoint, published_name
-from .tensors import read_entries
 from .tower_file import CLIP_VIT_B_16
+from .weight_files import read_entries
 
 
 def untrained(architecture: str, *, seed: int) -> Checkpoint:

@@ -21,8 +21,8 @@ from .clip_weights import find_clip_file
 from .header import file_kind, is_ours, read_metadata, read_safetensors_metadata
 from .kept_features import KeptFeatures
 from .published_layouts import load_published
-from .tensors import fitting_weights, read_entries
 from .tower_file import TowerFile, default_cache, missing_tower_error
+from .weight_files import fitting_weights, read_entries
 
 
 def load(

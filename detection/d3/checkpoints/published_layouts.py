@@ -21,7 +21,7 @@ from ..preprocessing import Preprocessing
 from .checkpoint import Checkpoint
 from .clip_layouts import ClipTower, contains_clip, read_clip_tower
 from .clip_weights import find_clip_file
-from .tensors import fitting_weights, read_entries
+from .weight_files import fitting_weights, read_entries
 
 _PARALLEL, _HEAD = "module.", "attention_head."
 _RESNET = "layer4."  # a name of its last block

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.d3.checkpoints import clip_weights, load, save, tensors
+from detection.d3.checkpoints import clip_weights, load, save, weight_files
 from detection.d3.errors import CheckpointError
 from detection.d3.network import ARCHITECTURES, Architecture, ClipTowerConfig
 from detection.d3.preprocessing import Preprocessing
@@ -116,7 +116,7 @@ def test_an_archive_of_unknown_origin_is_not_opened(tmp_path):
 def test_the_published_archive_is_known_by_its_checksum(tmp_path, version, monkeypatch):
     path = openai_archive(read(CLIP), tmp_path / "clip.pt")
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(tensors, "OPENAI_ARCHIVES", {"clip": checksum})
+    monkeypatch.setattr(weight_files, "OPENAI_ARCHIVES", {"clip": checksum})
     assert load(HEAD, clip_weights=path).version == version
 
 
@@ -134,7 +134,7 @@ def test_openai_has_a_tower_for_each_architecture_with_one():
     widths = {a.tower.width for a in ARCHITECTURES.values() if isinstance(a.tower, ClipTowerConfig)}
     assert clip_weights.OPENAI_MODELS.keys() == widths
     models = {model for model, _ in clip_weights.OPENAI_MODELS.values()}
-    assert models == tensors.OPENAI_ARCHIVES.keys()
+    assert models == weight_files.OPENAI_ARCHIVES.keys()
 
 
 def test_openai_has_nothing_for_a_head_of_another_width():
@@ -200,7 +200,7 @@ def openai(address, monkeypatch) -> str:
     folder = address.removesuffix(CLIP.name)
     monkeypatch.setitem(clip_weights.OPENAI_MODELS, 128, (CLIP.stem, "missing"))
     checksum = hashlib.sha256(CLIP.read_bytes()).hexdigest()
-    monkeypatch.setitem(tensors.OPENAI_ARCHIVES, CLIP.stem, checksum)
+    monkeypatch.setitem(weight_files.OPENAI_ARCHIVES, CLIP.stem, checksum)
     monkeypatch.setattr(clip_weights, "OPENAI", folder + "{model}.pt?{checksum}")
     monkeypatch.setattr(clip_weights, "HUGGING_FACE", folder + "{copy}")
     return folder
@@ -225,7 +225,7 @@ def test_openai_means_a_whole_copy_or_else_the_archive_downloaded_once(
 
 
 def test_an_archive_with_another_checksum_is_not_openais(openai, tmp_path, monkeypatch):
-    monkeypatch.setitem(tensors.OPENAI_ARCHIVES, CLIP.stem, "0" * 64)
+    monkeypatch.setitem(weight_files.OPENAI_ARCHIVES, CLIP.stem, "0" * 64)
     with pytest.raises(CheckpointError, match="has another checksum"):
         load(HEAD, clip_weights="openai")
     assert not [*(tmp_path / "cache").rglob("*.*")]

@@ -1,4 +1,4 @@
-"""Read tensors from untrusted files, without running code from them."""
+"""Read files of weights, which are not trusted: no code in them is run."""
 
 from __future__ import annotations
 
