@@ -65,7 +65,7 @@ def questions() -> dict[str, Question]:
         **admin_questions(record),
         "duplicate check, found": lambda: judged(record.sha256, record.model_version),
         "duplicate check, new": lambda: judged("0" * 64, record.model_version),
-        "statistics, of a user": lambda: count_of_a_user(record),
+        "statistics, a user's hours": lambda: count_of_a_user(record),
         "look-alikes": lambda: lookalikes_of(record, user=None),
         "record written, deleted": write_and_delete,
     }
@@ -138,9 +138,10 @@ def judged(sha256: str, model_version: str) -> None:
 
 
 def count_of_a_user(record: Prediction) -> None:
-    """Count what the sender of the batch has from the moment of the record on."""
+    """Count what the sender of the record has sent in the twelve hours after it."""
+    start = record.created_at
     with override_settings(API_ACCESS="token"):
-        count_predictions(user=record.owner, start=record.created_at)
+        count_predictions(user=record.owner, start=start, end=start + timedelta(hours=12))
 
 
 def write_and_delete() -> None:
