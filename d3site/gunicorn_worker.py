@@ -26,7 +26,7 @@ from gunicorn.http.message import Request
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from d3site.deadline_socket import PART, DeadlineSocket, HeadTooLargeError
-from d3site.turns import Turns
+from d3site.request_turns import Turns
 
 HEAD_SECONDS = 10.0  # for the head of a request, and between two requests of a connection
 REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next request

@@ -22,7 +22,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 from rest_framework.throttling import BaseThrottle
 
-from d3site import gunicorn_worker, turns
+from d3site import gunicorn_worker, request_turns
 from d3site.deadline_socket import DeadlineSocket
 from d3site.gunicorn_worker import DeadlineWorker, network_of
 from tests.support.failures import raising
@@ -133,7 +133,7 @@ def asked(
 
 @pytest.fixture
 def held(worker, monkeypatch) -> Iterator[Held]:
-    monkeypatch.setattr(turns, "STARTING_SECONDS", 3600)
+    monkeypatch.setattr(request_turns, "STARTING_SECONDS", 3600)
     held = worker.wsgi = Held("/a1", "/a2", "/b1")
     worker.method_queue.init()
     worker.poller.register(

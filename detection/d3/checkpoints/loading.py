@@ -18,7 +18,8 @@ from ..preprocessing import Preprocessing
 from .checkpoint import ADAPTERS, KEPT, TOWER, Checkpoint, tower_shapes
 from .clip_layouts import ClipTower, read_clip_tower
 from .clip_weights import find_clip_file
-from .header import file_kind, is_ours, read_metadata, read_safetensors_metadata
+from .file_kind import file_kind
+from .header import is_ours, read_metadata, read_safetensors_metadata
 from .kept_features import KeptFeatures
 from .published_layouts import load_published
 from .tower_file import TowerFile, default_cache, missing_tower_error

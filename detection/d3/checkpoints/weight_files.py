@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .header import file_kind, read_safetensors_metadata
+from .file_kind import file_kind
+from .header import read_safetensors_metadata
 
 # SHA-256 of the archives that OpenAI publishes, by their models
 OPENAI_ARCHIVES = {

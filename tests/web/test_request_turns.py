@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from d3site import turns
-from d3site.turns import Turns
+from d3site import request_turns
+from d3site.request_turns import Turns
 
 pytestmark = pytest.mark.stateless
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.stateless
 @pytest.fixture
 def order(monkeypatch) -> Turns[str]:
     """Turns in which every item computes until it ends."""
-    monkeypatch.setattr(turns, "STARTING_SECONDS", 3600)
+    monkeypatch.setattr(request_turns, "STARTING_SECONDS", 3600)
     return Turns()
 
 
@@ -65,7 +65,7 @@ def test_a_caller_has_its_turn_at_once_only_after_others_overtook_it(order):
 
 
 def test_a_request_that_waits_for_something_else_delays_no_other(monkeypatch):
-    monkeypatch.setattr(turns, "STARTING_SECONDS", 0)
+    monkeypatch.setattr(request_turns, "STARTING_SECONDS", 0)
     order = Turns()
     order.add("a", "a1")
     order.add("a", "a2")
