@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from detection.d3.images import decode_image
-from detection.d3.images.containers import FORMAT_NAMES
+from detection.d3.images.formats import FORMAT_NAMES
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
 

@@ -1,6 +1,5 @@
 """Image files: their types, their pixels, and lossy changes of their pixels."""
 
-from .containers import image_format
 from .decoding import (
     DecodedImage,
     ImageLimits,
@@ -11,4 +10,5 @@ from .decoding import (
     upright_rgb,
 )
 from .degradation import jpeg_bytes, recompress, recompress_webp, rescale
+from .formats import image_format
 from .frames import MAX_JUDGED_FRAMES, spread_frames

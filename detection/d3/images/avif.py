@@ -12,8 +12,8 @@ import ctypes
 from PIL import _avif
 
 from .bound_library import bound_library
-from .containers import damaged
 from .heif_items import coded_pictures
+from .wholeness import damaged
 
 _Pointer, _PointerOut = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
 # Name, type of the result and types of the arguments of each function

@@ -18,12 +18,15 @@ from PIL import Image, ImageFile
 from ..errors import D3Error, EmptyImageError, ImageError, ImageTooLargeError, TooManyPixelsError
 from ..files import reason
 from .colours import to_rgb
-from .containers import check_single, check_whole, image_format, truncated, undecodable
+from .formats import image_format
+from .frames import count_frames
 from .jpeg import jpeg_without_texts
 from .metadata import claims_of
-from .opening import check_pixels, count_frames, first_frame, open_frames, open_image
+from .opening import check_pixels, first_frame, open_frames, open_image
 from .orientation import turn_of
 from .png import png_without_texts
+from .polyglots import check_single
+from .wholeness import check_whole, truncated, undecodable
 
 _WITHOUT_TEXTS = {"JPEG": jpeg_without_texts, "PNG": png_without_texts}
 

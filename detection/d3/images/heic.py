@@ -14,8 +14,8 @@ import _pillow_heif
 import numpy as np
 
 from .bound_library import bound_library
-from .containers import damaged
 from .heif_items import CodedPicture, coded_pictures
+from .wholeness import damaged
 
 _Number, _Pointer, _Bytes = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 _NumberOut = ctypes.POINTER(_Number)

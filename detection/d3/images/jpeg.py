@@ -14,9 +14,9 @@ import numpy as np
 import simplejpeg
 
 from ..errors import ImageError
-from .containers import MAX_LOST, damaged, truncated
 from .jpeg_steps import has_step
 from .jpeg_tables import code_tables, has_wrong_codes, has_wrong_quantization
+from .wholeness import MAX_LOST, damaged, truncated
 
 Segment = tuple[int, int, int]  # marker code, start and end
 

@@ -19,16 +19,16 @@ from pillow_heif import HeifImageFile
 
 from ..errors import ImageError, TooManyPixelsError
 from .avif import check_avif
-from .containers import check_whole, damaged, undecodable
 from .frames import FrameBudget
-from .gif import count_gif_frames, gif_canvas, has_spare_pixels, shown_frames
+from .gif import gif_canvas, has_spare_pixels, shown_frames
 from .heic import check_heic
 from .jpeg import ADOBE, EXIF, TEXTS, check_scans, decode_jpeg, jpeg_size, jpeg_without_texts
-from .png import check_frames, count_png_frames, mended_png, png_size, reduced_png
+from .png import check_frames, mended_png, png_size, reduced_png
 from .raw import check_tags
 from .tiff import tiff_pages
 from .tiff_strips import check_strips
 from .webp import decode_webp, webp_size
+from .wholeness import check_whole, damaged, undecodable
 
 # Image.open would also try every other plugin that the process registered.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -76,20 +76,6 @@ def first_frame(image: Image.Image) -> Image.Image:
     if isinstance(image, GifImageFile):
         [image] = shown_frames(image, [1])
     return image
-
-
-def count_frames(data: bytes, name: str, image: Image.Image) -> int:
-    """Return the number of frames or pages; ``image`` is the opened file."""
-    match name:
-        case "PNG":
-            return count_png_frames(data)
-        case "GIF":
-            return max(count_gif_frames(data), 1)
-        case "TIFF":
-            return len(tiff_pages(data))
-        case "WEBP" | "AVIF":
-            return getattr(image, "n_frames", 1)
-    return 1  # of a HEIC only one picture is shown
 
 
 def open_frames(

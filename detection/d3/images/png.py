@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise, takewhile
 from operator import gt
 
-from .containers import MAX_LOST, damaged, truncated
+from .wholeness import MAX_LOST, damaged, truncated
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}

@@ -17,7 +17,7 @@ from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
 from .bound_library import bound_library
-from .containers import damaged, truncated
+from .wholeness import damaged, truncated
 
 _LZW, _DEFLATE = 5, {8, 32946}
 _YCBCR = 6  # may be subsampled, so that the length of a strip is not known

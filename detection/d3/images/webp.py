@@ -14,7 +14,7 @@ import numpy as np
 from PIL import _webp
 
 from .bound_library import bound_library
-from .containers import damaged
+from .wholeness import damaged
 
 _Number, _Size, _Pointer = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
 # Name, type of the result and types of the arguments of each function

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from detection.d3.errors import ImageError
 from detection.d3.images import decode_image, image_format, upright_rgb
-from detection.d3.images.containers import FORMAT_NAMES
+from detection.d3.images.formats import FORMAT_NAMES
 from tests.support.image_files import (
     BLUE,
     GREEN,

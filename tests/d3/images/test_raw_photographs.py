@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from detection.d3.errors import RawPhotographError
-from detection.d3.images.containers import image_format
 from detection.d3.images.decoding import decode_image
+from detection.d3.images.formats import image_format
 from tests.support.image_files import encoded, picture
 
 pytestmark = pytest.mark.stateless

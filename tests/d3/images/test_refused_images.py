@@ -20,7 +20,7 @@ from detection.d3.errors import (
     UnsupportedImageError,
 )
 from detection.d3.images import ImageLimits, decode_image, upright_rgb
-from detection.d3.images.containers import FORMAT_NAMES
+from detection.d3.images.formats import FORMAT_NAMES
 from tests.support.image_files import (
     SAMPLES,
     decoded,
