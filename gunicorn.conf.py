@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 
-from d3site.gunicorn_worker import shorten_pauses
+from d3site.garbage_collection import shorten_pauses
 from d3site.private_files import PRIVATE_UMASK, make_private
 from d3site.settings import DATA_DIR, MAX_WAITING_REQUESTS, TRUSTED_PROXIES, env
 

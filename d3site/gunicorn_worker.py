@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import gc
 import ipaddress
 import json
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -33,7 +31,6 @@ REST_SECONDS = 0.1  # for the rest of a body that was not read, before the next 
 CLOSING_SECONDS = 2.0  # for the client to read the last answer and to close its side
 RELEASE_SECONDS = 30.0  # at least, between two calls of release_freed_memory
 MAX_ACCEPTED = 64  # new connections, before the present ones are served
-SWITCH_SECONDS = 0.001  # until a thread that computes lets another one continue
 NOTHING_TO_ACCEPT = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 IPV6_NETWORK_BITS = 64  # a client with IPv6 has a network of its own, not an address
 # Statuses of requests that never reach Django; the first class that fits decides.
@@ -240,15 +237,6 @@ class DeadlineWorker(ThreadWorker):
             if since > oldest:
                 return
             self._drop(conn)
-
-
-def shorten_pauses() -> None:
-    """Exclude the objects that are loaded by now from garbage collections, each of which would stop
-    all threads for a quarter of a second. Let threads that answer interrupt those that compute.
-    """
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def release_freed_memory() -> None:

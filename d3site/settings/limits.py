@@ -21,4 +21,4 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # bytes of a request without its files
 ALLOW_IMAGE_URLS = env.bool("ALLOW_IMAGE_URLS", default=False)
 # For development: whether these URLs may have private addresses, any port, and no TLS
 IMAGE_URL_ALLOW_PRIVATE = env.bool("IMAGE_URL_ALLOW_PRIVATE", default=False)
-FILE_UPLOAD_HANDLERS = ["detection.web.forms.NoFiles"]  # views that accept images replace it
+FILE_UPLOAD_HANDLERS = ["detection.web.form_limits.NoFiles"]  # views that accept images replace it

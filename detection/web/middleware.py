@@ -21,7 +21,7 @@ from detection.web.errors import (
     log_unavailable,
     status_sentence_code,
 )
-from detection.web.forms import FORM_ERRORS, read_form
+from detection.web.form_limits import FORM_ERRORS, read_form
 from detection.web.throttling import LoginThrottle
 from detection.web.uploads import (
     View,

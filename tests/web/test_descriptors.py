@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from detection.web.forms import MAX_ANONYMOUS_FORMS
+from detection.web.form_limits import MAX_ANONYMOUS_FORMS
 from tests.support.api import assert_refused
 from tests.support.factories import image_bytes
 from tests.support.installation import Service

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import resolve
 
-from detection.web import forms
+from detection.web import form_limits
 from detection.web.uploads import is_for_images
 from tests.support.api import a_file, a_user, assert_refused
 from tests.support.outages import lost_records
@@ -123,13 +123,13 @@ def test_forms_of_signed_in_users_are_not_counted(moderator_client):
 
 
 def test_only_some_anonymous_forms_are_read_at_a_time(client, moderator_client):
-    for _ in range(forms.MAX_ANONYMOUS_FORMS):
-        forms._anonymous_forms.acquire()
+    for _ in range(form_limits.MAX_ANONYMOUS_FORMS):
+        form_limits._anonymous_forms.acquire()
     try:
         refused = client.post("/admin/", {"a": "b"})
         taken = moderator_client.post("/admin/", {"a": "b"})
     finally:
-        forms._anonymous_forms.release(forms.MAX_ANONYMOUS_FORMS)
+        form_limits._anonymous_forms.release(form_limits.MAX_ANONYMOUS_FORMS)
 
     assert_refused(refused, 503, "queue_full")
     assert taken.status_code == 200
