@@ -50,8 +50,8 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
 
 class DeadlineWorker(ThreadWorker):
     """A worker whose main thread reads the heads of requests and closes connections. Gunicorn's own
-    worker leaves this to its few threads, or waits for it. Connections with TLS are still handled
-    as there.
+    worker leaves this to its few threads, or waits for it. Gunicorn's own code still
+    handles connections with TLS.
     """
 
     max_per_address: int | None = None  # connections; only where clients connect without a proxy

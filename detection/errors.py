@@ -32,7 +32,7 @@ class MissingTablesError(DatabaseUnavailableError):
     """Migrations were not applied to the database."""
 
     def __init__(self) -> None:
-        super().__init__("The database lacks tables: run manage.py migrate.")
+        super().__init__("The database lacks tables or indexes: run manage.py migrate.")
 
 
 class StorageUnavailableError(UnavailableError):

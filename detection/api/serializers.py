@@ -289,7 +289,7 @@ class BatchSerializer(AnswerSerializer):
 
     def to_representation(self, batch: PredictionBatch) -> ReturnDict:
         shown = super().to_representation(batch)
-        if batch._state.adding:  # the prediction was not stored
+        if batch._state.adding:  # the batch was not stored
             shown["batch_id"] = None
         return shown
 

@@ -87,7 +87,7 @@ class QueuedScan:
                 )
 
     def _print_progress(self, line: str) -> None:
-        """Print the line unless another one was printed less than PROGRESS_SECONDS ago."""
+        """Print the line, but at most one line in PROGRESS_SECONDS."""
         if time.monotonic() - self._progress_at > PROGRESS_SECONDS:
             self._print(line)
             self._progress_at = time.monotonic()

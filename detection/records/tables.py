@@ -1,4 +1,4 @@
-"""Refuse a database without the tables of this version, in one sentence."""
+"""Refuse a database without the tables and indexes of this version, in one sentence."""
 
 from __future__ import annotations
 

@@ -147,10 +147,28 @@ def _groups(
         yield from _counted(user, start, end)
         return
     if start and start < whole.start:
-        yield from _counted(user, start, whole.start)
+        yield from _part_of_day(user, start, whole.start, owner=owner)
     yield from _stored(totals.days_between(whole.first, whole.last, owner=owner))
     if end and whole.end < end:
-        yield from _counted(user, whole.end, end)
+        yield from _part_of_day(user, whole.end, end, owner=owner)
+
+
+def _part_of_day(
+    user: AbstractUser | None, start: datetime, end: datetime, *, owner: str
+) -> Iterator[Group]:
+    """Count the records of a part of one day. Of more than half a day, count the rest, and subtract
+    it from the totals of the day.
+    """
+    day = start.date()
+    if end - start <= DAY / 2 or day == date.max:
+        yield from _counted(user, start, end)
+        return
+    yield from _stored(totals.days_between(day, day, owner=owner))
+    whole = Period(day, day)
+    for rest in ((whole.start, start), (end, whole.end)):
+        if rest[0] < rest[1]:
+            for group in _counted(user, *rest):
+                yield {**group, "count": -group["count"], "score_sum": -group["score_sum"]}
 
 
 def _whole_days(start: datetime | None, end: datetime | None) -> Period:

@@ -1,6 +1,7 @@
 """Limit how many requests with images are in the service at a time.
 
-Requests above the limit are refused at once. Requests without images do not pass the gate.
+Requests above the limit are refused at once. Requests that neither judge, draw nor read an image
+do not pass the gate.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def _lower_media_type(request: HttpRequest) -> None:
 
 
 def throttle_logins(get_response: GetResponse) -> GetResponse:
-    """Limit attempts to sign in, so that passwords cannot be guessed."""
+    """Limit attempts to sign in, to slow down the guessing of passwords."""
     pages = {reverse(name) for name in ("admin:login", "rest_framework:login", "sign-in")}
 
     def middleware(request: HttpRequest) -> HttpResponse:

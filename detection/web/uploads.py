@@ -182,7 +182,7 @@ def several_images(request: Request, *, most: int) -> list[Upload]:
     """Return the files in the field ``images``. Raises MissingImageError, TooManyImagesError."""
     if "archive" in request.FILES:
         raise MissingImageError(
-            "Archives are only judged later: send the form field async=true with the archive."
+            "An archive is judged in the queue: send it with the form field async=true."
         )
     files = _files(request, "images")
     if len(files) > most:

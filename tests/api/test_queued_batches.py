@@ -181,7 +181,7 @@ def test_an_archive_needs_async_and_excludes_images(client, stored_files):
         response = client.post(BATCHES, {"archive": a_zip("a.jpg")} | others)
         sentence = assert_refused(response, 400, "missing_image")
         assert sentence == (
-            "Archives are only judged later: send the form field async=true with the archive."
+            "An archive is judged in the queue: send it with the form field async=true."
         )
     assert_nothing_stored(stored_files)
 

@@ -92,7 +92,7 @@ def test_a_command_says_what_to_do_with_a_database_without_tables(command, caplo
     with pytest.raises(CommandError) as error:
         call_command(*command)
 
-    assert str(error.value) == "The database lacks tables: run manage.py migrate."
+    assert str(error.value) == "The database lacks tables or indexes: run manage.py migrate."
     assert caplog.records == []
     assert not Prediction.objects.exists()
 
@@ -101,7 +101,7 @@ def test_a_command_says_what_to_do_with_a_database_without_tables(command, caplo
 def test_a_request_says_that_tables_are_missing_but_not_at_another_loss(
     transactional_db, client, caplog
 ):
-    sentence = "The database lacks tables: run manage.py migrate."
+    sentence = "The database lacks tables or indexes: run manage.py migrate."
     with lost_records("predictions"):
         lost = client.get("/api/predictions/")
         with lost_records("django_migrations"):
@@ -134,7 +134,7 @@ def test_an_empty_database_is_refused_by_the_service_workers_and_commands(
     tmp_path, tiny_checkpoint, mongo
 ):
     installation = Installation(tmp_path / "data", tiny_checkpoint, mongo=mongo)
-    sentence = "The database lacks tables: run manage.py migrate."
+    sentence = "The database lacks tables or indexes: run manage.py migrate."
     image = tmp_path / "a.jpg"
     image.write_bytes(image_bytes())
 

@@ -85,8 +85,11 @@ def test_usage_is_counted_by_day(in_period):
         assert_usage(day, [each for each in in_period if each.created_at.date() == day["date"]])
 
 
-def test_the_days_at_the_ends_are_cut_where_the_moments_are(records):
-    start, end = datetime(2026, 3, 1, 7, 30, tzinfo=UTC), datetime(2026, 3, 3, 16, 5, tzinfo=UTC)
+@pytest.mark.parametrize("first_hour", [7, 16])  # most of the day, less than half of it
+@pytest.mark.parametrize("last_hour", [7, 16])
+def test_the_days_at_the_ends_are_cut_where_the_moments_are(records, first_hour, last_hour):
+    start = datetime(2026, 3, 1, first_hour, 30, tzinfo=UTC)
+    end = datetime(2026, 3, 3, last_hour, 5, tzinfo=UTC)
     counted = [each for each in records if start <= each.created_at < end]
 
     figures = count_predictions_by_day(user=None, start=start, end=end)

@@ -181,8 +181,8 @@ class PredictionViewSet(ViewSet):
     @extend_schema(
         operation_id="predictions_similar",
         summary="Similar pictures",
-        description="The predictions that you may see on pictures that look the same: saved again, "
-        "reduced, grey, mirrored or slightly cropped.",
+        description="The other predictions that you may see on pictures that look the same: saved "
+        "again, reduced, grey, mirrored or slightly cropped.",
         parameters=[ID_PARAMETER],
         responses={
             200: schema.answer(

@@ -76,7 +76,7 @@ class KeptFeatures:
         Raises ValueError if ``found`` is anything else.
         """
         if found.keys() != {f"{split}.{name}" for split in SPLITS for name in NAMES}:
-            raise ValueError("The parts of kept features are not complete.")
+            raise ValueError("The parts of stored features are not complete.")
         parts = [Features(*(found[f"{split}.{name}"] for name in NAMES)) for split in SPLITS]
         for features in parts:
             _check(features, width)

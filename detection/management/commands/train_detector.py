@@ -36,7 +36,10 @@ class Command(ServiceCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "dataset", nargs="+", type=Path, help="a folder of pictures; several are joined"
+            "dataset",
+            nargs="+",
+            type=Path,
+            help="a data set (see docs/engine.md); several are joined",
         )
         parser.add_argument(
             "--output", required=True, type=Path, help="the checkpoint to write, or to replace"
